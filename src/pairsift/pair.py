@@ -1,0 +1,83 @@
+"""The records that flow through Pairsift: a pair, and what can be wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Status(str, Enum):
+    """What became of one input sample. The list is closed: a score table holds no other value."""
+
+    OK = "ok"
+    IMAGE_MISSING = "image_missing"
+    IMAGE_CORRUPT = "image_corrupt"
+    IMAGE_TOO_LARGE = "image_too_large"
+    CAPTION_MISSING = "caption_missing"
+    CAPTION_EMPTY = "caption_empty"
+    CAPTION_INVALID = "caption_invalid"
+    CAPTION_TOO_LARGE = "caption_too_large"
+    DUPLICATE_KEY = "duplicate_key"
+    SHARD_TRUNCATED = "shard_truncated"
+    READ_ERROR = "read_error"
+    MODEL_ERROR = "model_error"
+
+    @property
+    def meaning(self) -> str:
+        """One sentence for tables and reports."""
+        return _MEANING[self]
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same bytes may fare better another time."""
+        return self in (Status.READ_ERROR, Status.MODEL_ERROR)
+
+
+_MEANING = {
+    Status.OK: "scored",
+    Status.IMAGE_MISSING: "the sample has no image",
+    Status.IMAGE_CORRUPT: "the image bytes cannot be decoded",
+    Status.IMAGE_TOO_LARGE: "the image has more bytes or pixels than allowed",
+    Status.CAPTION_MISSING: "the sample has no caption",
+    Status.CAPTION_EMPTY: "the caption holds nothing but white space",
+    Status.CAPTION_INVALID: "the caption is not valid UTF-8",
+    Status.CAPTION_TOO_LARGE: "the caption is longer than allowed",
+    Status.DUPLICATE_KEY: "an earlier sample of the shard has the same key",
+    Status.SHARD_TRUNCATED: "the shard ends in the middle of this sample",
+    Status.READ_ERROR: "the sample could not be read from its storage",
+    Status.MODEL_ERROR: "the scorer failed on this sample",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a sample has no scores."""
+
+    status: Status
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One image-text pair as a source yields it, undecoded.
+
+    Attributes:
+        key: webdataset key, or the source's own name for the sample.
+        image: encoded image bytes (JPEG, PNG, WebP, ...); None if the sample has none.
+        caption: text; None if the sample has none.
+        shard: name of the shard the pair came from.
+        uid: DataComp uid, 32 hexadecimal digits, where the source has one.
+        metadata: other fields of the sample, untouched.
+        fault: set by a source that could not read the sample as it should; such a pair is not
+            scored, and becomes a row with this status.
+    """
+
+    key: str
+    image: bytes | None
+    caption: str | None
+    shard: str = ""
+    uid: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    fault: Fault | None = None

@@ -1,0 +1,196 @@
+"""What every scorer is: a CPU half that may run in worker processes, and a device half.
+
+The halves meet in :class:`Prepared`. A bad pair never raises: the CPU half turns it into a
+:class:`Prepared` with a status other than ok, the device half never sees it, and it ends as one
+row of the score table with null scores.
+"""
+
+from __future__ import annotations
+
+import abc
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from pairsift.captions import check_caption
+from pairsift.images import ImageFaultError, ImageLimits, decode_image
+from pairsift.pair import Fault, Pair, Status
+from pairsift.scores import score_schema, status_array
+
+WINDOW_BATCHES = 8
+
+
+@dataclass(slots=True)
+class Prepared:
+    """One pair after the CPU half.
+
+    Attributes:
+        width, height: of the stored image, in pixels; None if it could not be opened.
+        caption_length: in characters, as stored; None without a caption.
+        inputs: what the device half wants; None unless the status is ok.
+    """
+
+    shard: str
+    key: str
+    uid: str | None
+    status: Status = Status.OK
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    caption_length: int | None = None
+    inputs: Any = None
+
+    def fail(self, status: Status, error: str) -> Prepared:
+        """Turn into a failed row, in place."""
+        self.status, self.error, self.inputs = status, error, None
+        return self
+
+
+class Preparer:
+    """The CPU half: check, decode, transform. Picklable, so that it can run in worker processes.
+
+    Args:
+        transform: ``(RGB image, caption) -> inputs`` of the scorer; a picklable callable.
+        limits: what is refused as too large.
+    """
+
+    def __init__(
+        self, transform: Callable[[Any, str], Any], limits: ImageLimits | None = None
+    ) -> None:
+        self.transform = transform
+        self.limits = limits or ImageLimits()
+
+    def __call__(self, pair: Pair) -> Prepared:
+        row = Prepared(pair.shard, pair.key, pair.uid)
+        if pair.caption is not None:
+            row.caption_length = len(pair.caption)
+        if pair.fault is not None:
+            return row.fail(pair.fault.status, pair.fault.error)
+        caption = check_caption(pair.caption)
+        try:
+            image, (row.width, row.height) = decode_image(pair.image, self.limits)
+        except ImageFaultError as fault:
+            if fault.size is not None:
+                row.width, row.height = fault.size
+            return row.fail(fault.status, str(fault))
+        if isinstance(caption, Fault):
+            return row.fail(caption.status, caption.error)
+        try:
+            row.inputs = self.transform(image, caption)
+        except Exception as error:  # one pair must not end a run of a billion
+            return row.fail(Status.MODEL_ERROR, f"{type(error).__name__}: {error}")
+        return row
+
+
+class Scorer(abc.ABC):
+    """Turns pairs into numbers.
+
+    Attributes:
+        name: as given to :func:`pairsift.load_scorer` and written in the fingerprint.
+        columns: Arrow fields this scorer adds to the score table; fixed for its lifetime.
+        preparer: the CPU half.
+        batch_size: pairs the device half takes at a time when the caller has no wish.
+    """
+
+    name: ClassVar[str]
+    columns: tuple[pa.Field, ...]
+    preparer: Callable[[Pair], Prepared]
+    batch_size: int = 32
+
+    @property
+    @abc.abstractmethod
+    def fingerprint(self) -> Mapping[str, str]:
+        """Everything that decides a score, as flat strings (design: score table, fingerprint)."""
+
+    @abc.abstractmethod
+    def score_batch(self, inputs: Sequence[Any]) -> Mapping[str, np.ndarray]:
+        """Score a batch of prepared inputs on the device.
+
+        Returns:
+            one array of length ``len(inputs)`` per column name; NaN means null.
+        """
+
+    def cost(self, inputs: Any) -> int:
+        """How long a pair is, in any unit; pairs of like cost are batched together."""
+        return 0
+
+    def score(self, pairs: Iterable[Pair], batch_size: int | None = None) -> pa.Table:
+        """Score pairs held in memory.
+
+        Returns:
+            a table of :func:`pairsift.scores.score_schema`, one row per pair, in order. A pair
+            that cannot be scored has a status other than ``ok`` and null scores.
+        """
+        rows = map(self.preparer, pairs)
+        return score_prepared(self, rows, batch_size or self.batch_size)
+
+
+def score_prepared(scorer: Scorer, rows: Iterable[Prepared], batch_size: int) -> pa.Table:
+    """Run the device half over a stream of prepared rows; the table has their order.
+
+    Pixels of at most ``WINDOW_BATCHES`` batches are held at a time.
+    """
+    stream = iter(rows)
+    schema = score_schema(scorer.columns)
+    tables = []
+    while window := list(itertools.islice(stream, WINDOW_BATCHES * batch_size)):
+        tables.append(_score_window(scorer, window, batch_size))
+    return pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()
+
+
+def _score_window(scorer: Scorer, rows: Sequence[Prepared], batch_size: int) -> pa.Table:
+    """Batch a window's pairs by cost, so that short captions do not pay for long ones.
+
+    A batch that raises is tried again pair by pair, so that one pair costs one row.
+    """
+    columns = {
+        field.name: np.full(len(rows), np.nan, dtype=np.float64) for field in scorer.columns
+    }
+    good = [index for index, row in enumerate(rows) if row.status is Status.OK]
+    # Stable: equal costs keep their order, so a shard is always cut into the same batches.
+    good.sort(key=lambda index: scorer.cost(rows[index].inputs))
+    for start in range(0, len(good), batch_size):
+        batch = good[start : start + batch_size]
+        for indices, values in _score_safely(scorer, rows, batch):
+            for name, array in values.items():
+                columns[name][indices] = array
+    for row in rows:
+        row.inputs = None  # pixels are not needed any more
+    return _assemble(scorer, rows, columns)
+
+
+def _score_safely(
+    scorer: Scorer, rows: Sequence[Prepared], batch: list[int]
+) -> Iterable[tuple[list[int], Mapping[str, np.ndarray]]]:
+    try:
+        yield batch, scorer.score_batch([rows[index].inputs for index in batch])
+    except Exception as error:
+        if len(batch) == 1:
+            rows[batch[0]].fail(Status.MODEL_ERROR, f"{type(error).__name__}: {error}")
+            return
+        for index in batch:
+            yield from _score_safely(scorer, rows, [index])
+
+
+def _assemble(
+    scorer: Scorer, rows: Sequence[Prepared], columns: Mapping[str, np.ndarray]
+) -> pa.Table:
+    identity = [
+        pa.array([row.shard for row in rows], pa.string()),
+        pa.array([row.key for row in rows], pa.string()),
+        pa.array([row.uid for row in rows], pa.string()),
+        status_array([row.status for row in rows]),
+        pa.array([row.error for row in rows], pa.string()),
+        pa.array([row.width for row in rows], pa.int32()),
+        pa.array([row.height for row in rows], pa.int32()),
+        pa.array([row.caption_length for row in rows], pa.int32()),
+    ]
+    scores = [
+        pa.array(columns[field.name], pa.float64(), from_pandas=True).cast(field.type)
+        for field in scorer.columns
+    ]
+    return pa.Table.from_arrays([*identity, *scores], schema=score_schema(scorer.columns))
