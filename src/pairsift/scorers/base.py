@@ -50,6 +50,13 @@ class Prepared:
         return self
 
 
+Watch = Callable[[Sequence[Prepared]], None]
+
+
+def _ignore(rows: Sequence[Prepared]) -> None:
+    pass
+
+
 class Preparer:
     """The CPU half: check, decode, transform. Picklable, so that it can run in worker processes.
 
@@ -111,7 +118,8 @@ class Scorer(abc.ABC):
         """Score a batch of prepared inputs on the device.
 
         Returns:
-            one array of length ``len(inputs)`` per column name; NaN means null.
+            one array of length ``len(inputs)`` per column name; NaN (None in a column of
+            strings) means null.
         """
 
     def cost(self, inputs: Any) -> int:
@@ -129,28 +137,32 @@ class Scorer(abc.ABC):
         return score_prepared(self, rows, batch_size or self.batch_size)
 
 
-def score_prepared(scorer: Scorer, rows: Iterable[Prepared], batch_size: int) -> pa.Table:
+def score_prepared(
+    scorer: Scorer, rows: Iterable[Prepared], batch_size: int, watch: Watch | None = None
+) -> pa.Table:
     """Run the device half over a stream of prepared rows; the table has their order.
 
     Pixels of at most ``WINDOW_BATCHES`` batches are held at a time.
+
+    Args:
+        watch: told every row once its status is final; may raise to stop.
     """
     stream = iter(rows)
-    schema = score_schema(scorer.columns)
     tables = []
     while window := list(itertools.islice(stream, WINDOW_BATCHES * batch_size)):
-        tables.append(_score_window(scorer, window, batch_size))
-    return pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()
+        tables.append(_score_window(scorer, window, batch_size, watch or _ignore))
+    if not tables:
+        return score_schema(scorer.columns).empty_table()
+    return pa.concat_tables(tables).combine_chunks()
 
 
-def _score_window(scorer: Scorer, rows: Sequence[Prepared], batch_size: int) -> pa.Table:
-    """Batch a window's pairs by cost, so that short captions do not pay for long ones.
-
-    A batch that raises is tried again pair by pair, so that one pair costs one row.
-    """
-    columns = {
-        field.name: np.full(len(rows), np.nan, dtype=np.float64) for field in scorer.columns
-    }
+def _score_window(
+    scorer: Scorer, rows: Sequence[Prepared], batch_size: int, watch: Watch
+) -> pa.Table:
+    """Batch a window's pairs by cost, so that short captions do not pay for long ones."""
+    columns = {field.name: _nulls(field, len(rows)) for field in scorer.columns}
     good = [index for index, row in enumerate(rows) if row.status is Status.OK]
+    watch([row for row in rows if row.status is not Status.OK])
     # Stable: equal costs keep their order, so a shard is always cut into the same batches.
     good.sort(key=lambda index: scorer.cost(rows[index].inputs))
     for start in range(0, len(good), batch_size):
@@ -158,14 +170,22 @@ def _score_window(scorer: Scorer, rows: Sequence[Prepared], batch_size: int) -> 
         for indices, values in _score_safely(scorer, rows, batch):
             for name, array in values.items():
                 columns[name][indices] = array
-    for row in rows:
-        row.inputs = None  # pixels are not needed any more
+        for index in batch:
+            rows[index].inputs = None  # its pixels are not needed any more
+        watch([rows[index] for index in batch])
     return _assemble(scorer, rows, columns)
+
+
+def _nulls(field: pa.Field, count: int) -> np.ndarray:
+    if pa.types.is_string(field.type):
+        return np.full(count, None, dtype=object)
+    return np.full(count, np.nan, dtype=np.float64)
 
 
 def _score_safely(
     scorer: Scorer, rows: Sequence[Prepared], batch: list[int]
 ) -> Iterable[tuple[list[int], Mapping[str, np.ndarray]]]:
+    """Score a batch; if that raises, pair by pair, so that one pair costs one row."""
     try:
         yield batch, scorer.score_batch([rows[index].inputs for index in batch])
     except Exception as error:
@@ -190,7 +210,6 @@ def _assemble(
         pa.array([row.caption_length for row in rows], pa.int32()),
     ]
     scores = [
-        pa.array(columns[field.name], pa.float64(), from_pandas=True).cast(field.type)
-        for field in scorer.columns
+        pa.array(columns[field.name], from_pandas=True).cast(field.type) for field in scorer.columns
     ]
     return pa.Table.from_arrays([*identity, *scores], schema=score_schema(scorer.columns))

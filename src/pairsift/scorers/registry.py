@@ -1,0 +1,110 @@
+"""Which scorers there are, and how a name or a checkpoint folder becomes one."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pairsift.errors import PairsiftError
+
+if TYPE_CHECKING:
+    from pairsift.scorers.base import Scorer
+
+PLUGIN_GROUP = "pairsift.scorers"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A scorer by name; its module is imported only when it is asked for."""
+
+    name: str
+    summary: str
+    factory: str  # "module:callable"
+
+    def load(self) -> Callable[..., Scorer]:
+        """Import the factory."""
+        module, _, attribute = self.factory.partition(":")
+        factory: Callable[..., Scorer] = getattr(importlib.import_module(module), attribute)
+        return factory
+
+
+_BUILT_IN = (
+    Entry(
+        "pairsift-tiny",
+        "the embedded filter: itm, odf, ctq, su (default)",
+        "pairsift.scorers.mlm.tiny_scorer:load_tiny_scorer",
+    ),
+    Entry(
+        "heuristics",
+        "caption length, image size, aspect ratio, language; DataComp's basic filter",
+        "pairsift.scorers.heuristics:HeuristicsScorer",
+    ),
+)
+
+
+def entries() -> dict[str, Entry]:
+    """Built-in scorers and those that installed packages add as `pairsift.scorers` entry points."""
+    found = {
+        plugin.name: Entry(plugin.name, f"from {plugin.value}", plugin.value)
+        for plugin in entry_points(group=PLUGIN_GROUP)
+    }
+    return found | {entry.name: entry for entry in _BUILT_IN}
+
+
+def load_scorer(name_or_path: str | os.PathLike[str] = "pairsift-tiny", **options: Any) -> Scorer:
+    """Make a scorer.
+
+    Args:
+        name_or_path: a name of :func:`entries`, or a folder that holds a checkpoint.
+        options: passed to the scorer: `metrics`, `dtype`, `device`, ...; None means its default.
+
+    Raises:
+        PairsiftError: no such scorer, an option it does not take, or an unreadable checkpoint.
+    """
+    name = os.fspath(name_or_path)
+    options = {option: value for option, value in options.items() if value is not None}
+    known = entries()
+    if name not in known and Path(name).is_dir():
+        options["model"] = name
+        name = _scorer_for_checkpoint(Path(name))
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise PairsiftError(
+            f"no scorer {name!r}: {hint}choose from {', '.join(known)}, "
+            "or give the folder of a checkpoint"
+        )
+    factory = known[name].load()
+    _check_options(name, factory, options)
+    return factory(**options)
+
+
+def _check_options(name: str, factory: Callable[..., Any], options: dict[str, Any]) -> None:
+    parameters = inspect.signature(factory).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for option in options:
+        if option not in parameters:
+            takes = ", ".join(parameters) or "none"
+            raise PairsiftError(f"scorer {name!r} takes no option {option!r}; it takes: {takes}")
+
+
+def _scorer_for_checkpoint(folder: Path) -> str:
+    config = folder / "config.json"
+    try:
+        model_type = json.loads(config.read_text()).get("model_type")
+    except FileNotFoundError:
+        raise PairsiftError(
+            f"{folder} has no config.json; a folder with a checkpoint is needed"
+        ) from None
+    except (ValueError, AttributeError, OSError) as error:
+        raise PairsiftError(f"{config} is not a readable model configuration: {error}") from None
+    raise PairsiftError(f"{config}: no scorer for model type {model_type!r} is installed")
