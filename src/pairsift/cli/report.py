@@ -1,0 +1,8 @@
+"""`pairsift report`."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None: ...

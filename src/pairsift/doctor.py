@@ -1,0 +1,133 @@
+"""What this installation has, lacks, and how to get what it lacks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Any
+
+from packaging.requirements import Requirement
+
+from pairsift.errors import PairsiftError
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One requirement; `found` is None if it is not installed, `fits` whether the version does."""
+
+    requirement: str
+    found: str | None
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that `pairsift doctor` tells."""
+
+    pairsift: str
+    python: str
+    system: str
+    cores: int
+    device: str
+    core: tuple[Package, ...]
+    extras: dict[str, tuple[Package, ...]]
+    scorers: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `--json`."""
+        return asdict(self)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Label and text, one a line."""
+        lines = [
+            ("pairsift", self.pairsift),
+            ("python", f"{self.python} on {self.system}, {self.cores} cores"),
+            ("device", self.device),
+        ]
+        lines += [(_name(package), _state(package)) for package in self.core]
+        for extra, packages in self.extras.items():
+            missing = [_name(package) for package in packages if not package.fits]
+            lines.append(
+                (
+                    f"extra {extra}",
+                    f"missing {', '.join(missing)}: pip install 'pairsift[{extra}]'"
+                    if missing
+                    else "installed",
+                )
+            )
+        return lines + [(f"scorer {name}", state) for name, state in self.scorers.items()]
+
+
+def _name(package: Package) -> str:
+    return Requirement(package.requirement).name
+
+
+def _state(package: Package) -> str:
+    if package.fits:
+        return package.found or ""
+    what = f"{package.found} is installed" if package.found else "missing"
+    return f"{what}, {package.requirement} is needed: pip install '{package.requirement}'"
+
+
+def examine() -> Findings:
+    """Look at this installation; nothing is changed and nothing is fetched."""
+    core, extras = _packages()
+    return Findings(
+        pairsift=version("pairsift"),
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
+        device=_device(),
+        core=core,
+        extras=extras,
+        scorers=_scorers(),
+    )
+
+
+def _packages() -> tuple[tuple[Package, ...], dict[str, tuple[Package, ...]]]:
+    core: list[Package] = []
+    extras: dict[str, list[Package]] = {}
+    for line in requires("pairsift") or ():
+        requirement = Requirement(line)
+        marker = str(requirement.marker or "")
+        extra = marker.split("extra ==")[1].strip(" \"')") if "extra ==" in marker else None
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra or ""}):
+            continue
+        (core if extra is None else extras.setdefault(extra, [])).append(_look_up(requirement))
+    return tuple(core), {extra: tuple(packages) for extra, packages in extras.items()}
+
+
+def _look_up(requirement: Requirement) -> Package:
+    plain = f"{requirement.name}{requirement.specifier}"
+    try:
+        found = version(requirement.name)
+    except PackageNotFoundError:
+        return Package(plain, None, False)
+    return Package(plain, found, requirement.specifier.contains(found, prereleases=True))
+
+
+def _device() -> str:
+    try:
+        import torch
+    except ImportError as error:
+        return f"none: torch cannot be imported ({error}); pip install torch"
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return f"cuda: {count} x {torch.cuda.get_device_name(0)} (torch {torch.__version__})"
+    return f"cpu, {torch.get_num_threads()} threads (torch {torch.__version__}; no GPU is visible)"
+
+
+def _scorers() -> dict[str, str]:
+    from pairsift.scorers.registry import entries
+
+    states = {}
+    for name, entry in entries().items():
+        try:
+            entry.load()
+            states[name] = entry.summary
+        except (ImportError, PairsiftError) as error:
+            states[name] = f"cannot be loaded: {error}"
+    return states

@@ -1,0 +1,46 @@
+"""Every way of asking for a scorer that is not there ends in one helpful line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pairsift import PairsiftError, load_scorer
+from pairsift.scorers.registry import entries
+
+
+def test_close_name_is_suggested() -> None:
+    with pytest.raises(PairsiftError, match="did you mean 'heuristics'"):
+        load_scorer("heuristic")
+
+
+def test_unknown_option_is_named_with_those_there_are() -> None:
+    with pytest.raises(PairsiftError, match="'heuristics' takes no option 'prompts'"):
+        load_scorer("heuristics", prompts="x.toml")
+
+
+def test_options_left_at_none_do_not_count() -> None:
+    assert load_scorer("heuristics", prompts=None, device=None).name == "heuristics"
+
+
+def test_folder_without_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(PairsiftError, match=r"has no config\.json"):
+        load_scorer(tmp_path)
+
+
+def test_unreadable_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{ not json")
+    with pytest.raises(PairsiftError, match=r"config\.json is not a readable model configuration"):
+        load_scorer(tmp_path)
+
+
+def test_unknown_architecture(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "abacus"}')
+    with pytest.raises(PairsiftError, match="abacus"):
+        load_scorer(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(entries()))
+def test_every_entry_can_be_imported(name: str) -> None:
+    assert callable(entries()[name].load())

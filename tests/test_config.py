@@ -1,0 +1,75 @@
+"""A run's configuration: the same from TOML and YAML, and nothing wrong slips through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pairsift.config import Config, ReportSection, ScoreSection, SelectSection, read_config
+from pairsift.errors import PairsiftError
+
+TOML = """
+out = "out"
+[score]
+shards = "pool/{00000..00009}.tar"
+[select]
+top = 0.3
+by = "itm"
+[report]
+"""
+YAML = """
+out: out
+score:
+  shards: ["pool/{00000..00009}.tar"]
+select: {top: 0.3, by: itm}
+report:
+"""
+
+
+def _read(tmp_path: Path, text: str, name: str = "run.toml") -> Config:
+    path = tmp_path / name
+    path.write_text(text)
+    return read_config(path)
+
+
+def test_toml_is_read(tmp_path: Path) -> None:
+    assert _read(tmp_path, TOML) == Config(
+        out="out",
+        score=ScoreSection(shards=["pool/{00000..00009}.tar"]),
+        select=SelectSection(top=0.3, by="itm"),
+        report=ReportSection(),
+    )
+
+
+def test_an_empty_yaml_section_is_no_section(tmp_path: Path) -> None:
+    config = _read(tmp_path, YAML, "run.yaml")
+    assert config.select == SelectSection(top=0.3, by="itm")
+    assert config.report is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("out = 'o'\n[scoer]\n", "unknown key 'scoer'; did you mean 'score'"),
+        ("out = 'o'\n[score]\nshard = 'x'\n", "score: unknown key 'shard'; did you mean 'shards'"),
+        ("out = 'o'\n", "'score' is missing"),
+        ("out = 'o'\n[score]\n", "score: 'shards' is missing"),
+        ("out = 'o'\nscore = 3\n", "score: a section with keys is needed, not 3"),
+        ("out = 'o'\n[score]\nshards = [1]\n", "shards must be a text or a list of texts"),
+        ("out = 'o'\n[score]\nshards = 'x'\nworkers = 'two'\n", "workers must be of type int"),
+        ("out = 'o'\n[score]\nshards = 'x'\nworkers = true\n", "workers must be of type int"),
+        ("out = 'o", "not valid TOML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(PairsiftError, match="run.toml") as caught:
+        _read(tmp_path, text)
+    assert message in str(caught.value)
+
+
+def test_missing_file_and_foreign_name(tmp_path: Path) -> None:
+    with pytest.raises(PairsiftError, match=r"cannot read .*none\.toml: No such file"):
+        read_config(tmp_path / "none.toml")
+    with pytest.raises(PairsiftError, match=r"must end in \.toml"):
+        _read(tmp_path, "", "run.ini")
