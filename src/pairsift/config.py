@@ -33,6 +33,7 @@ class SelectSection:
 
     where: str | None = None
     top: float | None = None
+    count: int | None = None
     by: str | None = None
     per: str | None = None
     seed: int = 0
@@ -75,7 +76,10 @@ def read_config(path: str | Path) -> Config:
             unknown key, a value of the wrong type, or lacks one that is needed.
     """
     path = Path(path)
-    return _build(Config, _parse(path), str(path))
+    config = _build(Config, _parse(path), str(path))
+    if config.write is not None and config.select is None:
+        raise PairsiftError(f"{path}: [write] needs a [select] that says what to write")
+    return config
 
 
 def _parse(path: Path) -> Mapping[str, Any]:

@@ -23,6 +23,11 @@ _TEMPORARY = re.compile(r"^\..+\.(?P<host>[^~]+)~(?P<pid>\d+)~[0-9a-f]+\.tmp$")
 _FOREIGN_TEMPORARY_LIFETIME_S = 24 * 3600
 
 
+def join(folder: str, name: str) -> str:
+    """Path or URL of a name in a folder; a local path stays as short as it was given."""
+    return f"{folder.rstrip('/')}/{name}"
+
+
 class Folder:
     """A folder at a local path or an fsspec URL (``s3://``, ``gs://``, ``hf://``, ``memory://``).
 

@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from pairsift.cli.common import Json, emit
 
-def register(app: typer.Typer) -> None: ...
+
+def register(app: typer.Typer) -> None:
+    app.command()(report)
+
+
+def report(
+    scores: Annotated[str, typer.Argument(help="Folder that `pairsift score` wrote.")],
+    out: Annotated[str, typer.Option(help="The HTML file to write.")],
+    selection: Annotated[
+        str | None, typer.Option(help="Folder that `pairsift select` wrote.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Pairsift report",
+    gallery_size: Annotated[int, typer.Option(min=0, help="Pairs a gallery.")] = 24,
+    seed: Annotated[int, typer.Option(help="For the random samples.")] = 0,
+    json: Json = False,
+) -> None:
+    """Show what was kept, what was dropped, what failed, and why, in one HTML file."""
+    from dataclasses import asdict
+
+    from pairsift.report import write_report
+
+    summary = write_report(
+        scores, selection, out, title=title, gallery_size=gallery_size, seed=seed
+    )
+    emit(asdict(summary), json, f"report in {out}")

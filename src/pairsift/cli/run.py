@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from pairsift.cli.common import Json, emit
 
-def register(app: typer.Typer) -> None: ...
+
+def register(app: typer.Typer) -> None:
+    app.command()(run)
+
+
+def run(
+    config: Annotated[str, typer.Argument(help="TOML or YAML file; see the README.")],
+    json: Json = False,
+) -> None:
+    """Score, select, write and report as one file says; run it again to go on where it stopped."""
+    from pairsift.cli.progress import ScoreProgress
+    from pairsift.config import read_config
+    from pairsift.pipeline import run_pipeline
+
+    with ScoreProgress() as progress:
+        result = run_pipeline(read_config(config), progress)
+    emit(result.to_json(), json, result.text())

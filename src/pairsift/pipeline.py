@@ -1,0 +1,125 @@
+"""The whole way from shards to a filtered subset, as one configuration says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pairsift.config import Config, WriteSection
+from pairsift.engines.base import Listener
+from pairsift.engines.local import RunSummary, score_shards
+from pairsift.report import ReportSummary, write_report
+from pairsift.scorers.base import Scorer
+from pairsift.scorers.registry import load_scorer
+from pairsift.select import Selection, select
+from pairsift.sources import find_shards
+from pairsift.storage import join
+from pairsift.writers.datacomp import DatacompFile, write_datacomp
+from pairsift.writers.webdataset import WebdatasetFolder, write_webdataset
+
+# Names below the run's `out`.
+SCORES = "scores"
+SELECTION = "selection"
+SUBSET = "subset.npy"
+SHARDS = "shards"
+REPORT = "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineResult:
+    """What each step did; None for a step the configuration leaves out."""
+
+    out: str
+    score: RunSummary
+    selection: Selection | None = None
+    datacomp: DatacompFile | None = None
+    webdataset: WebdatasetFolder | None = None
+    report: ReportSummary | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `--json`."""
+        return {
+            "out": self.out,
+            "score": self.score.to_json(),
+            "select": self.selection and self.selection.to_json(),
+            "datacomp": self.datacomp and asdict(self.datacomp),
+            "webdataset": self.webdataset and asdict(self.webdataset),
+            "report": self.report and asdict(self.report),
+        }
+
+    def text(self) -> str:
+        """One line a step."""
+        lines = [
+            f"{self.score.rows:,} pairs scored, {self.score.failures:,} failed "
+            f"({self.score.pairs_per_second:,.1f} pairs/s); "
+            f"{self.score.skipped:,} of {self.score.shards:,} shards were finished before"
+        ]
+        if self.selection:
+            lines.append(f"{self.selection.kept:,} of {self.selection.record.rows:,} pairs kept")
+        if self.datacomp:
+            lines.append(f"{self.datacomp.uids:,} uids in {self.datacomp.path}")
+        if self.webdataset:
+            lines.append(f"{self.webdataset.samples:,} samples in {self.webdataset.path}")
+        if self.report:
+            lines.append(f"report in {join(self.out, REPORT)}")
+        return "\n".join(lines)
+
+
+def run_pipeline(
+    config: Config, listener: Listener | None = None, scorer: Scorer | None = None
+) -> PipelineResult:
+    """Score, select, write and report.
+
+    Each step can be killed and run again: scoring and writing go on where they stopped, selecting
+    and reporting take seconds and start over.
+
+    Args:
+        scorer: in place of the one the configuration names, if it is loaded already.
+
+    Raises:
+        PairsiftError: see the steps.
+    """
+    score = config.score
+    options = {"caption": score.caption_field} if score.caption_field else {}
+    shards = find_shards(score.shards, score.kind, **options)
+    scores = join(config.out, SCORES)
+    summary = score_shards(
+        shards,
+        scorer or load_scorer(score.scorer, **score.options),
+        scores,
+        batch_size=score.batch_size,
+        workers=score.workers,
+        max_failure_rate=score.max_failure_rate,
+        listener=listener,
+    )
+    selection = None
+    if config.select is not None:
+        selection = select(scores, **asdict(config.select), out=join(config.out, SELECTION))
+    datacomp, webdataset = _write(config.write, selection, config.out)
+    report = None
+    if config.report is not None:
+        report = write_report(
+            scores,
+            selection and selection.path,
+            join(config.out, REPORT),
+            title=config.report.title,
+            gallery_size=config.report.gallery_size,
+        )
+    return PipelineResult(config.out, summary, selection, datacomp, webdataset, report)
+
+
+def _write(
+    section: WriteSection | None, selection: Selection | None, out: str
+) -> tuple[DatacompFile | None, WebdatasetFolder | None]:
+    if section is None or selection is None:
+        return None, None
+    datacomp = write_datacomp(selection, join(out, SUBSET)) if section.datacomp else None
+    webdataset = None
+    if section.webdataset:
+        webdataset = write_webdataset(
+            selection,
+            join(out, SHARDS),
+            samples_per_shard=section.samples_per_shard,
+            add_scores=section.add_scores,
+        )
+    return datacomp, webdataset

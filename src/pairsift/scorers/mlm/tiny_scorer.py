@@ -1,0 +1,166 @@
+"""The scorer around `pairsift-tiny`, the filter inside the package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+
+from pairsift.errors import PairsiftError
+from pairsift.metrics import METRICS, parse_metrics
+from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.mlm.columns import metric_columns, score_columns
+from pairsift.scorers.mlm.tiny import TinyModel
+from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE, preprocess
+from pairsift.scorers.mlm.trie import summarise
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from tokenizers import Tokenizer
+
+ASSET = Path(__file__).parents[2] / "assets" / "pairsift-tiny"
+FILES = ("config.json", "tokenizer.json", "model.safetensors")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+TinyInputs = tuple[np.ndarray, list[int], bool]
+
+
+class TinyTransform:
+    """Image and caption to uint8 pixels, token ids, and whether the caption was cut.
+
+    Picklable; the tokenizer is read in the process that uses it.
+    """
+
+    def __init__(self, tokenizer_file: Path, max_tokens: int) -> None:
+        self.tokenizer_file = tokenizer_file
+        self.max_tokens = max_tokens
+        self._tokenizer: Tokenizer | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_tokenizer": None}
+
+    def __call__(self, image: Image.Image, caption: str) -> TinyInputs:
+        if self._tokenizer is None:
+            from tokenizers import Tokenizer
+
+            self._tokenizer = Tokenizer.from_file(str(self.tokenizer_file))
+        # Twenty characters a token is more than any text needs; the rest would be cut anyway.
+        ids = self._tokenizer.encode(
+            caption[: 20 * self.max_tokens].strip(), add_special_tokens=False
+        ).ids
+        return preprocess(image), ids[: self.max_tokens], len(ids) > self.max_tokens
+
+
+class TinyScorer(Scorer):
+    """The embedded filter; its columns are :func:`pairsift.scorers.mlm.columns.score_columns`."""
+
+    name: ClassVar[str] = "pairsift-tiny"
+    batch_size = 32
+
+    def __init__(
+        self,
+        model: TinyModel,
+        folder: Path,
+        *,
+        metrics: Iterable[str],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.metrics = tuple(metrics)
+        self.model = model.to(device=device, dtype=dtype)
+        self.device, self.dtype, self.folder = device, dtype, folder
+        self.preparer = Preparer(
+            TinyTransform(folder / "tokenizer.json", model.config.max_caption_tokens)
+        )
+        self.columns = score_columns()
+        self._digest = _digest(folder)
+        self._version = str(json.loads((folder / "config.json").read_text()).get("version", ""))
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        return {
+            "scorer": self.name,
+            "scorer_version": self._version,
+            "checkpoint": self._digest,
+            "preprocessing": f"squash {INPUT_SIDE}; caption {self.model.config.max_caption_tokens}",
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "metrics": ",".join(self.metrics),
+        }
+
+    def cost(self, inputs: TinyInputs) -> int:
+        return len(inputs[1])
+
+    @torch.inference_mode()
+    def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:
+        pixels, captions, truncated = zip(*inputs, strict=True)
+        logits = self._logits(np.stack(pixels), captions)
+        if not np.isfinite(logits).all():
+            raise ValueError("the model gave scores that are not finite")
+        summary = summarise(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
+        return metric_columns(summary, tuple(METRICS), asked=self.metrics) | {
+            "caption_truncated": np.array(truncated)
+        }
+
+    def _logits(self, pixels: np.ndarray, captions: Sequence[list[int]]) -> np.ndarray:
+        """(B, metrics, 101) float32."""
+        width = max(map(len, captions))
+        ids = np.zeros((len(captions), width), dtype=np.int64)
+        mask = np.zeros((len(captions), width), dtype=bool)
+        for row, caption in enumerate(captions):
+            ids[row, : len(caption)] = caption
+            mask[row, : len(caption)] = True
+        images = self.model.encode_images(torch.from_numpy(pixels).to(self.device))
+        logits = self.model.score_logits(
+            images, torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
+        )
+        array: np.ndarray = logits.float().cpu().numpy()
+        return array
+
+
+def load_tiny_scorer(
+    model: str | None = None,
+    *,
+    metrics: str | Iterable[str] | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> TinyScorer:
+    """Load the embedded filter, or another checkpoint of the same make.
+
+    Args:
+        model: folder with config.json, tokenizer.json and model.safetensors; None for the one in
+            the package.
+        device: None takes a GPU where there is one.
+        dtype: float32 or bfloat16; None is float32.
+
+    Raises:
+        PairsiftError: a file is missing or does not fit, or an option has an unknown value.
+    """
+    folder = Path(model) if model is not None else ASSET
+    for file in FILES:
+        if not (folder / file).is_file():
+            raise PairsiftError(
+                f"{folder} has no {file}; a pairsift-tiny checkpoint has {', '.join(FILES)}"
+            )
+    if dtype is not None and dtype not in DTYPES:
+        raise PairsiftError(f"dtype {dtype!r}: choose from {', '.join(DTYPES)}")
+    asked = tuple(METRICS) if metrics is None else parse_metrics(metrics)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return TinyScorer(
+        TinyModel.from_pretrained(folder),
+        folder,
+        metrics=asked,
+        device=place,
+        dtype=DTYPES[dtype or "float32"],
+    )
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in FILES:
+        digest.update((folder / file).read_bytes())
+    return f"sha256:{digest.hexdigest()[:16]}"

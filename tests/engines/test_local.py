@@ -1,0 +1,139 @@
+"""The local engine: order, resume, refusal, and the guard against broken data."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pairsift import PairsiftError, load_scorer
+from pairsift.engines.local import RunSummary, part_of, score_shards
+from pairsift.scores import FACTS_KEY
+from pairsift.sources import ShardSet, find_shards
+from tests.samples import jpeg, write_tar
+
+CAPTION = "a brown dog runs along the beach with a ball"
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    """Four shards of 20 pairs; the third pair of each has no image."""
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    for shard in range(4):
+        samples = {}
+        for index in range(20):
+            members = {"txt": f"{CAPTION} {shard} {index}", "jpg": jpeg(300 + index, 240)}
+            if index == 2:
+                del members["jpg"]
+            samples[f"{shard:02d}{index:03d}"] = members
+        write_tar(folder / f"{shard:05d}.tar", samples)
+    return folder
+
+
+def _score(pool: Path, out: Path, **options: object) -> RunSummary:
+    shards = find_shards([str(pool)])
+    return score_shards(shards, load_scorer("heuristics"), str(out), **options)  # type: ignore[arg-type]
+
+
+def _tables(out: Path) -> dict[str, object]:
+    return {
+        path.name: pq.read_table(path).replace_schema_metadata(None)
+        for path in sorted(out.glob("*.parquet"))
+    }
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_one_row_per_sample_in_order(pool: Path, tmp_path: Path, workers: int) -> None:
+    summary = _score(pool, tmp_path / "out", workers=workers, batch_size=3)
+    assert (summary.shards, summary.skipped, summary.rows) == (4, 0, 80)
+    assert summary.statuses == {"ok": 76, "image_missing": 4}
+    for shard in range(4):
+        table = pq.read_table(tmp_path / "out" / f"{shard:05d}.parquet")
+        assert table["key"].to_pylist() == [f"{shard:02d}{index:03d}" for index in range(20)]
+        assert set(table["shard"].to_pylist()) == {f"{shard:05d}"}
+        assert table["width"].to_pylist() == [300, 301, None, *range(303, 320)]
+
+
+def test_facts_tell_where_the_rows_came_from(pool: Path, tmp_path: Path) -> None:
+    _score(pool, tmp_path / "out")
+    metadata = pq.read_schema(tmp_path / "out" / "00001.parquet").metadata
+    facts = json.loads(metadata[FACTS_KEY])
+    assert facts["source"] == str(pool / "00001.tar")
+    assert facts["source_kind"] == "webdataset"
+    assert facts["source_size"] == os.path.getsize(pool / "00001.tar")
+    assert facts["rows"] == 20
+    assert facts["statuses"] == {"ok": 19, "image_missing": 1}
+    assert facts["source_error"] is None
+
+
+def test_finished_shards_are_not_scored_again(pool: Path, tmp_path: Path) -> None:
+    _score(pool, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "out" / "00002.parquet").unlink()
+    again = _score(pool, tmp_path / "out", batch_size=7)
+    assert (again.skipped, again.rows) == (3, 20)
+    for path, modified in before.items():
+        assert (path.stat().st_mtime_ns == modified) == (path.name != "00002.parquet")
+
+
+def test_parts_make_the_whole(pool: Path, tmp_path: Path) -> None:
+    _score(pool, tmp_path / "whole")
+    for index in (1, 2, 3):
+        _score(pool, tmp_path / "parts", part=(index, 3))
+    assert _tables(tmp_path / "parts") == _tables(tmp_path / "whole")
+
+
+def test_part_outside_the_count_is_refused() -> None:
+    with pytest.raises(PairsiftError, match="--part 4/3"):
+        part_of((), (4, 3))
+
+
+def test_another_scorer_is_refused(pool: Path, tmp_path: Path) -> None:
+    _score(pool, tmp_path / "out")
+    scorer = load_scorer("heuristics")
+    scorer.__class__ = type(
+        "Other", (type(scorer),), {"fingerprint": {"scorer": "other"}, "name": "other"}
+    )
+    with pytest.raises(PairsiftError, match="scorer is 'heuristics' there and 'other' now"):
+        score_shards(find_shards([str(pool)]), scorer, str(tmp_path / "out"))
+
+
+@pytest.fixture
+def broken_pool(tmp_path: Path) -> Path:
+    """A good shard of 900 pairs, then 400 pairs of which every other has no image."""
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    image = jpeg(16, 16)
+    write_tar(folder / "0.tar", {f"a{i}": {"jpg": image, "txt": CAPTION} for i in range(900)})
+    write_tar(
+        folder / "1.tar",
+        {f"b{i}": {"txt": CAPTION} | ({"jpg": image} if i % 2 else {}) for i in range(400)},
+    )
+    return folder
+
+
+def test_too_many_failures_stop_the_run_and_keep_what_is_finished(
+    broken_pool: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(PairsiftError, match=r"image_missing; first: 1/b0: image_missing") as stop:
+        _score(broken_pool, tmp_path / "out")
+    assert "--max-failure-rate 0.05" in str(stop.value)
+    assert set(_tables(tmp_path / "out")) == {"0.parquet"}
+    summary = _score(broken_pool, tmp_path / "out", max_failure_rate=0.5)
+    assert (summary.skipped, summary.rows, summary.failures) == (1, 400, 200)
+
+
+def test_shard_that_is_no_tar_ends_the_run_with_its_name(pool: Path, tmp_path: Path) -> None:
+    (pool / "00002.tar").write_bytes(b"this is not a tar" * 100)
+    with pytest.raises(PairsiftError, match=r"00002\.tar"):
+        _score(pool, tmp_path / "out")
+    assert {"00000.parquet", "00001.parquet"} <= set(_tables(tmp_path / "out"))
+
+
+def test_nothing_to_do(tmp_path: Path) -> None:
+    summary = score_shards(ShardSet("/none", ()), load_scorer("heuristics"), str(tmp_path / "out"))
+    assert (summary.rows, summary.pairs_per_second) == (0, 0.0)
