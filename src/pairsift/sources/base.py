@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import abc
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pairsift.pair import Pair
+
+_UID = re.compile(r"[0-9a-fA-F]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,30 @@ class Shard:
     options: tuple[tuple[str, Any], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ShardSet:
+    """The shards of a run, in order, and the folder they lie below.
+
+    Attributes:
+        root: absolute local path, or URL without a trailing slash.
+    """
+
+    root: str
+    shards: tuple[Shard, ...]
+
+
 class ShardReader(abc.ABC):
-    """Streams one shard's pairs in their stored order, in constant memory.
+    """Streams one shard's pairs in their stored order, in memory that does not grow.
 
     Iterating never raises for what is wrong with a sample: such a pair carries a ``fault``. What
-    is wrong with the shard itself (cut off, unreadable from some point on) ends the iteration and
-    is told in ``problem``, in words; it is None after a clean end.
+    is wrong with the shard itself (cut off, partly unreadable) is told in ``problem``, in words,
+    and all that can be read is yielded. It does raise :class:`PairsiftError` for a shard that
+    cannot be opened, and OSError where the storage, not the data, fails: reading the shard again
+    may help.
+
+    Attributes:
+        problem: None after a clean end.
+        notes: what was odd but did no harm, in words, with how often it was met.
     """
 
     kind: ClassVar[str]
@@ -43,7 +65,18 @@ class ShardReader(abc.ABC):
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
         self.problem: str | None = None
+        self.notes: Counter[str] = Counter()
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[Pair]:
         """Yield every sample as a pair, those that cannot be scored included."""
+
+
+def valid_uid(value: object) -> str | None:
+    """The value if it is a DataComp uid, 32 hexadecimal digits."""
+    return value if isinstance(value, str) and _UID.fullmatch(value) else None
+
+
+def printable(text: str) -> str:
+    """Text that UTF-8 can hold: bytes of a name that are not UTF-8 become ``\\xNN``."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,210 @@
+"""Encoded image bytes to RGB pixels, or the reason why not. Built for bytes nobody has vetted.
+
+Sizes are checked before pixels are allocated, metadata is never parsed by a decoder, and whatever
+a decoder throws becomes an :class:`ImageFaultError`. Nothing global is changed, so threads and
+processes may decode side by side, and Pillow's own bomb limit plays no part.
+
+What the pixels are:
+
+- the first frame of an animation;
+- turned the way the EXIF orientation says;
+- transparent parts over white, as a web page shows them;
+- 16-bit, 32-bit and float greys scaled to 8 bits, not clipped;
+- colour profiles ignored, CMYK converted plainly, as CLIP-style training pipelines do.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from pairsift import image_headers
+from pairsift.pair import Status
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What is refused as ``image_too_large``.
+
+    Attributes:
+        max_bytes: of the encoded image.
+        max_pixels: width times height as declared; decoding takes up to 13 bytes a pixel.
+    """
+
+    max_bytes: int = 32 * 2**20
+    max_pixels: int = 64_000_000
+
+
+class ImageFaultError(Exception):
+    """The image cannot be had; ``str()`` is the reason in words.
+
+    Attributes:
+        status: image_missing, image_corrupt or image_too_large.
+        size: (width, height) as stored, in pixels, if the file got far enough to tell.
+    """
+
+    def __init__(self, status: Status, message: str, size: Size | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.size = size
+
+    def __reduce__(self) -> tuple[type[ImageFaultError], tuple[Status, str, Size | None]]:
+        return type(self), (self.status, str(self), self.size)
+
+
+def decode_image(data: bytes | None, limits: ImageLimits | None = None) -> tuple[Image.Image, Size]:
+    """Decode a JPEG, PNG, WebP, GIF, BMP or TIFF.
+
+    Other formats are refused: Pillow reads more than forty, some by starting other programs.
+
+    Returns:
+        an RGB image, fully loaded and free of the file, and (width, height) as stored, that is
+        before the EXIF orientation is applied.
+
+    Raises:
+        ImageFaultError: always this, whatever is wrong with the bytes.
+    """
+    limits = limits or ImageLimits()
+    if data is None:
+        raise ImageFaultError(Status.IMAGE_MISSING, "the sample has no image")
+    if not data:
+        raise ImageFaultError(Status.IMAGE_CORRUPT, "the image is empty (0 bytes)")
+    if len(data) > limits.max_bytes:
+        raise ImageFaultError(
+            Status.IMAGE_TOO_LARGE, f"{len(data):,} bytes; at most {limits.max_bytes:,} are read"
+        )
+    size = None
+    try:
+        open_file = _find_format(data, limits)
+        with open_file(io.BytesIO(data)) as file:
+            orientation = _orientation(file, data)
+            size = file.size
+            if isinstance(file, _Tiff) and orientation > 4:
+                size = size[1], size[0]  # Pillow tells it turned, for TIFF alone
+            _check_size(size, limits)
+            file.load()
+            image = _to_rgb(file)
+    except ImageFaultError:
+        raise
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise ImageFaultError(Status.IMAGE_TOO_LARGE, _in_words(error), size) from error
+    except Exception as error:
+        raise ImageFaultError(Status.IMAGE_CORRUPT, _in_words(error), size) from error
+    if orientation in _TURNS:
+        image = image.transpose(_TURNS[orientation])
+    image.info = {}  # profiles and EXIF, which would only be carried around
+    return image, size
+
+
+class _Jpeg(JpegImageFile):
+    # Pillow looks for the resolution in EXIF, whose directory may claim the same bytes thousands
+    # of times over; the orientation is all that is needed, and is read apart.
+    def getexif(self) -> Image.Exif:
+        return Image.Exif()
+
+
+class _Tiff(TiffImageFile):
+    # The same, and Pillow would turn the image while loading it.
+    def getexif(self) -> Image.Exif:
+        return Image.Exif()
+
+
+def _find_format(data: bytes, limits: ImageLimits) -> Callable[[io.BytesIO], ImageFile]:
+    """Tell the format by its first bytes, and check what its decoder would trust blindly.
+
+    Classes are used instead of ``Image.open``, which warns and raises by a process-wide limit.
+    """
+    if data.startswith(b"\xff\xd8\xff"):
+        image_headers.check_jpeg(data, limits.max_pixels)
+        return _Jpeg
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImageFile
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        _check_size(image_headers.webp_size(data), limits)
+        return WebPImageFile
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        _check_size(image_headers.gif_size(data), limits)
+        return GifImageFile
+    if data.startswith(b"BM"):
+        return BmpImageFile
+    if data.startswith((b"II*\0", b"MM\0*")):
+        image_headers.check_tiff(data, limits.max_pixels)
+        return _Tiff
+    raise ImageFaultError(
+        Status.IMAGE_CORRUPT,
+        f"not a JPEG, PNG, WebP, GIF, BMP or TIFF; it begins with {data[:12]!r}",
+    )
+
+
+def _check_size(size: Size, limits: ImageLimits) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageFaultError(Status.IMAGE_CORRUPT, f"{width} x {height} pixels", size)
+    if width * height > limits.max_pixels:
+        raise ImageFaultError(
+            Status.IMAGE_TOO_LARGE,
+            f"{width} x {height} pixels; at most {limits.max_pixels:,} are decoded",
+            size,
+        )
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _orientation(file: ImageFile, data: bytes) -> int:
+    exif = data if isinstance(file, _Tiff) else file.info.get("exif")
+    return image_headers.exif_orientation(exif) if isinstance(exif, bytes) else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_grey_to_8_bits(image)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    page = Image.new("RGB", layer.size, "white")
+    page.paste(layer, mask=layer.getchannel("A"))
+    return page
+
+
+def _grey_to_8_bits(image: Image.Image) -> np.ndarray:
+    """Scale to 0..255: 16-bit values by their range, others from their least to their greatest."""
+    if image.mode == "I;16B":  # numpy gets it in the wrong byte order from some versions of Pillow
+        image = image.convert("I")
+    values = np.asarray(image)
+    eight_bits: np.ndarray
+    if values.dtype.kind in "ui" and values.min() >= 0 and values.max() <= 0xFFFF:
+        eight_bits = (values >> 8).astype(np.uint8)
+        return eight_bits
+    values = np.nan_to_num(values.astype(np.float64))
+    span = values.max() - values.min()
+    scaled = (values - values.min()) * (255 / span) if span > 0 else np.zeros_like(values)
+    eight_bits = np.rint(scaled).astype(np.uint8)
+    return eight_bits
+
+
+def _in_words(error: BaseException) -> str:
+    # Messages may quote the file; a score table holds no half surrogates and no novels.
+    words = str(error).encode("utf-8", "backslashreplace").decode()[:300]
+    return words or type(error).__name__

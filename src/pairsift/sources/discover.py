@@ -1,0 +1,302 @@
+"""From what a user writes on the command line to a list of shards."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import braceexpand
+
+from pairsift.errors import PairsiftError
+from pairsift.sources import files
+from pairsift.sources.base import Shard, ShardSet
+from pairsift.sources.files import FileEntry
+
+_EXTENSIONS = {
+    ".tar": "webdataset",
+    ".tar.gz": "webdataset",
+    ".tgz": "webdataset",
+    ".parquet": "parquet",
+    ".csv": "folder",
+    ".tsv": "folder",
+}
+IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
+_OPTIONS = {
+    "webdataset": {"caption", "max_image_bytes"},
+    "parquet": {"caption", "image", "max_image_bytes"},
+    "folder": {"caption", "image", "captions_file", "max_image_bytes"},
+}
+KINDS = tuple(_OPTIONS)
+_MAGIC = re.compile(r"[*?[]")
+_MAX_EXPANSION = 10_000_000
+
+
+def find_shards(patterns: str | Sequence[str], kind: str | None = None, **options: Any) -> ShardSet:
+    """Find the shards that patterns name.
+
+    A pattern is a path or fsspec URL of a file or folder, with ``*``, ``?``, ``[...]``, brace
+    lists and ranges (``{00000..00099}``, ``{a,b}``). A folder stands for all tars or all parquet
+    files at any depth below it or, where there are neither, for its images; a ``.csv`` or
+    ``.tsv`` for the images it lists. Parquet files next to tars of the same names are taken for
+    the metadata that img2dataset writes there, and left out.
+
+    Args:
+        patterns: one or more; a shard that several of them name counts once.
+        kind: ``webdataset``, ``parquet`` or ``folder``; told from the extensions if not given.
+        options: of the source. ``caption``: where it is (webdataset: member suffix, ``txt`` by
+            default, or ``json.FIELD``; parquet and folder: column). ``image``: the column that
+            holds the image, or its path. ``captions_file``: of a folder. ``max_image_bytes``:
+            larger ones are not read. None means the default.
+
+    Returns:
+        the shards in natural order of their names, and their common folder.
+
+    Raises:
+        PairsiftError: nothing found, more than one kind, an unknown kind, extension or option, or
+            two shards that would share a name.
+    """
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    if not patterns:
+        raise PairsiftError("no shards given; name files, folders or patterns of them")
+    if kind is not None and kind not in KINDS:
+        raise PairsiftError(f"unknown kind of source {kind!r}; choose from {', '.join(KINDS)}")
+    options = {name: value for name, value in options.items() if value is not None}
+    found: dict[tuple[str, str], Shard] = {}
+    bases = []
+    for pattern in patterns:
+        base, entries = _resolve(pattern)
+        for shard in _shards(entries, kind, pattern):
+            found[shard.url, dict(shard.options).get("captions_file", "")] = shard
+            if shard.kind == "folder" and shard.url == base:
+                base = _parent(base)
+        bases.append(base)
+    kinds = sorted({shard.kind for shard in found.values()})
+    if len(kinds) > 1:
+        raise PairsiftError(
+            f"{' '.join(patterns)} holds more than one kind of source ({', '.join(kinds)}); "
+            "give the kind, or patterns that match one"
+        )
+    _check_options(kinds[0], options)
+    root = _common_root(bases)
+    shards = [_with(shard, root, options) for shard in found.values()]
+    _refuse_same_names(shards)
+    shards.sort(key=lambda shard: (_natural(shard.name), shard.name))
+    return ShardSet(root, tuple(shards))
+
+
+def _resolve(pattern: str) -> tuple[str, list[FileEntry]]:
+    """What exists of a pattern, and the folder above its first wildcard."""
+    literal = files.normalise(pattern)
+    if not files.is_url(literal) and os.path.exists(literal):
+        # Before wildcards are looked for: names may hold brackets and braces.
+        is_folder = os.path.isdir(literal)
+        size = None if is_folder else os.path.getsize(literal)
+        return literal if is_folder else _parent(literal), [FileEntry(literal, size, is_folder)]
+    names = _expand(pattern)
+    wild = [name for name in names if _MAGIC.search(name)]
+    entries = [entry for name in wild for entry in files.glob(name)]
+    if wild and not entries:
+        raise PairsiftError(f"no file matches {pattern}; check the path and the pattern")
+    base = _static_base(literal)
+    plain = [name for name in names if not _MAGIC.search(name)]
+    plain_entries = list(_look_up(plain, pattern))
+    if len(names) == 1 and plain_entries and plain_entries[0].is_folder:
+        base = names[0]
+    return base, entries + plain_entries
+
+
+def _expand(pattern: str) -> list[str]:
+    if "{" not in pattern:
+        return [files.normalise(pattern)]
+    names: list[str] = []
+    try:
+        # Backslashes are taken literally: they are rare in names, and never meant as escapes.
+        for name in braceexpand.braceexpand(pattern, escape=False):
+            names.append(files.normalise(name))
+            if len(names) > _MAX_EXPANSION:
+                raise PairsiftError(f"{pattern} stands for more than {_MAX_EXPANSION:,} names")
+    except ValueError as error:
+        raise PairsiftError(f"{pattern} is not a valid brace list: {error}") from None
+    return names
+
+
+def _look_up(names: Iterable[str], pattern: str) -> Iterator[FileEntry]:
+    """Entries of literal names: one listing per folder, not a call per file."""
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_folder[_parent(name)].append(name)
+    missing: list[str] = []
+    for folder, wanted in by_folder.items():
+        if folder.startswith(("http://", "https://")):  # cannot be listed in general
+            yield from (FileEntry(name, None) for name in wanted)
+            continue
+        listing = {entry.url: entry for entry in _list(folder)}
+        for name in wanted:
+            if name in listing:
+                yield listing[name]
+            elif (entry := _top_level(name)) is not None:
+                yield entry
+            else:
+                missing.append(name)
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise PairsiftError(
+            f"{missing[0]}{more} does not exist; "
+            + (f"check the path {pattern}" if pattern in missing else f"{pattern} names it")
+        )
+
+
+def _list(folder: str) -> list[FileEntry]:
+    return [] if folder.endswith(":/") else files.list_folder(folder)
+
+
+def _top_level(name: str) -> FileEntry | None:
+    """A bucket or the like, which no parent lists."""
+    if not files.is_url(name):
+        return None
+    filesystem, path = files.file_system(name)
+    try:
+        info = filesystem.info(path)
+    except FileNotFoundError:
+        return None
+    return FileEntry(name, info.get("size"), info.get("type") == "directory")
+
+
+def _shards(entries: list[FileEntry], kind: str | None, pattern: str) -> Iterator[Shard]:
+    """Shards, not yet named, that files and folders stand for."""
+    for entry in entries:
+        if entry.is_folder:
+            yield from _shards_of_folder(entry.url, kind)
+            continue
+        told = kind or _kind_of(entry.url)
+        if told is None:
+            if len(entries) > 1:
+                continue  # a pattern such as DIR/* also meets sizes.json and the like
+            raise PairsiftError(
+                f"{entry.url}: what kind of source is this? Known by extension are "
+                f"{', '.join(_EXTENSIONS)}; give the kind ({', '.join(KINDS)}) for another"
+            )
+        if told == "folder":
+            folder, _, name = entry.url.rpartition("/")
+            yield Shard("", folder, told, None, (("captions_file", name),))
+        else:
+            yield Shard("", entry.url, told, entry.size)
+    if not any(entry.is_folder or kind or _kind_of(entry.url) for entry in entries):
+        raise PairsiftError(f"no tar, parquet or captions file matches {pattern}")
+
+
+def _shards_of_folder(folder: str, kind: str | None) -> Iterator[Shard]:
+    by_kind: dict[str, list[FileEntry]] = {name: [] for name in KINDS}
+    count = 0
+    for entry in files.walk(folder):
+        count += 1
+        told = _kind_of(entry.url)
+        if told in ("webdataset", "parquet"):
+            by_kind[told].append(entry)
+        elif told == "folder" or _extension(entry.url).lstrip(".") in IMAGE_EXTENSIONS:
+            by_kind["folder"].append(FileEntry(folder, None, True))
+    if kind is None:
+        tars = {_stem(entry.url) for entry in by_kind["webdataset"]}
+        if tars and all(_stem(entry.url) in tars for entry in by_kind["parquet"]):
+            by_kind["parquet"] = []  # img2dataset's metadata
+    present = [name for name in KINDS if by_kind[name] and kind in (None, name)]
+    if not present:
+        what = "is empty or does not exist" if not count else f"has {count} files, none of them"
+        wanted = kind or "tar, parquet, image or captions file"
+        raise PairsiftError(
+            f"{folder} {what}{f' a {wanted}' if count else ''}; give a folder or pattern of shards"
+        )
+    if len(present) > 1:
+        counts = ", ".join(f"{len(by_kind[name])} for {name}" for name in present)
+        raise PairsiftError(
+            f"{folder} holds more than one kind of source ({counts} files); give the kind, "
+            "or a pattern that matches one"
+        )
+    if present == ["folder"]:
+        yield Shard("", folder, "folder")
+        return
+    for entry in by_kind[present[0]]:
+        yield Shard("", entry.url, present[0], entry.size)
+
+
+def _kind_of(url: str) -> str | None:
+    return _EXTENSIONS.get(_extension(url))
+
+
+def _extension(url: str) -> str:
+    name = url.rsplit("/", 1)[-1].lower()
+    for extension in _EXTENSIONS:
+        if name.endswith(extension):
+            return extension
+    return os.path.splitext(name)[1]
+
+
+def _stem(url: str) -> str:
+    extension = _extension(url)
+    return url[: -len(extension)] if extension else url
+
+
+def _parent(url: str) -> str:
+    folder = url.rpartition("/")[0]
+    return folder if folder or files.is_url(url) else "/"
+
+
+def _static_base(pattern: str) -> str:
+    """Folder above the first wildcard or brace, or above the file if there is none."""
+    match = re.search(r"[*?[{]", pattern)
+    return _parent(pattern[: match.start()] if match else pattern)
+
+
+def _common_root(bases: Sequence[str]) -> str:
+    first, *others = [base.split("/") for base in bases]
+    common = len(first)
+    for parts in others:
+        same = 0
+        while same < min(common, len(parts)) and parts[same] == first[same]:
+            same += 1
+        common = same
+    root = "/".join(first[:common])
+    if root.endswith(":/") or (not root and any(map(files.is_url, bases))):
+        raise PairsiftError(
+            f"{bases[0]} and {bases[-1]} have no folder in common; score them in separate runs"
+        )
+    return root or "/"
+
+
+def _with(shard: Shard, root: str, options: dict[str, Any]) -> Shard:
+    merged = dict(shard.options) | options
+    below = shard.url[len(root.rstrip("/")) + 1 :]
+    name = _stem(below) if shard.kind != "folder" else below
+    if captions_file := dict(shard.options).get("captions_file"):
+        name = f"{name}/{_stem(captions_file)}" if name else _stem(captions_file)
+    return Shard(
+        name.replace("/", "__"), shard.url, shard.kind, shard.size, tuple(sorted(merged.items()))
+    )
+
+
+def _check_options(kind: str, options: dict[str, Any]) -> None:
+    unknown = sorted(options.keys() - _OPTIONS[kind])
+    if unknown:
+        raise PairsiftError(
+            f"a {kind} source takes no option {unknown[0]!r}; "
+            f"it takes: {', '.join(sorted(_OPTIONS[kind]))}"
+        )
+
+
+def _refuse_same_names(shards: Sequence[Shard]) -> None:
+    counts = Counter(shard.name for shard in shards)
+    name, count = counts.most_common(1)[0]
+    if count > 1:
+        same = [shard.url for shard in shards if shard.name == name]
+        raise PairsiftError(
+            f"{same[0]} and {same[1]} would both be named {name!r}; score them in separate runs"
+        )
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts shard 9 before shard 10."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]

@@ -1,0 +1,172 @@
+"""Members of a tar, forwards only, in bounded memory whatever its headers claim.
+
+:mod:`tarfile` does the parsing. Around it: headers may not be larger than `MAX_HEADER_BYTES`
+(tarfile reads a pax header whole, and gzip packs a gigabyte of one into a megabyte), skipping
+ends where the file does, a header that leads backwards is refused, and damage is told apart from
+the end of the archive.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any, cast
+
+MAX_HEADER_BYTES = 2**20
+_BUFFER_BYTES = 2**16
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class DamagedTarError(Exception):
+    """The tar cannot be read on from here; ``str()`` says what is wrong and where.
+
+    Attributes:
+        position: byte of the (unpacked) tar.
+        in_member: the content of a member is cut, rather than something between members.
+    """
+
+    def __init__(self, message: str, position: int, in_member: bool = False) -> None:
+        super().__init__(message)
+        self.position = position
+        self.in_member = in_member
+
+
+class Member:
+    """A regular file of a tar, to be read, or not, before the next one is asked for."""
+
+    def __init__(self, name: str, size: int, stream: _Stream) -> None:
+        self.name = name
+        self.size = size
+        self._stream = stream
+
+    def read(self) -> bytes:
+        """The whole content; the caller has looked at `size`.
+
+        Raises:
+            DamagedTarError: the tar ends before the content does.
+        """
+        data = self._stream.read_data(self.size)
+        if len(data) < self.size:
+            raise _cut_off(self._stream, self.name)
+        return data
+
+
+def iterate_tar(file: IO[bytes]) -> Iterator[Member]:
+    """Yield the regular files of a tar, plain or gzip; links, folders and devices are left out.
+
+    Raises:
+        DamagedTarError: it cannot be read on; at position 0 if it is no tar at all.
+        OSError: the storage fails.
+    """
+    stream = _Stream(file)
+    tar: _Tar | None = None
+    while True:
+        stream.expect_header()
+        try:
+            if tar is None:  # this reads the first header
+                tar = _Tar(fileobj=cast("IO[bytes]", stream), tarinfo=_Header, encoding="utf-8")
+            header = tar.next()
+        except (DamagedTarError, OSError):
+            raise
+        except _MissingMarkError:
+            raise DamagedTarError("ends without an end-of-archive mark", _offset(tar)) from None
+        except Exception as error:  # tarfile lets ValueError, RecursionError and more slip out
+            position = _offset(tar)
+            words = f"no readable header at byte {position:,}: {error}"
+            raise DamagedTarError(words, position) from error
+        if header is None:
+            return
+        # tarfile would remember every header it has seen, and all global pax fields.
+        tar.members.clear()
+        tar.pax_headers = {}
+        if header.isreg() and not header.issparse():
+            if header.size < 0:
+                raise DamagedTarError(f"{header.name!r} has size {header.size}", stream.tell())
+            yield Member(header.name, header.size, stream)
+        _skip(stream, tar.offset, header.name)
+
+
+def _skip(stream: _Stream, end: int, name: str) -> None:
+    if end < stream.tell():
+        raise DamagedTarError(f"the header of {name!r} leads backwards", stream.tell())
+    while (left := end - stream.tell()) > 0:
+        if not stream.read_data(min(left, _BUFFER_BYTES)):
+            raise _cut_off(stream, name)
+
+
+def _cut_off(stream: _Stream, name: str) -> DamagedTarError:
+    position = stream.tell()
+    return DamagedTarError(f"cut off at byte {position:,}, inside {name!r}", position, True)
+
+
+def _offset(tar: tarfile.TarFile | None) -> int:
+    return tar.offset if tar else 0
+
+
+class _Tar(tarfile.TarFile):
+    members: list[tarfile.TarInfo]  # public, but typeshed has it not
+
+
+class _MissingMarkError(Exception):
+    pass
+
+
+class _BadHeaderError(Exception):
+    pass
+
+
+class _Header(tarfile.TarInfo):
+    """A header whose damage is not silently taken for the end, as TarFile.next would."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
+            raise _MissingMarkError from None
+        except tarfile.HeaderError as error:
+            raise _BadHeaderError(str(error)) from None
+
+
+class _Stream:
+    """What TarFile reads from: knows its place, and does not hand out absurd headers."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        buffered = io.BufferedReader(cast("io.RawIOBase", file), _BUFFER_BYTES)
+        self._file: Any = buffered
+        if buffered.peek(2)[:2] == _GZIP_MAGIC:
+            self._file = gzip.GzipFile(fileobj=buffered)
+        self._position = 0
+        self._header_left = 0
+
+    def expect_header(self) -> None:
+        """Allow one header, with its extensions, to be read."""
+        self._header_left = MAX_HEADER_BYTES
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        """For TarFile, which reads nothing but headers here."""
+        self._header_left -= size
+        if self._header_left < 0:
+            raise DamagedTarError(
+                f"a header of more than {MAX_HEADER_BYTES:,} bytes at byte {self._position:,}",
+                self._position,
+            )
+        return self.read_data(size, in_member=False)
+
+    def read_data(self, size: int, in_member: bool = True) -> bytes:
+        """Read `size` bytes, fewer only at the end of the file."""
+        try:
+            data: bytes = self._file.read(size)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            words = f"broken gzip data after byte {self._position:,}: {error}"
+            raise DamagedTarError(words, self._position, in_member) from error
+        self._position += len(data)
+        return data
