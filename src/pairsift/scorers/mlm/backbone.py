@@ -1,0 +1,302 @@
+"""What one-pass scoring wants of a model: read the prefix once, then go on from there."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import nn
+from transformers.cache_utils import Cache, DynamicLayer
+
+from pairsift.scorers.mlm.encode import Encode, Quirks
+from pairsift.scorers.mlm.packing import Collated
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInputs:
+    """One image after preprocessing.
+
+    Attributes:
+        arrays: what the model's image encoder wants, small: uint8 pixels, normalised on the device.
+        ids: (n,) token ids that stand for this image in the prompt.
+    """
+
+    arrays: Arrays
+    ids: np.ndarray
+
+
+class ImageTransform(Protocol):
+    """The CPU half of the images: picklable, so that it can run in worker processes."""
+
+    def __call__(self, image: Any) -> ImageInputs:
+        """Preprocess one RGB PIL image."""
+
+    def describe(self) -> str:
+        """Everything that decides the pixels, for the fingerprint."""
+
+
+class PrefixCache(Cache):  # type: ignore[misc]
+    """Keys and values of a prefix. Once frozen, later tokens see them but are not kept."""
+
+    def __init__(self) -> None:
+        super().__init__(layer_class_to_replicate=_PrefixLayer)
+
+    def freeze(self) -> None:
+        for layer in self.layers:
+            layer.frozen = True
+
+
+class _PrefixLayer(DynamicLayer):  # type: ignore[misc]
+    frozen = False
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.frozen:
+            super().update(key_states, value_states, *args, **kwargs)
+            return self.keys, self.values
+        return (
+            torch.cat([self.keys, key_states], dim=-2),
+            torch.cat([self.values, value_states], dim=-2),
+        )
+
+
+@dataclass
+class State:
+    """A batch of prefixes that the model has read.
+
+    Attributes:
+        cache: keys and values, (B, heads, P, head size) a layer, padded on the right.
+        lengths: (B,) tokens of each prefix.
+        next_position: (B,) position of the token that follows it.
+        last_hidden: (B, D) last hidden state of each prefix's last token, after the final norm.
+    """
+
+    cache: PrefixCache
+    lengths: torch.Tensor
+    next_position: torch.Tensor
+    last_hidden: torch.Tensor
+
+
+class Backbone(abc.ABC):
+    """A multimodal language model, its tokenizer and its preprocessing.
+
+    Attributes:
+        kind: the checkpoint's model type, for people.
+        tokenizer: of transformers.
+        encode: prompt text to ids; the image's text gives ``image_marker`` once.
+        image_transform: the CPU half of the images.
+        image_token: text that stands for the image in a prompt.
+        image_marker: the id that ``encode`` gives for it.
+        chat: the chat format that the checkpoint was trained with.
+        max_length: tokens that fit in, image and answer included.
+        vocabulary: length of a row of logits.
+        quirks: how the published code used this checkpoint; None where none was published.
+    """
+
+    kind: str
+    tokenizer: Any
+    encode: Encode
+    image_transform: ImageTransform
+    image_token: str
+    image_marker: int
+    chat: str = "tokenizer"
+    max_length: int
+    vocabulary: int
+    quirks: Quirks | None = None
+
+    @property
+    @abc.abstractmethod
+    def device(self) -> torch.device:
+        """Where the model is."""
+
+    @property
+    @abc.abstractmethod
+    def dtype(self) -> torch.dtype:
+        """What the model computes in."""
+
+    @abc.abstractmethod
+    def prefill(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> State:
+        """Encode the images and read the prefixes, in which their tokens stand."""
+
+    @abc.abstractmethod
+    def extend(self, state: State, block: Collated) -> torch.Tensor:
+        """Read a block behind the prefixes; the state stays as it is.
+
+        Returns:
+            (B, S, D) last hidden states, after the final norm.
+        """
+
+    @abc.abstractmethod
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return (N, vocabulary) float32 logits of (N, D) last hidden states."""
+
+
+@dataclass
+class ImageFeatures:
+    """Images as the language model sees them.
+
+    Attributes:
+        tokens: (image tokens of all pairs, D), in the order of the pairs.
+        extra: further arguments of the language model while it reads the prefix.
+    """
+
+    tokens: torch.Tensor
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class EmbedsBackbone(Backbone):
+    """A decoder fed with embeddings, into which the image's features are put.
+
+    Subclasses set the attributes of :class:`Backbone`, and implement :meth:`encode_images`.
+
+    Args:
+        decoder: a transformers decoder without its head (``LlamaModel``, ``Qwen2Model``, ...):
+            takes ``inputs_embeds``, ``attention_mask``, ``position_ids``, ``past_key_values``.
+        head: hidden states to logits.
+    """
+
+    def __init__(self, decoder: nn.Module, head: nn.Linear) -> None:
+        self.decoder = decoder
+        self.head = head
+        self.vocabulary = head.weight.shape[0]
+        self.embed_tokens: nn.Embedding = cast(Any, decoder).get_input_embeddings()
+
+    @property
+    def device(self) -> torch.device:
+        return self.embed_tokens.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embed_tokens.weight.dtype
+
+    @abc.abstractmethod
+    def encode_images(self, images: Sequence[Arrays], is_image: torch.Tensor) -> ImageFeatures:
+        """Encode a batch of images.
+
+        Args:
+            is_image: (B, P) bool, where their tokens will stand; prefixes padded on the right.
+        """
+
+    def positions(
+        self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the prefixes' position ids and, (B,), the positions that follow.
+
+        Position ids have the shape (B, P), or (axes, B, P) for models with several per token.
+        """
+        lengths = np.array([len(prefix) for prefix in prefixes])
+        grid = np.broadcast_to(np.arange(lengths.max()), (len(prefixes), lengths.max()))
+        return grid, lengths
+
+    @torch.inference_mode()
+    def prefill(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> State:
+        ids = np.zeros((len(prefixes), max(map(len, prefixes))), dtype=np.int64)
+        marked = np.zeros(ids.shape, dtype=bool)
+        for row, prefix in enumerate(prefixes):
+            here = prefix == self.image_marker
+            ids[row, : len(prefix)] = np.where(
+                here, 0, prefix
+            )  # a marker may lie outside the vocabulary
+            marked[row, : len(prefix)] = here
+        is_image = self.to_device(marked)
+        features = self.encode_images(images, is_image)
+        embeds = self.embed_tokens(self.to_device(ids))
+        if features.tokens.shape[0] != int(marked.sum()):
+            raise ValueError(
+                f"{features.tokens.shape[0]} image features for {int(marked.sum())} image tokens"
+            )
+        embeds = embeds.masked_scatter(is_image[..., None], features.tokens.to(embeds.dtype))
+
+        positions, following = self.positions(images, prefixes)
+        cache = PrefixCache()
+        # Padding stands on the right of a causal model: nothing before it can see it, so no mask
+        # is needed, which leaves the device its fastest attention. extend() masks it out.
+        hidden = self.decoder(
+            inputs_embeds=embeds,
+            position_ids=self.to_device(np.ascontiguousarray(positions)),
+            past_key_values=cache,
+            use_cache=True,
+            **features.extra,
+        ).last_hidden_state
+        cache.freeze()
+        lengths = self.to_device(np.array([len(prefix) for prefix in prefixes]))
+        rows = torch.arange(len(prefixes), device=self.device)
+        return State(cache, lengths, self.to_device(following), hidden[rows, lengths - 1])
+
+    @torch.inference_mode()
+    def extend(self, state: State, block: Collated) -> torch.Tensor:
+        positions = state.next_position[:, None] + self.to_device(block.depth)
+        past = torch.arange(state.cache.get_seq_length(), device=self.device)
+        in_prefix = (past < state.lengths[:, None])[:, None, :]
+        batch, size = block.ids.shape
+        mask = torch.cat(
+            [
+                in_prefix.expand(batch, size, -1),
+                self.to_device(block.visible).expand(batch, size, size),
+            ],
+            dim=-1,
+        )
+        # Additive, because eager attention knows no other masks.
+        bias = torch.zeros(mask.shape, dtype=self.dtype, device=self.device)
+        bias.masked_fill_(~mask, torch.finfo(self.dtype).min)
+        hidden: torch.Tensor = self.decoder(
+            inputs_embeds=self.embed_tokens(self.to_device(block.ids)),
+            attention_mask=bias[:, None],
+            position_ids=self.text_positions(positions),
+            past_key_values=state.cache,
+            use_cache=True,
+        ).last_hidden_state
+        return hidden
+
+    def text_positions(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return position ids of text tokens as the decoder wants them, from (B, S) positions."""
+        return positions
+
+    @torch.inference_mode()
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return linear_float32(hidden, self.head)
+
+    def to_device(self, array: np.ndarray) -> torch.Tensor:
+        """Copy to the model's device, not waiting for the copy where the device allows it."""
+        array = np.ascontiguousarray(array)
+        tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+
+def linear_float32(hidden: torch.Tensor, head: nn.Linear) -> torch.Tensor:
+    """Apply a linear layer and keep the sums in float32, whatever the layer's own type.
+
+    Rounding logits of about 20 to bfloat16 would move probabilities by several per cent.
+    """
+    weight, bias = head.weight, head.bias
+    if weight.dtype == torch.float32:
+        return nn.functional.linear(hidden.float(), weight, bias)
+    if hidden.is_cuda and _mm_keeps_float32(weight.dtype):
+        out = torch.mm(hidden.to(weight.dtype), weight.t(), out_dtype=torch.float32)
+    else:
+        out = hidden.float() @ weight.float().t()
+    return out if bias is None else out + bias.float()
+
+
+_KEEPS_FLOAT32: dict[torch.dtype, bool] = {}
+
+
+def _mm_keeps_float32(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch multiplies low-precision CUDA matrices into float32 (2.8 and later)."""
+    if dtype not in _KEEPS_FLOAT32:
+        tile = torch.ones(16, 16, dtype=dtype, device="cuda")
+        try:
+            torch.mm(tile, tile, out_dtype=torch.float32)
+            _KEEPS_FLOAT32[dtype] = True
+        except (TypeError, RuntimeError, NotImplementedError):
+            _KEEPS_FLOAT32[dtype] = False
+    return _KEEPS_FLOAT32[dtype]

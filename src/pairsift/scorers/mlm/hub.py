@@ -1,0 +1,186 @@
+"""Checkpoints that transformers knows: `AutoModelForImageTextToText`, by architecture."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pairsift.errors import PairsiftError
+from pairsift.scorers.mlm.backbone import Backbone
+from pairsift.scorers.mlm.families import FAMILIES, PROCESSORS
+
+_LISTED = 8
+
+
+def load_hub_backbone(
+    folder: Path,
+    config: Mapping[str, Any],
+    *,
+    adapter: Path | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Backbone:
+    """Load a checkpoint folder, tokenizer and image processor included.
+
+    Raises:
+        PairsiftError: an unsupported architecture, a damaged or unsafe weight file, or tensors
+            that do not match the architecture, which are listed.
+    """
+    kind = config.get("model_type")
+    if kind not in FAMILIES:
+        raise PairsiftError(
+            f"{folder} holds a model of type {kind!r}; one-pass scoring knows "
+            f"{', '.join(sorted(FAMILIES))} and legacy LLaVA checkpoints"
+        )
+    model = _load_model(folder, dtype)
+    if adapter is not None:
+        model = merge_adapter(model, adapter)
+    model = model.to(device).eval().requires_grad_(False)
+    settings = read_settings(folder)
+    return FAMILIES[kind](
+        model, load_tokenizer(folder), _load_processor(folder, str(kind), settings), settings
+    )
+
+
+def _load_model(folder: Path, dtype: torch.dtype) -> Any:
+    from transformers import AutoModelForImageTextToText
+
+    try:
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=dtype,
+            output_loading_info=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
+    except pickle.UnpicklingError as error:
+        raise PairsiftError(
+            f"{folder}: a weight file is refused: it is a pickle that holds more than tensors, "
+            f"which could run code ({_first_line(error)}). If you trust it, convert it to safetensors"
+        ) from None
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise PairsiftError(f"cannot load {folder}: {_first_line(error)}") from error
+    check_tensors(
+        folder,
+        missing=report["missing_keys"],
+        left_over=report["unexpected_keys"],
+        misshapen=[entry[0] for entry in report["mismatched_keys"]],
+    )
+    return model
+
+
+def check_tensors(folder: Path, *, missing: Any, left_over: Any, misshapen: Any = ()) -> None:
+    """Refuse a checkpoint whose tensors are not those of its architecture.
+
+    Raises:
+        PairsiftError: lists them by name.
+    """
+    problems = [
+        f"{what}: {_listed(names)}"
+        for what, names in (
+            ("missing", sorted(missing)),
+            ("left over", sorted(left_over)),
+            ("of another shape", sorted(misshapen)),
+        )
+        if names
+    ]
+    if problems:
+        raise PairsiftError(
+            f"{folder}: the tensors do not match the architecture in config.json; "
+            + "; ".join(problems)
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def merge_adapter(model: Any, adapter: Path) -> Any:
+    """Add a LoRA adapter to a model's own weights, so that it costs nothing at scoring.
+
+    Raises:
+        PairsiftError: peft is not installed, or the adapter does not fit the model.
+    """
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise PairsiftError("an adapter needs the package peft: pip install peft") from None
+    try:
+        wrapped = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
+    except (OSError, ValueError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        raise PairsiftError(
+            f"cannot put adapter {adapter} on the model: {_first_line(error)}"
+        ) from error
+    return wrapped.merge_and_unload()
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the checkpoint's tokenizer, with the chat template of its processor if it has none.
+
+    Raises:
+        PairsiftError: it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+        template = folder / "chat_template.json"  # where older processors keep it
+        if not tokenizer.chat_template and template.is_file():
+            tokenizer.chat_template = json.loads(template.read_text("utf-8"))["chat_template"]
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise PairsiftError(
+            f"cannot read the tokenizer of {folder}: {_first_line(error)}"
+        ) from error
+    return tokenizer
+
+
+def _load_processor(folder: Path, kind: str, settings: Mapping[str, Any]) -> Any:
+    """Return the image processor; unlike full processors, it does without torchvision."""
+    import transformers
+
+    try:
+        raw = settings.get("image_processor")
+        if raw is None:
+            raw = json.loads((folder / "preprocessor_config.json").read_text("utf-8"))
+        name = _processor_name(raw.get("image_processor_type"), kind)
+        return getattr(transformers, name).from_dict(raw)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise PairsiftError(
+            f"cannot read the image processor of {folder} (preprocessor_config.json): "
+            f"{_first_line(error)}"
+        ) from error
+
+
+def _processor_name(named: str | None, kind: str) -> str:
+    """Map ``CLIPImageProcessor`` and ``CLIPImageProcessorFast`` to ``CLIPImageProcessorPil``."""
+    name = (named or PROCESSORS[kind]).removesuffix("Fast").removesuffix("Pil")
+    return f"{name}Pil"
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the contents of ``processor_config.json``; empty if there is none.
+
+    Raises:
+        PairsiftError: it is broken.
+    """
+    path = folder / "processor_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        settings = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise PairsiftError(f"cannot read {path}: {error}") from None
+    return settings if isinstance(settings, dict) else {}
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,166 @@
+"""From a checkpoint's folder or hub name to a scorer. No code of a checkpoint is ever run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pairsift.errors import PairsiftError
+from pairsift.images import ImageLimits
+from pairsift.metrics import parse_metrics
+from pairsift.scorers.checkpoints import checkpoint_digest, find_checkpoint
+from pairsift.scorers.mlm.backbone import Backbone
+from pairsift.scorers.mlm.legacy.config import is_legacy
+from pairsift.scorers.mlm.packing import Layout
+from pairsift.scorers.mlm.prompt_files import load_prompts
+from pairsift.scorers.mlm.prompts import PromptPack
+from pairsift.scorers.mlm.scorer import DEFAULT_LAYOUT, MLMScorer
+
+ALL_METRICS = "itm,odf,ctq,su"
+
+
+def load_mlm_scorer(
+    path: str | Path,
+    *,
+    metrics: str | Iterable[str] = ALL_METRICS,
+    prompts: PromptPack | str | Path | None = None,
+    vision_tower: str | Path | None = None,
+    adapter: str | Path | None = None,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device = "auto",
+    reference_quirks: bool = False,
+    layout: Layout = DEFAULT_LAYOUT,
+    limits: ImageLimits | None = None,
+) -> MLMScorer:
+    """Load a multimodal language model as a scorer.
+
+    Args:
+        path: checkpoint folder or hub name: an ``AutoModelForImageTextToText`` checkpoint of a
+            supported architecture, or a legacy LLaVA one such as the published MLM-Filters.
+        metrics: names, joined by commas or as a sequence.
+        prompts: a prompt pack, its TOML file, or None for Pairsift's own.
+        vision_tower: folder or hub name of the tower, for legacy checkpoints without one.
+        adapter: folder or hub name of a LoRA adapter (``peft``) to merge into the model.
+        dtype: ``auto`` is bfloat16 on GPUs that have it, else float32.
+        device: ``auto`` is the GPU if there is one.
+        reference_quirks: use the model as its published inference code does, quirks included.
+        layout: how the metrics' suffixes share passes.
+        limits: what images are refused as too large.
+
+    Raises:
+        PairsiftError: the checkpoint cannot be read, is of an unsupported kind, or its tensors do
+            not match its architecture, in which case they are listed.
+    """
+    asked = parse_metrics(metrics)
+    pack = load_prompts(prompts)
+    where = pick_device(device)
+    kind = pick_dtype(dtype, where)
+    folder = find_checkpoint(str(path))
+    backbone, facts = _load_backbone(folder, vision_tower, adapter, kind, where, reference_quirks)
+    if reference_quirks and backbone.quirks is None:
+        raise PairsiftError(
+            f"{path}: no published code is known for this kind of checkpoint "
+            f"({backbone.kind}); leave out --reference-quirks"
+        )
+    return MLMScorer(
+        backbone,
+        pack,
+        asked,
+        layout=layout,
+        quirks=backbone.quirks if reference_quirks else None,
+        fingerprint={"model_type": backbone.kind, **facts},
+        limits=limits,
+    )
+
+
+def _load_backbone(
+    folder: Path,
+    vision_tower: str | Path | None,
+    adapter: str | Path | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    reference_quirks: bool,
+) -> tuple[Backbone, dict[str, str]]:
+    """Return the model, and the digests of its files for the fingerprint."""
+    if is_legacy(folder):
+        from pairsift.scorers.mlm.legacy.backbone import legacy_digest, load_legacy_backbone
+
+        if adapter is not None:
+            raise PairsiftError(
+                f"{folder} is a legacy LLaVA checkpoint, which takes no --adapter; "
+                "adapters go onto the models of transformers"
+            )
+        legacy = load_legacy_backbone(
+            folder,
+            vision_tower=None if vision_tower is None else str(vision_tower),
+            dtype=dtype,
+            device=device,
+            reference_quirks=reference_quirks,
+        )
+        return legacy, {"checkpoint": legacy_digest(legacy.model)}
+    if vision_tower is not None:
+        raise PairsiftError(f"{folder} has a vision tower of its own; leave out --vision-tower")
+    from pairsift.scorers.mlm.hub import load_hub_backbone
+
+    facts = {"checkpoint": checkpoint_digest(folder)}
+    if adapter is not None:
+        adapter = find_checkpoint(str(adapter), "LoRA adapter")
+        facts["adapter"] = checkpoint_digest(adapter)
+    config = read_config(folder)
+    return load_hub_backbone(folder, config, adapter=adapter, dtype=dtype, device=device), facts
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return config.json.
+
+    Raises:
+        PairsiftError: it is missing or broken.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise PairsiftError(f"{folder} has no config.json; is it a checkpoint folder?") from None
+    except (OSError, ValueError) as error:
+        raise PairsiftError(f"cannot read {path}: {error}") from None
+    if not isinstance(config, dict):
+        raise PairsiftError(f"{path} is not a JSON object")
+    return config
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """Return the device; ``auto`` is the GPU if there is one.
+
+    Raises:
+        PairsiftError: no such device, or it is not there.
+    """
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise PairsiftError(f"unknown device {device!r}: {error}") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise PairsiftError("device cuda was asked for, but PyTorch sees no GPU")
+    return chosen
+
+
+def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """Return the dtype; ``auto`` is bfloat16 on GPUs that have it, else float32.
+
+    Raises:
+        PairsiftError: not one of auto, float32, bfloat16, float16.
+    """
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise PairsiftError(f"unknown dtype {dtype!r}; choose auto, float32, bfloat16 or float16")
+    chosen: torch.dtype = getattr(torch, dtype)
+    return chosen

@@ -1,0 +1,38 @@
+"""Pixels: cut to size in worker processes as uint8, normalised on the device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+
+
+class Normalise:
+    """(pixels * rescale - mean) / std per channel, as an image processor would have done it.
+
+    Args:
+        processor: a transformers image processor.
+        dim: which dimension of the pixels is the channel.
+    """
+
+    def __init__(self, processor: Any, dim: int) -> None:
+        factor = processor.rescale_factor if processor.do_rescale else 1.0
+        mean = torch.tensor(processor.image_mean if processor.do_normalize else [0.0] * 3)
+        std = torch.tensor(processor.image_std if processor.do_normalize else [1.0] * 3)
+        self.scale, self.shift, self.dim = factor / std, -mean / std, dim
+
+    def __call__(self, pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Return normalised pixels of the same shape."""
+        shape = [1] * pixels.ndim
+        shape[self.dim] = -1
+        scale = self.scale.to(pixels.device).view(shape)
+        shift = self.shift.to(pixels.device).view(shape)
+        return (pixels.float() * scale + shift).to(dtype)
+
+
+def describe_processor(processor: Any) -> str:
+    """Name an image processor and digest its settings, for the fingerprint."""
+    settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
+    return f"{type(processor).__name__}:{hashlib.sha256(settings.encode()).hexdigest()[:16]}"

@@ -1,0 +1,282 @@
+"""The multimodal scorer: all metrics of a pair in one pass, scores read from the logits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from pairsift.errors import PairsiftError
+from pairsift.images import ImageLimits
+from pairsift.pair import Pair, Status
+from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.mlm.backbone import Arrays, Backbone, ImageTransform, State
+from pairsift.scorers.mlm.columns import metric_columns, score_columns
+from pairsift.scorers.mlm.encode import PromptEncoder, Quirks
+from pairsift.scorers.mlm.packing import NO_TREE, Layout, Tree, build_blocks, collate
+from pairsift.scorers.mlm.prompts import PromptPack
+from pairsift.scorers.mlm.trie import summarise
+
+logger = logging.getLogger(__name__)
+
+# Logits are made for so many numbers at a time: 1 GiB of float32.
+_LOGITS_AT_ONCE = 2**28
+
+# Fixed, not timed at start: a run that is resumed must add up in the same order. Looping is the
+# quicker one on CPU (benchmarks/one_pass.py); with real batches it fills a GPU too, and it spares
+# the attention between suffixes that packing computes and masks.
+DEFAULT_LAYOUT: Layout = "looped"
+
+
+@dataclass(frozen=True, slots=True)
+class MLMInputs:
+    """One pair, ready for the device.
+
+    Attributes:
+        image: arrays for the model's image encoder.
+        prefix: (P,) int64 token ids that all prompts begin with, the image's included.
+        suffixes: per metric, (S,) int64 token ids.
+        truncated: whether part of the caption was cut.
+    """
+
+    image: Arrays
+    prefix: np.ndarray
+    suffixes: tuple[np.ndarray, ...]
+    truncated: bool
+
+
+class MLMTransform:
+    """The CPU half: image and caption to :class:`MLMInputs`. Picklable."""
+
+    def __init__(self, image_transform: ImageTransform, encoder: PromptEncoder) -> None:
+        self.image_transform = image_transform
+        self.encoder = encoder
+
+    def __call__(self, image: Any, caption: str) -> MLMInputs:
+        pixels = self.image_transform(image)
+        prompts = self.encoder(caption, pixels.ids.tolist())
+        return MLMInputs(pixels.arrays, prompts.prefix, prompts.suffixes, prompts.truncated)
+
+
+class MLMScorer(Scorer):
+    """A multimodal language model asked for numbers.
+
+    Args:
+        backbone: the model.
+        pack: what it is asked.
+        metrics: names, in canonical order.
+        layout: how suffixes share passes.
+        quirks: use the model as the published code does; ``*_top`` is then the number that the
+            published code prints, null where it prints none.
+        fingerprint: what decides the scores beside prompts, metrics and quirks.
+        limits: what images are refused as too large.
+    """
+
+    name: ClassVar[str] = "mlm"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        pack: PromptPack,
+        metrics: Sequence[str],
+        *,
+        layout: Layout = DEFAULT_LAYOUT,
+        quirks: Quirks | None = None,
+        fingerprint: Mapping[str, str] | None = None,
+        limits: ImageLimits | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.pack = pack
+        self.metrics = tuple(metrics)
+        self.quirks = quirks
+        self.encoder = PromptEncoder(
+            pack,
+            self.metrics,
+            encode=backbone.encode,
+            tokenizer=backbone.tokenizer,
+            image_token=backbone.image_token,
+            image_marker=backbone.image_marker,
+            chat=backbone.chat,
+            max_length=backbone.max_length,
+            quirks=quirks,
+        )
+        self.trie = self.encoder.trie
+        self.layout: Layout = layout
+        self.columns = score_columns()
+        self.preparer = Preparer(MLMTransform(backbone.image_transform, self.encoder), limits)
+        self._largest_batch: int | None = None
+        self._fingerprint = {
+            "scorer": self.name,
+            **(fingerprint or {}),
+            "prompts": self.encoder.digest,
+            "chat": self.encoder.chat,
+            "preprocessing": backbone.image_transform.describe(),
+            "dtype": str(backbone.dtype).removeprefix("torch."),
+            "metrics": ",".join(self.metrics),
+            "reference_quirks": str(quirks is not None).lower(),
+        }
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        return dict(self._fingerprint)
+
+    def cost(self, inputs: MLMInputs) -> int:
+        """Length of the prefix, in tokens; suffixes are alike for all pairs."""
+        return len(inputs.prefix)
+
+    def score_batch(self, inputs: Sequence[MLMInputs]) -> Mapping[str, np.ndarray]:
+        log_p, greedy = self._in_memory(self._distributions, inputs)
+        summary = summarise(log_p)
+        columns = {field.name: np.full(len(inputs), np.nan) for field in self.columns}
+        columns |= metric_columns(summary, self.metrics)
+        if self.quirks is not None:
+            for index, metric in enumerate(self.metrics):
+                columns[f"{metric}_top"] = greedy[:, index]
+        columns["caption_truncated"] = np.array([pair.truncated for pair in inputs])
+        return columns
+
+    def distributions(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """Return (pairs, metrics, 101) float64 probabilities of the scores 0..100.
+
+        Raises:
+            PairsiftError: a pair cannot be scored; names its key.
+        """
+        log_p, _ = self._in_memory(self._distributions, self._prepare(pairs))
+        p = np.exp(log_p.astype(np.float64) - log_p.max(-1, keepdims=True))
+        return np.asarray(p / p.sum(-1, keepdims=True))
+
+    def answer_logits(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """Return (pairs, metrics, vocabulary) float32 next-token logits right after each prompt.
+
+        Raises:
+            PairsiftError: a pair cannot be scored; names its key.
+        """
+        (logits,) = self._in_memory(self._answer_logits, self._prepare(pairs))
+        return logits
+
+    def _prepare(self, pairs: Sequence[Pair]) -> list[MLMInputs]:
+        rows = [self.preparer(pair) for pair in pairs]
+        for row in rows:
+            if row.status is not Status.OK:
+                raise PairsiftError(f"{row.key}: {row.status.value}: {row.error}")
+        return [row.inputs for row in rows]
+
+    def _in_memory(
+        self,
+        run: Callable[[Sequence[MLMInputs]], tuple[np.ndarray, ...]],
+        inputs: Sequence[MLMInputs],
+    ) -> tuple[np.ndarray, ...]:
+        """Run on batches that fit into the device's memory, and join the results.
+
+        A batch that does not fit is halved; what fitted is remembered.
+        """
+        results = []
+        start = 0
+        while start < len(inputs):
+            batch = inputs[start : start + (self._largest_batch or len(inputs))]
+            try:
+                result = run(batch)
+            except RuntimeError as error:
+                if not _out_of_memory(error) or len(batch) == 1:
+                    raise
+                result = None
+            if result is None:  # outside the handler, which holds on to the failed batch's tensors
+                self._largest_batch = (len(batch) + 1) // 2
+                logger.warning("out of memory; batches of %d from now on", self._largest_batch)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                continue
+            results.append(result)
+            start += len(batch)
+        return tuple(np.concatenate(parts) for parts in zip(*results, strict=True))
+
+    def _prefill(self, inputs: Sequence[MLMInputs]) -> State:
+        return self.backbone.prefill(
+            [pair.image for pair in inputs], [pair.prefix for pair in inputs]
+        )
+
+    def _read(
+        self, state: State, inputs: Sequence[MLMInputs], tree: Tree
+    ) -> Iterator[torch.Tensor]:
+        """Yield (B, metrics of the block, nodes, D) last hidden states, block by block."""
+        laid_out = [build_blocks(pair.suffixes, tree, self.layout) for pair in inputs]
+        for blocks in zip(*laid_out, strict=True):
+            block = collate(blocks)
+            hidden = self.backbone.extend(state, block)
+            reads = torch.from_numpy(block.reads).to(hidden.device)
+            rows = torch.arange(len(blocks), device=hidden.device)
+            yield hidden[rows[:, None, None], reads]
+
+    @torch.inference_mode()
+    def _answer_logits(self, inputs: Sequence[MLMInputs]) -> tuple[np.ndarray, ...]:
+        hidden = torch.cat(list(self._read(self._prefill(inputs), inputs, NO_TREE)), dim=1)
+        logits = self.backbone.logits(hidden.flatten(0, 2))
+        return (logits.cpu().numpy().reshape(*hidden.shape[:2], -1),)
+
+    @torch.inference_mode()
+    def _distributions(self, inputs: Sequence[MLMInputs]) -> tuple[np.ndarray, ...]:
+        """Return log P of 0..100, (B, metrics, 101), and the greedy scores, (B, metrics)."""
+        state = self._prefill(inputs)
+        log_p, best = [], []
+        for hidden in self._read(state, inputs, (self.trie.tokens, self.trie.parents)):
+            block_log_p, block_best = self._read_nodes(hidden)
+            log_p.append(block_log_p)
+            best.append(block_best)
+        numbers = self.trie.log_probabilities(torch.cat(log_p, dim=1)).cpu().numpy()
+        if not np.isfinite(numbers).all():
+            raise FloatingPointError("the model's logits are not finite")
+        if self.quirks is None:
+            return numbers, np.full(numbers.shape[:2], np.nan)
+        return numbers, self._greedy(torch.cat(best, dim=1).cpu().numpy(), self.quirks.new_tokens)
+
+    def _read_nodes(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the log probabilities of the trie's columns, and the likeliest token of all.
+
+        Args:
+            hidden: (..., D).
+
+        Returns:
+            (..., columns) float32 and (...) int64; the latter is zero where it is not needed.
+        """
+        columns = torch.tensor(self.trie.columns, device=hidden.device)
+        log_p, best = [], []
+        at_once = max(1, _LOGITS_AT_ONCE // self.backbone.vocabulary)
+        for rows in torch.split(hidden.flatten(0, -2), at_once):
+            logits = self.backbone.logits(rows)
+            log_p.append(logits[:, columns] - logits.logsumexp(-1, keepdim=True))
+            wanted = self.quirks is not None
+            best.append(logits.argmax(-1) if wanted else columns.new_zeros(len(rows)))
+        shape = hidden.shape[:-1]
+        return torch.cat(log_p).reshape(*shape, -1), torch.cat(best).reshape(shape)
+
+    def _greedy(self, best: np.ndarray, new_tokens: int) -> np.ndarray:
+        """Read the number that greedy decoding prints, NaN where its first line is none.
+
+        Args:
+            best: (B, metrics, nodes) likeliest next token at each node of the trie.
+        """
+        after = {
+            token: node
+            for node, (token, parent) in enumerate(
+                zip(self.trie.tokens, self.trie.parents, strict=True), start=1
+            )
+            if parent == 0
+        }
+        scores = np.full(best.shape[:2], np.nan)
+        for index in np.ndindex(scores.shape):
+            tokens = [int(best[index][0])]
+            if new_tokens > 1 and tokens[0] in after:
+                tokens.append(int(best[index][after[tokens[0]]]))
+            text = self.backbone.tokenizer.decode(tokens, skip_special_tokens=True)
+            line = text.split("\n")[0].strip(",").strip()
+            if line.isdecimal() and line.isascii():
+                scores[index] = int(line)
+        return scores
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
