@@ -46,15 +46,15 @@ class WriteSection:
     datacomp: bool = False
     webdataset: bool = False
     samples_per_shard: int = 10_000
-    add_scores: bool = False
+    add_scores: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
     """Options of `pairsift report`."""
 
-    title: str = "Pairsift report"
-    gallery_size: int = 24
+    title: str = ""
+    gallery_size: int = 12
 
 
 @dataclass(frozen=True, slots=True)

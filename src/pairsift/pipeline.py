@@ -14,8 +14,7 @@ from pairsift.scorers.registry import load_scorer
 from pairsift.select import Selection, select
 from pairsift.sources import find_shards
 from pairsift.storage import join
-from pairsift.writers.datacomp import DatacompFile, write_datacomp
-from pairsift.writers.webdataset import WebdatasetFolder, write_webdataset
+from pairsift.writers import DatacompFile, WebdatasetFolder, write_datacomp, write_webdataset
 
 # Names below the run's `out`.
 SCORES = "scores"
@@ -120,6 +119,6 @@ def _write(
             selection,
             join(out, SHARDS),
             samples_per_shard=section.samples_per_shard,
-            add_scores=section.add_scores,
+            scores=section.add_scores,
         )
     return datacomp, webdataset

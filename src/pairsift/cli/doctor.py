@@ -12,7 +12,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: Json = False) -> None:
-    """Tell what is installed, which device is used, which extras are missing and how to get them."""
+    """Tell what is installed, which device is used, what is missing and how to get it."""
     from pairsift.doctor import examine
 
     findings = examine()

@@ -19,8 +19,8 @@ def report(
     selection: Annotated[
         str | None, typer.Option(help="Folder that `pairsift select` wrote.")
     ] = None,
-    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Pairsift report",
-    gallery_size: Annotated[int, typer.Option(min=0, help="Pairs a gallery.")] = 24,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
+    gallery_size: Annotated[int, typer.Option(min=0, help="Pairs a gallery.")] = 12,
     seed: Annotated[int, typer.Option(help="For the random samples.")] = 0,
     json: Json = False,
 ) -> None:
@@ -32,4 +32,4 @@ def report(
     summary = write_report(
         scores, selection, out, title=title, gallery_size=gallery_size, seed=seed
     )
-    emit(asdict(summary), json, f"report in {out}")
+    emit(asdict(summary), json, f"report in {summary.path}")

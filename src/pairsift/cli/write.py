@@ -27,8 +27,12 @@ def write(
     ] = None,
     samples_per_shard: Annotated[int, typer.Option(min=1, help="Of the new tars.")] = 10_000,
     add_scores: Annotated[
-        bool, typer.Option("--add-scores", help="Put scores into each sample's .json.")
-    ] = False,
+        str | None,
+        typer.Option(help="Score columns, joined by commas, to put into each sample's .json."),
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option(help="Where the scored shards lie now, if they were moved.")
+    ] = None,
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="Keep a repeated uid in the .npy.")
     ] = False,
@@ -38,9 +42,7 @@ def write(
     from dataclasses import asdict
 
     from pairsift.select import read_selection
-    from pairsift.writers.datacomp import write_datacomp
-    from pairsift.writers.parquet import write_parquet
-    from pairsift.writers.webdataset import write_webdataset
+    from pairsift.writers import write_datacomp, write_parquet, write_webdataset
 
     if not (datacomp or webdataset or parquet):
         raise PairsiftError("nothing to write: give --datacomp, --webdataset or --parquet")
@@ -56,10 +58,14 @@ def write(
         )
     if webdataset:
         shards = write_webdataset(
-            chosen, webdataset, samples_per_shard=samples_per_shard, add_scores=add_scores
+            chosen,
+            webdataset,
+            samples_per_shard=samples_per_shard,
+            scores=add_scores.split(",") if add_scores else None,
+            root=root,
         )
         written["webdataset"] = asdict(shards)
-        lines.append(f"{shards.samples:,} samples in {shards.shards:,} tars in {shards.path}")
+        lines.append(f"{shards.samples:,} samples in {shards.train_data}")
     if parquet:
         listed = write_parquet(chosen, parquet)
         written["parquet"] = asdict(listed)

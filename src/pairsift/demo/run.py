@@ -71,9 +71,7 @@ def run_demo(out: str, scorer: str = "pairsift-tiny") -> DemoSummary:
     result = run_pipeline(
         Config(
             out=out,
-            score=ScoreSection(
-                shards=[str(tar)], scorer=scorer, max_failure_rate=MAX_FAILURE_RATE
-            ),
+            score=ScoreSection(shards=[str(tar)], scorer=scorer, max_failure_rate=MAX_FAILURE_RATE),
             select=SelectSection(top=KEPT, by="itm"),
             write=WriteSection(datacomp=True, webdataset=True),
             report=ReportSection(title="Pairsift demo"),
@@ -83,7 +81,9 @@ def run_demo(out: str, scorer: str = "pairsift-tiny") -> DemoSummary:
     itm = _itm_by_photo(scores)
     assert result.selection is not None
     kept = [
-        key for shard in result.selection.shards() for key in shard.table(["key"])["key"].to_pylist()
+        key
+        for shard in result.selection.shards()
+        for key in shard.table(["key"])["key"].to_pylist()
     ]
     return DemoSummary(
         pairs=result.score.rows,

@@ -1,0 +1,192 @@
+"""`pairsift evaluate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pairsift.cli.common import Json, emit
+
+if TYPE_CHECKING:
+    from pairsift.evaluate.results import Evaluation
+    from pairsift.evaluate.run import Options
+
+commands = typer.Typer(help="Measure how good a scorer is.", no_args_is_help=True)
+
+Images = Annotated[
+    list[str], typer.Option(help="Folder, .tar or .parquet with the images; may be repeated.")
+]
+Scorers = Annotated[
+    list[str],
+    typer.Option("--scorer", help="Names or checkpoint folders, joined by commas or repeated."),
+]
+Out = Annotated[str, typer.Option(help="Folder for table, JSON, plot and the cache of scores.")]
+Columns = Annotated[
+    str | None, typer.Option(help="Only these score columns, joined by commas; all by default.")
+]
+Resamples = Annotated[int, typer.Option(min=0, help="Of the bootstrap; 0: no intervals.")]
+Seed = Annotated[int, typer.Option(help="Of the bootstrap.")]
+SkipMissing = Annotated[
+    bool, typer.Option("--skip-missing", help="Leave out what has no image, instead of stopping.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Pairs a batch.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(commands, name="evaluate")
+
+
+@commands.command()
+def human(
+    judgments: Annotated[str, typer.Option(help="File (or folder) of the human judgments.")],
+    protocol: Annotated[
+        str,
+        typer.Option(help="flickr8k-expert, flickr8k-cf, composite, pascal-50s or csv."),
+    ],
+    out: Out,
+    images: Images = [],  # noqa: B006 - Typer reads it and makes a new list for every call
+    scorer: Scorers = [],  # noqa: B006
+    captions: Annotated[
+        str | None,
+        typer.Option(help="Captions that the judgments name by number (Flickr8k.token.txt, ...)."),
+    ] = None,
+    given: Annotated[
+        str | None,
+        typer.Option(help="Columns of the judgments that hold scores to compare, by commas (csv)."),
+    ] = None,
+    image_column: Annotated[str, typer.Option(help="csv protocol: column of the image.")] = "image",
+    caption_column: Annotated[str, typer.Option(help="csv: of the caption.")] = "caption",
+    score_column: Annotated[str, typer.Option(help="csv: of the human score.")] = "score",
+    columns: Columns = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    skip_missing: SkipMissing = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
+    json: Json = False,
+) -> None:
+    """Correlate scorers with human judgments, by the protocol of the literature.
+
+    Every score column is measured: expected scores and most likely ones (`itm_top`) both, because
+    ties make them differ.
+    """
+    from pairsift.evaluate.human import evaluate_human
+    from pairsift.evaluate.protocols import Request
+
+    request = Request(
+        judgments, captions, _split(given), (image_column, caption_column, score_column)
+    )
+    options = _options(
+        scorer, images, columns, resamples, seed, skip_missing, device, dtype, batch_size
+    )
+    with _Progress() as progress:
+        evaluation = evaluate_human(protocol, request, out, options, progress)
+    _show(evaluation, out, json)
+
+
+@commands.command()
+def pairs(
+    pairs: Annotated[
+        str, typer.Option(help="CSV or parquet: image, right, wrong, and a category if there.")
+    ],
+    images: Images,
+    scorer: Scorers,
+    out: Out,
+    columns: Columns = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    skip_missing: SkipMissing = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
+    json: Json = False,
+) -> None:
+    """Count how often the right caption scores above the wrong one, per category."""
+    from pairsift.evaluate.pairs import evaluate_pairs
+
+    options = _options(
+        scorer, images, columns, resamples, seed, skip_missing, device, dtype, batch_size
+    )
+    with _Progress() as progress:
+        evaluation = evaluate_pairs(pairs, out, options, progress)
+    _show(evaluation, out, json)
+
+
+def _options(
+    scorer: list[str],
+    images: list[str],
+    columns: str | None,
+    resamples: int,
+    seed: int,
+    skip_missing: bool,
+    device: str | None,
+    dtype: str | None,
+    batch_size: int | None,
+) -> Options:
+    from pairsift.evaluate.run import Options
+
+    return Options(
+        scorers=[name for names in scorer for name in _split(names)],
+        images=images,
+        columns=_split(columns) or None,
+        resamples=resamples,
+        seed=seed,
+        batch_size=batch_size,
+        skip_missing=skip_missing,
+        scorer_options={"device": device, "dtype": dtype},
+    )
+
+
+def _split(names: str | None) -> list[str]:
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
+
+
+class _Progress:
+    """One bar per scorer on stderr; nothing where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        self._bar = Progress(console=console, disable=not console.is_terminal)
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def scoring(self, scorer: str, done: int, total: int) -> None:
+        if scorer not in self._tasks:
+            self._tasks[scorer] = self._bar.add_task(scorer)
+        self._bar.update(self._tasks[scorer], completed=done, total=total)
+
+
+def _show(evaluation: Evaluation, out: str, as_json: bool) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if as_json:
+        emit(evaluation.to_json(), True, "")
+        return
+    header, rows = evaluation.header_and_rows()
+    table = Table(title=Text(evaluation.title), title_justify="left", box=box.SIMPLE_HEAD)
+    for index, name in enumerate(header):
+        table.add_column(Text(name), justify="left" if index < 2 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    # A pipe or a log file has no width of its own: there, nothing is folded.
+    console = Console(width=None if Console().is_terminal else 200)
+    console.print(table)
+    for note in evaluation.notes():
+        console.print(Text(note))
+    console.print(Text(f"Written to {out}"))

@@ -1,0 +1,112 @@
+"""Every mistake a user makes ends in one clear line, exit code 2, and no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pairsift.cli import main
+
+
+def pairsift(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "pairsift", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the mistakes are made with."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "not-a-tar.tar").write_text("plain text\n" * 200)
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text("{ not json")
+    (tmp_path / "run.toml").write_text("[scoer]\n")
+    return tmp_path
+
+
+MISTAKES = {
+    "wrong path": (["score", "none/*.tar", "--out", "out"], ["none/*.tar"]),
+    "empty folder": (["score", "empty", "--out", "out"], ["empty"]),
+    "unknown metric": (
+        ["score", "not-a-tar.tar", "--metrics", "itm,beauty", "--out", "out"],
+        ["beauty", "itm, odf, ctq, su"],
+    ),
+    "unknown scorer": (
+        ["score", "not-a-tar.tar", "--scorer", "heuristic", "--out", "out"],
+        ["'heuristic'", "heuristics"],
+    ),
+    "unreadable checkpoint": (
+        ["score", "not-a-tar.tar", "--scorer", "checkpoint", "--out", "out"],
+        ["config.json"],
+    ),
+    "not a tar": (
+        ["score", "not-a-tar.tar", "--scorer", "heuristics", "--out", "out"],
+        ["not-a-tar.tar"],
+    ),
+    "option of another scorer": (
+        ["score", "not-a-tar.tar", "--scorer", "heuristics", "--dtype", "float32", "--out", "out"],
+        ["'dtype'"],
+    ),
+    "part without a slash": (
+        ["score", "not-a-tar.tar", "--scorer", "heuristics", "--part", "3", "--out", "out"],
+        ["--part", "i/n"],
+    ),
+    "select from no scores": (["select", "empty", "--top", "0.3", "--by", "itm"], ["empty"]),
+    "write from no selection": (["write", "empty", "--datacomp", "x.npy"], ["empty"]),
+    "write nothing": (["write", "empty"], ["--datacomp"]),
+    "report of no scores": (["report", "empty", "--out", "report.html"], ["empty"]),
+    "config with a typo": (["run", "run.toml"], ["'scoer'", "'score'"]),
+    "config that is not there": (["run", "none.toml"], ["none.toml"]),
+    "demo into a full folder": (["demo", "--out", "."], ["--out"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_is_one_line(
+    folder: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    arguments, expected = MISTAKES[name]
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["pairsift", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    captured = capfd.readouterr()
+    assert stop.value.code == 2
+    assert captured.out == ""
+    [line] = captured.err.splitlines()
+    assert line.startswith("pairsift: ")
+    for part in expected:
+        assert part in line
+
+
+def test_the_installed_command_does_the_same(folder: Path) -> None:
+    done = pairsift("score", "none/*.tar", "--out", "out", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith("pairsift: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_usage_errors_are_the_parsers_own_and_exit_2(folder: Path) -> None:
+    done = pairsift("score", cwd=folder)
+    assert done.returncode == 2
+    assert "Missing argument" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_version_and_no_arguments(tmp_path: Path) -> None:
+    from pairsift import __version__
+
+    assert pairsift("--version").stdout == f"pairsift {__version__}\n"
+    assert "score" in pairsift().stdout + pairsift().stderr
