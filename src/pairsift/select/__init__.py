@@ -1,0 +1,15 @@
+"""Choose the rows of score tables worth keeping, out of core.
+
+``select`` makes a selection, ``read_selection`` opens one that was made before, and the writers
+turn it into data. A selection is a folder with ``kept.parquet`` (columns ``folder``, ``shard``,
+``row``: places in the score tables, which are the samples' places in the source shards) and
+``selection.json``, a readable copy of the record that ``kept.parquet`` carries in its metadata.
+"""
+
+from pairsift.select.cut import Cut
+from pairsift.select.query import select
+from pairsift.select.record import Drop, KeptShard, Record, Selection, read_selection
+
+__all__ = [
+    "Cut", "Drop", "KeptShard", "Record", "Selection", "read_selection", "select",
+]  # fmt: skip

@@ -1,0 +1,395 @@
+"""What users write behind ``--where`` and ``--by``, turned into SQL that can only compute.
+
+The text is read with Python's own grammar and rebuilt node by node from a closed list: columns
+that exist, numbers, strings, comparisons, arithmetic, and/or/not and a few functions. Nothing of
+the user's text reaches the database as it was typed, so an expression cannot name a file, hold a
+second statement or call anything that is not listed here.
+
+Null is never true: a condition over a missing score is unknown and the row does not pass. NaN,
+which databases sort above every number, is read as null.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+
+from pairsift.errors import PairsiftError
+
+_MAX_LENGTH = 10_000
+
+
+class Kind(Enum):
+    """What a value is; operators take one kind only."""
+
+    NUMBER = "a number"
+    TEXT = "text"
+    BOOLEAN = "a condition"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A piece of an expression in SQL.
+
+    Attributes:
+        single: a float32 column read as it is. A number it is compared with is rounded to float32
+            too, so that ``itm >= 66.1`` holds for the stored score that prints as 66.1.
+        constant: the value, if it is a number that does not depend on the row.
+        columns: names of the columns it reads.
+    """
+
+    sql: str
+    kind: Kind
+    single: bool = False
+    constant: float | None = None
+    columns: frozenset[str] = frozenset()
+
+    @property
+    def plain(self) -> bool:
+        """A column or a constant, as opposed to something computed."""
+        return self.single or self.constant is not None
+
+
+Columns = Mapping[str, Term]
+Percentile = Callable[[Term, Fraction], float]
+
+_TOKEN = re.compile(r"""'[^']*'|"[^"]*"|[A-Za-z_][A-Za-z_0-9]*|<>|[<>=!]=|=|.""", re.DOTALL)
+_SPELLINGS = {"=": "==", "<>": "!=", "null": "None", "true": "True", "false": "False"}
+_LOWERED = {"and", "or", "not", "in", "is"}
+_COMPARISONS: dict[type[ast.cmpop], str] = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "=",
+    ast.NotEq: "<>",
+}
+_ARITHMETIC: dict[type[ast.operator], str] = {
+    ast.Add: "{0} + {1}",
+    ast.Sub: "{0} - {1}",
+    ast.Mult: "{0} * {1}",
+    ast.Div: "{0} / nullif({1}, 0e0)",
+    ast.Mod: "{0} % nullif({1}, 0e0)",
+    ast.Pow: "pow({0}, {1})",
+}
+_NUMBER_FUNCTIONS: dict[str, tuple[int, int | None, str]] = {
+    "abs": (1, 1, "abs({0})"),
+    "floor": (1, 1, "floor({0})"),
+    "ceil": (1, 1, "ceil({0})"),
+    "round": (1, 1, "round({0})"),
+    "exp": (1, 1, "exp({0})"),
+    "sqrt": (1, 1, "CASE WHEN {0} >= 0 THEN sqrt({0}) END"),
+    "log": (1, 1, "CASE WHEN {0} > 0 THEN ln({0}) END"),
+    "min": (2, None, "least({all})"),
+    "max": (2, None, "greatest({all})"),
+    "coalesce": (2, None, "coalesce({all})"),
+}
+_TEXT_FUNCTIONS: dict[str, str] = {
+    "startswith": "starts_with({0}, {1})",
+    "endswith": "ends_with({0}, {1})",
+    "contains": "contains({0}, {1})",
+}
+_PERCENTILE = re.compile(r"^p(\d{1,2})$")
+FUNCTIONS = (*_NUMBER_FUNCTIONS, *_TEXT_FUNCTIONS, "length", "lower", "p70", "percentile")
+
+
+def number_sql(value: float, single: bool = False) -> str:
+    """A literal that the database reads as the very double, or float32, that `value` is."""
+    text = repr(float(value))
+    literal = {"inf": "'inf'::DOUBLE", "-inf": "'-inf'::DOUBLE"}.get(
+        text, text if "e" in text else f"{text}e0"
+    )
+    literal = f"({literal})" if literal.startswith("-") else literal
+    return f"CAST({literal} AS FLOAT)" if single else literal
+
+
+def text_sql(value: str) -> str:
+    """A string literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def column_term(name: str, sql: str, type_name: str) -> Term | None:
+    """The term for a column of a DuckDB type; None for types that expressions cannot hold."""
+    columns = frozenset([name])
+    type_name = type_name.upper()
+    if type_name in ("FLOAT", "REAL"):
+        return Term(sql, Kind.NUMBER, single=True, columns=columns)
+    if type_name == "BOOLEAN":
+        return Term(sql, Kind.BOOLEAN, columns=columns)
+    if type_name == "VARCHAR" or type_name.startswith("ENUM"):
+        return Term(sql, Kind.TEXT, columns=columns)
+    if re.match(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|DECIMAL)\b", type_name):
+        return Term(f"CAST({sql} AS DOUBLE)", Kind.NUMBER, columns=columns)
+    return None
+
+
+def compile_expression(
+    text: str, columns: Columns, option: str, percentile: Percentile | None = None
+) -> Term:
+    """Compile an expression over `columns`.
+
+    Args:
+        option: what the user calls it, for messages, e.g. ``--where``.
+        percentile: gives the value of ``p70(term)`` and the like; without it they are refused.
+
+    Raises:
+        PairsiftError: it does not parse, or names a column, function or operator that is not
+            there; the message lists what is.
+    """
+    return _Compiler(text, columns, option, percentile).compile()
+
+
+def split_conditions(text: str, option: str = "--where") -> list[str]:
+    """The conditions that ``and`` joins at the top, each as the user wrote it."""
+    body, source = _parse(text, option)
+    if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And):
+        return [
+            ast.get_source_segment(source, value) or ast.unparse(value) for value in body.values
+        ]
+    return [source]
+
+
+def _parse(text: str, option: str) -> tuple[ast.expr, str]:
+    if len(text) > _MAX_LENGTH:
+        raise PairsiftError(f"{option} is longer than {_MAX_LENGTH} characters")
+    tokens = []
+    for token in _TOKEN.findall(" ".join(text.split("\n"))):
+        lowered = token.lower()
+        if lowered == "between":
+            raise PairsiftError(f'{option} "{text}": write 20 <= itm <= 60 instead of BETWEEN')
+        tokens.append(lowered if lowered in _LOWERED else _SPELLINGS.get(lowered, token))
+    source = "".join(tokens).strip()
+    try:
+        return ast.parse(source, mode="eval").body, source
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else "it cannot be read"
+        raise PairsiftError(
+            f'{option} "{text}" is not an expression ({reason}); write for example '
+            '"itm >= 66 and odf >= 20", or "0.5*itm + 0.5*odf"'
+        ) from error
+
+
+class _Compiler:
+    def __init__(
+        self, text: str, columns: Columns, option: str, percentile: Percentile | None
+    ) -> None:
+        self.text = text
+        self.columns = columns
+        self.option = option
+        self.percentile = percentile
+
+    def compile(self) -> Term:
+        body, _ = _parse(self.text, self.option)
+        try:
+            return self.term(body)
+        except RecursionError as error:
+            raise self.error("it is nested too deeply") from error
+
+    def error(self, what: str) -> PairsiftError:
+        return PairsiftError(f'{self.option} "{self.text}": {what}')
+
+    def term(self, node: ast.expr, wanted: Kind | None = None) -> Term:
+        term = self._term(node)
+        if wanted is not None and term.kind is not wanted:
+            raise self.error(
+                f"`{ast.unparse(node)}` is {term.kind.value}; {wanted.value} is needed there"
+            )
+        return term
+
+    def _term(self, node: ast.expr) -> Term:
+        if isinstance(node, ast.Constant):
+            return self._constant(node)
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            return self._column(node)
+        if isinstance(node, ast.BoolOp):
+            word = " AND " if isinstance(node.op, ast.And) else " OR "
+            return _join(word, [self.term(value, Kind.BOOLEAN) for value in node.values])
+        if isinstance(node, ast.UnaryOp):
+            return self._unary(node)
+        if isinstance(node, ast.BinOp):
+            return self._arithmetic(node)
+        if isinstance(node, ast.Compare):
+            return self._comparison(node)
+        if isinstance(node, ast.Call):
+            return self._call(node)
+        raise self.error(
+            f"`{ast.unparse(node)}` is not allowed; use columns, numbers, comparisons, + - * / % "
+            f"**, and, or, not, and the functions {', '.join(FUNCTIONS)}"
+        )
+
+    def _constant(self, node: ast.Constant) -> Term:
+        value = node.value
+        if isinstance(value, bool):
+            return Term("TRUE" if value else "FALSE", Kind.BOOLEAN)
+        if isinstance(value, (int, float)):
+            try:
+                number = float(value)
+            except OverflowError:
+                number = math.inf
+            if not math.isfinite(number):
+                raise self.error(f"the number {value} is too large")
+            return Term(number_sql(number), Kind.NUMBER, constant=number)
+        if isinstance(value, str):
+            return Term(text_sql(value), Kind.TEXT)
+        if value is None:
+            raise self.error("compare with null by `is null` or `is not null`")
+        raise self.error(f"`{ast.unparse(node)}` is not a number or a text")
+
+    def _column(self, node: ast.Name | ast.Attribute) -> Term:
+        name = ast.unparse(node)
+        if name in self.columns:
+            return self.columns[name]
+        close = difflib.get_close_matches(name, self.columns, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise self.error(
+            f"there is no column {name!r}{hint}; the scores have {', '.join(self.columns)}"
+        )
+
+    def _unary(self, node: ast.UnaryOp) -> Term:
+        if isinstance(node.op, ast.Not):
+            operand = self.term(node.operand, Kind.BOOLEAN)
+            return Term(f"(NOT {operand.sql})", Kind.BOOLEAN, columns=operand.columns)
+        if not isinstance(node.op, (ast.USub, ast.UAdd)):
+            raise self.error(f"`{ast.unparse(node)}` is not allowed")
+        operand = self.term(node.operand, Kind.NUMBER)
+        sign = -1 if isinstance(node.op, ast.USub) else 1
+        if operand.constant is not None:
+            value = sign * operand.constant
+            return Term(number_sql(value), Kind.NUMBER, constant=value)
+        if sign == 1:
+            return operand
+        return Term(f"(- {_double(operand)})", Kind.NUMBER, columns=operand.columns)
+
+    def _arithmetic(self, node: ast.BinOp) -> Term:
+        form = _ARITHMETIC.get(type(node.op))
+        if form is None:
+            raise self.error(f"the operator of `{ast.unparse(node)}` is not allowed")
+        left, right = (self.term(side, Kind.NUMBER) for side in (node.left, node.right))
+        # In double throughout: int32 pixels multiplied would overflow, float32 sums would round.
+        sql = form.format(_double(left), _double(right))
+        return Term(f"({sql})", Kind.NUMBER, columns=left.columns | right.columns)
+
+    def _comparison(self, node: ast.Compare) -> Term:
+        parts = []
+        left = node.left
+        for operator, right in zip(node.ops, node.comparators, strict=True):
+            parts.append(self._compare_two(left, operator, right))
+            left = right
+        return parts[0] if len(parts) == 1 else _join(" AND ", parts)
+
+    def _compare_two(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Term:
+        if isinstance(operator, (ast.Is, ast.IsNot)):
+            if not (isinstance(right, ast.Constant) and right.value is None):
+                raise self.error("after `is` only null or not null can follow")
+            term = self.term(left)
+            word = "IS NULL" if isinstance(operator, ast.Is) else "IS NOT NULL"
+            return Term(f"({_known(term)} {word})", Kind.BOOLEAN, columns=term.columns)
+        if isinstance(operator, (ast.In, ast.NotIn)):
+            if not isinstance(right, (ast.Tuple, ast.List, ast.Set)) or not right.elts:
+                raise self.error(
+                    'after `in` a list is needed, for example language in ("en", "de")'
+                )
+            anyof = _join(" OR ", [self._compare_two(left, ast.Eq(), one) for one in right.elts])
+            if isinstance(operator, ast.In):
+                return anyof
+            return Term(f"(NOT {anyof.sql})", Kind.BOOLEAN, columns=anyof.columns)
+        a = self.term(left)
+        b = self.term(right, a.kind)
+        if a.kind is Kind.BOOLEAN:
+            raise self.error("conditions are joined by and, or, not, and cannot be compared")
+        columns = a.columns | b.columns
+        sides = [_known(a), _known(b)]
+        if a.single and b.constant is not None:
+            sides[1] = number_sql(b.constant, single=True)
+        elif b.single and a.constant is not None:
+            sides[0] = number_sql(a.constant, single=True)
+        return Term(f"({sides[0]} {_COMPARISONS[type(operator)]} {sides[1]})", Kind.BOOLEAN,
+                    columns=columns)  # fmt: skip
+
+    def _call(self, node: ast.Call) -> Term:
+        if not isinstance(node.func, ast.Name) or node.keywords:
+            raise self.error(f"`{ast.unparse(node)}` is not allowed")
+        name, arguments = node.func.id.lower(), node.args
+        if _PERCENTILE.match(name) or name == "percentile":
+            return self._percentile(name, arguments)
+        if name in _NUMBER_FUNCTIONS:
+            least, most, form = _NUMBER_FUNCTIONS[name]
+            self._count(name, arguments, least, most)
+            terms = [self.term(argument, Kind.NUMBER) for argument in arguments]
+            values = [_known_double(term) for term in terms]
+            sql = form.format(*values, all=", ".join(values))
+            if name in ("min", "max"):  # the database's least and greatest pass over nulls
+                anynull = " OR ".join(f"{value} IS NULL" for value in values)
+                sql = f"CASE WHEN {anynull} THEN NULL ELSE {sql} END"
+            return Term(f"({sql})", Kind.NUMBER, columns=_columns(terms))
+        if name in _TEXT_FUNCTIONS:
+            self._count(name, arguments, 2, 2)
+            terms = [self.term(argument, Kind.TEXT) for argument in arguments]
+            sql = _TEXT_FUNCTIONS[name].format(*(term.sql for term in terms))
+            return Term(f"({sql})", Kind.BOOLEAN, columns=_columns(terms))
+        if name in ("length", "lower"):
+            self._count(name, arguments, 1, 1)
+            term = self.term(arguments[0], Kind.TEXT)
+            kind = Kind.NUMBER if name == "length" else Kind.TEXT
+            sql = (
+                f"CAST(length({term.sql}) AS DOUBLE)" if name == "length" else f"lower({term.sql})"
+            )
+            return Term(sql, kind, columns=term.columns)
+        raise self.error(f"there is no function {name!r}; there are {', '.join(FUNCTIONS)}")
+
+    def _count(
+        self, name: str, arguments: Sequence[ast.expr], least: int, most: int | None
+    ) -> None:
+        if len(arguments) < least or (most is not None and len(arguments) > most):
+            many = f"{least}" if most == least else f"at least {least}"
+            raise self.error(f"{name}() takes {many} argument(s), not {len(arguments)}")
+
+    def _percentile(self, name: str, arguments: list[ast.expr]) -> Term:
+        if self.percentile is None:
+            raise self.error(f"{name}() cannot be used here")
+        match = _PERCENTILE.match(name)
+        self._count(name, arguments, 1 if match else 2, 1 if match else 2)
+        term = self.term(arguments[0], Kind.NUMBER)
+        if match:
+            percent = Fraction(match[1])
+        else:
+            constant = self.term(arguments[1], Kind.NUMBER).constant
+            if constant is None or not 0 <= constant <= 100:
+                raise self.error("the second argument of percentile() is a number from 0 to 100")
+            percent = Fraction(repr(constant))
+        value = self.percentile(term, percent)
+        return Term(number_sql(value), Kind.NUMBER, constant=value)
+
+
+def _columns(terms: Sequence[Term]) -> frozenset[str]:
+    return frozenset().union(*(term.columns for term in terms))
+
+
+def _join(word: str, terms: Sequence[Term]) -> Term:
+    return Term(f"({word.join(term.sql for term in terms)})", Kind.BOOLEAN, columns=_columns(terms))
+
+
+def _double(term: Term) -> str:
+    return f"CAST({term.sql} AS DOUBLE)" if term.single else term.sql
+
+
+def _known(term: Term) -> str:
+    """The value with NaN as null, which the database would hold to be above every number."""
+    if term.kind is not Kind.NUMBER or term.constant is not None:
+        return term.sql
+    return f"nullif({term.sql}, 'nan'::{'FLOAT' if term.single else 'DOUBLE'})"
+
+
+def _known_double(term: Term) -> str:
+    return f"CAST({_known(term)} AS DOUBLE)" if term.single else _known(term)
+
+
+def ranking(term: Term) -> str:
+    """SQL of a number to rank rows by: null where it is not a number."""
+    return _known(term)

@@ -1,0 +1,216 @@
+"""A selection as others read it: which rows are kept, and a record of how they were chosen."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pairsift.errors import PairsiftError
+from pairsift.scores import FACTS_KEY
+from pairsift.select.cut import Cut
+from pairsift.storage import Folder
+
+ROWS = "kept.parquet"
+RECORD = "selection.json"
+RECORD_KEY = b"pairsift.selection"
+KEPT_SCHEMA = pa.schema(
+    [
+        pa.field("folder", pa.int16(), nullable=False),
+        pa.field("shard", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("row", pa.int32(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Why rows were dropped.
+
+    Attributes:
+        reason: the condition as written, or what else removed them.
+        rows: removed by this reason, having passed all that come before it; these add up.
+        alone: removed if this were the only reason; None where that is not asked.
+    """
+
+    reason: str
+    rows: int
+    alone: int | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a selection was made, enough to make it again.
+
+    Attributes:
+        query: the arguments of :func:`pairsift.select.select`, those left at None included.
+        inputs: per score folder: its path, the root of its source shards, tables and rows.
+        fingerprint: of the scores.
+        rows: in all tables, failures included.
+        failed: rows that were never scored, by status.
+        dropped: the other rows that are not kept, by reason, in the order they are applied.
+        cuts: where each group was cut; empty without `top` or `count`.
+        kept: rows kept.
+        percentiles: value of every percentile that the expressions name.
+        digest: of the kept rows (shards and row numbers); equal selections have equal digests.
+    """
+
+    query: dict[str, Any]
+    inputs: list[dict[str, Any]]
+    fingerprint: dict[str, str]
+    rows: int
+    failed: dict[str, int]
+    dropped: list[Drop]
+    cuts: list[Cut]
+    kept: int
+    percentiles: dict[str, float] = field(default_factory=dict)
+    digest: str = ""
+    pairsift_version: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Record:
+        """The inverse of :meth:`to_json`."""
+        values = dict(content)
+        values["dropped"] = [Drop(**drop) for drop in content["dropped"]]
+        values["cuts"] = [Cut(**cut) for cut in content["cuts"]]
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptShard:
+    """The kept rows of one score table.
+
+    Attributes:
+        scores: folder of the table.
+        shard: its name; the table is ``scores/shard.parquet``.
+        rows: row numbers in the table, ascending, int32; they are also the samples' places in the
+            source shard.
+    """
+
+    scores: str
+    shard: str
+    rows: np.ndarray
+
+    @property
+    def folder(self) -> Folder:
+        """The score folder."""
+        return Folder(self.scores)
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Kept rows of the score table, with the asked columns."""
+        folder = self.folder
+        path = folder.file(f"{self.shard}.parquet")
+        try:
+            with folder.fs.open(path, "rb") as file:
+                table = pq.read_table(file, columns=None if columns is None else list(columns))
+        except FileNotFoundError as error:
+            raise PairsiftError(
+                f"the score table {path} of this selection is gone; put it back or select again"
+            ) from error
+        if len(self.rows) and int(self.rows[-1]) >= len(table):
+            raise PairsiftError(
+                f"{path} has {len(table)} rows, fewer than when the selection was made; "
+                "select again"
+            )
+        return table.take(pa.array(self.rows))
+
+    def facts(self) -> dict[str, Any]:
+        """What the scoring run noted about the source shard: its place, kind and size."""
+        folder = self.folder
+        with folder.fs.open(folder.file(f"{self.shard}.parquet"), "rb") as file:
+            metadata = pq.read_metadata(file).metadata or {}
+        facts: dict[str, Any] = json.loads(metadata.get(FACTS_KEY, b"{}"))
+        return facts
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Kept rows on disk. With `path` None it is a trial: counts and thresholds, no rows."""
+
+    record: Record
+    path: str | None = None
+
+    @property
+    def kept(self) -> int:
+        """How many rows are kept."""
+        return self.record.kept
+
+    def to_json(self) -> dict[str, Any]:
+        """Summary as plain values, for ``--json``."""
+        return {"selection": self.path, **self.record.to_json()}
+
+    @property
+    def scores(self) -> list[str]:
+        """The score folders; a relative one is looked for from the current folder."""
+        return [str(entry["scores"]) for entry in self.record.inputs]
+
+    def rows_path(self) -> str:
+        """The parquet of kept rows: folder (index into `scores`), shard, row."""
+        if self.path is None:
+            raise PairsiftError("this selection was a trial and kept no rows; select with an --out")
+        return Folder(self.path).file(ROWS)
+
+    def shards(self) -> Iterator[KeptShard]:
+        """Kept rows shard by shard, in order of folder and shard name; constant memory."""
+        path = self.rows_path()
+        scores = self.scores
+        with Folder(self.path or "").fs.open(path, "rb") as file:
+            pending: tuple[int, str] | None = None
+            parts: list[np.ndarray] = []
+            for batch in pq.ParquetFile(file).iter_batches():
+                for key, rows in _runs(batch):
+                    if key != pending and pending is not None:
+                        yield KeptShard(scores[pending[0]], pending[1], np.concatenate(parts))
+                        parts = []
+                    pending = key
+                    parts.append(rows)
+            if pending is not None:
+                yield KeptShard(scores[pending[0]], pending[1], np.concatenate(parts))
+
+
+def _runs(batch: pa.RecordBatch) -> Iterator[tuple[tuple[int, str], np.ndarray]]:
+    """Cut a batch where the shard changes."""
+    if not len(batch):
+        return
+    folder = batch.column("folder").to_numpy()
+    shard = batch.column("shard")
+    if not pa.types.is_dictionary(shard.type):
+        shard = shard.dictionary_encode()
+    codes = shard.indices.to_numpy()
+    rows = batch.column("row").to_numpy()
+    changes = np.flatnonzero((np.diff(folder) != 0) | (np.diff(codes) != 0)) + 1
+    for start, stop in zip([0, *changes], [*changes, len(rows)], strict=True):
+        yield (int(folder[start]), shard.dictionary[int(codes[start])].as_py()), rows[start:stop]
+
+
+def read_selection(path: str | os.PathLike[str]) -> Selection:
+    """Read a selection that :func:`pairsift.select.select` wrote.
+
+    Raises:
+        PairsiftError: there is none.
+    """
+    folder = Folder(path)
+    try:
+        with folder.fs.open(folder.file(ROWS), "rb") as file:
+            metadata = pq.read_metadata(file).metadata or {}
+        record = Record.from_json(json.loads(metadata[RECORD_KEY]))
+    except FileNotFoundError as error:
+        raise PairsiftError(
+            f"{folder.url} holds no selection (no {ROWS}); give the folder that "
+            "`pairsift select` wrote"
+        ) from error
+    except (KeyError, ValueError, TypeError, pa.ArrowInvalid) as error:
+        raise PairsiftError(
+            f"{folder.file(ROWS)} is not a selection of this version of Pairsift; select again"
+        ) from error
+    return Selection(record, folder.url)

@@ -1,0 +1,214 @@
+"""The score tables a selection reads: found, checked to belong together, opened in DuckDB."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import fsspec
+
+from pairsift.errors import PairsiftError
+from pairsift.scores import FINGERPRINT_KEY, MANIFEST, read_fingerprint
+from pairsift.select.expression import Term, column_term, text_sql
+from pairsift.storage import Folder
+
+SUFFIX = ".parquet"
+# A row's place in the input: which table in the high bits, which row of it in the low ones.
+ROW_BITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTable:
+    """One score file: `folder` indexes :attr:`ScoreTables.folders`, `shard` names the table."""
+
+    folder: int
+    shard: str
+    path: str
+
+
+@dataclass(frozen=True)
+class ScoreTables:
+    """All score tables of one or more folders, of one fingerprint, in order of folder and name.
+
+    Attributes:
+        folders: the folders as given.
+        roots: of each folder, where its source shards lie; None where no manifest tells.
+        fingerprint: what made the scores.
+    """
+
+    folders: tuple[str, ...]
+    roots: tuple[str | None, ...]
+    tables: tuple[ScoreTable, ...]
+    fingerprint: dict[str, str]
+
+    def scan_sql(self) -> str:
+        """SQL of a scan of all tables, with ``pos``, the row's place (see `ROW_BITS`)."""
+        files = ", ".join(text_sql(table.path) for table in self.tables)
+        return (
+            f"SELECT *, (file_index::BIGINT << {ROW_BITS}) | file_row_number AS pos "
+            f"FROM read_parquet([{files}], file_row_number = true)"
+        )
+
+
+def find_score_tables(
+    connection: duckdb.DuckDBPyConnection, scores: str | Sequence[str]
+) -> ScoreTables:
+    """List the tables of score folders and check that one way of scoring made them all.
+
+    Args:
+        scores: folders that ``pairsift score`` wrote, as paths or fsspec URLs.
+
+    Raises:
+        PairsiftError: a folder is missing, empty or holds no scores; or the fingerprints differ,
+            naming the fields.
+    """
+    folders = [scores] if isinstance(scores, str) else list(scores)
+    if not folders:
+        raise PairsiftError("no score folder given")
+    if len(set(folders)) < len(folders):
+        raise PairsiftError(f"a score folder is given twice: {', '.join(sorted(folders))}")
+    tables: list[ScoreTable] = []
+    roots: list[str | None] = []
+    for index, url in enumerate(folders):
+        folder = Folder(url)
+        is_file = folder.fs.isfile(folder.path)
+        listed = set() if is_file else folder.names()
+        names = sorted(name for name in listed if name.endswith(SUFFIX))
+        if not names:
+            raise PairsiftError(_nothing_there(folder))
+        prefix = folder.path
+        if not folder.is_local:
+            register_filesystem(connection, folder.fs)
+            prefix = folder.fs.unstrip_protocol(folder.path).rstrip("/")
+        tables += [ScoreTable(index, name[: -len(SUFFIX)], f"{prefix}/{name}") for name in names]
+        roots.append(_root(folder))
+    found = tuple(tables)
+    fingerprint = _common_fingerprint(connection, found)
+    return ScoreTables(tuple(folders), tuple(roots), found, fingerprint)
+
+
+def _nothing_there(folder: Folder) -> str:
+    if not folder.fs.exists(folder.path):
+        return f"there is no folder {folder.url}; give the folder that `pairsift score` wrote"
+    if folder.fs.isfile(folder.path):
+        return f"{folder.url} is a file; give the folder that `pairsift score` wrote"
+    return (
+        f"{folder.url} holds no score tables ({SUFFIX} files); "
+        "run `pairsift score` into it first, or give another folder"
+    )
+
+
+def _root(folder: Folder) -> str | None:
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+        return str(json.loads(folder.read(MANIFEST))["root"])
+    return None
+
+
+def _common_fingerprint(
+    connection: duckdb.DuckDBPyConnection, tables: Sequence[ScoreTable]
+) -> dict[str, str]:
+    """Read every footer, because files can be copied from folder to folder by hand."""
+    paths = [table.path for table in tables]
+    of_ours = f"FROM parquet_kv_metadata($paths) WHERE key = '{FINGERPRINT_KEY.decode()}'::BLOB"
+    rows = run_sql(
+        connection,
+        f"SELECT value, min(file_name), count(*) {of_ours} GROUP BY value ORDER BY min(file_name)",
+        {"paths": paths},
+    ).fetchall()
+    if sum(count for _, _, count in rows) < len(paths):
+        named = run_sql(connection, f"SELECT file_name {of_ours}", {"paths": paths}).fetchall()
+        read_fingerprint(None, min(set(paths) - {name for (name,) in named}))
+    found = [(read_fingerprint({FINGERPRINT_KEY: bytes(value)}, path), path)
+             for value, path, _ in rows]  # fmt: skip
+    first, first_path = found[0]
+    for other, path in found[1:]:
+        differing = [
+            f"{field} is {first.get(field)!r} in one and {other.get(field)!r} in the other"
+            for field in sorted(first.keys() | other.keys())
+            if first.get(field) != other.get(field)
+        ]
+        if differing:
+            raise PairsiftError(
+                f"{first_path} and {path} were scored in different ways: {'; '.join(differing)}. "
+                "Select from one of them at a time, or join the other by name"
+            )
+    return first
+
+
+def score_columns(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, Term]:
+    """What expressions may name in a relation: every column whose type they can hold."""
+    columns = {}
+    for name, type_name, *_ in run_sql(connection, f"DESCRIBE {relation}").fetchall():
+        if name in ("pos", "file_row_number"):
+            continue
+        quoted = '"' + name.replace('"', '""') + '"'
+        term = column_term(name, quoted, type_name)
+        if term is not None:
+            columns[name] = term
+    return columns
+
+
+@contextlib.contextmanager
+def open_database(
+    memory_limit: str = "2GB", threads: int | None = None, scratch: str | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory DuckDB that spills into a folder of its own, which goes when it closes.
+
+    Args:
+        memory_limit: DuckDB's own limit; what does not fit goes to disk.
+        threads: None for one per core.
+        scratch: where to spill; None for the system's temporary folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="pairsift-duckdb-", dir=scratch) as spill:
+        config: dict[str, Any] = {
+            "memory_limit": memory_limit,
+            "temp_directory": spill,
+            "autoinstall_known_extensions": "false",
+        }
+        if threads is not None:
+            config["threads"] = threads
+        try:
+            connection = duckdb.connect(":memory:", config=config)
+        except duckdb.Error as error:
+            raise PairsiftError(f"DuckDB cannot start: {error}") from error
+        try:
+            connection.execute("SET enable_progress_bar = false")
+            yield connection
+        finally:
+            connection.close()
+
+
+def register_filesystem(
+    connection: duckdb.DuckDBPyConnection, fs: fsspec.AbstractFileSystem
+) -> None:
+    """Let DuckDB read what fsspec reads; twice does no harm."""
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    if not connection.filesystem_is_registered(protocol):
+        connection.register_filesystem(fs)
+
+
+def run_sql(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Any = None
+) -> duckdb.DuckDBPyConnection:
+    """Execute, with what the user can do something about as a :class:`PairsiftError`."""
+    try:
+        return connection.execute(sql, parameters)
+    except duckdb.OutOfMemoryException as error:
+        raise PairsiftError(
+            f"DuckDB needs more than its memory limit ({_first_line(error)}); raise --memory"
+        ) from error
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise PairsiftError(
+            f"a score table cannot be read: {_first_line(error)}; remove that file and run "
+            "`pairsift score` again, which will make it anew"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return os.fspath(str(error)).split("\n", 1)[0]

@@ -1,0 +1,46 @@
+"""A pair as the members of a webdataset sample, for sources that are not tars."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pairsift.pair import Pair
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "jpg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF8", "gif"),
+    (b"BM", "bmp"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+)
+
+
+def image_extension(image: bytes) -> str:
+    """Extension of an encoded image by its first bytes; ``jpg`` where they tell nothing."""
+    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
+        return "webp"
+    return next((name for start, name in _SIGNATURES if image.startswith(start)), "jpg")
+
+
+def member_key(key: str) -> str:
+    """The key without what would end it early in a tar: dots in its last part."""
+    folder, slash, base = key.rpartition("/")
+    return f"{folder.lstrip('/')}{slash if folder.lstrip('/') else ''}{base.replace('.', '_')}"
+
+
+def pair_members(pair: Pair, scores: Mapping[str, Any] | None = None) -> list[tuple[str, bytes]]:
+    """Names and contents of a sample's members: image, ``.txt``, ``.json``."""
+    key = member_key(pair.key)
+    image = pair.image or b""
+    fields: dict[str, Any] = {**pair.metadata, "key": pair.key}
+    if pair.uid is not None:
+        fields["uid"] = pair.uid
+    fields.update(scores or {})
+    return [
+        (f"{key}.{image_extension(image)}", image),
+        (f"{key}.txt", (pair.caption or "").encode("utf-8", "surrogatepass")),
+        (f"{key}.json", json.dumps(fields, default=str).encode()),
+    ]

@@ -1,0 +1,53 @@
+"""List of the kept rows: the score table's columns, in parquet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow.parquet as pq
+
+from pairsift.errors import PairsiftError
+from pairsift.select.record import Selection
+from pairsift.storage import Folder
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetList:
+    """A written list."""
+
+    path: str
+    rows: int
+
+
+def write_parquet(
+    selection: Selection, path: str | os.PathLike[str], columns: Sequence[str] | None = None
+) -> ParquetList:
+    """Write the kept rows of all score tables into one parquet file, shard by shard.
+
+    Args:
+        columns: of the score table; None for all of them.
+
+    Raises:
+        PairsiftError: nothing is kept, so that there is nothing to list; or a score table is gone.
+    """
+    target = os.fspath(path)
+    parent, _, name = target.rpartition("/")
+    folder = Folder(parent or ("/" if target.startswith("/") else "."))
+    folder.create()
+    folder.remove_leftovers()
+    rows = 0
+    writer: pq.ParquetWriter | None = None
+    with folder.atomic(name) as file:
+        for shard in selection.shards():
+            # Without the shard's own metadata, which would be wrong for the whole.
+            table = shard.table(columns).replace_schema_metadata(None)
+            if writer is None:
+                writer = pq.ParquetWriter(file, table.schema, compression="zstd")
+            writer.write_table(table)
+            rows += len(table)
+        if writer is None:
+            raise PairsiftError("the selection keeps no row; there is nothing to write")
+        writer.close()
+    return ParquetList(target, rows)

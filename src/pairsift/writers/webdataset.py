@@ -1,0 +1,388 @@
+"""New webdataset shards of the kept samples, their bytes as they were.
+
+Which kept rows go into which shard follows from the selection alone, and a shard appears under
+its name when it is complete. So a run that was killed is run again: finished shards are passed
+over, the rest are written, and all bytes are those of a run that was never stopped.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+
+from pairsift.errors import PairsiftError
+from pairsift.select.record import KeptShard, Selection
+from pairsift.sources.base import Shard
+from pairsift.sources.webdataset import IMAGE_SUFFIXES
+from pairsift.storage import Folder
+from pairsift.writers.pairs import member_key, pair_members
+from pairsift.writers.rawtar import END, Member, RawTar, Sample, sample_key
+
+SIZES = "sizes.json"
+# No .json: img2dataset and its readers take every .json of a folder for a shard's statistics.
+MANIFEST = "_pairsift.manifest"
+SAMPLES_PER_SHARD = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class WebdatasetFolder:
+    """A written folder of shards.
+
+    Attributes:
+        shards: tars in it, 00000000.tar onwards.
+        written: of these, the ones this run wrote; the others were there.
+        samples: in all shards.
+        unannotated: samples whose .json could not take scores, copied as they are.
+    """
+
+    path: str
+    shards: int
+    written: int
+    samples: int
+    unannotated: int = 0
+
+    @property
+    def train_data(self) -> str:
+        """What open_clip takes as ``--train-data``."""
+        if self.shards == 1:
+            return f"{self.path}/{_name(0)}"
+        return f"{self.path}/{{{0:08d}..{self.shards - 1:08d}}}.tar"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Kept rows `start` to `stop` of one score table."""
+
+    table: int
+    start: int
+    stop: int
+
+
+def write_webdataset(
+    selection: Selection,
+    out: str | os.PathLike[str],
+    *,
+    samples_per_shard: int = SAMPLES_PER_SHARD,
+    scores: Sequence[str] | None = None,
+    root: str | None = None,
+) -> WebdatasetFolder:
+    """Write the kept samples as webdataset shards, ``00000000.tar`` onwards, and ``sizes.json``.
+
+    Members are copied bytes and headers alike; each source tar is read once, forwards. From
+    parquet and folder sources, samples become ``.jpg`` (or what the image is), ``.txt`` and
+    ``.json``. A shard holds `samples_per_shard` samples, the last one fewer, and one fewer where
+    a key would come twice. open_clip and DataComp's tools take the folder as it is.
+
+    Args:
+        scores: score columns to add to each sample's ``.json`` (made where there is none).
+        root: where the source shards lie now, if they were moved since they were scored.
+
+    Raises:
+        PairsiftError: the folder holds something else; a source is gone, moved or not the one
+            that was scored.
+    """
+    if samples_per_shard < 1:
+        raise PairsiftError(f"--samples-per-shard {samples_per_shard} is not a positive number")
+    folder = Folder(out)
+    options = {
+        "selection": selection.record.digest,
+        "samples_per_shard": samples_per_shard,
+        "scores": list(scores) if scores else None,
+    }
+    _claim(folder, options)
+    plan = plan_shards(selection, samples_per_shard)
+    finished = folder.names()
+    missing = [index for index in range(len(plan)) if _name(index) not in finished]
+    job = _Job(selection, folder, plan, tuple(scores or ()), root)
+    unannotated = job.write(missing)
+    sizes = {
+        _name(index): sum(piece.stop - piece.start for piece in pieces)
+        for index, pieces in enumerate(plan)
+    }
+    folder.write(SIZES, (json.dumps(sizes, indent=1) + "\n").encode())
+    return WebdatasetFolder(folder.url, len(plan), len(missing), selection.kept, unannotated)
+
+
+def _name(index: int) -> str:
+    return f"{index:08d}.tar"
+
+
+def _claim(folder: Folder, options: dict[str, Any]) -> None:
+    """Make the folder ours, or refuse: nothing is written among other people's files."""
+    folder.create()
+    folder.remove_leftovers()
+    names = folder.names()
+    if MANIFEST not in names:
+        if names:
+            raise PairsiftError(
+                f"{folder.url} already holds {sorted(names)[0]} and is not a folder of this "
+                "command; choose an empty one for --out"
+            )
+        folder.write(MANIFEST, (json.dumps(options, indent=1) + "\n").encode())
+        return
+    there = json.loads(folder.read(MANIFEST))
+    differing = [name for name in options if there.get(name) != options[name]]
+    if differing:
+        raise PairsiftError(
+            f"{folder.url} was begun with another {' and '.join(differing)}; choose another "
+            "folder for --out, or delete this one"
+        )
+
+
+def plan_shards(selection: Selection, samples_per_shard: int) -> list[list[Piece]]:
+    """Deal the kept rows out to shards, in order.
+
+    A key is in a shard once: where source shards reuse keys, a shard ends early.
+    """
+    plan: list[list[Piece]] = []
+    keys: set[str] = set()
+    for table, shard in enumerate(selection.shards()):
+        start = 0
+        if not plan:
+            plan.append([])
+        names = map(member_key, shard.table(["key"]).column("key").to_pylist())
+        for place, key in enumerate(names):
+            if len(keys) == samples_per_shard or key in keys:
+                if place > start:
+                    plan[-1].append(Piece(table, start, place))
+                plan.append([])
+                keys.clear()
+                start = place
+            keys.add(key)
+        if len(shard.rows) > start:
+            plan[-1].append(Piece(table, start, len(shard.rows)))
+    return plan
+
+
+class _Job:
+    """Everything that writing some of the shards needs."""
+
+    def __init__(
+        self,
+        selection: Selection,
+        folder: Folder,
+        plan: list[list[Piece]],
+        scores: tuple[str, ...],
+        root: str | None,
+    ) -> None:
+        self.selection = selection
+        self.folder = folder
+        self.plan = plan
+        self.scores = scores
+        self.root = root
+        self.unannotated = 0
+
+    def write(self, indices: Sequence[int]) -> int:
+        """Write these shards; returns how many samples could not take scores."""
+        tables = _Tables(self)
+        try:
+            for index in indices:
+                with self.folder.atomic(_name(index)) as target:
+                    for piece in self.plan[index]:
+                        tables.copy(piece, target)
+                    target.write(END)
+                    target.write(bytes(-target.tell() % tarfile.RECORDSIZE))
+        finally:
+            tables.close()
+        return self.unannotated
+
+
+class _Tables:
+    """Score tables in order, with the source of the current one open."""
+
+    def __init__(self, job: _Job) -> None:
+        self.job = job
+        self._shards = enumerate(job.selection.shards())
+        self._index = -1
+        self._copier: _TarCopier | _PairCopier | None = None
+
+    def copy(self, piece: Piece, target: IO[bytes]) -> None:
+        """Copy a piece's samples; pieces come in ascending order."""
+        while self._index < piece.table:
+            self.close()
+            self._index, shard = next(self._shards)
+            if self._index == piece.table:
+                self._copier = _open(shard, self.job)
+        assert self._copier is not None
+        self._copier.copy(piece.start, piece.stop, target)
+
+    def close(self) -> None:
+        """Close the source."""
+        if self._copier is not None:
+            self._copier.close()
+            self._copier = None
+
+
+def _open(shard: KeptShard, job: _Job) -> _TarCopier | _PairCopier:
+    facts = shard.facts()
+    url = _moved(str(facts["source"]), shard, job)
+    table = shard.table(["key", *job.scores])
+    keys = table.column("key").to_pylist()
+    scores = [
+        {name: _plain(value) for name, value in row.items() if value is not None}
+        for row in table.select(list(job.scores)).to_pylist()
+    ] if job.scores else None  # fmt: skip
+    if facts["source_kind"] == "webdataset":
+        return _TarCopier(url, facts, keys, scores, job)
+    options = tuple(sorted((facts.get("source_options") or {}).items()))
+    source = Shard(shard.shard, url, facts["source_kind"], facts.get("source_size"), options)
+    return _PairCopier(source, shard.rows, keys, scores)
+
+
+def _moved(url: str, shard: KeptShard, job: _Job) -> str:
+    if job.root is None:
+        return url
+    roots = {entry["scores"]: entry["root"] for entry in job.selection.record.inputs}
+    old = roots[shard.scores]
+    if old is None or not url.startswith(old):
+        raise PairsiftError(f"{url} does not lie below {old}, so --root cannot say where it is now")
+    return job.root.rstrip("/") + url[len(old.rstrip("/")) :]
+
+
+def _plain(value: Any) -> Any:
+    # The shortest text that reads back as the same float32: 71.3, not 71.30000305175781.
+    return float(str(np.float32(value))) if isinstance(value, float) else value
+
+
+class _TarCopier:
+    """Copies kept samples out of one tar."""
+
+    def __init__(
+        self,
+        url: str,
+        facts: Mapping[str, Any],
+        keys: list[str],
+        scores: list[dict[str, Any]] | None,
+        job: _Job,
+    ) -> None:
+        self.keys = keys
+        self.scores = scores
+        self.job = job
+        size = facts.get("source_size")
+        if size is not None and "://" not in url and os.path.exists(url):
+            now = os.path.getsize(url)
+            if now != size:
+                raise PairsiftError(
+                    f"{url} has {now:,} bytes, but had {size:,} when it was scored; score it again"
+                )
+        self.tar = RawTar(url)
+        caption = str((facts.get("source_options") or {}).get("caption", "txt")).lstrip(".")
+        self._samples = self.tar.samples(frozenset({*IMAGE_SUFFIXES, "json", caption.lower()}))
+
+    def copy(self, start: int, stop: int, target: IO[bytes]) -> None:
+        if self.scores is not None:
+            for place in range(start, stop):
+                self._annotate(self._next(self.keys[place]), self.scores[place], target)
+            return
+        begin = end = 0
+        for place in range(start, stop):
+            for member in self._next(self.keys[place]).members:
+                if member.start != end:  # neighbours are copied together
+                    self.tar.copy(begin, end, target)
+                    begin = member.start
+                end = member.end
+        self.tar.copy(begin, end, target)
+
+    def _next(self, key: str) -> Sample:
+        for sample in self._samples:
+            if sample.key == key:
+                return sample
+        raise PairsiftError(
+            f"{self.tar.url} has no sample {key} where it had one when it was scored; "
+            "score it again"
+        )
+
+    def _annotate(self, sample: Sample, scores: dict[str, Any], target: IO[bytes]) -> None:
+        """Copy a sample with scores in its .json, which is added at the end if there is none."""
+        done = False
+        for member in sample.members:
+            stem = sample_key(member.name) or ""
+            if member.name[len(stem) :].lower() == ".json" and not done:
+                done = True
+                content = self._with_scores(member, scores)
+                if content is not None:
+                    header = self._header(member)
+                    header.size = len(content)
+                    _add(header, content, target)
+                    continue
+                self.job.unannotated += 1
+            self.tar.copy(member.start, member.end, target)
+        if not done:
+            header = self._header(sample.members[0])
+            header.name = f"{sample_key(header.name)}.json"
+            content = json.dumps(scores).encode()
+            header.size = len(content)
+            _add(header, content, target)
+
+    def _with_scores(self, member: Member, scores: dict[str, Any]) -> bytes | None:
+        try:
+            content = json.loads(self.tar.read(member.data, member.size))
+        except ValueError:
+            return None
+        if not isinstance(content, dict):
+            return None
+        return json.dumps(content | scores).encode()
+
+    def _header(self, member: Member) -> tarfile.TarInfo:
+        """Name, owner and time as in the source."""
+        headers = self.tar.read(member.start, member.data - member.start)
+        with tarfile.open(fileobj=io.BytesIO(headers), mode="r:") as tar:
+            header = tar.next()
+        assert isinstance(header, tarfile.TarInfo)
+        header.pax_headers = {}
+        return header
+
+    def close(self) -> None:
+        self.tar.close()
+
+
+class _PairCopier:
+    """Writes kept samples of a source that is not a tar."""
+
+    def __init__(
+        self,
+        source: Shard,
+        rows: np.ndarray,
+        keys: list[str],
+        scores: list[dict[str, Any]] | None,
+    ) -> None:
+        from pairsift.sources import open_shard
+
+        self.source = source
+        self.rows = rows
+        self.keys = keys
+        self.scores = scores
+        self._pairs = enumerate(open_shard(source))
+
+    def copy(self, start: int, stop: int, target: IO[bytes]) -> None:
+        for place in range(start, stop):
+            wanted = int(self.rows[place])
+            pair = next((pair for row, pair in self._pairs if row == wanted), None)
+            if pair is None or pair.key != self.keys[place]:
+                raise PairsiftError(
+                    f"{self.source.url} has no sample {self.keys[place]} in row {wanted}, where "
+                    "it had one when it was scored; score it again"
+                )
+            scores = self.scores[place] if self.scores is not None else None
+            for name, content in pair_members(pair, scores):
+                header = tarfile.TarInfo(name)
+                header.size = len(content)
+                _add(header, content, target)
+
+    def close(self) -> None:
+        close = getattr(self._pairs, "close", None)
+        if close is not None:
+            close()
+
+
+def _add(header: tarfile.TarInfo, content: bytes, target: IO[bytes]) -> None:
+    target.write(header.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
+    target.write(content)
+    target.write(bytes(-len(content) % tarfile.BLOCKSIZE))

@@ -1,0 +1,35 @@
+"""The parquet list of kept rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pairsift.errors import PairsiftError
+from pairsift.select import select
+from pairsift.writers import write_parquet
+from tests.score_folders import random_scores
+
+
+def test_list_is_the_kept_rows_of_the_tables(tmp_path: Path) -> None:
+    scores, table = random_scores(tmp_path / "scores", np.random.default_rng(0))
+    selection = select(scores, where="odf >= 50", out=tmp_path / "sel")
+    written = write_parquet(selection, tmp_path / "kept.parquet")
+    found = pq.read_table(tmp_path / "kept.parquet")
+    assert found.schema.equals(table.schema)
+    expected = [row for row in table.to_pylist() if row["odf"] is not None and row["odf"] >= 50]
+    assert found.to_pylist() == expected
+    assert written.rows == len(expected) > 0
+    write_parquet(selection, tmp_path / "few.parquet", ["key", "itm"])
+    assert pq.read_schema(tmp_path / "few.parquet").names == ["key", "itm"]
+
+
+def test_nothing_kept_is_said(tmp_path: Path) -> None:
+    scores, _ = random_scores(tmp_path / "scores", np.random.default_rng(0))
+    selection = select(scores, where="odf > 100", out=tmp_path / "sel")
+    with pytest.raises(PairsiftError, match="keeps no row"):
+        write_parquet(selection, tmp_path / "kept.parquet")
+    assert not (tmp_path / "kept.parquet").exists()
