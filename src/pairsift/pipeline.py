@@ -99,7 +99,7 @@ def run_pipeline(
     if config.report is not None:
         report = write_report(
             scores,
-            selection and selection.path,
+            selection.path if selection else None,
             join(config.out, REPORT),
             title=config.report.title,
             gallery_size=config.report.gallery_size,

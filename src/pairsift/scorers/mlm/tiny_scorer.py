@@ -140,6 +140,7 @@ def load_tiny_scorer(
     Raises:
         PairsiftError: a file is missing or does not fit, or an option has an unknown value.
     """
+    asked = tuple(METRICS) if metrics is None else parse_metrics(metrics)
     folder = Path(model) if model is not None else ASSET
     for file in FILES:
         if not (folder / file).is_file():
@@ -148,7 +149,6 @@ def load_tiny_scorer(
             )
     if dtype is not None and dtype not in DTYPES:
         raise PairsiftError(f"dtype {dtype!r}: choose from {', '.join(DTYPES)}")
-    asked = tuple(METRICS) if metrics is None else parse_metrics(metrics)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return TinyScorer(
         TinyModel.from_pretrained(folder),
