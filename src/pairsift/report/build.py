@@ -1,0 +1,172 @@
+"""From score tables and a selection to the report file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pairsift.report.aggregate import (
+    Failure,
+    Tally,
+    build_cube,
+    count_bars,
+    count_failures,
+    count_rows,
+    count_slices,
+)
+from pairsift.report.cuts import margin_sql, read_conditions, slider_steps
+from pairsift.report.galleries import Gallery, Pick, pick_galleries
+from pairsift.report.page import Content, Reason, render_page
+from pairsift.report.pictures import fetch_pictures
+from pairsift.report.table import ScoredRows, open_rows
+from pairsift.select import Selection, read_selection
+from pairsift.storage import Folder
+
+GALLERY_SIZE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSummary:
+    """What was written.
+
+    Attributes:
+        path: of the HTML file.
+        size: of the file, bytes.
+        rows, kept, dropped, failed: pairs; without a selection every scored pair counts as kept.
+        pictures: pairs shown with a thumbnail.
+        without_picture: pairs shown without one, because their shard has moved or changed.
+        seconds: it took.
+    """
+
+    path: str
+    size: int
+    rows: int
+    kept: int
+    dropped: int
+    failed: int
+    pictures: int
+    without_picture: int
+    seconds: float
+
+
+def write_report(
+    scores: str | Sequence[str],
+    selection: str | None,
+    out: str,
+    title: str = "",
+    gallery_size: int = GALLERY_SIZE,
+    seed: int = 0,
+) -> ReportSummary:
+    """Write a self-contained HTML report on a score folder.
+
+    Args:
+        scores: one folder of score tables or several, as paths or fsspec URLs.
+        selection: folder that ``pairsift select`` wrote; None if nothing was selected yet.
+        out: the HTML file to write; replaced only once it is complete.
+        title: of the page; the name of the (first) score folder if empty.
+        gallery_size: pairs per gallery panel; 0 for no galleries, and no source is read.
+        seed: of the random galleries and of ties.
+
+    Raises:
+        PairsiftError: no score table there, or the selection belongs to other scores.
+    """
+    begin = time.perf_counter()
+    chosen = read_selection(selection) if selection else None
+    with open_rows(scores, chosen, seed) as rows:
+        content = _gather(rows, chosen, title or _default_title(rows), gallery_size)
+    page = render_page(content).encode("utf-8", errors="replace")
+    folder, name = os.path.split(out)
+    target = Folder(folder or ".")
+    target.create()
+    target.write(name, page)
+    shown = {(pick.table, pick.row) for pick in _picks(content.galleries)}
+    pictures = sum(content.pictures[place].thumbnail is not None for place in shown)
+    tally = content.tally
+    return ReportSummary(
+        path=out,
+        size=len(page),
+        rows=tally.rows,
+        kept=tally.kept,
+        dropped=tally.dropped,
+        failed=tally.failed,
+        pictures=pictures,
+        without_picture=len(shown) - pictures,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _gather(rows: ScoredRows, selection: Selection | None, title: str, size: int) -> Content:
+    tally = count_rows(rows)
+    cube = build_cube(rows) if rows.columns else None
+    in_cube = cube.columns if cube else ()
+    histograms = [cube.histogram(i) for i in range(len(in_cube))] if cube else []
+    histograms += [count_bars(rows, column) for column in rows.columns[len(in_cube) :]]
+    conditions = read_conditions(selection.record, rows.columns) if selection else None
+    galleries = pick_galleries(rows, size, margin_sql(conditions) if conditions else None)
+    failures = count_failures(rows)
+    return Content(
+        title=title,
+        selected=rows.selected,
+        tally=tally,
+        reasons=_reasons(selection, failures),
+        cube=cube,
+        start=slider_steps(conditions, cube.columns, cube.split) if cube and conditions else None,
+        histograms=histograms,
+        columns=rows.columns,
+        galleries=galleries,
+        pictures=fetch_pictures(_picks(galleries), rows.facts),
+        slices=[(name, count_slices(rows, name)) for name in rows.slices],
+        failures=failures,
+        broken_shards=[
+            (table.shard, facts["source_error"])
+            for table, facts in zip(rows.tables.tables, rows.facts, strict=True)
+            if facts.get("source_error")
+        ],
+        run_facts=_run_facts(rows, selection, tally),
+    )
+
+
+def _picks(galleries: Sequence[Gallery]) -> list[Pick]:
+    return [pick for gallery in galleries for panel in gallery.panels for pick in panel.picks]
+
+
+def _reasons(selection: Selection | None, failures: Sequence[Failure]) -> list[Reason]:
+    reasons = []
+    for drop in selection.record.dropped if selection else []:
+        if drop.rows or drop.alone:
+            meaning = "dropped by the selection"
+            if drop.alone is not None:
+                meaning += f"; on its own this would drop {drop.alone:,}"
+            reasons.append(Reason(drop.reason, meaning, drop.rows))
+    return reasons + [Reason(f.status.value, f.status.meaning, f.count) for f in failures]
+
+
+def _run_facts(
+    rows: ScoredRows, selection: Selection | None, tally: Tally
+) -> list[tuple[str, str]]:
+    found = [("Scores", ", ".join(rows.tables.folders))]
+    if selection is not None:
+        found.append(("Selection", selection.path or ""))
+        found += [
+            (f"Selected --{name}", str(value))
+            for name, value in selection.record.query.items()
+            if value is not None
+        ]
+        found.append(("Selection digest", selection.record.digest))
+    fingerprint = rows.tables.fingerprint
+    found += [(name.replace("_", " ").capitalize(), value) for name, value in fingerprint.items()]
+    found += [("Shards", f"{len(rows.facts):,}"), ("Pairs", f"{tally.rows:,}")]
+    seconds = sum(float(fact.get("seconds") or 0) for fact in rows.facts)
+    if seconds > 0:
+        found.append(("Speed", f"{tally.rows / seconds:,.1f} pairs per second and worker"))
+    times = sorted(fact["finished_at"] for fact in rows.facts if fact.get("finished_at"))
+    if times:
+        found.append(("Shards finished", f"{times[0]} to {times[-1]}"))
+    versions = {str(f["pairsift_version"]) for f in rows.facts if f.get("pairsift_version")}
+    return [*found, ("Pairsift that scored", ", ".join(sorted(versions)))]
+
+
+def _default_title(rows: ScoredRows) -> str:
+    return os.path.basename(rows.tables.folders[0].rstrip("/")) or "scores"

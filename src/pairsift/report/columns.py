@@ -1,0 +1,129 @@
+"""Which columns of a score table are scores, and how their range is cut into bins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pairsift.metrics import MAX_SCORE, METRICS
+from pairsift.scores import IDENTITY_FIELDS
+
+# What a scorer says about its own score (design: score table) is no score to plot or to cut by.
+_COMPANIONS = ("_top", "_std", "_validity")
+_IDENTITY = {field.name for field in IDENTITY_FIELDS}
+
+_OTHER = "A column of the score table, over the range of all but its most extreme values."
+
+BARS = 20
+"""About how many bars a histogram has."""
+SPLITS = (5, 2, 1)
+"""Into how many threshold steps a bar may be divided, finest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreColumn:
+    """A numeric column and its bars: ``[low + k * width, low + (k + 1) * width)`` for k < bars.
+
+    Values outside belong to the first or the last bar. ``high`` itself is in the last bar.
+    """
+
+    name: str
+    title: str
+    asks: str
+    low: float
+    width: float
+    bars: int
+    single: bool = True
+    """Stored as float32."""
+
+    @property
+    def high(self) -> float:
+        return self.low + self.bars * self.width
+
+    def edge(self, step: int, split: int) -> float:
+        """Threshold number `step` (0 is ``low``) when each bar is divided into `split` steps."""
+        return tidy(self.low + step * self.width / split)
+
+    def step_sql(self, split: int) -> str:
+        """SQL for the highest threshold a value reaches, from 1 (``low``) on; 0 is null.
+
+        Values below ``low`` count as reaching it, so there is no threshold at ``low``. Where steps
+        are no binary fractions, the next edge is compared as ``--where`` does it, in the column's
+        own type: 0.35 stored as float32 is a hair below 0.35, yet passes ``>= 0.35``.
+        """
+        name, step = quoted(self.name), tidy(self.width / split)
+        last = self.bars * split
+        below = f"floor(({name}::DOUBLE - {self.low!r}) / {step!r})"
+        if not _exact(self.low) or not _exact(step):
+            kind = "FLOAT" if self.single else "DOUBLE"
+            edge = f"round({self.low!r} + ({below} + 1) * {step!r}, 12)::{kind}"
+            below = f"({below} + ({name} >= {edge})::INT)"
+        unknown = f"{name} IS NULL OR isnan({name}::DOUBLE)"
+        return f"CASE WHEN {unknown} THEN 0 ELSE greatest(0, least({last}, {below}))::INT + 1 END"
+
+
+def score_names(schema: pa.Schema) -> list[str]:
+    """Names of the score columns: the four metrics in canonical order, then a scorer's others."""
+    names = [
+        field.name
+        for field in schema
+        if (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
+        and field.name not in _IDENTITY
+        and not field.name.endswith(_COMPANIONS)
+    ]
+    return [*(m for m in METRICS if m in names), *(n for n in names if n not in METRICS)]
+
+
+def slice_names(schema: pa.Schema, asked: Iterable[str] = ()) -> list[str]:
+    """Names of the columns that say what kind of pair a row is, such as ``language``."""
+    texts = [
+        field.name
+        for field in schema
+        if (pa.types.is_string(field.type) or pa.types.is_dictionary(field.type))
+        and field.name not in _IDENTITY
+    ]
+    return [name for name in texts if name in (tuple(asked) or texts)]
+
+
+def metric_column(name: str) -> ScoreColumn:
+    """One of the four metrics, 0..100."""
+    metric = METRICS[name]
+    return ScoreColumn(name, metric.title, metric.asks, 0.0, MAX_SCORE / BARS, BARS)
+
+
+def other_column(field: pa.Field, smallest: float, largest: float) -> ScoreColumn:
+    """Any other column, from its range in the data (in which outliers were cut off)."""
+    title = field.name.replace("_", " ").capitalize()
+    width = _nice((largest - smallest) / BARS)
+    if pa.types.is_integer(field.type):
+        width = max(width, 1.0)
+    low = math.floor(smallest / width + 1e-9) * width
+    bars = max(1, math.ceil((largest - low) / width - 1e-9))
+    single = pa.types.is_float32(field.type)
+    return ScoreColumn(field.name, title, _OTHER, tidy(low), tidy(width), bars, single)
+
+
+def tidy(number: float) -> float:
+    """Drop the dust of binary fractions: 0.30000000000000004 is 0.3."""
+    return float(round(number, 12)) + 0.0
+
+
+def quoted(name: str) -> str:
+    """A column name as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _nice(width: float) -> float:
+    """The smallest of 1, 2, 5 times a power of ten that is not below `width`."""
+    if not width > 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(width))
+    return next(tidy(f * power) for f in (1, 2, 5, 10) if f * power >= width * (1 - 1e-9))
+
+
+def _exact(number: float) -> bool:
+    """Whether sums of few such numbers hold no rounding, in float32 too."""
+    return (number * 8).is_integer()

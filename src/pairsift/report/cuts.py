@@ -1,0 +1,68 @@
+"""What a selection's expressions say about where it cuts, as far as a plot can show it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pairsift.report.columns import ScoreColumn, quoted
+from pairsift.select import Record
+from pairsift.select.expression import split_conditions
+
+_CONDITION = re.compile(r"^\s*\(?\s*(\w+)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)\s*\)?\s*$")
+
+
+class Condition(NamedTuple):
+    """A bound on one column, of ``--where`` or of a cut by one column."""
+
+    column: ScoreColumn
+    operator: str
+    value: float
+
+
+def read_conditions(record: Record, columns: Sequence[ScoreColumn]) -> list[Condition] | None:
+    """The bounds that together make up the selection; None if it is more than such bounds."""
+    by_name = {column.name: column for column in columns}
+    conditions = []
+    query = record.query
+    for text in split_conditions(query["where"]) if query.get("where") else []:
+        match = _CONDITION.match(text)
+        if match is None or match[1] not in by_name:
+            return None
+        conditions.append(Condition(by_name[match[1]], match[2], float(match[3])))
+    if query.get("by"):
+        thresholds = [cut.threshold for cut in record.cuts]
+        if len(thresholds) != 1 or thresholds[0] is None or query["by"].strip() not in by_name:
+            return None
+        conditions.append(Condition(by_name[query["by"].strip()], ">=", thresholds[0]))
+    return conditions or None
+
+
+def margin_sql(conditions: Sequence[Condition]) -> str:
+    """SQL of a row's distance from the cut, in bars: positive inside, negative outside."""
+    distances = [
+        f"({'' if c.operator.startswith('>') else '-'}"
+        f"({quoted(c.column.name)}::DOUBLE - {c.value!r}) / {c.column.width!r})"
+        for c in conditions
+    ]
+    nulls = " OR ".join(f"{quoted(c.column.name)} IS NULL" for c in conditions)
+    return f"CASE WHEN {nulls} THEN NULL ELSE least({', '.join(distances)}) END"
+
+
+def slider_steps(
+    conditions: Sequence[Condition], columns: Sequence[ScoreColumn], split: int
+) -> list[int] | None:
+    """Slider positions that make this very cut; None if the sliders cannot stand there."""
+    steps = [0] * len(columns)
+    names = [column.name for column in columns]
+    for condition in conditions:
+        if condition.operator != ">=" or condition.column.name not in names:
+            return None
+        index = names.index(condition.column.name)
+        column = columns[index]
+        step = round((condition.value - column.low) / column.width * split)
+        if not 0 < step <= column.bars * split or column.edge(step, split) != condition.value:
+            return None
+        steps[index] = max(steps[index], step)
+    return steps

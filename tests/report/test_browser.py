@@ -1,0 +1,142 @@
+"""The report in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairsift.report import write_report
+from pairsift.select import select
+from tests.headless import chromium, console, requests, visit
+from tests.report.conftest import HOSTILE, Scored
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def report(scored: Scored, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    select(scored.scores, where="itm >= 40 and odf >= 10", out=folder / "kept")
+    write_report(scored.scores, str(folder / "kept"), str(folder / "report.html"), "Test")
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+def visible(browser: Any, script: str) -> Any:
+    return browser.execute_script(f"return {script}")
+
+
+def set_slider(browser: Any, index: int, step: int) -> None:
+    browser.execute_script(
+        "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
+        "s.dispatchEvent(new Event('input', {bubbles: true}));",
+        f"cut-{index}",
+        step,
+    )
+
+
+def open_page(browser: Any, report: Path, **window: Any) -> None:
+    visit(browser, report.as_uri(), **window)
+    browser.execute_async_script(
+        "const done = arguments[0]; const look = () => "
+        "document.documentElement.dataset.ready ? done() : setTimeout(look, 10); look();"
+    )
+
+
+def test_quiet_offline_and_inert(browser: Any, report: Path) -> None:
+    open_page(browser, report)
+    assert browser.title == "Test"
+    body = visible(browser, "document.body.textContent")
+    assert HOSTILE[0] in body
+    assert visible(browser, "document.querySelectorAll('script').length") == 2
+    broken = "[...document.images].filter(i => !i.complete || !i.naturalWidth).length"
+    assert visible(browser, broken) == 0
+    assert visible(browser, "document.images.length") > 20
+    assert console(browser) == []
+    assert requests(browser) == [report.as_uri()]
+
+
+def test_sliders_recount_as_select_does(browser: Any, report: Path, scored: Scored) -> None:
+    open_page(browser, report)
+    # The handles stand where the selection cut, so nothing is being tried yet.
+    assert visible(browser, "document.getElementById('cut-0').value") == "40"
+    assert visible(browser, "document.querySelector('.whatif').hidden") is True
+    for itm, odf in ((72, 10), (72, 0), (100, 35)):
+        set_slider(browser, 0, itm)
+        set_slider(browser, 1, odf)
+        where = f"itm >= {itm}" + (f" and odf >= {odf}" if odf else "")
+        expected = select(scored.scores, where=where).kept
+        words = visible(browser, "document.getElementById('whatif-count').textContent")
+        assert words == f"{expected} pairs would be kept"
+        code = visible(browser, "document.getElementById('whatif-where').textContent")
+        assert code == f'--where "{where}"'
+        bars = visible(
+            browser,
+            "[...document.querySelectorAll('.chart[data-column=\"0\"] svg title')]"
+            ".map(t => t.textContent)",
+        )
+        assert sum(int(re.findall(r": (\d+) would", bar)[0]) for bar in bars) == expected
+    browser.execute_script("document.getElementById('whatif-reset').click()")
+    assert visible(browser, "document.getElementById('cut-1').value") == "10"
+    assert visible(browser, "document.querySelector('.whatif').hidden") is True
+    assert console(browser) == []
+
+
+def test_keyboard_moves_sliders_and_tabs(browser: Any, report: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    open_page(browser, report)
+    browser.find_element(By.ID, "cut-0").send_keys(Keys.ARROW_RIGHT)
+    assert visible(browser, "document.querySelector('.whatif').hidden") is False
+    text = visible(browser, "document.getElementById('cut-0').getAttribute('aria-valuetext')")
+    assert text == "itm ≥ 41"
+    shown = "[...document.querySelectorAll('#best .cards')].map(c => !!c.offsetParent)"
+    assert visible(browser, shown) == [True, False, False]
+    browser.find_element(By.ID, "best-1").send_keys(Keys.ARROW_RIGHT)
+    assert visible(browser, shown) == [False, True, False]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (390, "dark")])
+def test_fits_the_window_and_reads_well(
+    browser: Any, report: Path, width: int, scheme: str
+) -> None:
+    open_page(browser, report, width=width, scheme=scheme)
+    assert visible(browser, "document.documentElement.scrollWidth") <= width
+    # WCAG contrast of text on its background, in both colour schemes.
+    ratios = browser.execute_script(
+        """
+        const light = (rgb) => rgb.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
+          .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+          .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+        const behind = (e) => { for (; e; e = e.parentElement) {
+          const c = getComputedStyle(e).backgroundColor;
+          if (!/, 0\\)$/.test(c)) return c; } return "rgb(255, 255, 255)"; };
+        return ["h1", ".lead", "nav a", ".tiles dt", ".chart figcaption p", ".key", ".caption",
+          ".fate.is-kept", ".fate.is-dropped", ".failure code", ".tabs input:checked + label"]
+          .map((s) => { const e = document.querySelector(s);
+            const [a, b] = [light(getComputedStyle(e).color), light(behind(e))];
+            return [s, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)]; });
+        """
+    )
+    assert [(name, round(ratio, 2)) for name, ratio in ratios if ratio < 4.5] == []
+
+
+def test_plots_and_galleries_without_script(browser: Any, report: Path) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    visit(browser, report.as_uri())
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert visible(browser, "document.documentElement.dataset.ready") is None
+    tall = "[...document.querySelectorAll('#scores rect.kept')].filter(r => r.getBBox().height)"
+    assert visible(browser, f"{tall}.length") > 10
+    assert visible(browser, "document.querySelector('.slider').offsetParent") is None
+    assert visible(browser, "!!document.querySelector('#best .cards').offsetParent") is True
