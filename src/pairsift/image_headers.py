@@ -127,9 +127,9 @@ def exif_orientation(exif: bytes) -> int:
     """EXIF orientation, 1 (upright) to 8; 1 where the block is broken or says nothing."""
     block = exif[6:] if exif.startswith(b"Exif\0\0") else exif
     try:
-        for tag, _, _, value in _directory(block):
+        for tag, kind, count, value in _directory(block):
             if tag == ORIENTATION:
-                return value
+                return value if kind in (3, 4) and count == 1 else 1
     except (ValueError, struct.error):
         pass
     return 1
