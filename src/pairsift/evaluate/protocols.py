@@ -1,0 +1,231 @@
+"""The protocols of the literature: which judgments count, and which statistic is the headline.
+
+================  ==========================================================  ==================
+name              judgments                                                   headline
+================  ==========================================================  ==================
+flickr8k-expert   each of the three experts' 1..4 is a row of its own; pairs  Kendall tau-c
+                  whose caption is the image's own are dropped (5,664 x 3)
+flickr8k-cf       every pair; the share of "yes" votes                        Kendall tau-b
+composite         every pair with a rating; 1..5                              Kendall tau-c
+pascal-50s        4,000 choices between two captions, categories HC, HI, HM,  accuracy
+                  MM; 48 votes each
+csv               columns image, caption, score                               Kendall tau-b
+================  ==========================================================  ==================
+
+Sources: Hodosh et al. 2013 (Flickr8k), Aditya et al. 2015 (Composite), Vedantam et al. 2015
+(PASCAL-50S), with the row choices of CLIPScore (Hessel et al. 2021), on which later work agrees.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pairsift.errors import PairsiftError
+from pairsift.evaluate.captions import Captions, read_captions
+from pairsift.evaluate.judgments import Judgments, Preferences, Ratings
+from pairsift.evaluate.pascal import read_pascal_folder
+from pairsift.evaluate.statistics import ACCURACY
+from pairsift.evaluate.tables import Row, number, read_fields, read_json, read_rows
+
+NO_RATING = "no rating"
+OWN_CAPTION = "the image's own caption"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a protocol reads.
+
+    Attributes:
+        path: of the judgments.
+        captions: file with the captions, for judgments that name them by number.
+        given: columns of the judgments that hold scores (csv protocol).
+        columns: the csv protocol's names for image, caption and score.
+    """
+
+    path: str
+    captions: str | None = None
+    given: Sequence[str] = ()
+    columns: tuple[str, str, str] = ("image", "caption", "score")
+
+    def read_captions(self) -> Captions:
+        if self.captions is None:
+            raise PairsiftError(
+                f"{self.path} names captions by number: give the file that holds them with "
+                "--captions (Flickr8k.token.txt, or a CSV or parquet with image and caption)"
+            )
+        return read_captions(self.captions)
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """One way to measure agreement with people."""
+
+    name: str
+    headline: str
+    read: Callable[[Request], Judgments]
+
+
+def _flickr8k_expert(request: Request) -> Ratings:
+    if ".json" in request.path:
+        return _rated_json(request.path)
+    captions = request.read_captions()
+    images, texts, ratings, own = [], [], [], 0
+    for line, fields in read_fields(request.path):
+        if len(fields) != 5:
+            raise PairsiftError(
+                f"{request.path}, line {line}: expected image, caption id and three scores, "
+                "separated by tabs"
+            )
+        image, caption, *scores = fields
+        source, text = _look_up(captions, caption, request, line)
+        if source == image:
+            own += 1
+            continue
+        for score in scores:
+            images.append(image)
+            texts.append(text)
+            ratings.append(number(score, request.path, f"line {line}"))
+    return _ratings(images, texts, ratings, left_out={OWN_CAPTION: 3 * own} if own else {})
+
+
+def _flickr8k_cf(request: Request) -> Ratings:
+    if ".json" in request.path:
+        return _rated_json(request.path)
+    if ".csv" in request.path:
+        rows = read_rows(request.path, ("image_file", "caption", "yes_fraction"))
+        return _from_rows(rows, request.path, ("image_file", "caption", "yes_fraction"), ())
+    captions = request.read_captions()
+    images, texts, ratings = [], [], []
+    for line, fields in read_fields(request.path):
+        if len(fields) != 5:
+            raise PairsiftError(
+                f"{request.path}, line {line}: expected image, caption id, share of yes, yes votes "
+                "and no votes, separated by tabs"
+            )
+        images.append(fields[0])
+        texts.append(_look_up(captions, fields[1], request, line)[1])
+        ratings.append(number(fields[2], request.path, f"line {line}"))
+    return _ratings(images, texts, ratings)
+
+
+def _composite(request: Request) -> Ratings:
+    if ".json" in request.path:
+        return _rated_json(request.path)
+    return _csv(request)
+
+
+def _csv(request: Request) -> Ratings:
+    rows = read_rows(request.path, (*request.columns, *request.given))
+    return _from_rows(rows, request.path, request.columns, request.given)
+
+
+def _pascal_50s(request: Request) -> Preferences:
+    """CSV: image, caption_a, caption_b, votes_a, votes_b, category. Or the folder of .mat files."""
+    if not request.path.lower().endswith((".csv", ".csv.gz", ".parquet", ".tsv")):
+        return read_pascal_folder(request.path)
+    columns = ("image", "caption_a", "caption_b", "votes_a", "votes_b", "category")
+    rows = read_rows(request.path, columns)
+    votes = [
+        [number(row[c], request.path, f"row {n}") for c in ("votes_a", "votes_b")]
+        for n, row in enumerate(rows, start=1)
+    ]
+    found = Preferences(
+        [str(row["image"]) for row in rows],
+        [str(row["caption_a"]) for row in rows],
+        [str(row["caption_b"]) for row in rows],
+        np.array([0.5 + 0.5 * np.sign(a - b) for a, b in votes], dtype=np.float64),
+        [str(row["category"]) for row in rows],
+    )
+    return found.keep(np.isfinite(found.preferred), NO_RATING)
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("flickr8k-expert", "tau_c", _flickr8k_expert),
+        Protocol("flickr8k-cf", "tau_b", _flickr8k_cf),
+        Protocol("composite", "tau_c", _composite),
+        Protocol("pascal-50s", ACCURACY, _pascal_50s),
+        Protocol("csv", "tau_b", _csv),
+    )
+}
+
+
+def read_judgments(protocol: str, request: Request) -> tuple[Protocol, Judgments]:
+    """Read judgments the way `protocol` says.
+
+    Raises:
+        PairsiftError: no such protocol, or the file does not have its form.
+    """
+    if protocol not in PROTOCOLS:
+        raise PairsiftError(f"no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
+    chosen = PROTOCOLS[protocol]
+    if request.given and chosen.read is not _csv:
+        raise PairsiftError("scores that the judgments bring along need --protocol csv")
+    judgments = chosen.read(request)
+    if not len(judgments):
+        raise PairsiftError(f"{request.path} holds no judgment that {protocol} counts")
+    return chosen, judgments
+
+
+def _look_up(captions: Captions, name: str, request: Request, line: int) -> tuple[str, str]:
+    image, mark, index = name.rpartition("#")
+    if not mark or not index.isdigit():
+        raise PairsiftError(
+            f"{request.path}, line {line}: caption id {name!r} is not of the form image.jpg#0"
+        )
+    text = captions.get((image, int(index)))
+    if text is None:
+        raise PairsiftError(f"{request.path}, line {line}: {request.captions} has no {name}")
+    return image, text
+
+
+def _rated_json(path: str) -> Ratings:
+    """`{id: {"image_path", "human_judgement": [{"caption", "rating"}, ...]}}`, as CLIPScore's."""
+    images, texts, ratings = [], [], []
+    document = read_json(path)
+    try:
+        for entry in document.values():
+            for judgment in entry["human_judgement"]:
+                images.append(str(judgment.get("image_path") or entry["image_path"]))
+                texts.append(" ".join(judgment["caption"].split()))
+                ratings.append(number(judgment["rating"], path, f"caption {texts[-1]!r}"))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise PairsiftError(
+            f"{path}: expected an object of entries with image_path and human_judgement, each "
+            f"judgment with caption and rating ({type(error).__name__}: {error})"
+        ) from error
+    return _ratings(images, texts, ratings)
+
+
+def _from_rows(
+    rows: Sequence[Row], path: str, columns: tuple[str, str, str], given: Sequence[str]
+) -> Ratings:
+    def numbers(column: str) -> list[float]:
+        return [number(row[column], path, f"row {n}") for n, row in enumerate(rows, start=1)]
+
+    def texts(column: str) -> list[str]:
+        return [str(_or_empty(row[column])) for row in rows]
+
+    scores = {name: np.array(numbers(name), dtype=np.float64) for name in given}
+    return _ratings(texts(columns[0]), texts(columns[1]), numbers(columns[2]), scores)
+
+
+def _or_empty(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _ratings(
+    images: list[str],
+    captions: list[str],
+    ratings: list[float],
+    given: dict[str, Any] | None = None,
+    left_out: dict[str, int] | None = None,
+) -> Ratings:
+    found = Ratings(images, captions, np.array(ratings, np.float64), given or {}, left_out or {})
+    return found.keep(np.array([math.isfinite(rating) for rating in ratings], bool), NO_RATING)

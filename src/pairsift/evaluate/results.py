@@ -1,0 +1,188 @@
+"""What an evaluation found, and how it is written down."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pairsift.evaluate.statistics import ACCURACY, CORRELATIONS, Interval
+from pairsift.storage import Folder
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A statistic with its bootstrap interval; NaN where it has no meaning."""
+
+    value: float
+    interval: Interval | None = None
+
+    def to_json(self) -> dict[str, float | None]:
+        """`value`, `low`, `high`; null for what is not a number."""
+        low, high = (self.interval.low, self.interval.high) if self.interval else (None, None)
+        value = self.value if math.isfinite(self.value) else None
+        return {"value": value, "low": low, "high": high}
+
+    def text(self, scale: float = 100.0, signed: bool = False) -> str:
+        """In hundredths, as the literature prints it: `34.4 [33.1, 35.6]`."""
+        if not math.isfinite(self.value):
+            return "-"
+        sign = "+" if signed else ""
+        words = f"{self.value * scale:{sign}.1f}"
+        if self.interval:
+            low, high = self.interval.low * scale, self.interval.high * scale
+            words += f" [{low:{sign}.1f}, {high:{sign}.1f}]"
+        return words
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnResult:
+    """One score column of one scorer.
+
+    Attributes:
+        n: judgments that have a score in this column.
+        statistics: by name (see :data:`pairsift.evaluate.statistics.CORRELATIONS`), or accuracy
+            and `accuracy/CATEGORY`.
+        difference: headline statistic minus that of the first column, on the same resamples;
+            None for the first itself.
+        ties: share of the preferences on which both captions have the same score.
+    """
+
+    scorer: str
+    column: str
+    n: int
+    statistics: Mapping[str, Estimate]
+    difference: Estimate | None = None
+    ties: float | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.scorer} {self.column}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "scorer": self.scorer,
+            "column": self.column,
+            "n": self.n,
+            **{name: estimate.to_json() for name, estimate in self.statistics.items()},
+            "difference_from_first": self.difference.to_json() if self.difference else None,
+            **({} if self.ties is None else {"ties": self.ties}),
+        }
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """A whole evaluation.
+
+    Attributes:
+        title: of table and plot.
+        headline: the statistic that the protocol compares by.
+        judgments, images: how many there are.
+        left_out: judgments that do not count, by reason.
+        settings: what was given: files, resamples, seed.
+        scorers: fingerprint, failures, pairs scored now and seconds, by scorer.
+    """
+
+    title: str
+    headline: str
+    judgments: int
+    images: int
+    columns: list[ColumnResult]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    scorers: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, statistics in -1..1 or 0..1."""
+        return {
+            "title": self.title,
+            "headline": self.headline,
+            "judgments": self.judgments,
+            "images": self.images,
+            "left_out": dict(self.left_out),
+            "settings": dict(self.settings),
+            "scorers": dict(self.scorers),
+            "columns": [column.to_json() for column in self.columns],
+        }
+
+    def header_and_rows(self) -> tuple[list[str], list[list[str]]]:
+        """The table, as text; statistics in hundredths."""
+        names = list(self.columns[0].statistics) if self.columns else []
+        # The headline comes first, with its interval; the others are there to be looked up.
+        names.sort(key=lambda name: name != self.headline)
+        header = ["scorer", "column", "n", *map(statistic_title, names)]
+        with_ties = any(column.ties is not None for column in self.columns)
+        header += ["ties"] if with_ties else []
+        header += ["minus first"] if len(self.columns) > 1 else []
+        rows = []
+        for column in self.columns:
+            row = [column.scorer, column.column, f"{column.n:,}"]
+            for name in names:
+                estimate = column.statistics[name]
+                shown = estimate if name == self.headline else Estimate(estimate.value)
+                row.append(shown.text())
+            if with_ties:
+                row.append("-" if column.ties is None else f"{100 * column.ties:.1f}")
+            if len(self.columns) > 1:
+                row.append(column.difference.text(signed=True) if column.difference else "")
+            rows.append(row)
+        return header, rows
+
+    def markdown(self) -> str:
+        """Title, table and what was left out."""
+        header, rows = self.header_and_rows()
+        # A caption never gets here, but a scorer's path or a category may hold a bar.
+        lines = [
+            f"# {self.title}",
+            "",
+            _markdown_row(header),
+            _markdown_row(["---", "---", *["---:"] * (len(header) - 2)]),
+            *map(_markdown_row, rows),
+            "",
+            *self.notes(),
+        ]
+        return "\n".join(lines) + "\n"
+
+    def notes(self) -> list[str]:
+        """Sentences that belong below the table."""
+        lines = [f"{self.judgments:,} judgments on {self.images:,} images; values x 100."]
+        resamples = self.settings.get("resamples")
+        if resamples:
+            lines.append(
+                f"In brackets: 95 % bootstrap interval, {resamples:,} resamples of images, "
+                f"seed {self.settings.get('seed')}."
+            )
+        lines += [f"Left out: {count:,} ({reason})." for reason, count in self.left_out.items()]
+        for name, facts in self.scorers.items():
+            failures = facts.get("failures") or {}
+            if failures:
+                told = ", ".join(f"{count} {status}" for status, count in failures.items())
+                lines.append(f"{name}: pairs without a score: {told}.")
+        return lines
+
+    def write(self, out: str) -> list[str]:
+        """Write result.json, table.md and, where matplotlib is, plot.svg; return their names."""
+        folder = Folder(out)
+        folder.create()
+        folder.write("result.json", (json.dumps(self.to_json(), indent=1) + "\n").encode())
+        folder.write("table.md", self.markdown().encode())
+        written = ["result.json", "table.md"]
+        from pairsift.evaluate.plot import draw
+
+        if (picture := draw(self)) is not None:
+            folder.write("plot.svg", picture)
+            written.append("plot.svg")
+        return written
+
+
+def statistic_title(name: str) -> str:
+    """A statistic's name for people."""
+    if name.startswith(f"{ACCURACY}/"):
+        return name.split("/", 1)[1]
+    return CORRELATIONS.get(name, name)
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,141 @@
+"""What `evaluate human` and `evaluate pairs` have in common: scorers over pairs, tables out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from pairsift.errors import PairsiftError
+from pairsift.evaluate.images import ImageStore
+from pairsift.evaluate.judgments import ImageCaption
+from pairsift.evaluate.scoring import PairScores, score_pairs
+
+MISSING_IMAGE = "image missing"
+
+
+class ScoringListener(Protocol):
+    """Told how far scoring is."""
+
+    def scoring(self, scorer: str, done: int, total: int) -> None:
+        """`done` of `total` pairs that were not in the cache are scored."""
+
+
+class Silence:
+    """A listener that says nothing."""
+
+    def scoring(self, scorer: str, done: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What both commands take.
+
+    Attributes:
+        scorers: names or checkpoint folders.
+        images: folders, tars or parquet files.
+        columns: only these score columns; None for all that rank pairs.
+        resamples, seed: of the bootstrap; 0 resamples switches intervals off.
+        skip_missing: leave judgments out whose image is nowhere, instead of stopping.
+        scorer_options: passed to every scorer (`device`, `dtype`, `metrics`, ...).
+    """
+
+    scorers: Sequence[str]
+    images: Sequence[str]
+    columns: Sequence[str] | None = None
+    resamples: int = 1000
+    seed: int = 0
+    batch_size: int | None = None
+    skip_missing: bool = False
+    scorer_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def open_images(judged: Sequence[str], options: Options) -> tuple[ImageStore, np.ndarray]:
+    """Open the images.
+
+    Args:
+        judged: file name of the image of every judgment; shape (n,).
+
+    Returns:
+        the images, and a mask, shape (n,), of the judgments whose image is there.
+
+    Raises:
+        PairsiftError: images are missing, and they may not be skipped; or none is there.
+    """
+    if not options.images:
+        raise PairsiftError("scoring needs --images: a folder, a .tar or a .parquet file")
+    store = ImageStore(options.images)
+    missing = set(store.missing(dict.fromkeys(judged)))
+    if not missing:
+        return store, np.ones(len(judged), dtype=bool)
+    places = ", ".join(options.images)
+    total = len(set(judged))
+    if not options.skip_missing or len(missing) == total:
+        raise PairsiftError(
+            f"{len(missing):,} of {total:,} judged images are not in {places}, for example "
+            f"{min(missing)}; give all places with --images, or --skip-missing to leave their "
+            "judgments out"
+        )
+    return store, np.array([image not in missing for image in judged], dtype=bool)
+
+
+def score_all(
+    pairs: Iterable[ImageCaption],
+    store: ImageStore,
+    options: Options,
+    out: str,
+    listener: ScoringListener,
+) -> list[PairScores]:
+    """Scores of every scorer for every pair; one scorer is in memory at a time.
+
+    Raises:
+        PairsiftError: a scorer cannot be loaded, has none of the wanted columns, or scores nothing.
+    """
+    from pairsift.scorers.registry import load_scorer
+
+    pairs = list(pairs)
+    found = []
+    for name in options.scorers:
+        scorer = load_scorer(name, **options.scorer_options)
+
+        def progress(done: int, total: int, name: str = name) -> None:
+            listener.scoring(name, done, total)
+
+        scores = score_pairs(
+            name, scorer, pairs, store, out, batch_size=options.batch_size, progress=progress
+        )
+        if scores.rows and sum(scores.failures.values()) == len(scores.rows):
+            raise PairsiftError(f"{name} could score none of the pairs: {scores.failures}")
+        if not wanted_columns(scores, options):
+            raise PairsiftError(
+                f"{name} has no column {', '.join(options.columns or ['of numbers'])}; it has "
+                f"{', '.join(scores.columns) or 'none'}"
+            )
+        found.append(scores)
+        del scorer  # the next one may need the memory
+    return found
+
+
+def wanted_columns(scores: PairScores, options: Options) -> list[str]:
+    """Columns of a scorer that are asked for and hold any number."""
+    return [
+        column
+        for column, values in scores.columns.items()
+        if (options.columns is None or column in options.columns) and np.isfinite(values).any()
+    ]
+
+
+def scorer_facts(found: Sequence[PairScores]) -> dict[str, Any]:
+    """For result.json."""
+    return {
+        scores.name: {
+            "fingerprint": scores.fingerprint,
+            "pairs": len(scores.rows),
+            "failures": scores.failures,
+            "scored_now": scores.scored,
+            "seconds": round(scores.seconds, 2),
+        }
+        for scores in found
+    }

@@ -1,0 +1,180 @@
+"""How well scores agree with ratings: rank correlations, and accuracy of preferences.
+
+Point estimates are SciPy's. For the bootstrap the same statistics are computed on *weighted* rows
+from one table of counts (scores x ratings), which is exact and much quicker than repeating rows;
+the tests hold both against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pairsift.errors import PairsiftError
+
+Floats = NDArray[np.float64]
+
+CORRELATIONS = {
+    "tau_b": "Kendall tau-b",
+    "tau_c": "Kendall tau-c (Stuart)",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+}
+ACCURACY = "accuracy"
+
+# A table of counts larger than this costs more than sorting repeated rows does.
+_MAX_CELLS = 8_000_000
+
+
+def correlations(scores: Floats, ratings: Floats) -> dict[str, float]:
+    """Every statistic of :data:`CORRELATIONS` between scores and ratings, in -1..1.
+
+    Args:
+        scores, ratings: shape (n,), finite.
+
+    Returns:
+        NaN for all of them where a correlation has no meaning: fewer than two rows, or all
+        scores or all ratings alike.
+    """
+    stats = _scipy_stats()
+    if len(scores) < 2 or np.ptp(scores) == 0 or np.ptp(ratings) == 0:
+        return dict.fromkeys(CORRELATIONS, float("nan"))
+    return {
+        "tau_b": float(stats.kendalltau(scores, ratings, variant="b").statistic),
+        "tau_c": float(stats.kendalltau(scores, ratings, variant="c").statistic),
+        "pearson": float(stats.pearsonr(scores, ratings).statistic),
+        "spearman": float(stats.spearmanr(scores, ratings).statistic),
+    }
+
+
+def preference_credit(first: Floats, second: Floats, preferred: Floats) -> Floats:
+    """How far scores agree with each preference, 0..1.
+
+    Args:
+        first, second: scores of the two captions, shape (n,).
+        preferred: 1 where people prefer the first, 0 the second, 0.5 where their votes are tied.
+
+    Returns:
+        shape (n,): 1 agrees, 0 disagrees. A tie on either side counts one half, which is what a
+        coin thrown for it would earn on average.
+    """
+    says = np.where(first > second, 1.0, np.where(first < second, 0.0, 0.5))
+    return 1.0 - np.abs(says - preferred)
+
+
+@dataclass(slots=True)
+class WeightedCorrelations:
+    """The four correlations of rows that each count a whole number of times.
+
+    Equal to :func:`correlations` on rows repeated by their weight.
+    """
+
+    scores: Floats
+    ratings: Floats
+    _score_values: Floats = field(init=False)
+    _rating_values: Floats = field(init=False)
+    _cell: NDArray[np.intp] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._score_values, row = np.unique(self.scores, return_inverse=True)
+        self._rating_values, column = np.unique(self.ratings, return_inverse=True)
+        self._cell = row * len(self._rating_values) + column
+
+    def __call__(self, weights: Floats) -> dict[str, float]:
+        """Statistics with `weights`, shape (n,), whole numbers >= 0."""
+        shape = (len(self._score_values), len(self._rating_values))
+        if shape[0] * shape[1] > _MAX_CELLS:
+            times = weights.astype(np.int64)
+            return correlations(np.repeat(self.scores, times), np.repeat(self.ratings, times))
+        cells = np.bincount(self._cell, weights, minlength=shape[0] * shape[1])
+        counts = cells.astype(np.float64).reshape(shape)
+        by_score, by_rating = counts.sum(1), counts.sum(0)
+        total = float(by_score.sum())
+        distinct = min(np.count_nonzero(by_score), np.count_nonzero(by_rating))
+        if distinct < 2:
+            return dict.fromkeys(CORRELATIONS, float("nan"))
+        below = np.cumsum(counts, axis=0) - counts  # rows with a lower score, by rating
+        lower = np.cumsum(below, axis=1) - below  # ... and a lower rating
+        concordant = float((counts * lower).sum())
+        higher = below.sum(1, keepdims=True) - lower - below
+        surplus = concordant - float((counts * higher).sum())
+        pairs = total * (total - 1) / 2
+        score_ties = float((by_score * (by_score - 1)).sum()) / 2
+        rating_ties = float((by_rating * (by_rating - 1)).sum()) / 2
+        return {
+            "tau_b": surplus / float(np.sqrt(pairs - score_ties) * np.sqrt(pairs - rating_ties)),
+            "tau_c": 2 * surplus / (total**2 * (distinct - 1) / distinct),
+            "pearson": _table_pearson(counts, self._score_values, self._rating_values),
+            "spearman": _table_pearson(counts, _mean_ranks(by_score), _mean_ranks(by_rating)),
+        }
+
+
+def _mean_ranks(counts: Floats) -> Floats:
+    """Rank shared by each group of tied rows, given how many there are of each."""
+    return np.cumsum(counts) - counts / 2
+
+
+def _table_pearson(counts: Floats, x: Floats, y: Floats) -> float:
+    by_x, by_y = counts.sum(1), counts.sum(0)
+    total = by_x.sum()
+    x = x - (by_x @ x) / total
+    y = y - (by_y @ y) / total
+    return float((x @ counts @ y) / np.sqrt((by_x @ x**2) * (by_y @ y**2)))
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A percentile interval of a bootstrap."""
+
+    low: float
+    high: float
+
+
+class ImageBootstrap:
+    """Resamples images, not rows: the judgments of one image are not independent.
+
+    Args:
+        images: name of the image of every row; shape (n,).
+        resamples: how many; 0 switches intervals off.
+        seed: two instances with equal arguments draw the same images, so that differences
+            between scorers are paired.
+        confidence: of the intervals.
+    """
+
+    def __init__(
+        self, images: list[str], resamples: int = 1000, seed: int = 0, confidence: float = 0.95
+    ) -> None:
+        self.resamples, self.seed, self.confidence = resamples, seed, confidence
+        names, self._image_of_row = np.unique(np.asarray(images, dtype=object), return_inverse=True)
+        self.images = len(names)
+
+    def draw(self, statistics: Callable[[Floats], dict[str, float]]) -> dict[str, Floats]:
+        """Evaluate `statistics(row weights)` on every resample; (resamples,) for each name."""
+        rng = np.random.default_rng(self.seed)
+        found: dict[str, list[float]] = {}
+        for _ in range(self.resamples):
+            times = np.bincount(rng.integers(self.images, size=self.images), minlength=self.images)
+            for name, value in statistics(times[self._image_of_row].astype(np.float64)).items():
+                found.setdefault(name, []).append(value)
+        return {name: np.asarray(values) for name, values in found.items()}
+
+    def interval(self, draws: Floats) -> Interval | None:
+        """Percentile interval of the draws that are numbers; None if there are none."""
+        draws = draws[np.isfinite(draws)]
+        if not len(draws):
+            return None
+        tail = (1 - self.confidence) / 2
+        low, high = np.quantile(draws, [tail, 1 - tail])
+        return Interval(float(low), float(high))
+
+
+def _scipy_stats() -> Any:
+    try:
+        from scipy import stats
+    except ImportError as error:
+        raise PairsiftError("correlations need SciPy: pip install 'pairsift[evaluate]'") from error
+    return stats

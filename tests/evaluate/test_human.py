@@ -1,0 +1,294 @@
+"""`evaluate human` and `evaluate pairs`, from files to tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from pairsift.cli import evaluate as command
+from pairsift.errors import PairsiftError
+from pairsift.evaluate.human import evaluate_human
+from pairsift.evaluate.images import ImageStore
+from pairsift.evaluate.protocols import Request
+from pairsift.evaluate.run import Options
+from pairsift.evaluate.scoring import score_columns, score_pairs
+from pairsift.scorers.base import Preparer, Scorer
+from tests.samples import jpeg, tar_bytes
+
+pytest.importorskip("scipy")
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+TIFA = SHARED / "reference_results" / "tifa_800_human_scores_and_metric_scores.csv"
+SENTENCE = "a brown dog runs along the beach with a red ball in its mouth"
+WORDS = SENTENCE.split()
+
+
+def _prepare(image: Image.Image, caption: str) -> tuple[int, int]:
+    if caption == "refuse":
+        raise ValueError("no")
+    return len(caption.split()), image.size[0]
+
+
+class WordCounter(Scorer):
+    """Counts words; remembers what it was asked."""
+
+    name: ClassVar[str] = "words"
+    batch_size = 8
+
+    def __init__(self, version: str = "1") -> None:
+        self.columns = (
+            pa.field("words", pa.float32()),
+            pa.field("words_top", pa.int16()),
+            pa.field("words_std", pa.float32()),
+            pa.field("words_validity", pa.float32()),
+            pa.field("language", pa.string()),
+            pa.field("flag", pa.bool_()),
+        )
+        self.preparer = Preparer(_prepare)
+        self.version = version
+        self.scored = 0
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        return {"scorer": self.name, "version": self.version}
+
+    def score_batch(self, inputs: Sequence[Any]) -> Mapping[str, np.ndarray]:
+        self.scored += len(inputs)
+        words = np.array([count for count, _ in inputs], float)
+        text = np.full(len(inputs), None, object)
+        return {
+            "words": words + 0.25,
+            "words_top": words // 2,
+            "words_std": words,
+            "words_validity": words,
+            "language": text,
+            "flag": np.full(len(inputs), np.nan),
+        }
+
+
+def _images(tmp_path: Path, count: int = 12) -> str:
+    path = tmp_path / "images.tar"
+    path.write_bytes(tar_bytes((f"{i}.jpg", jpeg(24, 16, i)) for i in range(count)))
+    return str(path)
+
+
+def _judgments(tmp_path: Path, images: int = 12) -> str:
+    """More words, higher score, with some noise."""
+    rng = np.random.default_rng(5)
+    text = io.StringIO()
+    out = csv.writer(text)
+    out.writerow(["image", "caption", "score"])
+    for row in range(60):
+        count = 1 + row % len(WORDS)
+        caption = " ".join(WORDS[:count])
+        out.writerow([f"{row % images}.jpg", caption, round(count / 3 + rng.normal(0, 0.8))])
+    path = tmp_path / "judgments.csv"
+    path.write_text(text.getvalue())
+    return str(path)
+
+
+def _app() -> typer.Typer:
+    app = typer.Typer()
+    command.register(app)
+    app.callback()(lambda: None)
+    return app
+
+
+def test_every_pair_is_scored_once_and_a_rerun_scores_none(tmp_path: Path) -> None:
+    store, out = ImageStore([_images(tmp_path)]), str(tmp_path / "out")
+    pairs = [(f"{i % 12}.jpg", f"word {i % 5}") for i in range(120)] + [("0.jpg", "refuse")]
+    scorer = WordCounter()
+    first = score_pairs("words", scorer, pairs, store, out)
+    assert scorer.scored == 60 == first.scored - 1
+    assert first.failures == {"model_error": 1}
+    assert list(first.columns) == ["words", "words_top"] == score_columns(scorer.columns)
+    assert first.of("words", ["3.jpg", "0.jpg"], ["word 1", "refuse"]) == pytest.approx(
+        [2.25, np.nan], nan_ok=True
+    )
+    again = WordCounter()
+    second = score_pairs("words", again, [*reversed(pairs), ("1.jpg", "one more")], store, out)
+    # What failed in the model may fare better now, so it is tried again.
+    assert second.scored == 2
+    assert again.scored == 1
+    assert second.of("words", ["3.jpg"], ["word 1"]) == 2.25
+    changed = WordCounter(version="2")
+    assert score_pairs("words", changed, pairs, store, out).scored == 61
+
+
+def test_a_changed_image_is_scored_again(tmp_path: Path) -> None:
+    folder, out = tmp_path / "images", str(tmp_path / "out")
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(jpeg(24, 16, 1))
+    pairs = [("a.jpg", "a dog")]
+    assert score_pairs("w", WordCounter(), pairs, ImageStore([str(folder)]), out).scored == 1
+    (folder / "a.jpg").write_bytes(jpeg(48, 16, 1))
+    assert score_pairs("w", WordCounter(), pairs, ImageStore([str(folder)]), out).scored == 1
+
+
+def test_killed_half_way_the_finished_chunks_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pairsift.evaluate.scoring.CHUNK", 10)
+    store, out = ImageStore([_images(tmp_path)]), str(tmp_path / "out")
+    pairs = [(f"{i}.jpg", f"word {j}") for i in range(12) for j in range(3)]
+
+    def stop(done: int, total: int) -> None:
+        if done >= 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_pairs("w", WordCounter(), pairs, store, out, progress=stop)
+    scorer = WordCounter()
+    assert score_pairs("w", scorer, pairs, store, out).scored == scorer.scored == 16
+
+
+def test_human_from_the_command_line(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = [
+        *("evaluate", "human", "--protocol", "csv", "--scorer", "heuristics"),
+        *("--judgments", _judgments(tmp_path), "--images", _images(tmp_path)),
+        *("--out", str(out), "--resamples", "50"),
+    ]
+    result = CliRunner().invoke(_app(), arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "caption_words" in result.stdout
+    assert "Kendall tau-b" in result.stdout
+    found = json.loads((out / "result.json").read_text())
+    by_column = {entry["column"]: entry for entry in found["columns"]}
+    words = by_column["caption_words"]
+    assert words["tau_b"]["low"] < words["tau_b"]["value"] < words["tau_b"]["high"]
+    assert words["tau_b"]["value"] > 0.6
+    assert words["difference_from_first"] is None
+    # All images have one size: a column without any order correlates with nothing.
+    assert by_column["smaller_side"]["tau_b"]["value"] is None
+    assert found["scorers"]["heuristics"]["scored_now"] > 0
+    assert "| heuristics | caption_words |" in (out / "table.md").read_text()
+    table = pq.read_table(out / "judgments.parquet")
+    assert table.num_rows == 60
+    assert table["heuristics/caption_words"].to_pylist()[:3] == [1, 2, 3]
+
+    again = CliRunner().invoke(_app(), [*arguments, "--json"], catch_exceptions=False)
+    repeated = json.loads(again.stdout)
+    assert repeated["scorers"]["heuristics"]["scored_now"] == 0
+    assert repeated["columns"] == found["columns"]
+
+
+def test_the_plot_names_every_column(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    text = "image,caption,score,good,bad,$flat$\n" + "".join(
+        f"{i},c,{i % 4},{i % 4 + i / 100},{-i},1\n" for i in range(40)
+    )
+    (tmp_path / "x.csv").write_text(text)
+    request = Request(str(tmp_path / "x.csv"), given=["good", "bad", "$flat$"])
+    evaluation = evaluate_human("csv", request, str(tmp_path), Options((), (), resamples=20))
+    svg = (tmp_path / "plot.svg").read_text()
+    assert svg.startswith("<?xml")
+    assert [column.column for column in evaluation.columns] == ["good", "bad", "$flat$"]
+    difference = evaluation.columns[1].difference
+    assert difference is not None
+    assert difference.interval is not None
+    assert difference.value < difference.interval.high < 0
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (Options((), ()), "nothing to compare"),
+        (Options(("heuristics",), ()), "--images"),
+        (Options(("heuristics",), ("IMAGES",), columns=("nope",)), "no column nope"),
+        (Options(("nope",), ("IMAGES",)), "no scorer 'nope'"),
+    ],
+)
+def test_what_cannot_be_done_is_said(tmp_path: Path, options: Options, says: str) -> None:
+    images = [_images(tmp_path) for _ in options.images]
+    options = Options(options.scorers, images, columns=options.columns)
+    with pytest.raises(PairsiftError, match=says):
+        evaluate_human("csv", Request(_judgments(tmp_path)), str(tmp_path / "out"), options)
+
+
+def test_missing_images_stop_unless_they_may_be_skipped(tmp_path: Path) -> None:
+    request, images = Request(_judgments(tmp_path)), [_images(tmp_path, count=10)]
+    options = Options(("heuristics",), images, resamples=0)
+    with pytest.raises(PairsiftError, match=r"2 of 12 judged images.*10\.jpg"):
+        evaluate_human("csv", request, str(tmp_path / "out"), options)
+    options = Options(("heuristics",), images, resamples=0, skip_missing=True)
+    found = evaluate_human("csv", request, str(tmp_path / "out"), options)
+    assert found.judgments == 50
+    assert found.left_out == {"image missing": 10}
+
+
+def test_pairs_from_the_command_line(tmp_path: Path) -> None:
+    rows = ["filename,caption,negative_caption,category"]
+    rows += [f"{i}.jpg,a big brown dog,a dog,longer" for i in range(6)]
+    rows += [f"{i}.jpg,a dog,a cat,same" for i in range(6)]
+    rows += [f"{i}.jpg,a dog,a big brown cat,shorter" for i in range(4)]
+    (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n")
+    arguments = [
+        *("evaluate", "pairs", "--pairs", str(tmp_path / "pairs.csv"), "--scorer", "heuristics"),
+        *("--images", _images(tmp_path), "--columns", "caption_words", "--resamples", "30"),
+        *("--out", str(tmp_path / "out"), "--json"),
+    ]
+    result = CliRunner().invoke(_app(), arguments, catch_exceptions=False)
+    (column,) = json.loads(result.stdout)["columns"]
+    assert column["accuracy/longer"]["value"] == 1
+    assert column["accuracy/same"]["value"] == 0.5
+    assert column["accuracy/shorter"]["value"] == 0
+    assert column["accuracy"]["value"] == pytest.approx((6 + 3) / 16)
+    assert column["ties"] == pytest.approx(6 / 16)
+    assert column["accuracy"]["low"] <= column["accuracy"]["value"] <= column["accuracy"]["high"]
+
+
+def test_preferences_by_category(tmp_path: Path) -> None:
+    lines = ["image,caption_a,caption_b,votes_a,votes_b,category"]
+    lines += [f"{i}.jpg,a dog on grass,a dog,40,8,HC" for i in range(5)]
+    lines += [f"{i}.jpg,a dog on grass,a dog,24,24,MM" for i in range(5)]
+    (tmp_path / "pascal.csv").write_text("\n".join(lines) + "\n")
+    options = Options(
+        ("heuristics",), (_images(tmp_path),), columns=("caption_words",), resamples=0
+    )
+    request = Request(str(tmp_path / "pascal.csv"))
+    found = evaluate_human("pascal-50s", request, str(tmp_path / "out"), options)
+    (column,) = found.columns
+    assert {name: estimate.value for name, estimate in column.statistics.items()} == {
+        "accuracy": 0.75,
+        "accuracy/HC": 1.0,
+        "accuracy/MM": 0.5,
+    }
+
+
+@pytest.mark.skipif(not TIFA.exists(), reason="needs ../shared/data")
+def test_known_values_of_tifa(tmp_path: Path) -> None:
+    """TIFA (Hu et al. 2023) reports 0.60 and Kendall 0.47 for its mPLUG score, above CLIPScore."""
+    out = tmp_path / "out"
+    arguments = [
+        *("evaluate", "human", "--protocol", "csv", "--judgments", str(TIFA)),
+        *("--image-column", "image_path", "--caption-column", "text"),
+        *("--score-column", "human_avg", "--given", "tifa_mplug-large,clipscore_vitb32,spice"),
+        *("--out", str(out), "--resamples", "200", "--json"),
+    ]
+    result = CliRunner().invoke(_app(), arguments, catch_exceptions=False)
+    found = {entry["column"]: entry for entry in json.loads(result.stdout)["columns"]}
+    mplug, clip = found["tifa_mplug-large"], found["clipscore_vitb32"]
+    assert mplug["n"] == 800
+    assert mplug["tau_b"]["value"] == pytest.approx(0.47, abs=0.005)
+    assert mplug["pearson"]["value"] == pytest.approx(0.60, abs=0.005)
+    assert clip["difference_from_first"]["high"] < 0
+
+    rows = list(csv.DictReader(TIFA.open()))
+    human = np.array([float(row["human_avg"]) for row in rows])
+    score = np.array([float(row["clipscore_vitb32"]) for row in rows])
+    above = np.sign(score[:, None] - score) * np.sign(human[:, None] - human)
+    untied = [(values[:, None] != values).sum() for values in (score, human)]
+    assert clip["tau_b"]["value"] == pytest.approx(above.sum() / np.sqrt(untied[0] * untied[1]))

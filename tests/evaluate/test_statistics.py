@@ -1,0 +1,138 @@
+"""Statistics against definitions by brute force, SciPy, and published columns of numbers."""
+
+from __future__ import annotations
+
+import itertools
+from math import sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pairsift.evaluate.statistics import (
+    CORRELATIONS,
+    ImageBootstrap,
+    WeightedCorrelations,
+    correlations,
+    preference_credit,
+)
+
+pytest.importorskip("scipy")
+
+
+def _brute_force(scores: np.ndarray, ratings: np.ndarray) -> tuple[float, float]:
+    """Kendall's tau-b and Stuart's tau-c by counting pairs, straight from their definitions."""
+    concordant = discordant = score_ties = rating_ties = pairs = 0
+    for i, j in itertools.combinations(range(len(scores)), 2):
+        pairs += 1
+        order = np.sign(scores[i] - scores[j]) * np.sign(ratings[i] - ratings[j])
+        concordant += order > 0
+        discordant += order < 0
+        score_ties += scores[i] == scores[j]
+        rating_ties += ratings[i] == ratings[j]
+    surplus = concordant - discordant
+    levels = min(len(set(scores)), len(set(ratings)))
+    n = len(scores)
+    tau_b = surplus / sqrt((pairs - score_ties) * (pairs - rating_ties))
+    return float(tau_b), float(2 * surplus * levels / (n**2 * (levels - 1)))
+
+
+@pytest.mark.parametrize("score_levels", [3, 20, 10_000])
+def test_kendall_is_what_its_definition_counts(score_levels: int) -> None:
+    rng = np.random.default_rng(score_levels)
+    ratings = rng.integers(1, 5, 80).astype(float)
+    scores = np.round(ratings + rng.normal(0, 2, 80), 2) % score_levels
+    found = correlations(scores, ratings)
+    tau_b, tau_c = _brute_force(scores, ratings)
+    assert found["tau_b"] == pytest.approx(tau_b)
+    assert found["tau_c"] == pytest.approx(tau_c)
+
+
+def test_a_hand_counted_case() -> None:
+    # 2 concordant pairs, 1 discordant, 1 tie in the scores, 2 in the ratings.
+    scores, ratings = np.array([1.0, 2, 2, 3]), np.array([1.0, 1, 2, 1])
+    found = correlations(scores, ratings)
+    surplus = 1 - 1
+    assert found["tau_b"] == pytest.approx(surplus)
+    scores, ratings = np.array([1.0, 2, 2, 3]), np.array([1.0, 1, 2, 2])
+    found = correlations(scores, ratings)  # 3 concordant, none discordant
+    assert found["tau_b"] == pytest.approx(3 / sqrt(5 * 4))
+    assert found["tau_c"] == pytest.approx(2 * 3 / (16 * 1 / 2))
+
+
+def test_what_has_no_meaning_is_not_a_number() -> None:
+    for scores, ratings in ([[1.0], [1.0]], [[1.0, 1, 1], [1.0, 2, 3]], [[1.0, 2], [3.0, 3]]):
+        found = correlations(np.array(scores), np.array(ratings))
+        assert set(found) == set(CORRELATIONS)
+        assert all(np.isnan(value) for value in found.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_weighted_rows_equal_repeated_rows(data: st.DataObject) -> None:
+    n = data.draw(st.integers(2, 40))
+    level = st.integers(0, data.draw(st.sampled_from([2, 5, 1000])))
+    scores = np.array(data.draw(st.lists(level, min_size=n, max_size=n)), float)
+    ratings = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)), float)
+    weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)), float)
+    found = WeightedCorrelations(scores, ratings)(weights)
+    times = weights.astype(int)
+    expected = correlations(np.repeat(scores, times), np.repeat(ratings, times))
+    for name in CORRELATIONS:
+        assert found[name] == pytest.approx(expected[name], abs=1e-9, nan_ok=True)
+
+
+def test_a_table_too_large_to_count_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    scores, ratings = rng.normal(size=50), rng.normal(size=50)
+    weights = rng.integers(0, 3, 50).astype(float)
+    counted = WeightedCorrelations(scores, ratings)(weights)
+    monkeypatch.setattr("pairsift.evaluate.statistics._MAX_CELLS", 1)
+    assert WeightedCorrelations(scores, ratings)(weights) == pytest.approx(counted)
+
+
+def test_credit_of_preferences() -> None:
+    first, second = np.array([2.0, 1, 1, 2, 1]), np.array([1.0, 2, 1, 1, 1])
+    preferred = np.array([1.0, 1, 1, 0.5, 0.5])
+    assert preference_credit(first, second, preferred).tolist() == [1, 0, 0.5, 0.5, 1]
+
+
+def test_the_bootstrap_resamples_images_with_all_their_rows() -> None:
+    images = ["a", "a", "b", "c", "c", "c"]
+    bootstrap = ImageBootstrap(images, resamples=50, seed=3)
+    seen: list[np.ndarray] = []
+
+    def total(weights: np.ndarray) -> dict[str, float]:
+        seen.append(weights)
+        return {"total": float(weights[[0, 2, 3]].sum())}
+
+    draws = bootstrap.draw(total)["total"]
+    assert (draws == 3).all()  # as many images as there are
+    for weights in seen:
+        assert weights[0] == weights[1]
+        assert weights[3] == weights[4] == weights[5]
+    assert len({tuple(weights) for weights in seen}) > 5
+    again = ImageBootstrap(images, resamples=50, seed=3)
+    before = list(seen)
+    again.draw(total)
+    assert np.array_equal(before, seen[50:])
+
+
+def test_the_interval_of_a_mean_is_that_of_theory() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.normal(10, 2, 400)
+    bootstrap = ImageBootstrap([str(i) for i in range(400)], resamples=2000)
+    interval = bootstrap.interval(
+        bootstrap.draw(lambda weights: {"mean": float(weights @ values / weights.sum())})["mean"]
+    )
+    assert interval is not None
+    half = 1.96 * values.std() / sqrt(400)
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.03)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.03)
+
+
+def test_without_resamples_there_is_no_interval() -> None:
+    bootstrap = ImageBootstrap(["a", "b"], resamples=0)
+    assert bootstrap.draw(lambda weights: {"x": 1.0}) == {}
+    assert bootstrap.interval(np.array([np.nan])) is None
