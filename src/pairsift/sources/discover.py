@@ -31,7 +31,7 @@ _OPTIONS = {
 }
 KINDS = tuple(_OPTIONS)
 _MAGIC = re.compile(r"[*?[]")
-_MAX_EXPANSION = 10_000_000
+MAX_EXPANSION = 10_000_000
 
 
 def find_shards(patterns: str | Sequence[str], kind: str | None = None, **options: Any) -> ShardSet:
@@ -95,7 +95,7 @@ def _resolve(pattern: str) -> tuple[str, list[FileEntry]]:
         is_folder = os.path.isdir(literal)
         size = None if is_folder else os.path.getsize(literal)
         return literal if is_folder else _parent(literal), [FileEntry(literal, size, is_folder)]
-    names = _expand(pattern)
+    names = _expand(literal, pattern)
     wild = [name for name in names if _MAGIC.search(name)]
     entries = [entry for name in wild for entry in files.glob(name)]
     if wild and not entries:
@@ -108,16 +108,16 @@ def _resolve(pattern: str) -> tuple[str, list[FileEntry]]:
     return base, entries + plain_entries
 
 
-def _expand(pattern: str) -> list[str]:
-    if "{" not in pattern:
-        return [files.normalise(pattern)]
+def _expand(literal: str, pattern: str) -> list[str]:
+    if "{" not in literal:
+        return [literal]
     names: list[str] = []
     try:
         # Backslashes are taken literally: they are rare in names, and never meant as escapes.
-        for name in braceexpand.braceexpand(pattern, escape=False):
-            names.append(files.normalise(name))
-            if len(names) > _MAX_EXPANSION:
-                raise PairsiftError(f"{pattern} stands for more than {_MAX_EXPANSION:,} names")
+        for name in braceexpand.braceexpand(literal, escape=False):
+            names.append(name)
+            if len(names) > MAX_EXPANSION:
+                raise PairsiftError(f"{pattern} stands for more than {MAX_EXPANSION:,} names")
     except ValueError as error:
         raise PairsiftError(f"{pattern} is not a valid brace list: {error}") from None
     return names

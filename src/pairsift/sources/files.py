@@ -28,9 +28,15 @@ def is_url(path: str) -> bool:
 
 
 def normalise(path: str) -> str:
-    """Absolute local path, or URL without a trailing slash."""
+    """Absolute local path, or URL as its file system writes it, without a trailing slash.
+
+    Raises:
+        PairsiftError: unknown protocol, or the package that serves it is not installed.
+    """
     if is_url(path):
-        return path.rstrip("/")
+        filesystem, inner = file_system(path)
+        url: str = filesystem.unstrip_protocol(inner)
+        return url.rstrip("/")
     path = re.sub(r"^(file|local)://", "", path)
     return os.path.abspath(os.path.expanduser(path))
 

@@ -82,19 +82,25 @@ def iterate_tar(file: IO[bytes]) -> Iterator[Member]:
         # tarfile would remember every header it has seen, and all global pax fields.
         tar.members.clear()
         tar.pax_headers = {}
+        begin = stream.tell()
         if header.isreg() and not header.issparse():
             if header.size < 0:
-                raise DamagedTarError(f"{header.name!r} has size {header.size}", stream.tell())
+                raise DamagedTarError(f"{header.name!r} has size {header.size}", begin)
             yield Member(header.name, header.size, stream)
-        _skip(stream, tar.offset, header.name)
+        if tar.offset < stream.tell():
+            raise DamagedTarError(f"the header of {header.name!r} leads backwards", begin)
+        _skip(stream, tar.offset)
+        if stream.tell() < tar.offset:
+            if stream.tell() < begin + header.size:
+                raise _cut_off(stream, header.name)
+            raise DamagedTarError("ends without an end-of-archive mark", stream.tell())
 
 
-def _skip(stream: _Stream, end: int, name: str) -> None:
-    if end < stream.tell():
-        raise DamagedTarError(f"the header of {name!r} leads backwards", stream.tell())
+def _skip(stream: _Stream, end: int) -> None:
+    """Read on to `end`, or to the end of the file."""
     while (left := end - stream.tell()) > 0:
         if not stream.read_data(min(left, _BUFFER_BYTES)):
-            raise _cut_off(stream, name)
+            return
 
 
 def _cut_off(stream: _Stream, name: str) -> DamagedTarError:
