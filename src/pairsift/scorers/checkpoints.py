@@ -1,0 +1,87 @@
+"""Finds checkpoints, on disk or on the Hugging Face hub, and tells one from another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from pairsift.errors import PairsiftError
+
+_CHUNK = 1 << 20
+_CHUNKS = 64
+# Weights in formats that are not read here, such as TensorFlow's, are not fetched.
+_FETCHED = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja")
+
+
+def find_checkpoint(name_or_path: str, what: str = "checkpoint") -> Path:
+    """Return the folder of a checkpoint.
+
+    Args:
+        name_or_path: a folder, or a name on the hub, looked for in the local cache first.
+        what: what is looked for, for the error message.
+
+    Raises:
+        PairsiftError: no such folder, and not to be had from the hub.
+    """
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise PairsiftError(f"{name_or_path} is a file; the folder of a {what} is needed")
+    if name_or_path.count("/") != 1 or name_or_path.startswith((".", "/", "~")):
+        raise PairsiftError(f"there is no folder {name_or_path}; the folder of a {what} is needed")
+    return _from_hub(name_or_path, what)
+
+
+def _from_hub(name: str, what: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    allowed = list(_FETCHED)
+    try:
+        try:
+            found = snapshot_download(name, allow_patterns=allowed, local_files_only=True)
+        except LocalEntryNotFoundError:
+            found = snapshot_download(name, allow_patterns=allowed)
+    except HFValidationError:
+        raise PairsiftError(f"there is no folder {name}, and it is no name on the hub") from None
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise PairsiftError(
+            f"there is no folder {name}; it is not in the hub's local cache, and could not be "
+            f"fetched ({type(error).__name__}: {reason}). Give the {what} as a folder"
+        ) from None
+    return Path(found)
+
+
+def checkpoint_digest(folder: Path, files: Iterable[Path] | None = None) -> str:
+    """Tell checkpoints apart by content: a sha256 over every file's name, size and bytes.
+
+    Of a file over 64 MiB, 64 pieces of 1 MiB are read, evenly spread and the last one included:
+    training changes every tensor, and reading 26 GB to say so would take a minute.
+
+    Args:
+        files: those that matter; default, every weight and JSON file of the folder.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    if files is None:
+        patterns = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt")
+        files = {file for pattern in patterns for file in folder.glob(pattern)}
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        size = file.stat().st_size
+        digest.update(f"{file.name}\0{size}\0".encode())
+        with file.open("rb") as stream:
+            for start in _starts(size):
+                stream.seek(start)
+                digest.update(stream.read(_CHUNK))
+    return digest.hexdigest()[:16]
+
+
+def _starts(size: int) -> Iterable[int]:
+    if size <= _CHUNK * _CHUNKS:
+        return range(0, size, _CHUNK)
+    return [(size - _CHUNK) * piece // (_CHUNKS - 1) for piece in range(_CHUNKS)]

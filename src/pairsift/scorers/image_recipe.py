@@ -1,0 +1,193 @@
+"""How CLIP and SigLIP towers want their images: resize, crop, normalise.
+
+The same pixels as transformers' own image processors give, without importing torch in the worker
+processes: workers hand over 8-bit pixels, a quarter of the bytes of float32, and the device turns
+them into floats by looking each value up in a table of 3 x 256.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pairsift.errors import PairsiftError
+
+_BICUBIC = 3
+_MAX_RATIO = 64
+_MAX_SQUARE = 8192
+
+
+@dataclass(frozen=True)
+class ImageRecipe:
+    """What is done to an RGB image before it goes into a vision tower.
+
+    Attributes:
+        shortest_edge: pixels that the shorter side is resized to, the ratio kept; None if `size`.
+        size: (width, height) that the image is resized to, the ratio not kept; None if neither.
+        crop: (width, height) cut out of the centre, black where the image is smaller; or None.
+        resample: a value of :class:`PIL.Image.Resampling`.
+        scale: what an 8-bit value is multiplied by.
+        mean, std: per channel, of the scaled values.
+    """
+
+    shortest_edge: int | None
+    size: tuple[int, int] | None
+    crop: tuple[int, int] | None
+    resample: int
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> ImageRecipe:
+        """Read preprocessor_config.json, or the image part of processor_config.json.
+
+        Raises:
+            PairsiftError: neither is there, or it asks for something that is not known here.
+        """
+        for name in ("preprocessor_config.json", "processor_config.json"):
+            path = folder / name
+            if not path.is_file():
+                continue
+            try:
+                raw = json.loads(path.read_text("utf-8"))
+            except ValueError as error:
+                raise PairsiftError(f"{path} is not readable JSON: {error}") from None
+            if name == "processor_config.json":
+                raw = raw.get("image_processor")
+            if isinstance(raw, dict):
+                return cls.from_dict(raw, str(path))
+        raise PairsiftError(
+            f"{folder} has no preprocessor_config.json, which says how images are prepared"
+        )
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], where: str) -> ImageRecipe:
+        """Read the keys of a transformers image processor; ``where`` is for error messages."""
+        shortest_edge, size = None, None
+        if raw.get("do_resize", True):
+            shortest_edge, size = _target(raw.get("size"), where)
+        crop = None
+        if raw.get("do_center_crop", False):
+            _, crop = _target(raw.get("crop_size"), where, square=True)
+        if size is None and crop is None:
+            raise PairsiftError(f"{where}: images would not all get one size; not supported")
+        mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+        std: tuple[float, ...] = (1.0, 1.0, 1.0)
+        if raw.get("do_normalize", True):
+            mean, std = _three(raw, "image_mean", where), _three(raw, "image_std", where)
+        scale = float(raw.get("rescale_factor", 1 / 255)) if raw.get("do_rescale", True) else 1.0
+        resample = int(raw.get("resample", _BICUBIC))
+        return cls(shortest_edge, size, crop, resample, scale, mean, std)
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """(width, height) of what comes out."""
+        size = self.crop or self.size
+        assert size is not None
+        return size
+
+    @property
+    def table(self) -> np.ndarray:
+        """float32 (3, 256): the normalised value of each channel's each 8-bit value."""
+        # In this order and these types, so that the floats are those of transformers to the bit.
+        scaled = (np.arange(256, dtype=np.float64) * self.scale).astype(np.float32)
+        mean = np.array(self.mean, dtype=np.float32)[:, None]
+        std = np.array(self.std, dtype=np.float32)[:, None]
+        return np.asarray((scaled[None] - mean) / std, dtype=np.float32)
+
+    @property
+    def mean_colour(self) -> tuple[int, int, int]:
+        """The mean as an RGB colour; what images were padded with in training."""
+        red, green, blue = (int(value * 255) for value in self.mean)
+        return red, green, blue
+
+    def __call__(self, image: Image.Image, pad_to_square: bool = False) -> np.ndarray:
+        """Prepare one RGB image.
+
+        Args:
+            pad_to_square: first centre it on a square of the mean colour.
+
+        Returns:
+            uint8, shape (height, width, 3).
+        """
+        if pad_to_square:
+            image = _on_square(image, self.mean_colour)
+        if self.shortest_edge is not None:
+            image = _cut_banner(image)
+            width, height = image.size
+            short, long = sorted((width, height))
+            longer = int(self.shortest_edge * long / short)
+            target = (self.shortest_edge, longer)
+            if width > height:
+                target = target[::-1]
+            image = _resize(image, target, self.resample)
+        elif self.size is not None:
+            image = _resize(image, self.size, self.resample)
+        if self.crop is not None:
+            image = _crop_centre(image, self.crop)
+        return np.asarray(image, dtype=np.uint8)
+
+
+def _target(
+    value: Any, where: str, square: bool = False
+) -> tuple[int | None, tuple[int, int] | None]:
+    """A processor's `size`: (shortest edge, None) or (None, (width, height))."""
+    if isinstance(value, int):
+        return (None, (value, value)) if square else (value, None)
+    if isinstance(value, Mapping):
+        if set(value) == {"shortest_edge"}:
+            return int(value["shortest_edge"]), None
+        if {"height", "width"} <= set(value):
+            return None, (int(value["width"]), int(value["height"]))
+    raise PairsiftError(
+        f"{where}: cannot read the image size {value!r}; expected a shortest_edge, "
+        "or a height and a width"
+    )
+
+
+def _three(raw: Mapping[str, Any], key: str, where: str) -> tuple[float, ...]:
+    value = raw.get(key)
+    if not isinstance(value, (list, tuple)) or len(value) != 3:
+        raise PairsiftError(f"{where}: {key} is {value!r}; three numbers are expected")
+    return tuple(float(channel) for channel in value)
+
+
+def _cut_banner(image: Image.Image) -> Image.Image:
+    """Keep the middle of a banner over 64 times as long as wide: resized whole, by its shorter
+    side, it would fill the memory, and the crop that follows sees no more than the middle."""
+    width, height = image.size
+    limit = _MAX_RATIO * min(width, height)
+    if max(width, height) <= limit:
+        return image
+    return _crop_centre(image, (min(width, limit), min(height, limit)))
+
+
+def _on_square(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
+    width, height = image.size
+    if width == height:
+        return image
+    side = max(width, height)
+    if side > _MAX_SQUARE:  # or a 100,000 x 10 image would take 30 GB
+        size = [max(1, round(edge * _MAX_SQUARE / side)) for edge in image.size]
+        return _on_square(_resize(image, (size[0], size[1]), _BICUBIC), colour)
+    square = Image.new("RGB", (side, side), colour)
+    square.paste(image, ((side - width) // 2, (side - height) // 2))
+    return square
+
+
+def _resize(image: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
+    # Width first, then height: Pillow 13 turned the order round, the filters were trained before.
+    method = Image.Resampling(resample)
+    return image.resize((size[0], image.height), method).resize(size, method)
+
+
+def _crop_centre(image: Image.Image, crop: tuple[int, int]) -> Image.Image:
+    left, top = (image.width - crop[0]) // 2, (image.height - crop[1]) // 2
+    return image.crop((left, top, left + crop[0], top + crop[1]))

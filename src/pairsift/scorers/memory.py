@@ -1,0 +1,52 @@
+"""Batches that fit into the device's memory, found by trying."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+logger = logging.getLogger(__name__)
+
+
+class FittingBatches:
+    """Runs a function on batches; halves one that does not fit, and remembers what fitted."""
+
+    def __init__(self) -> None:
+        self.largest: int | None = None
+
+    def run(
+        self, function: Callable[[Sequence[Any]], np.ndarray], inputs: Sequence[Any]
+    ) -> np.ndarray:
+        """Return the results of all inputs, joined along the first axis.
+
+        Raises:
+            RuntimeError: what the function raises; out of memory only where one input is too much.
+        """
+        results = []
+        start = 0
+        while start < len(inputs):
+            batch = inputs[start : start + (self.largest or len(inputs))]
+            result = None
+            try:
+                result = function(batch)
+            except RuntimeError as error:
+                if not _out_of_memory(error) or len(batch) == 1:
+                    raise
+            if result is None:  # outside the handler, which holds on to the failed batch's tensors
+                self.largest = (len(batch) + 1) // 2
+                logger.warning("out of memory; batches of %d from now on", self.largest)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                continue
+            results.append(result)
+            start += len(batch)
+        return np.concatenate(results)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    message = str(error).lower()  # the CPU's allocator raises a plain RuntimeError
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in message

@@ -1,0 +1,263 @@
+"""Quality classifiers: a multimodal language model with a score head, such as UniFilter.
+
+Their input is no conversation: ``<s>``, the image, a line break, the caption, and the end token,
+at whose hidden state the head reads the score. UniFilter's one output was trained by regression
+on four levels of quality, 0 (worst) to 3 (best); heads of several outputs are classifiers over
+levels 0, 1, ....
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from pairsift.errors import PairsiftError
+from pairsift.images import ImageLimits
+from pairsift.pair import Pair, Status
+from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.checkpoints import find_checkpoint
+from pairsift.scorers.memory import FittingBatches
+from pairsift.scorers.mlm.backbone import Arrays, linear_float32
+from pairsift.scorers.mlm.legacy.backbone import (
+    IMAGE_MARKER,
+    IMAGE_TEXT,
+    LegacyBackbone,
+    LegacyEncode,
+    LegacyImages,
+    legacy_digest,
+    trained_bos,
+)
+from pairsift.scorers.mlm.legacy.model import load_legacy_model
+from pairsift.scorers.mlm.load import pick_device, pick_dtype
+
+_PUBLISHED_LENGTH = 75
+
+
+def classifier_columns(labels: int) -> tuple[pa.Field, ...]:
+    """Return a classifier's columns.
+
+    One label: ``quality`` float32, the head's output as it is, about 0..3 for UniFilter.
+    Several: ``quality`` float32, the expected level 0..labels-1 (of two, the probability of the
+    better one); ``quality_class`` int16, the likeliest level; ``quality_p0``, ... float32, their
+    probabilities. ``caption_truncated`` bool in both.
+    """
+    fields = [pa.field("quality", pa.float32())]
+    if labels > 1:
+        fields.append(pa.field("quality_class", pa.int16()))
+        fields += [pa.field(f"quality_p{level}", pa.float32()) for level in range(labels)]
+    return (*fields, pa.field("caption_truncated", pa.bool_()))
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierInputs:
+    """One pair, ready for the device.
+
+    Attributes:
+        image: uint8 pixels.
+        ids: (n,) int64 token ids, the image's markers included.
+        truncated: whether part of the caption was cut.
+    """
+
+    image: Arrays
+    ids: np.ndarray
+    truncated: bool
+
+
+class ClassifierTransform:
+    """The CPU half: image and caption to :class:`ClassifierInputs`. Picklable.
+
+    Args:
+        images: the CPU half of the images.
+        encode: text to ids.
+        eos: id that ends every sequence.
+        pad: id that the published code masks out wherever it stands; None if there is none.
+        max_length: tokens that fit, image included. Captions are cut before the end token.
+        max_ids: cut to so many ids instead, image counted as one, end token or not
+            (``reference_quirks``).
+    """
+
+    def __init__(
+        self,
+        images: LegacyImages,
+        encode: LegacyEncode,
+        *,
+        eos: int,
+        pad: int | None,
+        max_length: int,
+        max_ids: int | None = None,
+    ) -> None:
+        self.images = images
+        self.encode = encode
+        self.eos = eos
+        self.pad = pad
+        self.max_length = max_length
+        self.max_ids = max_ids
+
+    def __call__(self, image: Any, caption: str) -> ClassifierInputs:
+        ids, truncated = self.token_ids(caption)
+        prepared = self.images(image)
+        at = ids.index(IMAGE_MARKER)
+        expanded = np.concatenate([ids[:at], prepared.ids, ids[at + 1 :]]).astype(np.int64)
+        return ClassifierInputs(prepared.arrays, expanded, truncated)
+
+    def token_ids(self, caption: str) -> tuple[list[int], bool]:
+        """Return a caption's ids, the image as one marker, and whether the caption was cut."""
+        caption = caption.replace(IMAGE_TEXT, "image")
+        ids = self.encode(f"{IMAGE_TEXT}\n{caption}")
+        if self.max_ids is not None:
+            ids = ids if ids[-1] == self.eos else [*ids, self.eos]
+            kept = ids[: self.max_ids]
+            return self._unpadded(kept), len(kept) < len(ids)
+        room = self.max_length - self.images.tokens + 1
+        kept = ids[: room - 1]
+        ending = [] if kept[-1] == self.eos else [self.eos]
+        return self._unpadded([*kept, *ending]), len(kept) < len(ids)
+
+    def _unpadded(self, ids: list[int]) -> list[int]:
+        return [token for token in ids if token != self.pad]
+
+
+class ClassifierScorer(Scorer):
+    """A legacy LLaVA checkpoint with a score head.
+
+    Args:
+        backbone: the checkpoint.
+        reference_quirks: cut captions to 75 ids, as the published code does, instead of the
+            model's window.
+        fingerprint: what decides the scores beside preprocessing and dtype.
+        limits: what images are refused as too large.
+
+    Raises:
+        PairsiftError: the tokenizer lacks the start or end token of the input format.
+    """
+
+    name: ClassVar[str] = "classifier"
+
+    def __init__(
+        self,
+        backbone: LegacyBackbone,
+        *,
+        reference_quirks: bool = False,
+        fingerprint: Mapping[str, str] | None = None,
+        limits: ImageLimits | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.labels = int(backbone.head.weight.shape[0])
+        self.columns = classifier_columns(self.labels)
+        tokenizer, folder = backbone.tokenizer, backbone.model.config.folder
+        bos = trained_bos(backbone.model)
+        if bos is None or tokenizer.eos_token_id is None:
+            raise PairsiftError(
+                f"{folder}: the tokenizer has no <s> or no end token, between which a classifier "
+                "reads its input; are its tokenizer files those of the model?"
+            )
+        self.transform = ClassifierTransform(
+            backbone.images,
+            LegacyEncode(tokenizer, bos),
+            eos=int(tokenizer.eos_token_id),
+            pad=tokenizer.pad_token_id,
+            max_length=backbone.max_length,
+            max_ids=_PUBLISHED_LENGTH if reference_quirks else None,
+        )
+        self.preparer = Preparer(self.transform, limits)
+        self._fitting = FittingBatches()
+        self._fingerprint = {
+            "scorer": self.name,
+            "model_type": backbone.kind,
+            **(fingerprint or {}),
+            "preprocessing": backbone.image_transform.describe(),
+            "dtype": str(backbone.dtype).removeprefix("torch."),
+            "reference_quirks": str(reference_quirks).lower(),
+        }
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        return dict(self._fingerprint)
+
+    def cost(self, inputs: ClassifierInputs) -> int:
+        """Length of the sequence, in tokens."""
+        return len(inputs.ids)
+
+    def score_batch(self, inputs: Sequence[ClassifierInputs]) -> Mapping[str, np.ndarray]:
+        logits = self._fitting.run(self._logits, inputs).astype(np.float64)
+        if not np.isfinite(logits).all():
+            raise FloatingPointError("the model's output is not finite")
+        columns = {"caption_truncated": np.array([pair.truncated for pair in inputs])}
+        if self.labels == 1:
+            return {"quality": logits[:, 0], **columns}
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probability = odds / odds.sum(axis=1, keepdims=True)
+        columns["quality"] = probability @ np.arange(self.labels)
+        columns["quality_class"] = logits.argmax(axis=1)
+        for level in range(self.labels):
+            columns[f"quality_p{level}"] = probability[:, level]
+        return columns
+
+    def answer_logits(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """Return (pairs, 1, labels) float32 outputs of the head.
+
+        Raises:
+            PairsiftError: a pair cannot be scored; names its key.
+        """
+        rows = [self.preparer(pair) for pair in pairs]
+        for row in rows:
+            if row.status is not Status.OK:
+                raise PairsiftError(f"{row.key}: {row.status.value}: {row.error}")
+        if not rows:
+            return np.zeros((0, 1, self.labels), dtype=np.float32)
+        return self._fitting.run(self._logits, [row.inputs for row in rows])[:, None]
+
+    @torch.inference_mode()
+    def _logits(self, inputs: Sequence[ClassifierInputs]) -> np.ndarray:
+        """(pairs, labels) float32."""
+        state = self.backbone.prefill(
+            [pair.image for pair in inputs], [pair.ids for pair in inputs]
+        )
+        return linear_float32(state.last_hidden, self.backbone.head).cpu().numpy()
+
+
+def load_classifier(
+    model: str | Path,
+    *,
+    vision_tower: str | Path | None = None,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device = "auto",
+    reference_quirks: bool = False,
+    limits: ImageLimits | None = None,
+) -> ClassifierScorer:
+    """Load a classifier checkpoint as a scorer.
+
+    Args:
+        model: folder or hub name of a legacy LLaVA checkpoint with a score head.
+        vision_tower: folder or hub name of the tower, for checkpoints without one.
+        dtype: ``auto`` is bfloat16 on GPUs that have it, else float32.
+        device: ``auto`` is the GPU if there is one.
+        reference_quirks: as the published code uses it: no square padding, captions cut to 75
+            ids, end token included.
+        limits: what images are refused as too large.
+
+    Raises:
+        PairsiftError: it cannot be loaded, or has no score head.
+    """
+    where = pick_device(device)
+    folder = find_checkpoint(str(model))
+    loaded = load_legacy_model(
+        folder,
+        vision_tower=None if vision_tower is None else str(vision_tower),
+        dtype=pick_dtype(dtype, where),
+        device=where,
+    )
+    if not loaded.is_classifier:
+        raise PairsiftError(f"{folder} has no score head; use it as a multimodal scorer (mlm)")
+    return ClassifierScorer(
+        LegacyBackbone(loaded, reference_quirks),
+        reference_quirks=reference_quirks,
+        fingerprint={"checkpoint": legacy_digest(loaded)},
+        limits=limits,
+    )

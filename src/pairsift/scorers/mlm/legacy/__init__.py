@@ -1,0 +1,1 @@
+"""Checkpoints in the file format of the LLaVA package and its forks, loaded without it."""

@@ -1,0 +1,292 @@
+"""Builds a legacy LLaVA checkpoint out of today's transformers parts and fills it.
+
+Every tensor of the checkpoint must find its place and every place its tensor, or loading fails
+with their names: a projector left at random would still give scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from pairsift.errors import PairsiftError
+from pairsift.scorers.image_recipe import ImageRecipe
+from pairsift.scorers.mlm.legacy.config import LegacyConfig, read_config
+from pairsift.scorers.mlm.legacy.projectors import build_projector
+from pairsift.scorers.mlm.legacy.towers import TowerSource, VisionTower, find_tower
+from pairsift.scorers.mlm.legacy.weights import Weights
+
+_TOWER = "model.vision_tower.vision_tower."
+_PROJECTOR = "model.mm_projector."
+_LISTED = 8
+
+# Tables that old versions of transformers saved; they follow from the config.
+_DERIVED = (".rotary_emb.inv_freq", "embeddings.position_ids")
+# The other half of a dual encoder's checkpoint.
+_TEXT_HALF = ("text_model.", "text_projection.", "visual_projection.", "logit_scale", "logit_bias")
+
+
+@dataclass
+class LegacyModel:
+    """A loaded checkpoint, in evaluation mode on its device.
+
+    Attributes:
+        config: of the checkpoint.
+        tokenizer: of the checkpoint.
+        recipe: how the tower wants its images.
+        tower, projector: images to embeddings.
+        decoder: embeddings to hidden states.
+        head: hidden states to token logits, or to labels if the checkpoint is a classifier.
+        is_classifier: which of the two.
+        tower_folder: where the tower's config came from, if from a folder.
+    """
+
+    config: LegacyConfig
+    tokenizer: Any
+    recipe: ImageRecipe
+    tower: VisionTower
+    projector: nn.Module
+    decoder: Any
+    head: nn.Linear
+    is_classifier: bool
+    tower_folder: Path | None
+    tower_inside: bool
+
+    def __post_init__(self) -> None:
+        table = torch.from_numpy(self.recipe.table).flatten()
+        self._table = table.to(self.head.weight.device)
+
+    @property
+    def image_tokens(self) -> int:
+        """Embeddings that one image becomes."""
+        pooled = self.config.projector == "aapool_mlp"
+        return self.config.image_tokens if pooled else self.tower.patches
+
+    def pixel_values(self, pixels: Tensor) -> Tensor:
+        """(images, height, width, 3) uint8 to normalised float32 (images, 3, height, width)."""
+        channel = torch.arange(0, 3 * 256, 256, device=pixels.device)
+        return self._table[pixels.long() + channel].permute(0, 3, 1, 2)
+
+    @torch.inference_mode()
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """(images, height, width, 3) uint8 to embeddings (images, image_tokens, hidden)."""
+        values = self.pixel_values(pixels).to(self.head.weight.dtype)
+        embeddings: Tensor = self.projector(self.tower(values))
+        return embeddings
+
+
+def load_legacy_model(
+    folder: Path,
+    *,
+    vision_tower: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> LegacyModel:
+    """Load a legacy LLaVA checkpoint.
+
+    Args:
+        folder: holds config.json, weights and tokenizer.
+        vision_tower: folder or hub name of the vision tower, instead of the one in config.json.
+
+    Raises:
+        PairsiftError: an unsupported layout, a tower that is not to be found, unreadable weights,
+            or tensors that are missing, left over or of another shape; all of them are named.
+    """
+    config = read_config(folder)
+    weights = Weights(folder)
+    is_classifier = "score.weight" in weights
+    tower_inside = bool(weights.having(_TOWER))
+    source = find_tower(config, vision_tower, tower_inside)
+    language = _language_config(config, weights)
+    tokenizer = _load_tokenizer(folder, language)
+
+    with _uninitialised(), torch.device(device):
+        decoder = AutoModel.from_config(language, dtype=dtype)
+        head = _build_head(weights, is_classifier, decoder, dtype)
+        projector = build_projector(config).to(dtype)
+        tower = VisionTower(source.config, config, dtype=dtype)
+
+    _fill_all(weights, decoder, head, projector, tower, source, tower_inside)
+    tower.drop_unused()
+    if not is_classifier:
+        _trim_vocabulary(decoder, head, len(tokenizer))
+    for part in (decoder, head, projector, tower):
+        part.eval().requires_grad_(False)
+    return LegacyModel(
+        config=config,
+        tokenizer=tokenizer,
+        recipe=source.recipe,
+        tower=tower,
+        projector=projector,
+        decoder=decoder,
+        head=head,
+        is_classifier=is_classifier,
+        tower_folder=source.folder,
+        tower_inside=tower_inside,
+    )
+
+
+@contextmanager
+def _uninitialised() -> Iterator[None]:
+    """Leave parameters as the allocator gives them; they are all filled, or loading fails.
+
+    Memory that is not written is not taken, so a model costs its own size once.
+    """
+    try:
+        from transformers.initialization import no_init_weights
+    except ImportError:  # only slower
+        no_init_weights = nullcontext
+    with no_init_weights():
+        yield
+
+
+def _language_config(config: LegacyConfig, weights: Weights) -> Any:
+    embeddings = weights.shapes.get("model.embed_tokens.weight")
+    keys = dict(config.language)
+    if embeddings is not None:  # resized after config.json was written, in some checkpoints
+        keys["vocab_size"] = embeddings[0]
+    if (keys.get("pad_token_id") or 0) >= keys.get("vocab_size", 0):
+        keys["pad_token_id"] = None
+    return AutoConfig.for_model(config.language_type, **keys)
+
+
+def _build_head(
+    weights: Weights, is_classifier: bool, decoder: Any, dtype: torch.dtype
+) -> nn.Linear:
+    hidden = decoder.config.hidden_size
+    if is_classifier:
+        return nn.Linear(hidden, weights.shapes["score.weight"][0], bias=False, dtype=dtype)
+    tied = bool(decoder.config.tie_word_embeddings)
+    if tied:
+        head = nn.Linear(hidden, 1, bias=False, dtype=dtype)
+        head.weight, head.out_features = decoder.embed_tokens.weight, decoder.config.vocab_size
+        return head
+    return nn.Linear(hidden, decoder.config.vocab_size, bias=False, dtype=dtype)
+
+
+def _fill_all(
+    weights: Weights,
+    decoder: Any,
+    head: nn.Linear,
+    projector: nn.Module,
+    tower: VisionTower,
+    source: TowerSource,
+    tower_inside: bool,
+) -> None:
+    targets = {f"model.{name}": tensor for name, tensor in decoder.state_dict().items()}
+    targets |= {_PROJECTOR + name: tensor for name, tensor in projector.state_dict().items()}
+    spare: tuple[str, ...] = ()
+    if "score.weight" in weights:
+        targets["score.weight"] = head.weight
+    elif head.weight is decoder.embed_tokens.weight:
+        spare = ("lm_head.weight",)  # saved or not, the embeddings are the head
+    else:
+        targets["lm_head.weight"] = head.weight
+    in_tower = tower.parameters_by_name()
+    if tower_inside:
+        targets |= {_TOWER + name: tensor for name, tensor in in_tower.items()}
+
+    def inside(name: str) -> str:
+        return name.replace(f"{_TOWER}vision_model.", _TOWER, 1)
+
+    _fill(weights, targets, inside, spare)
+    if tower_inside:
+        return
+    if source.folder is None:
+        raise PairsiftError(
+            f"{weights.folder} does not hold the weights of its vision tower; give their folder "
+            "(as --vision-tower DIR)"
+        )
+    outside = Weights(source.folder)
+    _fill(outside, in_tower, lambda name: name.removeprefix("vision_model."), _TEXT_HALF)
+
+
+def _fill(
+    weights: Weights,
+    targets: Mapping[str, Tensor],
+    rename: Callable[[str], str],
+    spare: tuple[str, ...],
+) -> None:
+    """Copy a checkpoint's tensors into the model's, under the model's dtype and on its device.
+
+    Args:
+        rename: a tensor's name in the checkpoint to the one in ``targets``.
+        spare: beginnings of names that may be left over.
+    """
+    found = {rename(name): name for name in weights.shapes}
+    missing = [name for name in targets if name not in found]
+    left_over = [
+        name
+        for new, name in found.items()
+        if new not in targets
+        and not new.endswith(_DERIVED)
+        and not (spare and new.startswith(spare))
+    ]
+    misshapen = [
+        f"{name} is {_shape(weights.shapes[name])}, not {_shape(targets[new].shape)}"
+        for new, name in found.items()
+        if new in targets and weights.shapes[name] != targets[new].shape
+    ]
+    problems = [
+        f"{what} {_listed(names)}"
+        for what, names in (
+            ("missing:", missing),
+            ("left over:", left_over),
+            ("of another shape than config.json says:", misshapen),
+        )
+        if names
+    ]
+    if problems:
+        raise PairsiftError(
+            f"the tensors of {weights.folder} are not those that its config.json describes; "
+            f"{'; '.join(problems)}"
+        )
+    with torch.no_grad():
+        for name, tensor in weights.tensors():
+            if (target := targets.get(rename(name))) is not None:
+                target.copy_(tensor)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _trim_vocabulary(decoder: Any, head: nn.Linear, size: int) -> None:
+    """Drop embeddings and outputs that no token has, as the code that published scores did.
+
+    Qwen's embeddings are padded to a round number; their outputs would take part in the softmax.
+    """
+    embeddings = decoder.embed_tokens
+    if size >= embeddings.num_embeddings:
+        return
+    tied = head.weight is embeddings.weight
+    embeddings.weight = nn.Parameter(embeddings.weight[:size], requires_grad=False)
+    embeddings.num_embeddings = head.out_features = size
+    if embeddings.padding_idx is not None and embeddings.padding_idx >= size:
+        embeddings.padding_idx = None
+    head.weight = (
+        embeddings.weight if tied else nn.Parameter(head.weight[:size], requires_grad=False)
+    )
+
+
+def _load_tokenizer(folder: Path, language: Any) -> Any:
+    try:
+        # With the language model's config, since config.json's `llava` is another model today.
+        return AutoTokenizer.from_pretrained(folder, config=language)
+    except ImportError as error:
+        raise PairsiftError(f"{folder}: its tokenizer needs a package: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise PairsiftError(f"{folder} has no readable tokenizer: {reason}") from None

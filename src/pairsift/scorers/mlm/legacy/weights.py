@@ -1,0 +1,159 @@
+"""Reads a checkpoint's tensors: safetensors or `.bin`, in one file or in shards.
+
+Nothing in a weight file is ever run: a `.bin` is a pickle, and only tensors are let out of it.
+Tensors stay on disk (memory-mapped) until they are copied into the model, so a checkpoint is
+never held twice.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from pairsift.errors import PairsiftError
+
+_LAYOUTS = (
+    ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
+)
+
+
+def find_weight_files(folder: Path) -> list[Path]:
+    """Return the files that make up a checkpoint; safetensors win where both kinds are there.
+
+    Raises:
+        PairsiftError: no weights, or a shard that the index names is not there.
+    """
+    for single, index, shards in _LAYOUTS:
+        if (folder / index).is_file():
+            return _indexed(folder / index)
+        if (folder / single).is_file():
+            return [folder / single]
+        if found := sorted(folder.glob(shards)):
+            return found
+    raise PairsiftError(
+        f"{folder} holds no weights: looked for {', '.join(single for single, _, _ in _LAYOUTS)} "
+        "and their shards"
+    )
+
+
+def _indexed(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise PairsiftError(f"{index} is not a readable weight index: {error!r}") from None
+    if outside := [name for name in names if Path(name).name != name]:
+        raise PairsiftError(f"{index} names {outside[0]!r}, which is not a file of its folder")
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing:
+        raise PairsiftError(
+            f"{index.parent} lacks {', '.join(missing)}, named in {index.name}: "
+            "the download is not complete"
+        )
+    return [index.parent / name for name in names]
+
+
+class Weights:
+    """The tensors of a checkpoint's folder, by name.
+
+    Raises:
+        PairsiftError: no weights, a damaged file, or a pickle that wants to run code.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = find_weight_files(folder)
+        self.shapes: dict[str, torch.Size] = {}
+        for file in self.files:
+            for name, shape in _shapes(file):
+                if name in self.shapes:
+                    raise PairsiftError(f"{file}: tensor {name} is in another file of {folder} too")
+                self.shapes[name] = shape
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.shapes
+
+    def having(self, prefix: str) -> list[str]:
+        """Names of the tensors that begin with ``prefix``."""
+        return [name for name in self.shapes if name.startswith(prefix)]
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor, one file after another, still on disk."""
+        for file in self.files:
+            yield from _tensors(file)
+
+
+def holds_score_head(folder: Path) -> bool:
+    """Whether a checkpoint scores by a head of its own instead of by words.
+
+    Raises:
+        PairsiftError: its weights are not readable.
+    """
+    return "score.weight" in Weights(folder)
+
+
+def _shapes(file: Path) -> Iterator[tuple[str, torch.Size]]:
+    if file.suffix == ".bin":
+        for name, tensor in _unpickle(file).items():
+            yield name, tensor.shape
+        return
+    with _open_safetensors(file) as handle:
+        for name in handle.keys():  # noqa: SIM118 - not a dict
+            yield name, torch.Size(handle.get_slice(name).get_shape())
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
+    if file.suffix == ".bin":
+        yield from _unpickle(file).items()
+        return
+    with _open_safetensors(file) as handle:
+        for name in handle.keys():  # noqa: SIM118 - not a dict
+            yield name, handle.get_tensor(name)
+
+
+def _open_safetensors(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise PairsiftError(f"{file} is not a readable safetensors file: {error}") from None
+
+
+def _unpickle(file: Path) -> dict[str, Tensor]:
+    try:
+        # Files of before PyTorch 1.6 are no zip archives and cannot be mapped.
+        content = torch.load(
+            file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
+        )
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n\n")[-1].splitlines()[0] if str(error) else repr(error)
+        raise PairsiftError(
+            f"{file} is a pickle that holds more than tensors and may run code when read; it was "
+            f"refused, and nothing of it was run ({_offender(str(error)) or reason}). "
+            "Ask its author for safetensors"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, struct.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        raise PairsiftError(f"{file} is damaged or not a weight file: {reason}") from None
+    if not isinstance(content, dict):
+        raise PairsiftError(f"{file} holds a {type(content).__name__}, not tensors by name")
+    strange = [name for name, value in content.items() if not isinstance(value, Tensor)]
+    if strange:
+        raise PairsiftError(f"{file}: {strange[0]!r} is not a tensor; tensors by name are expected")
+    return content
+
+
+def _offender(message: str) -> str | None:
+    """The sentence in which PyTorch names what the pickle asked for."""
+    for line in message.splitlines():
+        if "GLOBAL" in line or "Unsupported" in line:
+            return line.strip().split(". Please use")[0].split(" was not an allowed")[0]
+    return None
