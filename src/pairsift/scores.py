@@ -8,9 +8,11 @@ is the commit that resume relies on.
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -22,8 +24,11 @@ from pairsift.storage import Folder
 
 FINGERPRINT_KEY = b"pairsift.fingerprint"
 FACTS_KEY = b"pairsift.shard"
-# Not *.parquet, so that no reader of the score folder takes it for a table.
+TABLE_SUFFIX = ".parquet"
+# None of these is *.parquet, so that no reader of the score folder takes one for a table.
 MANIFEST = "_run.json"
+SHARD_NAMES = "_shards.txt.gz"
+UNREADABLE_SUFFIX = ".unreadable.json"
 
 Fingerprint = Mapping[str, str]
 
@@ -67,6 +72,14 @@ def read_fingerprint(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[
     return fingerprint
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Names of shards that have a table, and of those a run could not read."""
+
+    finished: set[str]
+    unreadable: set[str]
+
+
 class ScoreFolder:
     """A folder of score tables, all made by one scorer in one configuration.
 
@@ -74,7 +87,7 @@ class ScoreFolder:
         url: local path or fsspec URL.
         fingerprint: everything that decides a score: scorer name and version, checkpoint digest,
             prompt digest, preprocessing, dtype, metrics. Batch size, worker count and engine are
-            not in it, because scores do not depend on them.
+            not in it, because scores do not depend on them. None to look only, not to commit.
         root: the common folder of the source shards. Score files are named by a shard's path
             below it, so two roots in one folder could name two shards alike.
 
@@ -82,13 +95,14 @@ class ScoreFolder:
         PairsiftError: the folder holds scores of another fingerprint or of another root.
     """
 
-    def __init__(self, url: str, fingerprint: Fingerprint, root: str) -> None:
+    def __init__(self, url: str, fingerprint: Fingerprint | None, root: str) -> None:
         self.folder = Folder(url)
-        self.fingerprint = dict(fingerprint)
+        self.fingerprint = dict(fingerprint or {})
         self.root = root
         self.folder.create()
         self.folder.remove_leftovers()
-        self._claim()
+        if fingerprint is not None:
+            self._claim()
 
     def _claim(self) -> None:
         try:
@@ -103,13 +117,14 @@ class ScoreFolder:
         if manifest is None:
             content = {"fingerprint": self.fingerprint, "root": self.root}
             self.folder.write(MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
-            return
+            # Another machine may have done the same at the same moment: the last one counts.
+            manifest = json.loads(self.folder.read(MANIFEST))
         self._refuse_mixing(manifest["fingerprint"])
         if manifest["root"] != self.root:
             raise PairsiftError(
                 f"{self.folder.url} holds scores of shards below {manifest['root']}, but these "
                 f"shards lie below {self.root}; choose another --out for them (if the data was "
-                f"moved, write its new place as \"root\" into {self.folder.file(MANIFEST)})"
+                f'moved, write its new place as "root" into {self.folder.file(MANIFEST)})'
             )
 
     def _refuse_mixing(self, theirs: Mapping[str, str]) -> None:
@@ -124,10 +139,29 @@ class ScoreFolder:
                 "Choose another --out, or go on with the scorer and options it was begun with"
             )
 
+    def listing(self) -> Listing:
+        """What is there, from one listing, however many tables there are."""
+        names = self.folder.names()
+        return Listing(
+            finished=without_suffix(names, TABLE_SUFFIX),
+            unreadable=without_suffix(names, UNREADABLE_SUFFIX),
+        )
+
     def finished(self) -> set[str]:
         """Names (without `.parquet`) of the shards whose table is there."""
-        suffix = ".parquet"
-        return {name[: -len(suffix)] for name in self.folder.names() if name.endswith(suffix)}
+        return self.listing().finished
+
+    def is_finished(self, name: str) -> bool:
+        """Whether a shard's table is there now."""
+        return self.folder.exists(name + TABLE_SUFFIX)
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Write down which shards there are to score, for those who ask how far the run is."""
+        known = read_shard_names(self.folder)
+        merged = known | set(names)
+        if merged != known:
+            text = "".join(f"{name}\n" for name in sorted(merged))
+            self.folder.write(SHARD_NAMES, gzip.compress(text.encode(), 6, mtime=0))
 
     def commit(self, name: str, table: pa.Table, facts: Mapping[str, Any]) -> None:
         """Write one shard's table whole, with the fingerprint and the run's facts about it."""
@@ -137,4 +171,64 @@ class ScoreFolder:
         }
         buffer = io.BytesIO()
         pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
-        self.folder.write(f"{name}.parquet", buffer.getvalue())
+        self.folder.write(name + TABLE_SUFFIX, buffer.getvalue())
+
+    def record_unreadable(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Leave word that a shard could not be read; the next run tries it again."""
+        content = (json.dumps(facts, sort_keys=True, indent=1) + "\n").encode()
+        self.folder.write(name + UNREADABLE_SUFFIX, content)
+
+    def forget_unreadable(self, name: str) -> None:
+        """Take that word back, once the shard has its table."""
+        self.folder.remove(name + UNREADABLE_SUFFIX)
+
+    def read(self, name: str) -> tuple[pa.Table, dict[str, Any]]:
+        """A committed table and the facts about it."""
+        table = pq.read_table(io.BytesIO(self.folder.read(name + TABLE_SUFFIX)))
+        return table, read_facts(table.schema.metadata, self.folder.file(name + TABLE_SUFFIX))
+
+
+def read_facts(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, Any]:
+    """What the run wrote down about a shard, out of its table's key-value metadata.
+
+    Raises:
+        PairsiftError: the file was not written by Pairsift.
+    """
+    if not metadata or FACTS_KEY not in metadata:
+        raise PairsiftError(
+            f"{path} is not a score table of Pairsift (its metadata has no {FACTS_KEY.decode()}); "
+            "remove it from the score folder"
+        )
+    facts: dict[str, Any] = json.loads(metadata[FACTS_KEY])
+    return facts
+
+
+def read_table_facts(folder: Folder, name: str) -> dict[str, Any]:
+    """Facts about a shard from its table's footer alone.
+
+    Raises:
+        PairsiftError: it is not a table of Pairsift, or is damaged.
+    """
+    path = folder.file(name + TABLE_SUFFIX)
+    try:
+        if folder.is_local:
+            metadata = pq.read_metadata(path).metadata
+        else:
+            with folder.fs.open(path, "rb", cache_type="none") as file:
+                metadata = pq.read_metadata(file).metadata
+    except pa.ArrowInvalid as error:
+        raise PairsiftError(f"{path} is not a readable table ({error}); remove it") from error
+    return read_facts(metadata, path)
+
+
+def read_shard_names(folder: Folder) -> set[str]:
+    """Names of all shards that runs into this score folder were given; empty if none told."""
+    try:
+        return set(gzip.decompress(folder.read(SHARD_NAMES)).decode().split("\n")) - {""}
+    except (FileNotFoundError, OSError, EOFError, ValueError):
+        return set()
+
+
+def without_suffix(names: Iterable[str], suffix: str) -> set[str]:
+    """Of the names that end so, what comes before."""
+    return {name[: -len(suffix)] for name in names if name.endswith(suffix)}

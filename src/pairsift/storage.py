@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import functools
 import os
 import re
 import socket
 import time
 import uuid
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Callable, Iterator
+from typing import IO, Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pairsift.errors import PairsiftError
+from pairsift.retry import Backoff, is_transient, persist
 
-# .<final name>.<host>~<pid>~<random>.tmp: the owner is named, so that a run can tell a dead
-# run's leftovers from a file that a neighbour on another machine is writing right now.
-_TEMPORARY = re.compile(r"^\..+\.(?P<host>[^~]+)~(?P<pid>\d+)~[0-9a-f]+\.tmp$")
-_FOREIGN_TEMPORARY_LIFETIME_S = 24 * 3600
+# .<final name>.<kernel>~<random>.tmp, locked while it is written. The kernel drops the lock of a
+# process that dies in whatever way, so one that can be had tells a dead run's leftover from a file
+# a neighbour is writing right now. Locks may not be seen from another machine: its files go by age.
+_TEMPORARY = re.compile(r"^\..+\.(?P<kernel>[^~]+)~[0-9a-f]+\.tmp$")
+_FOREIGN_TEMPORARY_LIFETIME_S = 6 * 3600
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+BACKOFF = Backoff()
+Result = TypeVar("Result")
 
 
 def join(folder: str, name: str) -> str:
@@ -30,6 +39,8 @@ def join(folder: str, name: str) -> str:
 
 class Folder:
     """A folder at a local path or an fsspec URL (``s3://``, ``gs://``, ``hf://``, ``memory://``).
+
+    Behind a URL, what fails for a passing reason is tried again (see :mod:`pairsift.retry`).
 
     Raises:
         PairsiftError: the URL's protocol is unknown or its package is not installed.
@@ -54,7 +65,7 @@ class Folder:
     def create(self) -> None:
         """Make the folder; object stores need none."""
         try:
-            self.fs.makedirs(self.path, exist_ok=True)
+            self._persist("create", lambda: self.fs.makedirs(self.path, exist_ok=True))
         except (FileExistsError, NotADirectoryError) as error:
             raise PairsiftError(
                 f"{self.url} is a file; a folder is needed: choose another --out"
@@ -62,31 +73,79 @@ class Folder:
 
     def names(self) -> set[str]:
         """Names of the finished files, from a single listing; hidden ones are left out."""
-        if self.is_local:
-            try:
-                with os.scandir(self.path) as entries:
-                    return {entry.name for entry in entries if not entry.name.startswith(".")}
-            except FileNotFoundError:
-                return set()
+        if not self.is_local:
+            return set(self._remote_times())
         try:
-            found = self.fs.ls(self.path, detail=False, refresh=True)
+            with os.scandir(self.path) as entries:
+                return {entry.name for entry in entries if not entry.name.startswith(".")}
         except FileNotFoundError:
             return set()
-        names = (path.rstrip("/").rsplit("/", 1)[-1] for path in found)
-        return {name for name in names if not name.startswith(".")}
+
+    def times(self) -> dict[str, float]:
+        """Names as :meth:`names`, with when each was finished, in seconds since 1970.
+
+        NaN where the listing does not tell. On a local disk this looks at every file.
+        """
+        if not self.is_local:
+            return self._remote_times()
+        times = {}
+        try:
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    if not entry.name.startswith("."):
+                        with contextlib.suppress(FileNotFoundError):
+                            times[entry.name] = entry.stat().st_mtime
+        except FileNotFoundError:
+            return {}
+        return times
+
+    def _remote_times(self) -> dict[str, float]:
+        try:
+            found = self._persist("list", lambda: self.fs.ls(self.path, detail=True, refresh=True))
+        except FileNotFoundError:
+            return {}
+        times = {}
+        for entry in found:
+            name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
+            if not name.startswith("."):
+                times[name] = _modified(entry)
+        return times
+
+    def exists(self, name: str) -> bool:
+        """Whether a file is there now, whatever an earlier listing said."""
+        if self.is_local:
+            return os.path.exists(self.file(name))
+        self.fs.invalidate_cache(self.path)
+        found: bool = self._persist("look up", lambda: self.fs.exists(self.file(name)), name)
+        return found
 
     def read(self, name: str) -> bytes:
         """Whole content of a file; FileNotFoundError if it is not there."""
-        content: bytes = self.fs.cat_file(self.file(name))
+        content: bytes = self._persist("read", lambda: self.fs.cat_file(self.file(name)), name)
         return content
 
     def write(self, name: str, content: bytes) -> None:
         """Commit `content` under `name`, replacing what was there."""
         if not self.is_local:
-            self.fs.pipe_file(self.file(name), content)  # a single PUT is the commit
+            # A single PUT is the commit. In parts, which large ones take, so is the last request.
+            self._persist("write", lambda: self.fs.pipe_file(self.file(name), content), name)
             return
         with self.atomic(name) as file:
             file.write(content)
+
+    def _persist(self, verb: str, action: Callable[[], Result], name: str = "") -> Result:
+        if self.is_local:
+            return action()
+        try:
+            return persist(action, BACKOFF)
+        except Exception as error:
+            if isinstance(error, PermissionError) or is_transient(error) or _is_login(error):
+                where = join(self.url, name) if name else self.url
+                raise PairsiftError(
+                    f"cannot {verb} {where}: {type(error).__name__}: {error}. "
+                    "What is finished is kept: run the same command again to go on"
+                ) from error
+            raise
 
     @contextlib.contextmanager
     def atomic(self, name: str) -> Iterator[IO[bytes]]:
@@ -100,46 +159,58 @@ class Folder:
                 yield file
             return
         final = self.file(name)
-        owner = f"{socket.gethostname()}~{os.getpid()}~{uuid.uuid4().hex}"
-        temporary = self.file(f".{name}.{owner}.tmp")
+        temporary = ""
         try:
-            with open(temporary, "wb") as file:
+            temporary, file = self._open_temporary(name)
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, final)
+                os.replace(temporary, final)  # still locked: nobody takes it for a leftover
             _sync_directory(self.path)
         except BaseException as error:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if isinstance(error, OSError) and error.errno in _NO_SPACE:
                 raise PairsiftError(
                     f"no space left while writing {final}; files already finished are safe: "
                     "free some space and run the same command again"
                 ) from error
             raise
 
+    def _open_temporary(self, name: str) -> tuple[str, IO[bytes]]:
+        while True:
+            path = self.file(f".{name}.{_kernel()}~{uuid.uuid4().hex}.tmp")
+            file = open(path, "wb")  # noqa: SIM115 - the caller closes it
+            if _lock(file.fileno()) is not False and os.fstat(file.fileno()).st_nlink:
+                return path, file
+            file.close()  # a neighbour took it for a leftover before it was locked
+
     @contextlib.contextmanager
     def _atomic_remote(self, name: str) -> Iterator[IO[bytes]]:
+        """In parts as it grows; the request that joins them is the commit."""
         file: Any = self.fs.open(self.file(name), "wb", autocommit=False)
         try:
             yield file
             file.close()
             file.commit()
         except BaseException:
-            file.discard()
+            # Not close(), which would send the rest. Parts already sent are to be deleted.
+            file.closed = True
+            with contextlib.suppress(Exception):
+                file.discard()
             raise
 
     def remove(self, name: str) -> None:
         """Delete a file if it is there."""
         with contextlib.suppress(FileNotFoundError):
-            self.fs.rm_file(self.file(name))
+            self._persist("delete", lambda: self.fs.rm_file(self.file(name)), name)
 
     def remove_leftovers(self) -> int:
         """Delete temporary files of dead runs and return how many there were.
 
-        A file of this host goes when its process is gone; one of another host, whose processes
-        cannot be seen from here, when it has not been touched for a day.
+        Files of runs on this machine go as soon as the run is dead, those of other machines when
+        they have not been touched for some hours.
         """
         if not self.is_local or not os.path.isdir(self.path):
             return 0
@@ -147,27 +218,65 @@ class Folder:
         with os.scandir(self.path) as entries:
             for entry in entries:
                 match = _TEMPORARY.match(entry.name)
-                if match and _is_leftover(entry, match["host"], int(match["pid"])):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(entry.path)
-                        removed += 1
+                if match and _remove_if_dead(entry.path, match["kernel"]):
+                    removed += 1
         return removed
 
 
-def _is_leftover(entry: os.DirEntry[str], host: str, pid: int) -> bool:
-    if host != socket.gethostname():
-        try:
-            return time.time() - entry.stat().st_mtime > _FOREIGN_TEMPORARY_LIFETIME_S
-        except FileNotFoundError:
-            return False
+def _modified(entry: dict[str, Any]) -> float:
+    """When a listed file was last written: stores call it by different names."""
+    for field in ("LastModified", "mtime", "updated", "last_modified", "created"):
+        value = entry.get(field)
+        if value is None:
+            continue
+        if isinstance(value, (int, float)):
+            return float(value)
+        if hasattr(value, "timestamp"):
+            return float(value.timestamp())
+    return float("nan")
+
+
+def _is_login(error: Exception) -> bool:
+    return "Credential" in type(error).__name__
+
+
+@functools.cache
+def _kernel() -> str:
+    """What names this machine since its last start, alike in all its containers."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return re.sub(r"[~/]", "-", socket.gethostname())
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Try to lock a file; False if another holds the lock, None where there are no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    # A living process that is this very one cannot own a file from before it started one.
-    return False
+    except OSError:
+        return None
+    return True
+
+
+def _remove_if_dead(path: str, kernel: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:  # finished, or removed by a neighbour, in the meantime
+        return False
+    try:
+        dead = _lock(descriptor) if kernel == _kernel() else None
+        if dead is None:
+            age = time.time() - os.fstat(descriptor).st_mtime
+            dead = age > _FOREIGN_TEMPORARY_LIFETIME_S
+        if dead:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        return dead
+    finally:
+        os.close(descriptor)
 
 
 def _sync_directory(path: str) -> None:

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pairsift import PairsiftError, load_scorer
-from pairsift.engines.local import RunSummary, part_of, score_shards
+from pairsift.engines.base import part_of
+from pairsift.engines.local import RunSummary, score_shards
 from pairsift.scores import FACTS_KEY
 from pairsift.sources import ShardSet, find_shards
 from tests.samples import jpeg, write_tar
@@ -127,11 +128,30 @@ def test_too_many_failures_stop_the_run_and_keep_what_is_finished(
     assert (summary.skipped, summary.rows, summary.failures) == (1, 400, 200)
 
 
-def test_shard_that_is_no_tar_ends_the_run_with_its_name(pool: Path, tmp_path: Path) -> None:
+def test_unreadable_shard_is_told_and_tried_again(pool: Path, tmp_path: Path) -> None:
+    good = (pool / "00002.tar").read_bytes()
     (pool / "00002.tar").write_bytes(b"this is not a tar" * 100)
-    with pytest.raises(PairsiftError, match=r"00002\.tar"):
-        _score(pool, tmp_path / "out")
-    assert {"00000.parquet", "00001.parquet"} <= set(_tables(tmp_path / "out"))
+    out = tmp_path / "out"
+    summary = _score(pool, out)
+    assert set(_tables(out)) == {"00000.parquet", "00001.parquet", "00003.parquet"}
+    assert list(summary.unreadable) == ["00002"]
+    assert (summary.scored, summary.rows) == (3, 60)
+    note = json.loads((out / "00002.unreadable.json").read_text())
+    assert note["source"] == str(pool / "00002.tar")
+    assert "is not a tar" in note["source_error"]
+    (pool / "00002.tar").write_bytes(good)
+    again = _score(pool, out)
+    assert (again.skipped, again.rows, again.unreadable) == (3, 20, {})
+    assert not list(out.glob("*.unreadable.json"))
+
+
+def test_too_many_unreadable_shards_stop_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for index in range(20):
+        (folder / f"{index:02d}.tar").write_bytes(b"this is not a tar" * 100)
+    with pytest.raises(PairsiftError, match="5 of the first 5 shards could not be read.*00: "):
+        _score(folder, tmp_path / "out")
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:

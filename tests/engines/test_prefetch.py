@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pairsift import Pair, Status
-from pairsift.engines.prefetch import _AHEAD, CHUNK, Prefetcher
+from pairsift.engines import prefetch
+from pairsift.engines.base import Job
+from pairsift.engines.pool import PreparerPool
+from pairsift.engines.prefetch import AHEAD, CHUNK, Prefetcher, PreparedShard
+from pairsift.engines.reading import PatientReader, UnreadableShardError
 from pairsift.scorers.base import Prepared
 from pairsift.sources import ShardSet, find_shards
 from tests.samples import jpeg, write_tar
 
 DEADLY = "kills its worker"
+ENDLESS = "hangs its worker"
 
 
 def prepare(pair: Pair) -> Prepared:
     """Keep the caption; end the process at a deadly one, as a crashing decoder would."""
     if pair.caption == DEADLY:
         os._exit(11)
+    if pair.caption == ENDLESS:
+        time.sleep(600)
     return Prepared(pair.shard, pair.key, pair.uid, inputs=pair.caption)
 
 
@@ -36,9 +48,18 @@ def pool(tmp_path: Path) -> ShardSet:
     return find_shards([str(tmp_path)])
 
 
+def open_job(job: Job, wait: Callable[[float], object]) -> PatientReader:
+    return PatientReader(job.shard, wait)
+
+
+def _streams(prefetcher: Prefetcher, pool: ShardSet) -> Iterator[PreparedShard]:
+    jobs = [Job(shard) for shard in pool.shards]
+    return (stream for _, stream in prefetcher.jobs(jobs, open_job))
+
+
 def _keys(pool: ShardSet, workers: int) -> list[str]:
     with Prefetcher(prepare, workers) as prefetcher:
-        return [row.key for _, rows in prefetcher.shards(pool.shards) for row in rows]
+        return [row.key for rows in _streams(prefetcher, pool) for row in rows]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -55,43 +76,91 @@ def test_reader_stays_a_bounded_way_ahead(pool: ShardSet) -> None:
         return prepare(pair)
 
     with Prefetcher(count, 0) as prefetcher:
-        for _, rows in prefetcher.shards(pool.shards):
+        for rows in _streams(prefetcher, pool):
             for taken, _ in enumerate(rows, 1):
                 if taken == 1:
                     time.sleep(0.5)
-                    assert seen <= (_AHEAD + 2) * CHUNK
+                    assert seen <= (AHEAD + 2) * CHUNK
             break
 
 
 def test_leaving_early_ends_the_thread(pool: ShardSet) -> None:
     with Prefetcher(prepare, 0) as prefetcher:
-        for _, rows in prefetcher.shards(pool.shards):
+        for rows in _streams(prefetcher, pool):
             next(iter(rows))
             break
     assert not [t for t in threading.enumerate() if t.name == "pairsift-reader"]
 
 
-def test_pair_that_kills_its_worker_costs_one_row(tmp_path: Path) -> None:
+def test_one_prefetcher_serves_several_runs(pool: ShardSet) -> None:
+    with Prefetcher(prepare, 1) as prefetcher:
+        for _ in range(2):
+            assert sum(1 for rows in _streams(prefetcher, pool) for _ in rows) == 150
+
+
+@pytest.mark.parametrize(
+    ("deed", "reason", "count"),
+    [(DEADLY, "ended the worker", CHUNK + 4), (ENDLESS, "took more than", 2)],
+)
+def test_pair_that_kills_or_hangs_its_worker_costs_one_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: str, reason: str, count: int
+) -> None:
+    monkeypatch.setattr(prefetch, "PreparerPool", functools.partial(PreparerPool, time_limit=8.0))
     image = jpeg(16, 16)
-    captions = [DEADLY if index == 20 else f"caption {index}" for index in range(40)]
+    captions = [deed if index == 1 else f"caption {index}" for index in range(count)]
     write_tar(
         tmp_path / "0.tar",
         {f"{i:03d}": {"jpg": image, "txt": caption} for i, caption in enumerate(captions)},
     )
-    with Prefetcher(prepare, 2) as prefetcher:
-        shards = find_shards([str(tmp_path)]).shards
-        rows = [row for _, stream in prefetcher.shards(shards) for row in stream]
-    assert [row.key for row in rows] == [f"{index:03d}" for index in range(40)]
+    with Prefetcher(prepare, 1) as prefetcher:
+        rows = [row for rows in _streams(prefetcher, find_shards([str(tmp_path)])) for row in rows]
+    assert [row.key for row in rows] == [f"{index:03d}" for index in range(count)]
     failed = [row for row in rows if row.status is not Status.OK]
-    assert [(row.key, row.status) for row in failed] == [("020", Status.IMAGE_CORRUPT)]
-    assert rows[39].inputs == "caption 39"
+    assert [(row.key, row.status) for row in failed] == [("001", Status.MODEL_ERROR)]
+    assert reason in str(failed[0].error)
+    assert rows[0].inputs == "caption 0"
 
 
 def test_shard_that_cannot_be_opened_raises_at_its_turn(tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", {"a": {"jpg": jpeg(16, 16), "txt": "x"}})
     (tmp_path / "1.tar").write_bytes(b"no tar" * 1000)
+    write_tar(tmp_path / "2.tar", {"c": {"jpg": jpeg(16, 16), "txt": "x"}})
     taken = []
-    with Prefetcher(prepare, 0) as prefetcher, pytest.raises(Exception, match=r"1\.tar"):
-        for _, rows in prefetcher.shards(find_shards([str(tmp_path)]).shards):
-            taken += [row.key for row in rows]
-    assert taken == ["a"]
+    with Prefetcher(prepare, 0) as prefetcher:
+        for rows in _streams(prefetcher, find_shards([str(tmp_path)])):
+            try:
+                taken += [row.key for row in rows]
+            except UnreadableShardError as error:
+                taken.append(str(error))
+    assert taken == ["a", taken[1], "c"]
+    assert "1.tar" in taken[1]
+
+
+_ORPHAN_MAKER = """
+import sys, time
+from pairsift.engines.pool import PreparerPool
+from pairsift.pair import Pair
+from tests.engines.test_prefetch import pid_of_worker
+pool = PreparerPool(pid_of_worker, 1)
+print(pool.submit([Pair("k", None, None)]).rows()[0].key, flush=True)
+time.sleep(600)
+"""
+
+
+def pid_of_worker(pair: Pair) -> Prepared:
+    return Prepared("", str(os.getpid()), None)
+
+
+def test_workers_end_with_a_parent_that_is_killed() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", _ORPHAN_MAKER], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    assert psutil.pid_exists(worker)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while psutil.pid_exists(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(worker)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
@@ -17,7 +17,6 @@ from rich.progress import (
 
 from pairsift.engines.base import ShardResult
 from pairsift.pair import Status
-from pairsift.scorers.base import Prepared
 
 
 class ScoreProgress:
@@ -65,9 +64,10 @@ class ScoreProgress:
             self.console.print(f"{finished} of {shards} shards were finished before")
         self._update()
 
-    def rows(self, rows: Sequence[Prepared]) -> None:
-        self._rows += len(rows)
-        self._failures += sum(row.status is not Status.OK for row in rows)
+    def rows(self, statuses: Mapping[str, int]) -> None:
+        rows = sum(statuses.values())
+        self._rows += rows
+        self._failures += rows - statuses.get(Status.OK.value, 0)
         self._update()
 
     def shard_done(self, result: ShardResult) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pairsift.cli.common import Json, emit, parse_part
+from pairsift.errors import PairsiftError
+
+# Everything else went well; the same command tries these shards again.
+SHARDS_UNREADABLE = 3
 
 
 def register(app: typer.Typer) -> None:
@@ -46,36 +50,96 @@ def score(
     part: Annotated[
         str | None, typer.Option(help="i/n: only every n-th shard, for several machines.")
     ] = None,
+    retry: Annotated[
+        str | None,
+        typer.Option(help="failed: also score again the rows that failed for a passing reason."),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
+    ] = None,
+    actors: Annotated[
+        str | None, typer.Option(help="Scorers on the cluster: N, or LEAST:MOST for a pool.")
+    ] = None,
+    gpus_per_actor: Annotated[
+        float | None, typer.Option(min=0, help="Of each scorer on the cluster; may be a fraction.")
+    ] = None,
+    cpus_per_actor: Annotated[
+        int | None, typer.Option(min=1, help="Of each; all beyond the first decode images.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Score every pair of the shards; one parquet of scores per shard.
 
-    Stop it at any moment and run it again: finished shards are kept, the others are redone.
+    Stop it at any moment and run it again: finished shards are kept, the others are redone. A
+    shard that cannot be read is left out and named at the end; the exit code is then 3.
     """
     from pairsift.cli.progress import ScoreProgress
-    from pairsift.engines.local import score_shards
-    from pairsift.scorers.registry import load_scorer
     from pairsift.sources import find_shards
+
+    if retry not in (None, "failed"):
+        raise PairsiftError(f"--retry {retry!r}: only failed is known")
 
     found = find_shards(shards, kind, **({"caption": caption_field} if caption_field else {}))
     options = {"model": model, "metrics": metrics, "device": device, "dtype": dtype}
-    loaded = load_scorer(scorer, **options)
-    with ScoreProgress() as progress:
-        summary = score_shards(
-            found,
-            loaded,
-            out,
-            batch_size=batch_size,
-            workers=workers,
-            max_failure_rate=max_failure_rate,
-            part=parse_part(part),
-            listener=progress,
-        )
+    shared: dict[str, Any] = {
+        "batch_size": batch_size,
+        "max_failure_rate": max_failure_rate,
+        "part": parse_part(part),
+        "retry_failed": retry == "failed",
+    }
+    on_cluster = {
+        "--ray-address": ray_address,
+        "--actors": actors,
+        "--gpus-per-actor": gpus_per_actor,
+        "--cpus-per-actor": cpus_per_actor,
+    }
+    if engine == "ray":
+        from pairsift.engines.ray import RayOptions, ScorerSpec
+        from pairsift.engines.ray import score_shards as score_on_ray
+
+        if workers is not None:
+            raise PairsiftError("--workers is of the local engine; give --cpus-per-actor")
+        spec = ScorerSpec(scorer, options)
+        rays = RayOptions(ray_address, _parse_actors(actors), gpus_per_actor, cpus_per_actor or 1)
+        with ScoreProgress() as progress:
+            summary = score_on_ray(found, spec, out, ray_options=rays, listener=progress, **shared)
+    elif engine == "local":
+        from pairsift.engines.local import score_shards
+        from pairsift.scorers.registry import load_scorer
+
+        for option, value in on_cluster.items():
+            if value is not None:
+                raise PairsiftError(f"{option} needs --engine ray")
+        loaded = load_scorer(scorer, **options)
+        with ScoreProgress() as progress:
+            summary = score_shards(found, loaded, out, workers=workers, listener=progress, **shared)
+    else:
+        raise PairsiftError(f"--engine {engine!r}: choose local or ray")
     emit(
         summary.to_json(),
         json,
         f"{summary.rows:,} pairs in {summary.seconds:,.1f} s "
         f"({summary.pairs_per_second:,.1f} pairs/s), {summary.failures:,} failed, "
-        f"{summary.shards - summary.skipped:,} shards scored, "
+        f"{summary.scored:,} shards scored, "
         f"{summary.skipped:,} finished before; tables in {out}",
     )
+    if summary.unreadable:
+        name, why = next(iter(summary.unreadable.items()))
+        typer.echo(
+            f"pairsift: {len(summary.unreadable)} shards could not be read and have no table; "
+            f"first: {name}: {why}. The same command tries them again",
+            err=True,
+        )
+        raise typer.Exit(SHARDS_UNREADABLE)
+
+
+def _parse_actors(value: str | None) -> int | tuple[int, int] | None:
+    if value is None:
+        return None
+    least, colon, most = value.partition(":")
+    if not least.isdigit() or (colon and not most.isdigit()):
+        raise PairsiftError(f"--actors {value!r}: write a number, or least:most, e.g. 2:16")
+    if int(least) < 1 or (colon and int(most) < int(least)):
+        raise PairsiftError(f"--actors {value!r}: at least 1, and not more than the most")
+    return (int(least), int(most)) if colon else int(least)

@@ -1,32 +1,122 @@
-"""The unit of work all engines share: score one shard and commit its table."""
+"""What all engines share: the jobs of a run, what becomes of them, and who is told."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
 
-import pyarrow as pa
-
-from pairsift import __version__
 from pairsift.errors import PairsiftError
 from pairsift.pair import Status
-from pairsift.scorers.base import Prepared, Scorer, Watch, score_prepared
-from pairsift.scores import ScoreFolder
+from pairsift.scorers.base import Prepared
 from pairsift.sources import Shard
 
 FIRST_FAILURES = 5
+# So many unreadable shards are borne before their share is looked at.
+_MIN_UNREADABLE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One shard to score, or of a finished one (`retry`) the rows that may fare better now.
+
+    Attributes:
+        noted: an earlier run left word that the shard is unreadable.
+    """
+
+    shard: Shard
+    retry: bool = False
+    noted: bool = False
+
+
+Outcome = Literal["scored", "retried", "finished", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """What became of a shard.
+
+    Attributes:
+        outcome: ``scored`` and ``retried``: its table is committed; ``finished``: somebody else
+            committed it in the meantime; ``unreadable``: no row could be had, there is no table.
+        rows: of the table, or of a retry: those that were scored again.
+        statuses: how many of these rows have which status now.
+        seconds: from the first row read to the commit.
+        problem: what is wrong with the shard, in words.
+    """
+
+    name: str
+    outcome: Outcome
+    rows: int = 0
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    problem: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
 
 
 @dataclass(slots=True)
-class Tally:
-    """Running counts of a run, and the guard against scoring broken data to the end.
+class RunSummary:
+    """What one run did.
+
+    Attributes:
+        shards: in this run's part of the shard list.
+        skipped: of those, finished by earlier runs or by others.
+        rows, statuses: samples of this run, and what became of them.
+        seconds: wall time from the first read to the last commit.
+        problems: what was wrong with shards that have a table, by shard name.
+        unreadable: why shards have no table, by shard name.
+    """
+
+    out: str
+    shards: int
+    skipped: int
+    rows: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    problems: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def pairs_per_second(self) -> float:
+        return self.rows / self.seconds if self.seconds else 0.0
+
+    @property
+    def failures(self) -> int:
+        return self.rows - self.statuses.get(Status.OK.value, 0)
+
+    @property
+    def scored(self) -> int:
+        """Shards whose table this run committed."""
+        return self.shards - self.skipped - len(self.unreadable)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `--json`."""
+        return asdict(self) | {"pairs_per_second": round(self.pairs_per_second, 2)}
+
+    def add(self, result: ShardResult, seconds: float) -> None:
+        """Take in a shard's result, `seconds` after the run began."""
+        self.seconds = seconds
+        if result.outcome == "finished":
+            self.skipped += 1
+        if result.outcome == "unreadable":
+            self.unreadable[result.name] = result.problem or ""
+            return
+        self.rows += result.rows
+        self.statuses = dict(Counter(self.statuses) + Counter(result.statuses))
+        if result.problem:
+            self.problems[result.name] = result.problem
+
+
+@dataclass(slots=True)
+class Guard:
+    """Stops a run whose data is broken, rather than score it to the end.
 
     Args:
-        max_failure_rate: share of failed samples above which the run stops.
+        max_failure_rate: share of failed samples, or of unreadable shards, above which it stops.
         min_samples: how many samples must have been seen before it may.
     """
 
@@ -34,50 +124,72 @@ class Tally:
     min_samples: int = 1000
     statuses: Counter[str] = field(default_factory=Counter)
     first_failures: list[str] = field(default_factory=list)
+    shards: int = 0
+    unreadable: list[str] = field(default_factory=list)
 
-    @property
-    def rows(self) -> int:
-        return sum(self.statuses.values())
-
-    @property
-    def failures(self) -> int:
-        return self.rows - self.statuses[Status.OK.value]
-
-    def add(self, rows: Sequence[Prepared]) -> None:
-        """Count rows whose status is final.
+    def add(self, news: News) -> None:
+        """Count samples whose status is final.
 
         Raises:
             PairsiftError: too many have failed.
         """
-        for row in rows:
-            self.statuses[row.status.value] += 1
-            if row.status is not Status.OK and len(self.first_failures) < FIRST_FAILURES:
-                self.first_failures.append(
-                    f"{row.shard}/{row.key}: {row.status.value} ({row.error})"
-                )
-        if self.rows >= self.min_samples and self.failures > self.max_failure_rate * self.rows:
+        self.statuses.update(news.statuses)
+        self.first_failures += news.failures[: FIRST_FAILURES - len(self.first_failures)]
+        rows = self.statuses.total()
+        failures = rows - self.statuses[Status.OK.value]
+        if rows >= self.min_samples and failures > self.max_failure_rate * rows:
             counts = ", ".join(
                 f"{count} {status}"
                 for status, count in self.statuses.most_common()
                 if status != Status.OK.value
             )
             raise PairsiftError(
-                f"{self.failures} of the first {self.rows} samples failed, more than "
+                f"{failures} of the first {rows} samples failed, more than "
                 f"--max-failure-rate {self.max_failure_rate:g} allows: {counts}; first: "
                 f"{'; '.join(self.first_failures)}. Finished shards are kept: look at the data, or "
                 "run again with a higher rate"
             )
 
+    def add_shard(self, result: ShardResult) -> None:
+        """Count a shard that is done with.
+
+        Raises:
+            PairsiftError: too many shards could not be read.
+        """
+        self.shards += 1
+        if result.outcome != "unreadable":
+            return
+        self.unreadable.append(f"{result.name}: {result.problem}")
+        count = len(self.unreadable)
+        if count >= _MIN_UNREADABLE and count > self.max_failure_rate * self.shards:
+            raise PairsiftError(
+                f"{count} of the first {self.shards} shards could not be read, more than "
+                f"--max-failure-rate {self.max_failure_rate:g} allows; first: "
+                f"{self.unreadable[0]}. Finished shards are kept: look at the data and run again"
+            )
+
 
 @dataclass(frozen=True, slots=True)
-class ShardResult:
-    """What is known of a shard once its table is committed."""
+class News:
+    """Samples whose status has become final.
 
-    name: str
-    rows: int
+    Attributes:
+        statuses: how many became what.
+        failures: the first of those that failed, in words.
+    """
+
     statuses: Mapping[str, int]
-    seconds: float
-    problem: str | None
+    failures: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, rows: Sequence[Prepared]) -> News:
+        """The news in some rows."""
+        failed = (row for row in rows if row.status is not Status.OK)
+        words = [
+            f"{row.shard}/{row.key}: {row.status.value} ({row.error})"
+            for row, _ in zip(failed, range(FIRST_FAILURES), strict=False)
+        ]
+        return cls(Counter(row.status.value for row in rows), words)
 
 
 class Listener(Protocol):
@@ -86,11 +198,11 @@ class Listener(Protocol):
     def started(self, shards: int, finished: int) -> None:
         """`shards` in this run's part, `finished` of them by earlier runs."""
 
-    def rows(self, rows: Sequence[Prepared]) -> None:
-        """Some samples of the current shard are scored, or failed."""
+    def rows(self, statuses: Mapping[str, int]) -> None:
+        """Samples are scored, or failed: how many with which status."""
 
     def shard_done(self, result: ShardResult) -> None:
-        """A shard's table is committed."""
+        """A shard's table is committed, or there will be none."""
 
 
 class Silence:
@@ -98,58 +210,20 @@ class Silence:
 
     def started(self, shards: int, finished: int) -> None: ...
 
-    def rows(self, rows: Sequence[Prepared]) -> None: ...
+    def rows(self, statuses: Mapping[str, int]) -> None: ...
 
     def shard_done(self, result: ShardResult) -> None: ...
 
 
-class PreparedStream(Protocol):
-    """Prepared rows of one shard; `problem` is valid after the last."""
+def part_of(shards: tuple[Shard, ...], part: tuple[int, int] | None) -> tuple[Shard, ...]:
+    """Every n-th shard beginning with the i-th, for `--part i/n` on machines that do not talk.
 
-    problem: str | None
-
-    def __iter__(self) -> Iterator[Prepared]: ...
-
-
-def score_shard(
-    shard: Shard,
-    rows: PreparedStream,
-    scorer: Scorer,
-    scores: ScoreFolder,
-    batch_size: int,
-    watch: Watch,
-) -> ShardResult:
-    """Score one shard and commit its table; the same function whatever the engine.
-
-    Args:
-        rows: the shard's prepared pairs, in order.
-        watch: told every row once its status is final; may raise to stop the run.
+    Raises:
+        PairsiftError: i is not in 1..n.
     """
-    begin = time.perf_counter()
-    table = score_prepared(scorer, rows, batch_size, watch)
-    statuses = _count_statuses(table)
-    result = ShardResult(
-        shard.name, table.num_rows, statuses, time.perf_counter() - begin, rows.problem
-    )
-    scores.commit(shard.name, table, _facts(shard, result))
-    return result
-
-
-def _count_statuses(table: pa.Table) -> dict[str, int]:
-    counts = table["status"].value_counts().to_pylist()
-    return {entry["values"]: entry["counts"] for entry in counts}
-
-
-def _facts(shard: Shard, result: ShardResult) -> dict[str, Any]:
-    return {
-        "source": shard.url,
-        "source_kind": shard.kind,
-        "source_size": shard.size,
-        "source_options": dict(shard.options),
-        "source_error": result.problem,
-        "rows": result.rows,
-        "statuses": dict(result.statuses),
-        "seconds": round(result.seconds, 3),
-        "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "pairsift_version": __version__,
-    }
+    if part is None:
+        return shards
+    index, count = part
+    if not 1 <= index <= count:
+        raise PairsiftError(f"--part {index}/{count}: the first number must be in 1..{count}")
+    return shards[index - 1 :: count]

@@ -1,0 +1,182 @@
+"""One scorer at work on shards; the same code whatever the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairsift import __version__
+from pairsift.engines.base import Job, News, Outcome, ShardResult
+from pairsift.engines.prefetch import Prefetcher, PreparedShard
+from pairsift.engines.reading import PatientReader, Reader, SelectedRows, UnreadableShardError
+from pairsift.pair import Status
+from pairsift.scorers.base import Prepared, Scorer, score_prepared
+from pairsift.scores import ScoreFolder, read_table_facts
+
+Tell = Callable[[News], None]
+
+_RETRYABLE = pa.array([status.value for status in Status if status.retryable])
+
+
+class ShardWorker:
+    """A scorer, its decode workers and the folder its tables go to.
+
+    Args:
+        batch_size: pairs on the device at a time; None for the scorer's own wish.
+        workers: decode processes; 0 decodes in a thread.
+        run_id: tells this run's tables from those of others; workers of one run share it.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        scores: ScoreFolder,
+        batch_size: int | None,
+        workers: int,
+        run_id: str,
+    ) -> None:
+        self.scorer = scorer
+        self.scores = scores
+        self.run_id = run_id
+        self.batch_size = batch_size or scorer.batch_size
+        self._prefetcher = Prefetcher(scorer.preparer, workers)
+
+    def __enter__(self) -> ShardWorker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the decode workers."""
+        self._prefetcher.__exit__(None, None, None)
+
+    def run(self, jobs: Sequence[Job], tell: Tell) -> Generator[ShardResult, None, None]:
+        """Do the jobs in order, reading ahead of the scorer; yield a result for each.
+
+        Args:
+            tell: told of every row once its status is final; may raise to stop the run.
+
+        Raises:
+            PairsiftError: a table cannot be committed.
+        """
+        with contextlib.closing(self._prefetcher.jobs(jobs, self._open)) as streams:
+            for job, rows in streams:
+                begin = time.perf_counter()
+                try:
+                    yield self._do(job, rows, tell, begin)
+                except UnreadableShardError as error:
+                    yield self.give_up(job, str(error), time.perf_counter() - begin)
+
+    def give_up(self, job: Job, why: str, seconds: float = 0.0) -> ShardResult:
+        """Leave word that a shard has no table."""
+        result = ShardResult(job.shard.name, "unreadable", seconds=seconds, problem=why)
+        if not job.retry:
+            self.scores.record_unreadable(job.shard.name, self._facts(job, result))
+        return result
+
+    def _open(self, job: Job, wait: Callable[[float], object]) -> Reader | None:
+        reader = PatientReader(job.shard, wait)
+        if job.retry:
+            table, _ = self.scores.read(job.shard.name)
+            return SelectedRows(reader, _retryable_rows(table))
+        return None if self.scores.is_finished(job.shard.name) else reader
+
+    def _do(self, job: Job, rows: PreparedShard, tell: Tell, begin: float) -> ShardResult:
+        if rows.reader is None:
+            return self._found_finished(job)
+
+        def watch(prepared: Sequence[Prepared]) -> None:
+            tell(News.of(prepared))
+
+        table = score_prepared(self.scorer, rows, self.batch_size, watch)
+        statuses = count_statuses(table)
+        outcome: Outcome = "scored"
+        count = table.num_rows
+        extra: dict[str, Any] = {}
+        if isinstance(rows.reader, SelectedRows):
+            outcome = "retried"
+            old, extra = self.scores.read(job.shard.name)
+            table = _replace_rows(old, table, rows.reader.rows)
+        result = ShardResult(
+            job.shard.name,
+            outcome,
+            count,
+            statuses,
+            time.perf_counter() - begin,
+            rows.problem,
+        )
+        facts = self._facts(job, result) | {
+            "rows": table.num_rows,
+            "statuses": count_statuses(table),
+        }
+        if outcome == "retried":
+            facts |= {"seconds": extra.get("seconds"), "retried_rows": count}
+        self.scores.commit(job.shard.name, table, facts)
+        if job.noted:
+            self.scores.forget_unreadable(job.shard.name)
+        return result
+
+    def _found_finished(self, job: Job) -> ShardResult:
+        """Ours if a worker of this run committed the table and died before it could say so."""
+        facts = read_table_facts(self.scores.folder, job.shard.name)
+        if facts.get("run") != self.run_id:
+            return ShardResult(job.shard.name, "finished")
+        return ShardResult(
+            job.shard.name,
+            "scored",
+            facts["rows"],
+            facts["statuses"],
+            facts["seconds"],
+            facts["source_error"],
+        )
+
+    def _facts(self, job: Job, result: ShardResult) -> dict[str, Any]:
+        return {
+            "source": job.shard.url,
+            "source_kind": job.shard.kind,
+            "source_size": job.shard.size,
+            "source_options": dict(job.shard.options),
+            "source_error": result.problem,
+            "rows": result.rows,
+            "statuses": dict(result.statuses),
+            "seconds": round(result.seconds, 3),
+            "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "run": self.run_id,
+            "pairsift_version": __version__,
+        }
+
+
+def _retryable_rows(table: pa.Table) -> dict[int, str]:
+    """Places and keys of the rows that may fare better another time."""
+    statuses = table["status"].cast(pa.string())
+    places = pc.indices_nonzero(pc.is_in(statuses, value_set=_RETRYABLE))
+    return dict(zip(places.to_pylist(), table["key"].take(places).to_pylist(), strict=True))
+
+
+def _replace_rows(old: pa.Table, new: pa.Table, places: Mapping[int, str]) -> pa.Table:
+    """The old table with the new one's rows at these places, everything else as it was."""
+    order = list(range(old.num_rows))
+    for row, place in enumerate(sorted(places)):
+        order[place] = old.num_rows + row
+    both = pa.concat_tables([old.replace_schema_metadata(None), new.replace_schema_metadata(None)])
+    return both.unify_dictionaries().take(pa.array(order, pa.int64())).combine_chunks()
+
+
+def count_statuses(table: pa.Table) -> dict[str, int]:
+    """How many rows have which status."""
+    counts = table["status"].value_counts().to_pylist()
+    return dict(Counter({entry["values"]: entry["counts"] for entry in counts}))

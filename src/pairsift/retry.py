@@ -1,0 +1,72 @@
+"""Trying again where a storage may do better the next time."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+# Their errors are not all OSErrors: connections that break, answers that stop half way.
+_NETWORK_PACKAGES = frozenset(
+    {"aiohttp", "aiobotocore", "azure", "botocore", "google", "httpx", "requests", "urllib3"}
+)
+_PERMANENT_ERRORS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_PERMANENT_NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG})
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait between attempts.
+
+    Attributes:
+        attempts: in all, the first one included.
+        first: seconds before the second attempt; doubled each time, up to `longest`.
+    """
+
+    attempts: int = 6
+    first: float = 1.0
+    longest: float = 30.0
+
+    def delays(self) -> Iterator[float]:
+        """Seconds to wait before each further attempt.
+
+        Up to a quarter is random, so that a thousand workers whom one outage stopped do not all
+        come back at once.
+        """
+        for attempt in range(self.attempts - 1):
+            yield min(self.longest, self.first * 2**attempt) * random.uniform(0.75, 1.0)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed later: a failing storage or network, not a wrong path."""
+    if isinstance(error, _PERMANENT_ERRORS):
+        return False
+    if isinstance(error, OSError):
+        return error.errno not in _PERMANENT_NUMBERS
+    if isinstance(error, asyncio.TimeoutError):  # an OSError only from Python 3.11 on
+        return True
+    kind = type(error)
+    package = kind.__module__.partition(".")[0]
+    return package in _NETWORK_PACKAGES and "Credential" not in kind.__name__
+
+
+def persist(action: Callable[[], Result], backoff: Backoff) -> Result:
+    """Call until it succeeds, fails for good, or the attempts are used up.
+
+    Raises:
+        Exception: the last one of `action`.
+    """
+    for delay in backoff.delays():
+        try:
+            return action()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+        time.sleep(delay)
+    return action()
