@@ -178,7 +178,7 @@ def test_record_tells_what_was_dropped_and_why(tmp_path: Path) -> None:
     assert [(drop.reason, drop.rows, drop.alone) for drop in record.dropped] == [
         ("odf > 5", 2, 2),
         ("itm > 15", 1, 2),
-        ("no value to rank by", 0, 1),
+        ("no value to rank by", 0, None),
         ("below the cut", 3, None),
     ]
     (cut,) = record.cuts

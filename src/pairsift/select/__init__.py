@@ -7,9 +7,11 @@ turn it into data. A selection is a folder with ``kept.parquet`` (columns ``fold
 """
 
 from pairsift.select.cut import Cut
+from pairsift.select.join import Join, parse_join
 from pairsift.select.query import select
 from pairsift.select.record import Drop, KeptShard, Record, Selection, read_selection
 
 __all__ = [
-    "Cut", "Drop", "KeptShard", "Record", "Selection", "read_selection", "select",
+    "Cut", "Drop", "Join", "KeptShard", "Record", "Selection", "parse_join", "read_selection",
+    "select",
 ]  # fmt: skip

@@ -1,15 +1,15 @@
 """The exact cut: the k best of n rows, without sorting them and without holding them.
 
-One scan counts rows in 65,536 buckets of the ranking value. The k-th best row lies in one of
-them, so a second scan counts the distinct values of that bucket alone: this gives the threshold.
-Only where more rows share the threshold than are wanted are identities read and hashed. Buckets
-are a monotone function of the value, so the answer is exact whatever the distribution.
+A sample says between which two values the k-th best most likely lies. One scan counts what lies
+above, at and below these and collects the few values in between, which gives the threshold. Where
+the sample misled, the side it hides on is counted value by value. So the answer is exact whatever
+the data, and the sample decides only how fast it comes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -20,9 +20,9 @@ import numpy as np
 from pairsift.select.expression import number_sql, text_sql
 from pairsift.select.tables import run_sql
 
-BUCKETS = 65_536
-# With groups, each has buckets of its own; coarser ones keep their number in bounds.
-GROUP_BUCKETS = 1_024
+# Half the width of the bracket in standard deviations of a sampled rank, and in rows at least.
+_DEVIATIONS = 6
+_MARGIN_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,121 +44,167 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Buckets:
-    """A monotone map of a number to 0..count-1; values outside the span go to the ends."""
+class Bracket:
+    """Two values between which a group's cut is looked for."""
 
-    low: float
-    scale: float
-    count: int
-
-    @classmethod
-    def spanning(cls, low: float | None, high: float | None, count: int) -> Buckets:
-        """Even buckets between two values of the data; any other data is still mapped right."""
-        if low is None or high is None or not math.isfinite(low):
-            return cls(0.0, 1.0, count)
-        scale = count / (high - low) if high > low and math.isfinite(high - low) else 1.0
-        return cls(low, scale if math.isfinite(scale) else 1.0, count)
-
-    def sql(self, value: str) -> str:
-        """SQL of the bucket of a double that is neither null nor NaN."""
-        place = f"({value} - {number_sql(self.low)}) * {number_sql(self.scale)}"
-        return f"CAST(greatest(0e0, least({self.count - 1}e0, floor({place}))) AS INTEGER)"
+    low: float = -math.inf
+    high: float = math.inf
 
 
-def wanted(scorable: int, top: float | None, count: int | None) -> int:
-    """How many of `scorable` rows to keep: floor(top * scorable) as decimal numbers, or `count`.
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a scan found in one group around its bracket.
 
-    Binary floats would make 0.29 of 100 rows 28.
+    Attributes:
+        above, at_high, at_low: rows above the upper end, at it, and at the lower end.
+        inside: values strictly between.
+        scorable: rows in all.
     """
+
+    above: int
+    at_high: int
+    inside: np.ndarray
+    at_low: int
+    scorable: int
+
+
+Wanted = Callable[[int], int]
+"""From the scorable rows of a group to the number of them to keep."""
+
+
+def wanted(top: float | None, count: int | None) -> Wanted:
+    """floor(top * n) as decimal numbers, for binary ones make 0.29 of 100 rows 28; or `count`."""
     if count is not None:
-        return min(count, scorable)
+        return lambda scorable: min(count, scorable)
     assert top is not None
-    return math.floor(Fraction(repr(top)) * scorable)
+    fraction = Fraction(repr(float(top)))
+    return lambda scorable: math.floor(fraction * scorable)
 
 
-def kth_best(values: np.ndarray, counts: np.ndarray, k: int) -> tuple[int, int]:
-    """Where the k-th best row lies in counted values.
+def find_brackets(
+    connection: duckdb.DuckDBPyConnection, sample: str, keep: Wanted
+) -> dict[Any, Bracket]:
+    """Bracket each group's cut.
 
     Args:
-        values: distinct values in descending order.
-        counts: rows of each.
-        k: from 1 to the sum of `counts`.
-
-    Returns:
-        index of its value, and how many rows of that value belong to the k best.
+        sample: SQL of some of the scorable rows with columns ``grp`` and ``val``.
     """
-    reached = np.cumsum(counts)
-    index = int(np.searchsorted(reached, k))
-    return index, int(k - (reached[index] - counts[index]))
+    found = run_sql(connection, f"SELECT grp, list(val) FROM ({sample}) GROUP BY grp").fetchnumpy()
+    groups = found["grp"].tolist() if len(found["grp"]) else []
+    return {
+        _plain(group): _bracket(np.sort(np.asarray(values, dtype=np.float64)), keep)
+        for group, values in zip(groups, found["list(val)"], strict=True)
+    }
 
 
-def find_edges(
+def _bracket(ascending: np.ndarray, keep: Wanted) -> Bracket:
+    size = len(ascending)
+    rank = size - keep(size)  # place of the lowest value kept
+    share = rank / size
+    margin = _MARGIN_ROWS + math.ceil(_DEVIATIONS * math.sqrt(size * share * (1 - share)))
+    low, high = rank - margin, rank + margin
+    return Bracket(
+        float(ascending[low]) if low >= 0 else -math.inf,
+        float(ascending[high]) if high < size else math.inf,
+    )
+
+
+def _plain(group: Any) -> Any:
+    """numpy's masked value for null, as None."""
+    return None if group is np.ma.masked else group
+
+
+def counts_sql(value: str, low: str, high: str) -> str:
+    """SQL of the aggregates that :func:`read_counts` reads; `low` and `high` are the bracket."""
+    return (
+        f"count(*), count_if({value} > {high}), count_if({value} = {high}), "
+        f"list({value}) FILTER ({value} > {low} AND {value} < {high}), count_if({value} = {low})"
+    )
+
+
+def read_counts(columns: Sequence[Any]) -> Counts:
+    """One row of :func:`counts_sql`."""
+    scorable, above, at_high, inside, at_low = columns
+    values = np.asarray([] if inside is None else inside, dtype=np.float64)
+    return Counts(above, at_high, values, at_low, scorable)
+
+
+def find_cuts(
     connection: duckdb.DuckDBPyConnection,
     rows: str,
-    buckets: Buckets,
-    histogram: Sequence[tuple[Any, int, int]],
-    top: float | None,
-    count: int | None,
+    groups: Iterable[tuple[Any, Bracket, Counts]],
+    keep: Wanted,
 ) -> list[Cut]:
-    """Find each group's threshold.
+    """Each group's threshold.
 
     Args:
-        rows: SQL of the scorable rows, with columns ``grp`` and ``val`` (a double).
-        histogram: (group, bucket, rows) of those rows.
-        top, count: see :func:`wanted`.
+        rows: SQL of the scorable rows with columns ``grp`` and ``val``.
+        groups: what a scan counted.
     """
-    groups: dict[Any, list[tuple[int, int]]] = {}
-    for group, bucket, size in histogram:
-        groups.setdefault(group, []).append((bucket, size))
-    plans: dict[Any, tuple[int, int, int, int]] = {}
-    cuts: dict[Any, Cut] = {}
-    for group, pairs in groups.items():
-        pairs.sort(reverse=True)
-        filled, sizes = np.array(pairs, dtype=np.int64).T
-        scorable = int(sizes.sum())
-        keep = wanted(scorable, top, count)
-        cuts[group] = Cut(group, scorable, keep)
-        if keep:
-            index, rest = kth_best(filled, sizes, keep)
-            plans[group] = (int(filled[index]), rest, scorable, keep)
-    for group, (values, sizes) in _bucket_values(connection, rows, buckets, plans).items():
-        _, rest, scorable, keep = plans[group]
-        index, ties_kept = kth_best(values, sizes, rest)
-        cuts[group] = Cut(group, scorable, keep, float(values[index]), int(sizes[index]), ties_kept)
-    return [cuts[group] for group in sorted(cuts, key=lambda group: (group is None, str(group)))]
+    cuts = [_cut(connection, rows, *group, keep) for group in groups]
+    return sorted(cuts, key=lambda cut: (cut.group is None, str(cut.group)))
 
 
-def _bucket_values(
+def _cut(
     connection: duckdb.DuckDBPyConnection,
     rows: str,
-    buckets: Buckets,
-    plans: dict[Any, tuple[int, int, int, int]],
-) -> dict[Any, tuple[np.ndarray, np.ndarray]]:
-    """Distinct values, descending, and their counts in the one bucket of each group."""
-    if not plans:
-        return {}
-    bucket = buckets.sql("val")
-    if len(plans) == 1:
-        ((group, (edge, *_)),) = plans.items()
-        same = "grp IS NULL" if group is None else f"grp = {literal(group)}"
-        where = f"WHERE {same} AND {bucket} = {edge}"
-        sql = f"SELECT grp, val, count(*) FROM ({rows}) {where} GROUP BY ALL"
-    else:
-        edges = ", ".join(f"({literal(group)}, {plan[0]})" for group, plan in plans.items())
-        sql = (
-            f"SELECT grp, val, count(*) FROM ({rows}) "
-            f"JOIN (VALUES {edges}) AS edges(edge_group, edge) "
-            f"ON grp IS NOT DISTINCT FROM edge_group AND {bucket} = edge GROUP BY grp, val"
+    group: Any,
+    bracket: Bracket,
+    counts: Counts,
+    keep: Wanted,
+) -> Cut:
+    kept = keep(counts.scorable)
+    if not kept:
+        return Cut(group, counts.scorable, 0)
+    one = bracket.low == bracket.high
+    sizes = [
+        counts.above, counts.at_high, len(counts.inside), 0 if one else counts.at_low,
+    ]  # fmt: skip
+    rest = kept
+    part = 0
+    while part < len(sizes) and rest > sizes[part]:
+        rest -= sizes[part]
+        part += 1
+    if part == 1:
+        return Cut(group, counts.scorable, kept, bracket.high, sizes[1], rest)
+    if part == 3:
+        return Cut(group, counts.scorable, kept, bracket.low, sizes[3], rest)
+    if part == 2:
+        values, numbers = np.unique(-counts.inside, return_counts=True)
+        values = -values
+    else:  # the sample misled: look at all values of that side
+        side = (
+            f"val > {number_sql(bracket.high)}" if part == 0 else f"val < {number_sql(bracket.low)}"
         )
-    found: dict[Any, list[tuple[float, int]]] = {}
-    for group, value, size in run_sql(connection, sql).fetchall():
-        found.setdefault(group, []).append((value, size))
-    result = {}
-    for group, pairs in found.items():
-        pairs.sort(reverse=True)
-        values, sizes = zip(*pairs, strict=True)
-        result[group] = np.array(values), np.array(sizes, dtype=np.int64)
-    return result
+        values, numbers = _counted(connection, rows, same_group(group), side)
+    index, ties_kept = _kth(numbers, rest)
+    return Cut(
+        group, counts.scorable, kept, float(values[index]) + 0.0, int(numbers[index]), ties_kept
+    )
+
+
+def _kth(numbers: np.ndarray, k: int) -> tuple[int, int]:
+    """Index of the entry the k-th row falls into, and how many rows of it are among the first k."""
+    reached = np.cumsum(numbers)
+    index = int(np.searchsorted(reached, k))
+    return index, int(k - (reached[index] - numbers[index]))
+
+
+def _counted(
+    connection: duckdb.DuckDBPyConnection, rows: str, group: str, side: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct values, descending, and how many rows have each."""
+    found = run_sql(
+        connection,
+        f"SELECT val, count(*) AS size FROM ({rows}) WHERE {group} AND {side} "
+        "GROUP BY val ORDER BY val DESC",
+    ).fetchnumpy()
+    return np.asarray(found["val"]), np.asarray(found["size"])
+
+
+def same_group(group: Any) -> str:
+    """SQL condition of a row's belonging to a group."""
+    return "grp IS NULL" if group is None else f"grp = {literal(group)}"
 
 
 def literal(value: Any) -> str:
@@ -172,39 +218,26 @@ def literal(value: Any) -> str:
     return text_sql(str(value))
 
 
-def tied_positions(
-    connection: duckdb.DuckDBPyConnection, rows: str, cuts: Sequence[Cut], seed: int
-) -> np.ndarray:
+def values_sql(rows: Iterable[Sequence[str]], columns: str) -> str:
+    """An inline table of SQL literals."""
+    return f"(VALUES {', '.join('(' + ', '.join(row) + ')' for row in rows)}) AS {columns}"
+
+
+def tied_positions(connection: duckdb.DuckDBPyConnection, tied: str, seed: int) -> np.ndarray:
     """Positions, sorted, of the rows kept among those at their group's threshold.
 
     The order among ties is that of md5(seed:identity), the identity being the uid, or shard/key
     without one: the choice depends neither on the order of files nor on DuckDB.
 
     Args:
-        rows: SQL of the scorable rows with columns grp, val, pos, uid, shard, key.
+        tied: SQL of the rows at the thresholds, with columns pos, uid, shard, key, grp, and
+            places: how many of the row's group stay.
     """
-    open_cuts = [cut for cut in cuts if cut.ties_kept < cut.ties]
-    if not open_cuts:
-        return np.empty(0, dtype=np.int64)
     order = f"md5({text_sql(f'{seed}:')} || coalesce(uid, shard || '/' || key)), shard, key, pos"
-    if len(open_cuts) == 1:
-        (cut,) = open_cuts
-        assert cut.threshold is not None
-        same = "grp IS NULL" if cut.group is None else f"grp = {literal(cut.group)}"
-        sql = (
-            f"SELECT pos FROM ({rows}) WHERE {same} AND val = {number_sql(cut.threshold)} "
-            f"ORDER BY {order} LIMIT {cut.ties_kept}"
-        )
-    else:
-        edges = ", ".join(
-            f"({literal(cut.group)}, {number_sql(cut.threshold or 0.0)}, {cut.ties_kept})"
-            for cut in open_cuts
-        )
-        sql = (
-            f"SELECT pos FROM (SELECT pos, places, "
-            f"row_number() OVER (PARTITION BY grp ORDER BY {order}) AS place FROM ({rows}) "
-            f"JOIN (VALUES {edges}) AS edges(edge_group, edge, places) "
-            "ON grp IS NOT DISTINCT FROM edge_group AND val = edge) WHERE place <= places"
-        )
-    positions = run_sql(connection, sql).fetchnumpy()["pos"]
-    return np.sort(np.asarray(positions, dtype=np.int64))
+    found = run_sql(
+        connection,
+        "SELECT pos FROM (SELECT pos, places, "
+        f"row_number() OVER (PARTITION BY grp ORDER BY {order}) AS place FROM ({tied})) "
+        "WHERE place <= places",
+    ).fetchnumpy()
+    return np.sort(np.asarray(found["pos"], dtype=np.int64))

@@ -57,7 +57,8 @@ class Term:
 
 
 Columns = Mapping[str, Term]
-Percentile = Callable[[Term, Fraction], float]
+Percentile = Callable[[Term, Fraction, str], float]
+"""Value of a percentile of a term; the name is how the user wrote it."""
 
 _TOKEN = re.compile(r"""'[^']*'|"[^"]*"|[A-Za-z_][A-Za-z_0-9]*|<>|[<>=!]=|=|.""", re.DOTALL)
 _SPELLINGS = {"=": "==", "<>": "!=", "null": "None", "true": "True", "false": "False"}
@@ -363,7 +364,8 @@ class _Compiler:
             if constant is None or not 0 <= constant <= 100:
                 raise self.error("the second argument of percentile() is a number from 0 to 100")
             percent = Fraction(repr(constant))
-        value = self.percentile(term, percent)
+        written = f"{name}({', '.join(map(ast.unparse, arguments))})"
+        value = self.percentile(term, percent, written)
         return Term(number_sql(value), Kind.NUMBER, constant=value)
 
 

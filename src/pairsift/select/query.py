@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from fractions import Fraction
 from typing import IO, Any
 
@@ -18,16 +20,19 @@ import pyarrow.parquet as pq
 import pairsift
 from pairsift.errors import PairsiftError
 from pairsift.select.cut import (
-    BUCKETS,
-    GROUP_BUCKETS,
-    Buckets,
+    Bracket,
     Cut,
-    find_edges,
+    Wanted,
+    counts_sql,
+    find_brackets,
+    find_cuts,
     literal,
+    read_counts,
     tied_positions,
+    values_sql,
+    wanted,
 )
 from pairsift.select.expression import (
-    Columns,
     Kind,
     Term,
     compile_expression,
@@ -35,6 +40,8 @@ from pairsift.select.expression import (
     ranking,
     split_conditions,
 )
+from pairsift.select.join import Join, parse_join
+from pairsift.select.pool import OK, Pool
 from pairsift.select.record import (
     KEPT_SCHEMA,
     RECORD,
@@ -50,11 +57,12 @@ from pairsift.select.tables import (
     find_score_tables,
     open_database,
     run_sql,
-    score_columns,
 )
+from pairsift.sources.files import normalise
 from pairsift.storage import Folder
 
-_OK = "status = 'ok'"
+_EXCLUDED = "on an exclusion list"
+_REPEATED = "uid of a better row"
 _NO_RANK = "no value to rank by"
 _BELOW_CUT = "below the cut"
 # Positions that one step of the final scan holds.
@@ -70,26 +78,39 @@ def select(
     by: str | None = None,
     per: str | None = None,
     seed: int = 0,
+    exclude: Sequence[str] = (),
+    unique: bool = False,
+    joins: Sequence[str | Join] = (),
     out: str | os.PathLike[str] | None = None,
     memory_limit: str = "2GB",
     threads: int | None = None,
 ) -> Selection:
     """Choose rows of score tables.
 
-    A row is scorable if its status is ok, it passes `where`, and `by`, if given, has a value. Of
-    the n scorable rows `top` keeps exactly floor(top * n), those with the highest `by`; rows that
-    tie at the cut are chosen by a hash of `seed` and their uid (shard/key without one), so that
-    the result depends neither on the order of files nor on the number of threads.
+    A row is scorable if its status is ok, no list excludes it, it passes `where`, `by`, if given,
+    has a value, and with `unique` no better row has its uid. Of the n scorable rows `top` keeps
+    exactly floor(top * n), those with the highest `by`; rows that tie at the cut are chosen by a
+    hash of `seed` and their uid (shard/key without one), so that the result depends neither on
+    the order of files nor on the number of threads.
+
+    Expressions hold columns, numbers, text, comparisons, arithmetic, and/or/not, and functions:
+    min, max, abs, sqrt, log, exp, floor, ceil, round, coalesce, startswith, endswith, contains,
+    length, lower. ``p70(itm)``, or ``percentile(itm, 70)``, is the smallest value that at least
+    70 % of all ok rows with a value do not exceed. Null is never true.
 
     Args:
         scores: one score folder or several, as paths or fsspec URLs.
-        where: condition over the score columns, e.g. ``itm >= 66 and odf >= 20``. Null never
-            passes.
+        where: condition over the columns, e.g. ``itm >= 66 and odf >= 20``.
         top: fraction kept, from 0 to 1; needs `by`.
         count: number kept, in place of `top`.
         by: number to rank by, higher is better, e.g. ``0.5*itm + 0.5*odf``.
         per: a column or expression; `top` or `count` holds for each of its values on its own.
         seed: decides between ties.
+        exclude: lists of uids to leave out: ``.npy`` of DataComp, parquet with a column ``uid``,
+            or text with one a line.
+        unique: keep one row of each uid: the one with the highest `by`, then by shard and key.
+        joins: other tables whose columns expressions may name; :class:`Join`, or as text
+            ``NAME=PATH``, ``NAME=PATH@uid``.
         out: folder to write the selection to; None to count only.
         memory_limit: DuckDB's; what needs more goes to a temporary folder on disk.
         threads: None for one per core.
@@ -99,15 +120,21 @@ def select(
             expression names what is not there; options do not go together.
     """
     _check_options(top, count, by, per)
+    asked = {
+        "where": where, "top": top, "count": count, "by": by, "per": per, "seed": seed,
+        "exclude": [normalise(path) for path in exclude], "unique": unique,
+    }  # fmt: skip
     with open_database(memory_limit, threads) as connection:
-        tables = find_score_tables(connection, scores)
-        run_sql(connection, f"CREATE VIEW pool AS {tables.scan_sql()}")
-        query = _Query(connection, score_columns(connection, "pool"), tables, seed)
+        query = _Query(connection, find_score_tables(connection, scores), seed)
+        resolved = query.pool.join(
+            [parse_join(join) if isinstance(join, str) else join for join in joins]
+        )
+        query.asked = asked | {"joins": [asdict(join) for join in resolved]}
         query.compile(where, by, per)
-        query.count_rows(top, count)
-        query.asked = {
-            "where": where, "top": top, "count": count, "by": by, "per": per, "seed": seed,
-        }  # fmt: skip
+        query.pool.exclude(exclude)
+        query.count_reasons(unique)
+        if by is not None:
+            query.cut(wanted(top, count))
         if out is None:
             return Selection(query.record())
         return query.write(Folder(out))
@@ -130,18 +157,14 @@ def _check_options(top: float | None, count: int | None, by: str | None, per: st
 
 
 class _Query:
-    """One selection on its way: compiled, counted, written."""
+    """One selection on its way: compiled, counted, cut, written."""
 
     def __init__(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        columns: Columns,
-        tables: ScoreTables,
-        seed: int,
+        self, connection: duckdb.DuckDBPyConnection, tables: ScoreTables, seed: int
     ) -> None:
         self.connection = connection
-        self.columns = columns
         self.tables = tables
+        self.pool = Pool(connection, tables)
         self.seed = seed
         self.asked: dict[str, Any] = {}
         self.percentiles: dict[str, float] = {}
@@ -156,121 +179,139 @@ class _Query:
         self.digest = ""
 
     def compile(self, where: str | None, by: str | None, per: str | None) -> None:
-        """Turn the expressions into SQL."""
+        """Turn the expressions into SQL, and open the pool with the columns they use."""
+        used: set[str] = set()
+        for text, option, kind in (
+            (where, "--where", Kind.BOOLEAN), (by, "--by", Kind.NUMBER), (per, "--per", None),
+        ):  # fmt: skip
+            if text is not None:
+                used |= self._check(text, option, kind)
+        self.pool.open(frozenset(used))
         if where is not None:
-            self._compile(where, "--where", Kind.BOOLEAN)
             self.conditions = [
-                (text, self._compile(text, "--where", Kind.BOOLEAN))
-                for text in split_conditions(where)
+                (text, self._compile(text, "--where")) for text in split_conditions(where)
             ]
-        if by is not None:
-            self.by = self._compile(by, "--by", Kind.NUMBER)
-        if per is not None:
-            self.per = self._compile(per, "--per", None)
+        self.by = None if by is None else self._compile(by, "--by")
+        self.per = None if per is None else self._compile(per, "--per")
 
-    def _compile(self, text: str, option: str, kind: Kind | None) -> Term:
-        term = compile_expression(text, self.columns, option, self._percentile)
+    def _check(self, text: str, option: str, kind: Kind | None) -> set[str]:
+        """Compile without looking at any row; returns the columns used, in percentiles too."""
+        used: set[str] = set()
+
+        def note(term: Term, percent: Fraction, name: str) -> float:
+            used.update(term.columns)
+            return 0.0
+
+        term = compile_expression(text, self.pool.columns, option, note)
         if kind is not None and term.kind is not kind:
             raise PairsiftError(
                 f'{option} "{text}" is {term.kind.value}; {kind.value} is needed, for example '
                 + ('"itm >= 66"' if kind is Kind.BOOLEAN else '"itm"')
             )
-        return term
+        return used | term.columns
 
-    def _percentile(self, term: Term, percent: Fraction) -> float:
-        raise PairsiftError("percentiles are not available yet")
+    def _compile(self, text: str, option: str) -> Term:
+        return compile_expression(text, self.pool.columns, option, self._percentile)
+
+    def _percentile(self, term: Term, percent: Fraction, name: str) -> float:
+        """Nearest-rank percentile over all ok rows, as numpy's ``inverted_cdf``."""
+        if name not in self.percentiles:
+            cuts = self._find_cuts(
+                "pool", OK, term, None, lambda n: n - max(1, math.ceil(n * percent / 100)) + 1
+            )
+            if not cuts or cuts[0].threshold is None:
+                raise PairsiftError(f"{name}: no row has a value there")
+            self.percentiles[name] = cuts[0].threshold
+        return self.percentiles[name]
 
     @property
     def passing(self) -> str:
-        """SQL condition of the scorable rows."""
-        parts = [_OK, *(term.sql for _, term in self.conditions)]
-        if self.by is not None:
-            parts.append(f"{ranking(self.by)} IS NOT NULL")
-        return " AND ".join(parts)
+        """SQL condition of the rows that are ok and pass `where`."""
+        return " AND ".join([OK, *(term.sql for _, term in self.conditions)])
 
     @property
-    def value(self) -> str:
-        """SQL of the ranking value, a double."""
-        assert self.by is not None
-        return f"CAST({self.by.sql} AS DOUBLE)"
+    def scorable(self) -> str:
+        """SQL condition of the rows that the cut is made among."""
+        return self.passing if self.by is None else f"{self.passing} AND {_has_value(self.by)}"
 
-    @property
-    def group(self) -> str:
-        """SQL of the group a row competes in."""
-        return "NULL" if self.per is None else self.per.sql
-
-    def ranked(self, *columns: str) -> str:
-        """SQL of the scorable rows as grp, val and the asked columns."""
-        wanted = ", ".join([f"{self.group} AS grp", f"{self.value} AS val", *columns])
-        return f"SELECT {wanted} FROM pool WHERE {self.passing}"
-
-    def count_rows(self, top: float | None, count: int | None) -> None:
-        """One scan that counts every reason to drop a row, and the buckets of the cut."""
-        buckets = self._buckets() if self.by is not None else None
-        reasons = [f"NOT coalesce({term.sql}, FALSE)" for _, term in self.conditions]
-        if self.by is not None:
-            reasons.append(f"{ranking(self.by)} IS NULL")
-        first = "".join(f" WHEN {sql} THEN {place}" for place, sql in enumerate(reasons, 1))
-        reason = f"CASE WHEN NOT ({_OK}) THEN -1{first} ELSE 0 END"
-        # How many each removes alone follows from the first column where there is but one.
-        alone = "".join(
-            f", count(*) FILTER ({_OK} AND {sql}) AS alone{place}"
-            for place, sql in enumerate(reasons if len(reasons) > 1 else [], 1)
-        )
-        bucket = (
-            "0"
-            if buckets is None
-            else f"CASE WHEN {self.passing} THEN {buckets.sql(self.value)} END"
-        )
-        group = "NULL" if self.per is None else f"CASE WHEN {self.passing} THEN {self.group} END"
-        counted = run_sql(
-            self.connection,
-            f"SELECT {reason} AS reason, {group} AS grp, {bucket} AS bucket, count(*) AS size"
-            f"{alone} FROM pool GROUP BY 1, 2, 3",
+    def count_reasons(self, unique: bool) -> None:
+        """One scan that counts what every condition removes; then repeated uids."""
+        terms = [term.sql for _, term in self.conditions]
+        passed = [" AND ".join([OK, *terms[:stop]]) for stop in range(len(terms) + 1)]
+        # What the first condition removes alone, the waterfall tells.
+        alone = [f"{OK} AND {term}" for term in terms[1:]]
+        counts = ", ".join(f"count_if({sql})" for sql in [*passed, *alone])
+        (found,) = run_sql(
+            self.connection, f"SELECT count(*), {counts} FROM {self.pool.rows}"
         ).fetchall()
-        by_reason = [0] * (len(reasons) + 2)  # the last is -1: never scored
-        by_itself = [0] * len(reasons)
-        for place, _, _, size, *alones in counted:
-            by_reason[place] += size
-            for index, removed in enumerate(alones):
-                by_itself[index] += removed
-        if len(reasons) == 1:
-            by_itself = [by_reason[1]]
-        self.rows = sum(by_reason)
-        names = [text for text, _ in self.conditions] + ([_NO_RANK] if self.by else [])
-        self.dropped = [
-            Drop(name, by_reason[place], by_itself[place - 1])
-            for place, name in enumerate(names, 1)
-        ]
-        if by_reason[-1]:
+        total, reached, alones = found[0], found[1 : 2 + len(terms)], found[2 + len(terms) :]
+        self.rows = total + self.pool.excluded
+        if total > reached[0]:
             self.failed = self._count_failed()
-        if self.by is None:
-            self.kept = by_reason[0]
-            return
-        assert buckets is not None
-        histogram = [
-            (group, bucket, size) for place, group, bucket, size, *_ in counted if place == 0
-        ]
-        self.cuts = find_edges(self.connection, self.ranked(), buckets, histogram, top, count)
-        self.kept = sum(cut.kept for cut in self.cuts)
-        self.dropped.append(Drop(_BELOW_CUT, by_reason[0] - self.kept))
-
-    def _buckets(self) -> Buckets:
-        """Buckets over the values of a few tables; how well they fit decides only the speed."""
-        assert self.by is not None
-        last = len(self.tables.tables) - 1
-        sample = ", ".join(str(place) for place in sorted({last * part // 4 for part in range(5)}))
-        low, high = run_sql(
-            self.connection,
-            f"SELECT min(val), max(val) FROM (SELECT {self.value} AS val FROM pool "
-            f"WHERE pos >> {ROW_BITS} IN ({sample}) AND {ranking(self.by)} IS NOT NULL) "
-            "WHERE isfinite(val)",
-        ).fetchall()[0]
-        return Buckets.spanning(low, high, BUCKETS if self.per is None else GROUP_BUCKETS)
+        if self.pool.excluded:
+            self.dropped.append(Drop(_EXCLUDED, self.pool.excluded))
+        first = [reached[1]] if terms else []
+        for place, ((text, _), own) in enumerate(
+            zip(self.conditions, [*first, *alones], strict=True)
+        ):
+            removed = reached[place] - reached[place + 1]
+            self.dropped.append(Drop(text, removed, reached[0] - own))
+        self.kept = reached[-1]
+        if unique:
+            order = "" if self.by is None else f"{self.by.sql} DESC, "
+            self.pool.leave_out_repeated(self.scorable, order)
+            self.kept -= self.pool.repeated
+            self.dropped.append(Drop(_REPEATED, self.pool.repeated))
 
     def _count_failed(self) -> dict[str, int]:
-        sql = f"SELECT status::VARCHAR, count(*) FROM pool WHERE NOT ({_OK}) GROUP BY 1 ORDER BY 1"
+        sql = f"SELECT status::VARCHAR, count(*) FROM pool WHERE NOT ({OK}) GROUP BY 1 ORDER BY 1"
         return dict(run_sql(self.connection, sql).fetchall())
+
+    def cut(self, keep: Wanted) -> None:
+        """Find the thresholds."""
+        assert self.by is not None
+        self.cuts = self._find_cuts(self.pool.rows, self.passing, self.by, self.per, keep)
+        scorable = sum(cut.scorable for cut in self.cuts)
+        self.dropped.append(Drop(_NO_RANK, self.kept - scorable))
+        self.kept = sum(cut.kept for cut in self.cuts)
+        self.dropped.append(Drop(_BELOW_CUT, scorable - self.kept))
+
+    def _find_cuts(
+        self, rows: str, passing: str, by: Term, per: Term | None, keep: Wanted
+    ) -> list[Cut]:
+        sample = _ranked(self.pool.sample(), passing, by, per)
+        brackets = find_brackets(self.connection, sample, keep)
+        if per is None:
+            bracket = brackets.get(None, Bracket())
+            low, high = (number_sql(end, single=by.single) for end in (bracket.low, bracket.high))
+            (found,) = run_sql(
+                self.connection,
+                f"SELECT {counts_sql(by.sql, low, high)} FROM {rows} "
+                f"WHERE {passing} AND {_has_value(by)}",
+            ).fetchall()
+            groups = [(None, bracket, read_counts(found))]
+        else:
+            ends = values_sql(
+                [
+                    (literal(group), number_sql(bracket.low), number_sql(bracket.high))
+                    for group, bracket in brackets.items()
+                ]
+                or [("NULL", number_sql(-math.inf), number_sql(math.inf))],
+                "ends(end_group, low, high)",
+            )
+            low, high = (f"coalesce({end}, {number_sql(far)})"
+                         for end, far in (("low", -math.inf), ("high", math.inf)))  # fmt: skip
+            counted = run_sql(
+                self.connection,
+                f"SELECT grp, {counts_sql('val', low, high)} "
+                f"FROM ({_ranked(rows, passing, by, per)}) LEFT JOIN {ends} "
+                "ON grp IS NOT DISTINCT FROM end_group GROUP BY grp",
+            ).fetchall()
+            groups = [
+                (group, brackets.get(group, Bracket()), read_counts(found))
+                for group, *found in counted
+            ]
+        return find_cuts(self.connection, _ranked(rows, passing, by, per), groups, keep)
 
     def record(self) -> Record:
         """What is known so far."""
@@ -290,15 +331,14 @@ class _Query:
         )
 
     def _inputs(self) -> list[dict[str, Any]]:
-        numbers = [0] * len(self.tables.folders)
-        for table in self.tables.tables:
-            numbers[table.folder] += 1
-        return [
-            {"scores": folder, "root": root, "tables": number}
-            for folder, root, number in zip(
-                self.tables.folders, self.tables.roots, numbers, strict=True
-            )
+        inputs: list[dict[str, Any]] = [
+            {"scores": folder, "root": root, "tables": 0, "rows": 0}
+            for folder, root in zip(self.tables.folders, self.tables.roots, strict=True)
         ]
+        for table in self.tables.tables:
+            inputs[table.folder]["tables"] += 1
+            inputs[table.folder]["rows"] += table.rows
+        return inputs
 
     def write(self, folder: Folder) -> Selection:
         """Write the kept rows and the record; the rows' file, which carries both, is the commit."""
@@ -336,37 +376,72 @@ class _Query:
 
     def _kept_positions(self) -> Iterator[np.ndarray]:
         """Positions of the kept rows, ascending, a step at a time."""
+        order = "" if self.pool.in_order else " ORDER BY pos"
         if self.by is None:
-            yield from self._stream(f"SELECT pos FROM pool WHERE {self.passing}")
+            yield from self._stream(
+                f"SELECT pos FROM {self.pool.rows} WHERE {self.scorable}{order}"
+            )
             return
         cuts = [cut for cut in self.cuts if cut.kept]
         if not cuts:
             return
-        ties = tied_positions(
-            self.connection, self.ranked("pos", "uid", "shard", "key"), cuts, self.seed
-        )
         if self.per is None:
             (cut,) = cuts
-            assert self.by is not None
-            assert cut.threshold is not None
-            edge = number_sql(cut.threshold, single=self.by.single)
-            at_edge = f"{self.by.sql} = {edge}" if cut.ties_kept < cut.ties else "FALSE"
-            sql = (
-                f"SELECT pos, {at_edge} AS tied FROM pool "
-                f"WHERE {self.passing} AND {self.by.sql} >= {edge}"
+            edge = number_sql(cut.threshold or 0.0, single=self.by.single)
+            ties = self._ties(f"{self.by.sql} = {edge}", cuts)
+            tied = f"{self.by.sql} = {edge}" if ties is not None else "FALSE"
+            yield from self._stream(
+                f"SELECT pos, {tied} FROM {self.pool.rows} "
+                f"WHERE {self.scorable} AND {self.by.sql} >= {edge}{order}",
+                ties,
+            )
+            return
+        edges = values_sql(
+            [
+                (literal(cut.group), number_sql(cut.threshold or 0.0),
+                 "TRUE" if cut.ties_kept < cut.ties else "FALSE")
+                for cut in cuts
+            ],
+            "edges(edge_group, edge, open)",
+        )  # fmt: skip
+        ranked = _ranked(self.pool.rows, self.passing, self.by, self.per, "pos")
+        yield from self._stream(
+            f"SELECT pos, open AND val = edge FROM ({ranked}) JOIN {edges} "
+            "ON grp IS NOT DISTINCT FROM edge_group AND val >= edge ORDER BY pos",
+            self._ties(None, cuts),
+        )
+
+    def _ties(self, at_edge: str | None, cuts: Sequence[Cut]) -> np.ndarray | None:
+        """Positions kept of the rows at the threshold; None where all of them are.
+
+        Args:
+            at_edge: SQL condition of being at the threshold, if there is but one.
+        """
+        assert self.by is not None
+        cuts = [cut for cut in cuts if cut.ties_kept < cut.ties]
+        if not cuts:
+            return None
+        identity = ("pos", "uid", "shard", "key")
+        if at_edge is not None:
+            rows = f"({self.pool.identified(f'{self.scorable} AND {at_edge}')})"
+            tied = (
+                f"SELECT {', '.join(identity)}, 0 AS grp, {cuts[0].ties_kept} AS places FROM {rows}"
             )
         else:
-            edges = ", ".join(
-                f"({literal(cut.group)}, {number_sql(cut.threshold or 0.0)}, "
-                f"{cut.ties_kept < cut.ties})"
-                for cut in cuts
+            rows = f"({self.pool.identified(self.scorable)})"
+            edges = values_sql(
+                [
+                    (literal(cut.group), number_sql(cut.threshold or 0.0), str(cut.ties_kept))
+                    for cut in cuts
+                ],
+                "edges(edge_group, edge, places)",
             )
-            sql = (
-                f"SELECT pos, open AND val = edge AS tied FROM ({self.ranked('pos')}) "
-                f"JOIN (VALUES {edges}) AS edges(edge_group, edge, open) "
-                "ON grp IS NOT DISTINCT FROM edge_group AND val >= edge ORDER BY pos"
+            tied = (
+                f"SELECT {', '.join(identity)}, grp, places FROM "
+                f"({_ranked(rows, self.scorable, self.by, self.per, *identity)}) JOIN {edges} "
+                "ON grp IS NOT DISTINCT FROM edge_group AND val = edge"
             )
-        yield from self._stream(sql, ties)
+        return tied_positions(self.connection, tied, self.seed)
 
     def _stream(self, sql: str, ties: np.ndarray | None = None) -> Iterator[np.ndarray]:
         for batch in _batches(self.connection, sql):
@@ -377,6 +452,19 @@ class _Query:
                 positions = np.delete(positions, lost)
             if len(positions):
                 yield positions
+
+
+def _has_value(term: Term) -> str:
+    return f"{ranking(term)} IS NOT NULL"
+
+
+def _ranked(rows: str, passing: str, by: Term, per: Term | None, *columns: str) -> str:
+    """SQL of the rows of a relation that pass and have a value, as grp, val and other columns."""
+    group = "NULL" if per is None else per.sql
+    return (
+        f"SELECT {', '.join([f'{group} AS grp', f'CAST({by.sql} AS DOUBLE) AS val', *columns])} "
+        f"FROM {rows} WHERE {passing} AND {_has_value(by)}"
+    )
 
 
 def _batches(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordBatch]:

@@ -16,6 +16,7 @@ import fsspec
 from pairsift.errors import PairsiftError
 from pairsift.scores import FINGERPRINT_KEY, MANIFEST, read_fingerprint
 from pairsift.select.expression import Term, column_term, text_sql
+from pairsift.sources.files import normalise
 from pairsift.storage import Folder
 
 SUFFIX = ".parquet"
@@ -30,6 +31,7 @@ class ScoreTable:
     folder: int
     shard: str
     path: str
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,21 @@ class ScoreTables:
 
     def scan_sql(self) -> str:
         """SQL of a scan of all tables, with ``pos``, the row's place (see `ROW_BITS`)."""
-        files = ", ".join(text_sql(table.path) for table in self.tables)
         return (
             f"SELECT *, (file_index::BIGINT << {ROW_BITS}) | file_row_number AS pos "
-            f"FROM read_parquet([{files}], file_row_number = true)"
+            f"FROM {_read_sql(self.tables, 'file_row_number = true')}"
         )
+
+    def sample_sql(self, rows: int) -> str:
+        """SQL of a scan of whole tables, evenly spread, that hold about `rows` rows or all."""
+        total = sum(table.rows for table in self.tables)
+        step = max(1, total // max(rows, 1))
+        return f"SELECT * FROM {_read_sql(self.tables[step // 2 :: step])}"
+
+
+def _read_sql(tables: Sequence[ScoreTable], *options: str) -> str:
+    files = ", ".join(text_sql(table.path) for table in tables)
+    return f"read_parquet({', '.join([f'[{files}]', *options])})"
 
 
 def find_score_tables(
@@ -68,12 +80,12 @@ def find_score_tables(
         PairsiftError: a folder is missing, empty or holds no scores; or the fingerprints differ,
             naming the fields.
     """
-    folders = [scores] if isinstance(scores, str) else list(scores)
+    folders = [normalise(url) for url in ([scores] if isinstance(scores, str) else scores)]
     if not folders:
         raise PairsiftError("no score folder given")
     if len(set(folders)) < len(folders):
         raise PairsiftError(f"a score folder is given twice: {', '.join(sorted(folders))}")
-    tables: list[ScoreTable] = []
+    files: list[tuple[int, str, str]] = []
     roots: list[str | None] = []
     for index, url in enumerate(folders):
         folder = Folder(url)
@@ -86,11 +98,19 @@ def find_score_tables(
         if not folder.is_local:
             register_filesystem(connection, folder.fs)
             prefix = folder.fs.unstrip_protocol(folder.path).rstrip("/")
-        tables += [ScoreTable(index, name[: -len(SUFFIX)], f"{prefix}/{name}") for name in names]
+        files += [(index, name[: -len(SUFFIX)], f"{prefix}/{name}") for name in names]
         roots.append(_root(folder))
-    found = tuple(tables)
-    fingerprint = _common_fingerprint(connection, found)
-    return ScoreTables(tuple(folders), tuple(roots), found, fingerprint)
+    paths = [path for _, _, path in files]
+    fingerprint = _common_fingerprint(connection, paths)
+    rows = dict(
+        run_sql(
+            connection,
+            "SELECT file_name, num_rows FROM parquet_file_metadata($paths)",
+            {"paths": paths},
+        ).fetchall()
+    )
+    tables = tuple(ScoreTable(index, name, path, rows[path]) for index, name, path in files)
+    return ScoreTables(tuple(folders), tuple(roots), tables, fingerprint)
 
 
 def _nothing_there(folder: Folder) -> str:
@@ -111,10 +131,9 @@ def _root(folder: Folder) -> str | None:
 
 
 def _common_fingerprint(
-    connection: duckdb.DuckDBPyConnection, tables: Sequence[ScoreTable]
+    connection: duckdb.DuckDBPyConnection, paths: Sequence[str]
 ) -> dict[str, str]:
     """Read every footer, because files can be copied from folder to folder by hand."""
-    paths = [table.path for table in tables]
     of_ours = f"FROM parquet_kv_metadata($paths) WHERE key = '{FINGERPRINT_KEY.decode()}'::BLOB"
     rows = run_sql(
         connection,
@@ -141,14 +160,18 @@ def _common_fingerprint(
     return first
 
 
+def quoted(name: str) -> str:
+    """A column's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def score_columns(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, Term]:
     """What expressions may name in a relation: every column whose type they can hold."""
     columns = {}
     for name, type_name, *_ in run_sql(connection, f"DESCRIBE {relation}").fetchall():
         if name in ("pos", "file_row_number"):
             continue
-        quoted = '"' + name.replace('"', '""') + '"'
-        term = column_term(name, quoted, type_name)
+        term = column_term(name, quoted(name), type_name)
         if term is not None:
             columns[name] = term
     return columns
