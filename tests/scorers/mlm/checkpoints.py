@@ -18,10 +18,12 @@ from transformers import PreTrainedTokenizerFast
 
 from pairsift import Pair
 
-WORDS = (
-    "a photo of two small red dogs and one big blue house near the old harbour in Lisbon at "
-    "night caption image score number from worst best answer whole scale people train river"
-).split()
+WORDS = [
+    "a", "photo", "of", "two", "small", "red", "dogs", "and", "one", "big", "blue",
+    "house", "near", "the", "old", "harbour", "in", "Lisbon", "at", "night", "caption",
+    "image", "score", "number", "from", "worst", "best", "answer", "whole", "scale",
+    "people", "train", "river",
+]  # fmt: skip
 SPECIAL = [
     "<s>", "</s>", "<unk>", "<image>", "<fake_token_around_image>", "<global-img>",
     *(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)),

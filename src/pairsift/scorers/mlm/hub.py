@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from pairsift.errors import PairsiftError
 from pairsift.scorers.mlm.backbone import Backbone
 from pairsift.scorers.mlm.families import FAMILIES, PROCESSORS
 
 _LISTED = 8
+_BROKEN = (OSError, ValueError, RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError)
 
 
 def load_hub_backbone(
@@ -51,19 +55,21 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForImageTextToText
 
     try:
-        model, report = AutoModelForImageTextToText.from_pretrained(
-            folder,
-            dtype=dtype,
-            output_loading_info=True,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
+        with _quiet():
+            model, report = AutoModelForImageTextToText.from_pretrained(
+                folder,
+                dtype=dtype,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported, and refused below with the others
+                trust_remote_code=False,
+                local_files_only=True,
+            )
     except pickle.UnpicklingError as error:
         raise PairsiftError(
             f"{folder}: a weight file is refused: it is a pickle that holds more than tensors, "
-            f"which could run code ({_first_line(error)}). If you trust it, convert it to safetensors"
+            f"which could run code ({_first_line(error)}); if you trust it, make it safetensors"
         ) from None
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except _BROKEN as error:
         raise PairsiftError(f"cannot load {folder}: {_first_line(error)}") from error
     check_tensors(
         folder,
@@ -72,6 +78,22 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
         misshapen=[entry[0] for entry in report["mismatched_keys"]],
     )
     return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep progress bars and reports of transformers off the terminal; ours say what is wrong."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def check_tensors(folder: Path, *, missing: Any, left_over: Any, misshapen: Any = ()) -> None:
@@ -112,8 +134,11 @@ def merge_adapter(model: Any, adapter: Path) -> Any:
     except ImportError:
         raise PairsiftError("an adapter needs the package peft: pip install peft") from None
     try:
-        wrapped = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
-    except (OSError, ValueError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        with _quiet(), warnings.catch_warnings():
+            # To peft, an adapter that lacks tensors is worth a warning.
+            warnings.filterwarnings("error", message=".*missing adapter keys.*")
+            wrapped = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
+    except (*_BROKEN, UserWarning) as error:
         raise PairsiftError(
             f"cannot put adapter {adapter} on the model: {_first_line(error)}"
         ) from error
