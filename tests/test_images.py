@@ -362,7 +362,7 @@ def damaged_images(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=400, deadline=5000)
+@settings(max_examples=400, deadline=None)
 @given(damaged_images() | st.binary(max_size=200))
 @example(b"II*\0\x08\0\0\0\0\0")
 def test_whatever_the_bytes_there_is_an_image_or_a_fault(data: bytes) -> None:

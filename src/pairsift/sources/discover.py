@@ -31,6 +31,7 @@ _OPTIONS = {
 }
 KINDS = tuple(_OPTIONS)
 _MAGIC = re.compile(r"[*?[]")
+_RANGE = re.compile(r"\{(-?\d{1,30})\.\.(-?\d{1,30})")
 MAX_EXPANSION = 10_000_000
 
 
@@ -112,12 +113,16 @@ def _expand(literal: str, pattern: str) -> list[str]:
     if "{" not in literal:
         return [literal]
     names: list[str] = []
+    too_many = PairsiftError(f"{pattern} stands for more than {MAX_EXPANSION:,} names")
+    for first, last in _RANGE.findall(literal):  # which the library lays out before it is asked
+        if abs(int(last) - int(first)) > MAX_EXPANSION:
+            raise too_many
     try:
         # Backslashes are taken literally: they are rare in names, and never meant as escapes.
         for name in braceexpand.braceexpand(literal, escape=False):
             names.append(name)
             if len(names) > MAX_EXPANSION:
-                raise PairsiftError(f"{pattern} stands for more than {MAX_EXPANSION:,} names")
+                raise too_many
     except ValueError as error:
         raise PairsiftError(f"{pattern} is not a valid brace list: {error}") from None
     return names

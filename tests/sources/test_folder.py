@@ -1,0 +1,161 @@
+"""A folder of images: captions tables, text files beside images, paths not to be followed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from pairsift.errors import PairsiftError
+from pairsift.pair import Pair, Status
+from pairsift.sources import find_shards, open_shard
+from tests.samples import jpeg
+
+UID = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.jpg", "b.c.png", "sub/d.JPEG"):
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def pairs_of(path: Path | str, **options: Any) -> list[Pair]:
+    (shard,) = find_shards(str(path), **options).shards
+    reader = open_shard(shard)
+    pairs = list(reader)
+    assert reader.problem is None
+    return pairs
+
+
+def statuses(pairs: list[Pair]) -> list[Status | None]:
+    return [pair.fault.status if pair.fault else None for pair in pairs]
+
+
+class TestTable:
+    @pytest.mark.parametrize("header", ["file_name,text", "image,caption", "filename,caption"])
+    @pytest.mark.parametrize("name", ["metadata.csv", "captions.csv", "whatever.csv"])
+    def test_rows_in_order(self, photos: Path, header: str, name: str) -> None:
+        (photos / name).write_text(f'{header}\nsub/d.JPEG,"d, ""quoted"""\na.jpg,一只狗\n\n')
+        pairs = pairs_of(photos)
+        assert [(pair.key, pair.image, pair.caption, pair.shard) for pair in pairs] == [
+            ("sub/d", b"sub/d.JPEG", 'd, "quoted"', "photos"),
+            ("a", b"a.jpg", "一只狗", "photos"),
+        ]
+
+    def test_key_uid_and_metadata(self, photos: Path) -> None:
+        (photos / "metadata.csv").write_text(f"key,uid,image,caption,url\nk,{UID},a.jpg,x,u\n")
+        (pair,) = pairs_of(photos)
+        assert (pair.key, pair.uid) == ("k", UID)
+        assert pair.metadata == {"key": "k", "uid": UID, "url": "u"}
+
+    def test_several_captions_of_an_image(self, photos: Path) -> None:
+        (photos / "captions.csv").write_text("image,caption\na.jpg,1\na.jpg,2\nb.c.png,3\na.jpg,4")
+        pairs = pairs_of(photos)
+        assert [pair.key for pair in pairs] == ["a", "a-2", "b.c", "a-3"]
+        assert statuses(pairs) == [None] * 4
+
+    def test_same_key_twice(self, photos: Path) -> None:
+        (photos / "captions.csv").write_text("key,image,caption\nk,a.jpg,1\nk,a.jpg,2\n")
+        assert statuses(pairs_of(photos)) == [None, Status.DUPLICATE_KEY]
+
+    def test_tab_separated_and_options(self, photos: Path) -> None:
+        (photos / "x.tsv").write_text("pic\tre\ttext\na.jpg\tsynthetic\talt\n")
+        (photos / "y.csv").write_text("image,caption\n")
+        (pair,) = pairs_of(photos, captions_file="x.tsv", image="pic", caption="re")
+        assert (pair.image, pair.caption) == (b"a.jpg", "synthetic")
+        assert pairs_of(photos / "y.csv") == []
+
+    def test_image_paths_that_lead_nowhere(self, photos: Path) -> None:
+        secret = photos.parent / "secret.jpg"
+        secret.write_bytes(b"secret")
+        os.mkfifo(photos / "pipe.jpg")
+        paths = ["../secret.jpg", str(secret), "sub/../../secret.jpg", r"..\secret.jpg", "",
+                 "http://example.com/a.jpg", "gone.jpg", "sub", "pipe.jpg"]  # fmt: skip
+        rows = "".join(f"{path},x\n" for path in paths)
+        (photos / "captions.csv").write_text(f"image,caption\n{rows}a.jpg,x\n")
+        *bad, good = pairs_of(photos)
+        assert statuses(bad) == [Status.IMAGE_MISSING] * len(paths)
+        assert all(pair.image is None for pair in bad)
+        assert all(pair.fault and pair.fault.error for pair in bad)
+        assert (good.fault, good.image) == (None, b"a.jpg")
+
+    def test_hostile_captions(self, photos: Path) -> None:
+        rows = [b"caf\xe9", b"a\0b", b"x" * 200_000, b"", b"\xef\xbb\xbfbom", b'"two\nlines"']
+        content = b"".join(b"a.jpg," + row + b"\n" for row in rows)
+        (photos / "captions.csv").write_bytes(b"\xef\xbb\xbfimage,caption\n" + content)
+        pairs = pairs_of(photos)
+        assert statuses(pairs) == [
+            Status.CAPTION_INVALID, None, Status.CAPTION_TOO_LARGE, None, None, None,
+        ]  # fmt: skip
+        assert [pair.caption for pair in pairs] == [None, "a b", None, "", "bom", "two\nlines"]
+
+    def test_line_of_many_megabytes(self, photos: Path) -> None:
+        line = b"a.jpg," + b"x" * 20_000_000 + b"\n"
+        (photos / "captions.csv").write_bytes(b"image,caption\n" + line + b"a.jpg,good\n")
+        pairs = pairs_of(photos)
+        assert statuses(pairs) == [Status.CAPTION_TOO_LARGE, None]
+        assert pairs[1].caption == "good"
+
+    def test_short_rows(self, photos: Path) -> None:
+        (photos / "captions.csv").write_text("image,caption\na.jpg\n")
+        (pair,) = pairs_of(photos)
+        assert (pair.image, pair.caption) == (b"a.jpg", None)
+
+    def test_large_image(self, photos: Path) -> None:
+        (photos / "captions.csv").write_text("image,caption\na.jpg,x\nb.c.png,x\n")
+        assert statuses(pairs_of(photos, max_image_bytes=5)) == [None, Status.IMAGE_TOO_LARGE]
+
+    @pytest.mark.parametrize(
+        ("files", "words"),
+        [
+            ({"a.csv": "image,caption\n", "b.csv": ""}, "several tables (a.csv, b.csv)"),
+            ({"a.csv": "image,title\n"}, "no caption column caption or text"),
+            ({"a.csv": "img,caption\n"}, "no image column"),
+            ({"a.csv": ""}, "its columns are: none"),
+        ],
+    )
+    def test_complaints(self, photos: Path, files: dict[str, str], words: str) -> None:
+        for name, content in files.items():
+            (photos / name).write_text(content)
+        with pytest.raises(PairsiftError) as caught:
+            pairs_of(photos)
+        assert words in str(caught.value)
+
+
+class TestTextFiles:
+    def test_beside_images(self, photos: Path) -> None:
+        (photos / "a.txt").write_text("a dog")
+        (photos / "b.c.txt").write_bytes(b"caf\xe9")
+        (photos / "README.txt").write_text("about")
+        (shard,) = find_shards(str(photos)).shards
+        reader = open_shard(shard)
+        pairs = list(reader)
+        assert [pair.key for pair in pairs] == ["a", "b.c", "sub/d"]
+        assert [pair.caption for pair in pairs] == ["a dog", None, None]
+        assert statuses(pairs) == [None, Status.CAPTION_INVALID, None]
+        assert reader.notes == {"text files without an image beside them": 1}
+
+    def test_two_images_of_one_name(self, photos: Path) -> None:
+        (photos / "a.png").write_bytes(b"other")
+        pairs = pairs_of(photos)
+        assert [pair.key for pair in pairs] == ["a", "a", "b.c", "sub/d"]
+        assert statuses(pairs) == [None, Status.DUPLICATE_KEY, None, None]
+
+
+def test_remote_folder() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/photos/a.jpg", jpeg(8, 8))
+    memory.pipe_file("/photos/captions.csv", b"image,caption\na.jpg,a dog\nb.jpg,gone\n")
+    try:
+        pairs = pairs_of("memory://photos")
+    finally:
+        memory.rm("/photos", recursive=True)
+    assert pairs[0].image == jpeg(8, 8)
+    assert statuses(pairs) == [None, Status.IMAGE_MISSING]
