@@ -12,7 +12,17 @@ from typing import NoReturn
 
 import typer
 
-from pairsift.cli import demo, doctor, report, run, score, select, write
+from pairsift.cli import (
+    demo,
+    doctor,
+    explain,
+    prompts,
+    report,
+    run,
+    score,
+    select,
+    write,
+)
 from pairsift.errors import PairsiftError
 
 USER_ERROR = 2
@@ -24,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (demo, run, score, select, write, report, doctor):
+for module in (demo, run, score, select, write, report, explain, prompts, doctor):
     module.register(app)
 
 

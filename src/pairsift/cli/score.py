@@ -29,6 +29,18 @@ def score(
         str, typer.Option(help="Name of a scorer, or a folder that holds a checkpoint.")
     ] = "pairsift-tiny",
     model: Annotated[str | None, typer.Option(help="Checkpoint of the scorer.")] = None,
+    vision_tower: Annotated[
+        str | None, typer.Option(help="Folder of the tower, if a legacy checkpoint lacks it.")
+    ] = None,
+    adapter: Annotated[str | None, typer.Option(help="LoRA adapter on top of the model.")] = None,
+    prompts: Annotated[
+        str | None, typer.Option(help="Prompt pack (.toml) that the model was trained with.")
+    ] = None,
+    reference_quirks: Annotated[
+        bool,
+        typer.Option("--reference-quirks", help="Use the model exactly as its authors' code does."),
+    ] = False,
+    w: Annotated[float | None, typer.Option(help="CLIPScore's factor: 1, 2.5 or 100.")] = None,
     metrics: Annotated[
         str | None, typer.Option(help="Of itm,odf,ctq,su; all where the scorer has them.")
     ] = None,
@@ -81,7 +93,17 @@ def score(
         raise PairsiftError(f"--retry {retry!r}: only failed is known")
 
     found = find_shards(shards, kind, **({"caption": caption_field} if caption_field else {}))
-    options = {"model": model, "metrics": metrics, "device": device, "dtype": dtype}
+    options = {
+        "model": model,
+        "vision_tower": vision_tower,
+        "adapter": adapter,
+        "prompts": prompts,
+        "reference_quirks": reference_quirks,
+        "w": w,
+        "metrics": metrics,
+        "device": device,
+        "dtype": dtype,
+    }
     shared: dict[str, Any] = {
         "batch_size": batch_size,
         "max_failure_rate": max_failure_rate,

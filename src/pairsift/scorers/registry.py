@@ -43,11 +43,28 @@ _BUILT_IN = (
         "pairsift.scorers.mlm.tiny_scorer:load_tiny_scorer",
     ),
     Entry(
+        "mlm",
+        "any multimodal language model, published MLM-Filters included (--model)",
+        "pairsift.scorers.mlm.load:load_mlm_scorer",
+    ),
+    Entry(
+        "classifier",
+        "legacy LLaVA with a score head, such as UniFilter (--model)",
+        "pairsift.scorers.mlm.classifier:load_classifier",
+    ),
+    Entry(
+        "clip",
+        "CLIPScore of a CLIP or SigLIP checkpoint (--model)",
+        "pairsift.scorers.clip:load_clip_scorer",
+    ),
+    Entry(
         "heuristics",
         "caption length, image size, aspect ratio, language; DataComp's basic filter",
         "pairsift.scorers.heuristics:HeuristicsScorer",
     ),
 )
+
+_SCORER_OF_MODEL_TYPE = {"pairsift-tiny": "pairsift-tiny", "clip": "clip", "siglip": "clip"}
 
 
 def entries() -> dict[str, Entry]:
@@ -64,13 +81,14 @@ def load_scorer(name_or_path: str | os.PathLike[str] = "pairsift-tiny", **option
 
     Args:
         name_or_path: a name of :func:`entries`, or a folder that holds a checkpoint.
-        options: passed to the scorer: `metrics`, `dtype`, `device`, ...; None means its default.
+        options: passed to the scorer: `model`, `metrics`, `prompts`, `vision_tower`, `dtype`,
+            `device`, `reference_quirks`, ...; None (and False) means its default.
 
     Raises:
         PairsiftError: no such scorer, an option it does not take, or an unreadable checkpoint.
     """
     name = os.fspath(name_or_path)
-    options = {option: value for option, value in options.items() if value is not None}
+    options = {key: value for key, value in options.items() if value not in (None, False)}
     known = entries()
     if name not in known and Path(name).is_dir():
         options["model"] = name
@@ -95,16 +113,27 @@ def _check_options(name: str, factory: Callable[..., Any], options: dict[str, An
         if option not in parameters:
             takes = ", ".join(parameters) or "none"
             raise PairsiftError(f"scorer {name!r} takes no option {option!r}; it takes: {takes}")
+    for option, parameter in parameters.items():
+        if parameter.default is parameter.empty and option not in options:
+            raise PairsiftError(f"scorer {name!r} needs the option {option!r} (--{option})")
 
 
 def _scorer_for_checkpoint(folder: Path) -> str:
+    """Name of the scorer that reads a checkpoint, told from its files."""
     config = folder / "config.json"
     try:
-        model_type = json.loads(config.read_text()).get("model_type")
+        model_type = json.loads(config.read_text("utf-8")).get("model_type")
     except FileNotFoundError:
         raise PairsiftError(
             f"{folder} has no config.json; a folder with a checkpoint is needed"
         ) from None
     except (ValueError, AttributeError, OSError) as error:
         raise PairsiftError(f"{config} is not a readable model configuration: {error}") from None
-    raise PairsiftError(f"{config}: no scorer for model type {model_type!r} is installed")
+    if model_type in _SCORER_OF_MODEL_TYPE:
+        return _SCORER_OF_MODEL_TYPE[model_type]
+    from pairsift.scorers.mlm.legacy.config import is_legacy
+    from pairsift.scorers.weights import Weights
+
+    if is_legacy(folder) and "score.weight" in Weights(folder):
+        return "classifier"
+    return "mlm"

@@ -24,7 +24,7 @@ ALL_METRICS = "itm,odf,ctq,su"
 
 
 def load_mlm_scorer(
-    path: str | Path,
+    model: str | Path,
     *,
     metrics: str | Iterable[str] = ALL_METRICS,
     prompts: PromptPack | str | Path | None = None,
@@ -39,7 +39,7 @@ def load_mlm_scorer(
     """Load a multimodal language model as a scorer.
 
     Args:
-        path: checkpoint folder or hub name: an ``AutoModelForImageTextToText`` checkpoint of a
+        model: checkpoint folder or hub name: an ``AutoModelForImageTextToText`` checkpoint of a
             supported architecture, or a legacy LLaVA one such as the published MLM-Filters.
         metrics: names, joined by commas or as a sequence.
         prompts: a prompt pack, its TOML file, or None for Pairsift's own.
@@ -59,11 +59,11 @@ def load_mlm_scorer(
     pack = load_prompts(prompts)
     where = pick_device(device)
     kind = pick_dtype(dtype, where)
-    folder = find_checkpoint(str(path))
+    folder = find_checkpoint(str(model))
     backbone, facts = _load_backbone(folder, vision_tower, adapter, kind, where, reference_quirks)
     if reference_quirks and backbone.quirks is None:
         raise PairsiftError(
-            f"{path}: no published code is known for this kind of checkpoint "
+            f"{model}: no published code is known for this kind of checkpoint "
             f"({backbone.kind}); leave out --reference-quirks"
         )
     return MLMScorer(

@@ -13,6 +13,7 @@ import torch
 
 from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS, parse_metrics
+from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
 from pairsift.scorers.mlm.tiny import TinyModel
@@ -95,31 +96,43 @@ class TinyScorer(Scorer):
     def cost(self, inputs: TinyInputs) -> int:
         return len(inputs[1])
 
-    @torch.inference_mode()
     def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:
-        pixels, captions, truncated = zip(*inputs, strict=True)
-        logits = self._logits(np.stack(pixels), captions)
-        if not np.isfinite(logits).all():
-            raise ValueError("the model gave scores that are not finite")
-        summary = summarise(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
+        summary = summarise(self._log_probabilities(inputs))
         return metric_columns(summary, tuple(METRICS), asked=self.metrics) | {
-            "caption_truncated": np.array(truncated)
+            "caption_truncated": np.array([truncated for _, _, truncated in inputs])
         }
 
-    def _logits(self, pixels: np.ndarray, captions: Sequence[list[int]]) -> np.ndarray:
-        """(B, metrics, 101) float32."""
+    def distributions(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """Return (pairs, metrics, 101) probabilities of the scores 0..100.
+
+        Raises:
+            PairsiftError: a pair cannot be scored; names its key.
+        """
+        rows = [self.preparer(pair) for pair in pairs]
+        for row in rows:
+            if row.status is not Status.OK:
+                raise PairsiftError(f"{row.key}: {row.status.value}: {row.error}")
+        asked = [index for index, name in enumerate(METRICS) if name in self.metrics]
+        return np.exp(self._log_probabilities([row.inputs for row in rows]))[:, asked]
+
+    @torch.inference_mode()
+    def _log_probabilities(self, inputs: Sequence[TinyInputs]) -> np.ndarray:
+        """(B, 4, 101) float32, all metrics in one pass."""
+        pixels, captions, _ = zip(*inputs, strict=True)
         width = max(map(len, captions))
         ids = np.zeros((len(captions), width), dtype=np.int64)
         mask = np.zeros((len(captions), width), dtype=bool)
         for row, caption in enumerate(captions):
             ids[row, : len(caption)] = caption
             mask[row, : len(caption)] = True
-        images = self.model.encode_images(torch.from_numpy(pixels).to(self.device))
+        images = self.model.encode_images(torch.from_numpy(np.stack(pixels)).to(self.device))
         logits = self.model.score_logits(
             images, torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
         )
-        array: np.ndarray = logits.float().cpu().numpy()
-        return array
+        log_p: np.ndarray = logits.log_softmax(-1).cpu().numpy()
+        if not np.isfinite(log_p).all():
+            raise FloatingPointError("the model's logits are not finite")
+        return log_p
 
 
 def load_tiny_scorer(

@@ -1,0 +1,51 @@
+"""`pairsift explain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pairsift.cli.common import Json, emit
+from pairsift.errors import PairsiftError
+
+if TYPE_CHECKING:
+    from pairsift.explain import Explanation
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(explain)
+
+
+def explain(
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    caption: Annotated[str, typer.Argument(help="The caption to judge it with.")],
+    scorer: Annotated[
+        str, typer.Option(help="Name of a scorer, or a folder that holds a checkpoint.")
+    ] = "pairsift-tiny",
+    model: Annotated[str | None, typer.Option(help="Checkpoint of the scorer.")] = None,
+    json: Json = False,
+) -> None:
+    """Show one pair's scores, how sure the filter is, and what each metric asks."""
+    from pairsift.explain import explain as explain_pair
+    from pairsift.scorers.registry import load_scorer
+
+    try:
+        content = image.read_bytes()
+    except OSError as error:
+        raise PairsiftError(f"cannot read {image}: {error.strerror}") from None
+    found = explain_pair(content, caption, load_scorer(scorer, model=model))
+    emit(
+        {"image": str(image), "caption": caption, "metrics": [item.to_json() for item in found]},
+        json,
+        "\n\n".join(_describe(item) for item in found),
+    )
+
+
+def _describe(item: Explanation) -> str:
+    axis = f"0{'50':>26}{'100':>25}"
+    return (
+        f"{item.metric}  {item.score:.1f} ± {item.std:.1f}  (most likely {item.top})\n"
+        f"{item.title}: {item.asks}\n {item.plot()}\n {axis}"
+    )

@@ -1,0 +1,55 @@
+"""`pairsift prompts`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pairsift.errors import PairsiftError
+
+prompts = typer.Typer(
+    help="Prompt packs: what a multimodal model is asked.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(prompts, name="prompts")
+
+
+@prompts.command("import")
+def import_(
+    script: Annotated[
+        Path, typer.Argument(help="The published inference script; it is parsed, never run.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="TOML file to write; stdout if left out.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the pack; the script's if left out.")] = None,
+) -> None:
+    """Read the prompts that a published checkpoint was trained with out of its own script."""
+    from pairsift.scorers.mlm.prompt_files import dump_pack, import_reference_prompts
+
+    text = dump_pack(import_reference_prompts(script, name))
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    if out.exists():
+        raise PairsiftError(f"{out} exists; choose another --out, or remove it first")
+    out.write_text(text, encoding="utf-8")
+    typer.echo(f"prompt pack in {out}")
+
+
+@prompts.command()
+def show(
+    pack: Annotated[
+        str | None, typer.Argument(help="A .toml file; Pairsift's own pack if left out.")
+    ] = None,
+) -> None:
+    """Print a prompt pack."""
+    from pairsift.scorers.mlm.prompt_files import dump_pack, load_prompts
+
+    typer.echo(dump_pack(load_prompts(pack)), nl=False)

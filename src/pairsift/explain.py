@@ -1,0 +1,88 @@
+"""One pair looked at closely: its scores, their distributions, and what each metric asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from pairsift.errors import PairsiftError
+from pairsift.metrics import METRICS
+from pairsift.pair import Pair
+from pairsift.scorers.base import Scorer
+
+BINS = 50
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+@runtime_checkable
+class Distributional(Protocol):
+    """A scorer that can show the whole distribution behind its scores."""
+
+    metrics: tuple[str, ...]
+
+    def distributions(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """Return (pairs, metrics, 101) probabilities of the scores 0..100."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One metric of one pair.
+
+    Attributes:
+        score: expected score, 0..100.
+        top: most likely integer.
+        std: standard deviation of the distribution.
+        probabilities: of the scores 0..100, 101 of them.
+    """
+
+    metric: str
+    title: str
+    asks: str
+    score: float
+    top: int
+    std: float
+    probabilities: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `--json`."""
+        return asdict(self)
+
+    def plot(self) -> str:
+        """The distribution as one line of blocks, two scores a character, 0 on the left."""
+        heights = np.add.reduceat(np.array(self.probabilities), range(0, 2 * BINS, 2))
+        levels = np.ceil(heights / heights.max() * (len(_BLOCKS) - 1)).astype(int)
+        # What rounds to nothing shows as nothing, or every plot would have a floor.
+        levels[heights < 0.01 * heights.max()] = 0
+        return "".join(_BLOCKS[level] for level in levels)
+
+
+def explain(image: bytes, caption: str, scorer: Scorer) -> list[Explanation]:
+    """Score one pair and keep the distributions.
+
+    Raises:
+        PairsiftError: the scorer has no distributions, or the pair cannot be scored.
+    """
+    if not isinstance(scorer, Distributional):
+        raise PairsiftError(
+            f"scorer {scorer.name!r} gives plain numbers; explain needs one that reads "
+            "distributions, such as pairsift-tiny"
+        )
+    [by_metric] = scorer.distributions([Pair("image", image, caption)])
+    return [_explain(name, p) for name, p in zip(scorer.metrics, by_metric, strict=True)]
+
+
+def _explain(name: str, p: np.ndarray) -> Explanation:
+    scores = np.arange(len(p))
+    mean = float(p @ scores)
+    return Explanation(
+        metric=name,
+        title=METRICS[name].title,
+        asks=METRICS[name].asks,
+        score=mean,
+        top=int(p.argmax()),
+        std=float(np.sqrt(p @ (scores - mean) ** 2)),
+        probabilities=tuple(float(value) for value in p),
+    )

@@ -1,0 +1,71 @@
+"""A pair looked at closely."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pairsift import Pair, PairsiftError, load_scorer
+from pairsift.cli import main
+from pairsift.explain import BINS, Explanation, explain
+from tests.samples import CAPTION, jpeg
+
+
+def _explanation(probabilities: Sequence[float]) -> Explanation:
+    return Explanation("itm", "", "", 0.0, 0, 0.0, tuple(probabilities))
+
+
+def test_plot_is_high_where_the_mass_is() -> None:
+    p = np.zeros(101)
+    p[[10, 80]] = 0.25, 0.75
+    plot = _explanation(p).plot()
+    assert len(plot) == BINS
+    assert plot[5] == "▃"
+    assert plot[40] == "█"
+    assert plot.replace("▃", " ").replace("█", " ").strip() == ""
+
+
+def test_highest_score_belongs_to_the_last_block() -> None:
+    p = np.zeros(101)
+    p[100] = 1.0
+    assert _explanation(p).plot() == " " * (BINS - 1) + "█"
+
+
+def test_agrees_with_the_score_table() -> None:
+    scorer = load_scorer("pairsift-tiny", metrics="itm,ctq")
+    found = explain(jpeg(), CAPTION, scorer)
+    [row] = scorer.score([Pair("k", jpeg(), CAPTION)]).to_pylist()
+    assert [item.metric for item in found] == ["itm", "ctq"]
+    for item in found:
+        assert sum(item.probabilities) == pytest.approx(1, abs=1e-5)
+        assert item.score == pytest.approx(row[item.metric], abs=1e-3)
+        assert item.std == pytest.approx(row[f"{item.metric}_std"], abs=1e-3)
+        assert item.top == row[f"{item.metric}_top"]
+
+
+def test_plain_scorers_have_nothing_to_explain() -> None:
+    with pytest.raises(PairsiftError, match="'heuristics' gives plain numbers"):
+        explain(jpeg(), CAPTION, load_scorer("heuristics"))
+
+
+def test_bad_image_is_told() -> None:
+    with pytest.raises(PairsiftError, match="image_corrupt"):
+        explain(b"no image", CAPTION, load_scorer("pairsift-tiny"))
+
+
+def test_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = tmp_path / "a.jpg"
+    image.write_bytes(jpeg())
+    monkeypatch.setattr("sys.argv", ["pairsift", "explain", str(image), CAPTION])
+    main()
+    assert "Image-text matching" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["pairsift", "explain", str(image), CAPTION, "--json"])
+    main()
+    result = json.loads(capsys.readouterr().out)
+    assert len(result["metrics"][0]["probabilities"]) == 101
