@@ -58,7 +58,7 @@ def _keys(selection: Selection) -> list[str]:
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
 
 
 @pytest.mark.parametrize(
@@ -270,32 +270,52 @@ def test_a_key_that_is_gone_is_named(tmp_path: Path) -> None:
         write_webdataset(selection, tmp_path / "out")
 
 
+def test_workers_write_the_same_bytes(tmp_path: Path) -> None:
+    scores, _ = _pool(tmp_path, np.random.default_rng(5), shards=4)
+    selection = select(scores, top=0.5, by="itm", out=tmp_path / "sel")
+    alone = write_webdataset(selection, tmp_path / "one", samples_per_shard=9, workers=1)
+    many = write_webdataset(selection, tmp_path / "three", samples_per_shard=9, workers=3)
+    assert many.written == alone.written > 3
+    assert _contents(tmp_path / "one") == _contents(tmp_path / "three")
+    (tmp_path / "data" / "00003.tar").unlink()
+    with pytest.raises(PairsiftError, match=r"00003\.tar does not exist"):
+        write_webdataset(selection, tmp_path / "failed", samples_per_shard=9, workers=3)
+
+
 _KILLED = """
 import sys
 from pairsift.select import read_selection
 from pairsift.writers import write_webdataset
-print("ready", flush=True)
-write_webdataset(read_selection(sys.argv[1]), sys.argv[2], samples_per_shard=25)
+if __name__ == "__main__":
+    print("ready", flush=True)
+    write_webdataset(
+        read_selection(sys.argv[1]), sys.argv[2], samples_per_shard=20, workers=int(sys.argv[3])
+    )
 """
 
 
-def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(
+    tmp_path: Path, workers: int
+) -> None:
     rng = np.random.default_rng(3)
-    scores, _ = _pool(tmp_path, rng, shards=6, rows=400)
+    scores, _ = _pool(tmp_path, rng, shards=3, rows=150)
     selection = select(scores, top=0.9, by="itm", out=tmp_path / "sel")
     begin = time.perf_counter()
-    write_webdataset(selection, tmp_path / "whole", samples_per_shard=25)
+    write_webdataset(selection, tmp_path / "whole", samples_per_shard=20)
     took = time.perf_counter() - begin
     choice = random.Random(7)
     killed = 0
-    for _ in range(5):
+    script = tmp_path / "write.py"  # a file, which spawned workers can import
+    script.write_text(_KILLED)
+    for _ in range(3):
         child = subprocess.Popen(
-            [sys.executable, "-c", _KILLED, str(tmp_path / "sel"), str(tmp_path / "out")],
+            [sys.executable, script, tmp_path / "sel", tmp_path / "out", str(workers)],
             stdout=subprocess.PIPE,
         )
         assert child.stdout is not None
         assert child.stdout.readline() == b"ready\n"
-        time.sleep(choice.uniform(0, took / 3))
+        time.sleep(choice.uniform(0, took / 3) + (workers > 1) * 1.5)  # workers start
         if child.poll() is None:
             child.send_signal(signal.SIGKILL)
             killed += 1
@@ -305,5 +325,5 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(tmp_path: Path)
         for path in (tmp_path / "out").glob("*.tar"):
             assert path.read_bytes() == whole[path.name]
     assert killed
-    write_webdataset(selection, tmp_path / "out", samples_per_shard=25)
+    write_webdataset(selection, tmp_path / "out", samples_per_shard=20)
     assert _contents(tmp_path / "out") == _contents(tmp_path / "whole")

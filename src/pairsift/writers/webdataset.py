@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
+import multiprocessing.connection
 import os
 import tarfile
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -29,6 +33,8 @@ SIZES = "sizes.json"
 # No .json: img2dataset and its readers take every .json of a folder for a shard's statistics.
 MANIFEST = "_pairsift.manifest"
 SAMPLES_PER_SHARD = 10_000
+# Fewer are written sooner than another process starts.
+_SAMPLES_PER_WORKER = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,7 @@ def write_webdataset(
     samples_per_shard: int = SAMPLES_PER_SHARD,
     scores: Sequence[str] | None = None,
     root: str | None = None,
+    workers: int | None = 1,
 ) -> WebdatasetFolder:
     """Write the kept samples as webdataset shards, ``00000000.tar`` onwards, and ``sizes.json``.
 
@@ -83,6 +90,9 @@ def write_webdataset(
     Args:
         scores: score columns to add to each sample's ``.json`` (made where there is none).
         root: where the source shards lie now, if they were moved since they were scored.
+        workers: processes that write, each a range of the shards; None for as many as there are
+            cores and work. The bytes are the same however many there are. More than one need a
+            script that calls this below ``if __name__ == "__main__":``.
 
     Raises:
         PairsiftError: the folder holds something else; a source is gone, moved or not the one
@@ -100,8 +110,9 @@ def write_webdataset(
     plan = plan_shards(selection, samples_per_shard)
     finished = folder.names()
     missing = [index for index in range(len(plan)) if _name(index) not in finished]
-    job = _Job(selection, folder, plan, tuple(scores or ()), root)
-    unannotated = job.write(missing)
+    unannotated = _write_all(
+        selection, folder.url, plan, missing, tuple(scores or ()), root, workers
+    )
     sizes = {
         _name(index): sum(piece.stop - piece.start for piece in pieces)
         for index, pieces in enumerate(plan)
@@ -161,37 +172,74 @@ def plan_shards(selection: Selection, samples_per_shard: int) -> list[list[Piece
     return plan
 
 
+@dataclass(frozen=True, slots=True)
 class _Job:
-    """Everything that writing some of the shards needs."""
+    """A range of the shards to write: picklable, for worker processes."""
 
-    def __init__(
-        self,
-        selection: Selection,
-        folder: Folder,
-        plan: list[list[Piece]],
-        scores: tuple[str, ...],
-        root: str | None,
-    ) -> None:
-        self.selection = selection
-        self.folder = folder
-        self.plan = plan
-        self.scores = scores
-        self.root = root
-        self.unannotated = 0
+    selection: Selection
+    out: str
+    shards: dict[int, list[Piece]]
+    scores: tuple[str, ...]
+    root: str | None
 
-    def write(self, indices: Sequence[int]) -> int:
-        """Write these shards; returns how many samples could not take scores."""
+    def __call__(self) -> int:
+        """Write them; returns how many samples could not take scores."""
+        folder = Folder(self.out)
         tables = _Tables(self)
         try:
-            for index in indices:
-                with self.folder.atomic(_name(index)) as target:
-                    for piece in self.plan[index]:
+            for index, pieces in self.shards.items():
+                with folder.atomic(_name(index)) as target:
+                    for piece in pieces:
                         tables.copy(piece, target)
                     target.write(END)
                     target.write(bytes(-target.tell() % tarfile.RECORDSIZE))
         finally:
             tables.close()
-        return self.unannotated
+        return tables.unannotated
+
+
+def _write_all(
+    selection: Selection,
+    out: str,
+    plan: list[list[Piece]],
+    missing: Sequence[int],
+    scores: tuple[str, ...],
+    root: str | None,
+    workers: int | None,
+) -> int:
+    if workers is None:
+        samples = sum(piece.stop - piece.start for index in missing for piece in plan[index])
+        workers = min(os.cpu_count() or 1, samples // _SAMPLES_PER_WORKER)
+    workers = max(1, min(workers, len(missing)))
+    # Neighbouring shards to one worker, so that next to no source is read by two.
+    parts = [part for part in np.array_split(np.array(missing, dtype=int), workers) if len(part)]
+    jobs = [
+        _Job(selection, out, {int(index): plan[index] for index in part}, scores, root)
+        for part in parts
+    ]
+    if len(jobs) <= 1:
+        return sum(job() for job in jobs)
+    with ProcessPoolExecutor(
+        len(jobs), multiprocessing.get_context("spawn"), initializer=_die_with_parent
+    ) as pool:
+        futures = [pool.submit(job) for job in jobs]
+        try:
+            return sum(future.result() for future in as_completed(futures))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _die_with_parent() -> None:
+    """End this worker when the command was killed: nobody is left to wait for it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class _Tables:
@@ -199,6 +247,7 @@ class _Tables:
 
     def __init__(self, job: _Job) -> None:
         self.job = job
+        self.unannotated = 0
         self._shards = enumerate(job.selection.shards())
         self._index = -1
         self._copier: _TarCopier | _PairCopier | None = None
@@ -216,6 +265,7 @@ class _Tables:
     def close(self) -> None:
         """Close the source."""
         if self._copier is not None:
+            self.unannotated += self._copier.unannotated
             self._copier.close()
             self._copier = None
 
@@ -230,7 +280,7 @@ def _open(shard: KeptShard, job: _Job) -> _TarCopier | _PairCopier:
         for row in table.select(list(job.scores)).to_pylist()
     ] if job.scores else None  # fmt: skip
     if facts["source_kind"] == "webdataset":
-        return _TarCopier(url, facts, keys, scores, job)
+        return _TarCopier(url, facts, keys, scores)
     options = tuple(sorted((facts.get("source_options") or {}).items()))
     source = Shard(shard.shard, url, facts["source_kind"], facts.get("source_size"), options)
     return _PairCopier(source, shard.rows, keys, scores)
@@ -260,11 +310,10 @@ class _TarCopier:
         facts: Mapping[str, Any],
         keys: list[str],
         scores: list[dict[str, Any]] | None,
-        job: _Job,
     ) -> None:
         self.keys = keys
         self.scores = scores
-        self.job = job
+        self.unannotated = 0
         size = facts.get("source_size")
         if size is not None and "://" not in url and os.path.exists(url):
             now = os.path.getsize(url)
@@ -312,7 +361,7 @@ class _TarCopier:
                     header.size = len(content)
                     _add(header, content, target)
                     continue
-                self.job.unannotated += 1
+                self.unannotated += 1
             self.tar.copy(member.start, member.end, target)
         if not done:
             header = self._header(sample.members[0])
@@ -345,6 +394,8 @@ class _TarCopier:
 
 class _PairCopier:
     """Writes kept samples of a source that is not a tar."""
+
+    unannotated = 0  # their .json is made here, and takes anything
 
     def __init__(
         self,
