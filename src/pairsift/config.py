@@ -21,6 +21,8 @@ class ScoreSection:
     scorer: str = "pairsift-tiny"
     kind: str | None = None
     caption_field: str | None = None
+    image_field: str | None = None
+    captions_file: str | None = None
     batch_size: int | None = None
     workers: int | None = None
     max_failure_rate: float = 0.05

@@ -79,8 +79,13 @@ def run_pipeline(
         PairsiftError: see the steps.
     """
     score = config.score
-    options = {"caption": score.caption_field} if score.caption_field else {}
-    shards = find_shards(score.shards, score.kind, **options)
+    shards = find_shards(
+        score.shards,
+        score.kind,
+        caption=score.caption_field,
+        image=score.image_field,
+        captions_file=score.captions_file,
+    )
     scores = join(config.out, SCORES)
     summary = score_shards(
         shards,

@@ -50,6 +50,12 @@ def score(
     caption_field: Annotated[
         str | None, typer.Option(help="Member suffix, column or CSV field that holds the caption.")
     ] = None,
+    image_field: Annotated[
+        str | None, typer.Option(help="Column with the image (parquet) or its path (folder CSV).")
+    ] = None,
+    captions_file: Annotated[
+        str | None, typer.Option(help="CSV with the captions of a folder of images.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pairs a batch.")] = None,
@@ -92,7 +98,9 @@ def score(
     if retry not in (None, "failed"):
         raise PairsiftError(f"--retry {retry!r}: only failed is known")
 
-    found = find_shards(shards, kind, **({"caption": caption_field} if caption_field else {}))
+    found = find_shards(
+        shards, kind, caption=caption_field, image=image_field, captions_file=captions_file
+    )
     options = {
         "model": model,
         "vision_tower": vision_tower,
