@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 class FittingBatches:
@@ -26,7 +28,17 @@ class FittingBatches:
         Raises:
             RuntimeError: what the function raises; out of memory only where one input is too much.
         """
-        results = []
+        return np.concatenate(self.parts(function, inputs))
+
+    def parts(
+        self, function: Callable[[Sequence[Any]], Result], inputs: Sequence[Any]
+    ) -> list[Result]:
+        """Return the results of the batches that were run, in order.
+
+        Raises:
+            RuntimeError: as :meth:`run`.
+        """
+        results: list[Result] = []
         start = 0
         while start < len(inputs):
             batch = inputs[start : start + (self.largest or len(inputs))]
@@ -44,9 +56,11 @@ class FittingBatches:
                 continue
             results.append(result)
             start += len(batch)
-        return np.concatenate(results)
+        return results
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
     message = str(error).lower()  # the CPU's allocator raises a plain RuntimeError
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in message
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in message for words in ("not enough memory", "out of memory")
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,14 +13,13 @@ from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.memory import FittingBatches
 from pairsift.scorers.mlm.backbone import Arrays, Backbone, ImageTransform, State
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
 from pairsift.scorers.mlm.encode import PromptEncoder, Quirks
 from pairsift.scorers.mlm.packing import NO_TREE, Layout, Tree, build_blocks, collate
 from pairsift.scorers.mlm.prompts import PromptPack
 from pairsift.scorers.mlm.trie import summarise
-
-logger = logging.getLogger(__name__)
 
 # Logits are made for so many numbers at a time: 1 GiB of float32.
 _LOGITS_AT_ONCE = 2**28
@@ -108,7 +106,7 @@ class MLMScorer(Scorer):
         self.layout: Layout = layout
         self.columns = score_columns()
         self.preparer = Preparer(MLMTransform(backbone.image_transform, self.encoder), limits)
-        self._largest_batch: int | None = None
+        self._batches = FittingBatches()
         self._fingerprint = {
             "scorer": self.name,
             **(fingerprint or {}),
@@ -170,29 +168,8 @@ class MLMScorer(Scorer):
         run: Callable[[Sequence[MLMInputs]], tuple[np.ndarray, ...]],
         inputs: Sequence[MLMInputs],
     ) -> tuple[np.ndarray, ...]:
-        """Run on batches that fit into the device's memory, and join the results.
-
-        A batch that does not fit is halved; what fitted is remembered.
-        """
-        results = []
-        start = 0
-        while start < len(inputs):
-            batch = inputs[start : start + (self._largest_batch or len(inputs))]
-            try:
-                result = run(batch)
-            except RuntimeError as error:
-                if not _out_of_memory(error) or len(batch) == 1:
-                    raise
-                result = None
-            if result is None:  # outside the handler, which holds on to the failed batch's tensors
-                self._largest_batch = (len(batch) + 1) // 2
-                logger.warning("out of memory; batches of %d from now on", self._largest_batch)
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
-                continue
-            results.append(result)
-            start += len(batch)
-        return tuple(np.concatenate(parts) for parts in zip(*results, strict=True))
+        parts = self._batches.parts(run, inputs)
+        return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
     def _prefill(self, inputs: Sequence[MLMInputs]) -> State:
         return self.backbone.prefill(
@@ -276,7 +253,3 @@ class MLMScorer(Scorer):
             if line.isdecimal() and line.isascii():
                 scores[index] = int(line)
         return scores
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
