@@ -7,6 +7,7 @@ them into floats by looking each value up in a table of 3 x 256.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,6 +102,11 @@ class ImageRecipe:
         mean = np.array(self.mean, dtype=np.float32)[:, None]
         std = np.array(self.std, dtype=np.float32)[:, None]
         return np.asarray((scaled[None] - mean) / std, dtype=np.float32)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that tell recipes apart."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     @property
     def mean_colour(self) -> tuple[int, int, int]:

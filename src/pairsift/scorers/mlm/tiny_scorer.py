@@ -113,7 +113,9 @@ class TinyScorer(Scorer):
             if row.status is not Status.OK:
                 raise PairsiftError(f"{row.key}: {row.status.value}: {row.error}")
         asked = [index for index, name in enumerate(METRICS) if name in self.metrics]
-        return np.exp(self._log_probabilities([row.inputs for row in rows]))[:, asked]
+        log_p = self._log_probabilities([row.inputs for row in rows])[:, asked]
+        probabilities: np.ndarray = np.exp(log_p)
+        return probabilities
 
     @torch.inference_mode()
     def _log_probabilities(self, inputs: Sequence[TinyInputs]) -> np.ndarray:

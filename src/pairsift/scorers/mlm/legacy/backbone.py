@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,8 @@ from pairsift.scorers.checkpoints import checkpoint_digest
 from pairsift.scorers.image_recipe import ImageRecipe
 from pairsift.scorers.mlm.backbone import Arrays, EmbedsBackbone, ImageFeatures, ImageInputs
 from pairsift.scorers.mlm.encode import Quirks
-from pairsift.scorers.mlm.legacy.model import LegacyModel, load_legacy_model
-from pairsift.scorers.mlm.legacy.weights import find_weight_files, holds_score_head
+from pairsift.scorers.mlm.legacy.model import LegacyModel, holds_score_head, load_legacy_model
+from pairsift.scorers.weights import find_weight_files
 
 IMAGE_TEXT = "<image>"
 IMAGE_MARKER = -200
@@ -43,8 +41,7 @@ class LegacyImages:
 
     def describe(self) -> str:
         """Name the square padding and digest the rest."""
-        digest = hashlib.sha256(repr(sorted(asdict(self.recipe).items())).encode())
-        return f"{'square' if self.pad_to_square else 'unpadded'}:{digest.hexdigest()[:16]}"
+        return f"{'square' if self.pad_to_square else 'unpadded'}:{self.recipe.digest}"
 
 
 class LegacyEncode:

@@ -6,29 +6,24 @@ with their names: a projector left at random would still give scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
 
 from pairsift.errors import PairsiftError
 from pairsift.scorers.image_recipe import ImageRecipe
 from pairsift.scorers.mlm.legacy.config import LegacyConfig, read_config
 from pairsift.scorers.mlm.legacy.projectors import build_projector
 from pairsift.scorers.mlm.legacy.towers import TowerSource, VisionTower, find_tower
-from pairsift.scorers.mlm.legacy.weights import Weights
+from pairsift.scorers.weights import Weights, fill, uninitialised
 
 _TOWER = "model.vision_tower.vision_tower."
 _PROJECTOR = "model.mm_projector."
-_LISTED = 8
-
-# Tables that old versions of transformers saved; they follow from the config.
-_DERIVED = (".rotary_emb.inv_freq", "embeddings.position_ids")
 # The other half of a dual encoder's checkpoint.
 _TEXT_HALF = ("text_model.", "text_projection.", "visual_projection.", "logit_scale", "logit_bias")
 
@@ -107,7 +102,7 @@ def load_legacy_model(
     language = _language_config(config, weights)
     tokenizer = _load_tokenizer(folder, language)
 
-    with _uninitialised(), torch.device(device):
+    with uninitialised(), torch.device(device):
         decoder = AutoModel.from_config(language, dtype=dtype)
         head = _build_head(weights, is_classifier, decoder, dtype)
         projector = build_projector(config).to(dtype)
@@ -133,18 +128,13 @@ def load_legacy_model(
     )
 
 
-@contextmanager
-def _uninitialised() -> Iterator[None]:
-    """Leave parameters as the allocator gives them; they are all filled, or loading fails.
+def holds_score_head(folder: Path) -> bool:
+    """Whether a checkpoint scores by a head of its own instead of by words.
 
-    Memory that is not written is not taken, so a model costs its own size once.
+    Raises:
+        PairsiftError: its weights are not readable.
     """
-    try:
-        from transformers.initialization import no_init_weights
-    except ImportError:  # only slower
-        no_init_weights = nullcontext
-    with no_init_weights():
-        yield
+    return "score.weight" in Weights(folder)
 
 
 def _language_config(config: LegacyConfig, weights: Weights) -> Any:
@@ -196,7 +186,7 @@ def _fill_all(
     def inside(name: str) -> str:
         return name.replace(f"{_TOWER}vision_model.", _TOWER, 1)
 
-    _fill(weights, targets, inside, spare)
+    fill(weights, targets, inside, spare)
     if tower_inside:
         return
     if source.folder is None:
@@ -205,62 +195,7 @@ def _fill_all(
             "(as --vision-tower DIR)"
         )
     outside = Weights(source.folder)
-    _fill(outside, in_tower, lambda name: name.removeprefix("vision_model."), _TEXT_HALF)
-
-
-def _fill(
-    weights: Weights,
-    targets: Mapping[str, Tensor],
-    rename: Callable[[str], str],
-    spare: tuple[str, ...],
-) -> None:
-    """Copy a checkpoint's tensors into the model's, under the model's dtype and on its device.
-
-    Args:
-        rename: a tensor's name in the checkpoint to the one in ``targets``.
-        spare: beginnings of names that may be left over.
-    """
-    found = {rename(name): name for name in weights.shapes}
-    missing = [name for name in targets if name not in found]
-    left_over = [
-        name
-        for new, name in found.items()
-        if new not in targets
-        and not new.endswith(_DERIVED)
-        and not (spare and new.startswith(spare))
-    ]
-    misshapen = [
-        f"{name} is {_shape(weights.shapes[name])}, not {_shape(targets[new].shape)}"
-        for new, name in found.items()
-        if new in targets and weights.shapes[name] != targets[new].shape
-    ]
-    problems = [
-        f"{what} {_listed(names)}"
-        for what, names in (
-            ("missing:", missing),
-            ("left over:", left_over),
-            ("of another shape than config.json says:", misshapen),
-        )
-        if names
-    ]
-    if problems:
-        raise PairsiftError(
-            f"the tensors of {weights.folder} are not those that its config.json describes; "
-            f"{'; '.join(problems)}"
-        )
-    with torch.no_grad():
-        for name, tensor in weights.tensors():
-            if (target := targets.get(rename(name))) is not None:
-                target.copy_(tensor)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
-
-
-def _shape(shape: Iterable[int]) -> str:
-    return " x ".join(map(str, shape))
+    fill(outside, in_tower, lambda name: name.removeprefix("vision_model."), _TEXT_HALF)
 
 
 def _trim_vocabulary(decoder: Any, head: nn.Linear, size: int) -> None:
@@ -282,11 +217,21 @@ def _trim_vocabulary(decoder: Any, head: nn.Linear, size: int) -> None:
 
 
 def _load_tokenizer(folder: Path, language: Any) -> Any:
+    # Of the class that the checkpoint names, whatever config.json is called (`llava` is another
+    # model today): transformers would put the one it knows for that model in its place.
+    config = PretrainedConfig() if _names_tokenizer_class(folder) else language
     try:
-        # With the language model's config, since config.json's `llava` is another model today.
-        return AutoTokenizer.from_pretrained(folder, config=language)
+        return AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=False)
     except ImportError as error:
         raise PairsiftError(f"{folder}: its tokenizer needs a package: {error}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise PairsiftError(f"{folder} has no readable tokenizer: {reason}") from None
+
+
+def _names_tokenizer_class(folder: Path) -> bool:
+    try:
+        raw = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(raw, dict) and isinstance(raw.get("tokenizer_class"), str)

@@ -1,4 +1,4 @@
-"""Reads a checkpoint's tensors: safetensors or `.bin`, in one file or in shards.
+"""Reads a checkpoint's tensors into a model: safetensors or `.bin`, in one file or in shards.
 
 Nothing in a weight file is ever run: a `.bin` is a pickle, and only tensors are let out of it.
 Tensors stay on disk (memory-mapped) until they are copied into the model, so a checkpoint is
@@ -11,7 +11,8 @@ import json
 import pickle
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,29 @@ from torch import Tensor
 
 from pairsift.errors import PairsiftError
 
+_LISTED = 8
+
+# Tables that old versions of transformers saved; they follow from the config.
+_DERIVED = (".rotary_emb.inv_freq", "embeddings.position_ids")
+
 _LAYOUTS = (
     ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
 )
+
+
+@contextmanager
+def uninitialised() -> Iterator[None]:
+    """Leave parameters as the allocator gives them; they are all filled, or loading fails.
+
+    Memory that is not written is not taken, so a model costs its own size once.
+    """
+    try:
+        from transformers.initialization import no_init_weights
+    except ImportError:  # only slower
+        no_init_weights = nullcontext
+    with no_init_weights():
+        yield
 
 
 def find_weight_files(folder: Path) -> list[Path]:
@@ -92,13 +112,63 @@ class Weights:
             yield from _tensors(file)
 
 
-def holds_score_head(folder: Path) -> bool:
-    """Whether a checkpoint scores by a head of its own instead of by words.
+def fill(
+    weights: Weights,
+    targets: Mapping[str, Tensor],
+    rename: Callable[[str], str],
+    spare: tuple[str, ...] = (),
+) -> None:
+    """Copy a checkpoint's tensors into the model's, under the model's dtype and on its device.
+
+    Args:
+        targets: the model's tensors by name.
+        rename: a tensor's name in the checkpoint to the one in ``targets``.
+        spare: beginnings of names that may be left over.
 
     Raises:
-        PairsiftError: its weights are not readable.
+        PairsiftError: tensors are missing, left over or of another shape; they are named.
     """
-    return "score.weight" in Weights(folder)
+    found = {rename(name): name for name in weights.shapes}
+    missing = [name for name in targets if name not in found]
+    left_over = [
+        name
+        for new, name in found.items()
+        if new not in targets
+        and not new.endswith(_DERIVED)
+        and not (spare and new.startswith(spare))
+    ]
+    misshapen = [
+        f"{name} is {_shape(weights.shapes[name])}, not {_shape(targets[new].shape)}"
+        for new, name in found.items()
+        if new in targets and weights.shapes[name] != targets[new].shape
+    ]
+    problems = [
+        f"{what} {_listed(names)}"
+        for what, names in (
+            ("missing:", missing),
+            ("left over:", left_over),
+            ("of another shape than config.json says:", misshapen),
+        )
+        if names
+    ]
+    if problems:
+        raise PairsiftError(
+            f"the tensors of {weights.folder} are not those that its config.json describes; "
+            f"{'; '.join(problems)}"
+        )
+    with torch.no_grad():
+        for name, tensor in weights.tensors():
+            if (target := targets.get(rename(name))) is not None:
+                target.copy_(tensor)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _shapes(file: Path) -> Iterator[tuple[str, torch.Size]]:

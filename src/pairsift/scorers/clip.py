@@ -1,0 +1,259 @@
+"""CLIPScore: how alike a CLIP or SigLIP model finds image and caption.
+
+``clip_score = w * max(cosine, 0)`` of the two embeddings (Hessel et al., EMNLP 2021). Scores are
+written at different scales: w is 1 in DataComp's filters, 2.5 in the CLIPScore paper and 100 in
+torchmetrics. The paper also puts "A photo depicts " before every caption; see ``prefix``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from transformers import AutoConfig, AutoTokenizer, CLIPModel, SiglipModel
+
+from pairsift.errors import PairsiftError
+from pairsift.images import ImageLimits
+from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.checkpoints import checkpoint_digest, find_checkpoint
+from pairsift.scorers.image_recipe import ImageRecipe
+from pairsift.scorers.memory import FittingBatches
+from pairsift.scorers.mlm.load import pick_device, pick_dtype
+from pairsift.scorers.weights import Weights, fill, uninitialised
+
+_MODELS = {"clip": CLIPModel, "siglip": SiglipModel}
+# Of longer captions the rest is never looked at: a window holds about 300 characters.
+_READ_CHARACTERS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class ClipInputs:
+    """One pair, ready for the device.
+
+    Attributes:
+        pixels: uint8 (height, width, 3).
+        ids: (n,) int64 token ids, n at most the text encoder's window.
+        truncated: whether part of the caption was cut.
+    """
+
+    pixels: np.ndarray
+    ids: np.ndarray
+    truncated: bool
+
+
+class ClipTransform:
+    """The CPU half: image and caption to :class:`ClipInputs`. Picklable.
+
+    Args:
+        recipe: how the model wants its images.
+        tokenizer: of the checkpoint.
+        window: tokens that the text encoder reads, start and end included; longer captions are cut.
+        fills_window: pad every caption to the window, as SigLIP was trained.
+        prefix: text put before every caption.
+    """
+
+    def __init__(
+        self, recipe: ImageRecipe, tokenizer: Any, window: int, fills_window: bool, prefix: str = ""
+    ) -> None:
+        self.recipe = recipe
+        self.tokenizer = tokenizer
+        self.window = window
+        self.fills_window = fills_window
+        self.prefix = prefix
+
+    def __call__(self, image: Any, caption: str) -> ClipInputs:
+        ids, truncated = self.token_ids(caption)
+        return ClipInputs(self.recipe(image), np.array(ids, dtype=np.int64), truncated)
+
+    def token_ids(self, caption: str) -> tuple[list[int], bool]:
+        """Return a caption's ids, end token included, and whether the caption was cut."""
+        text = self.prefix + caption[:_READ_CHARACTERS]
+        whole = self.tokenizer(text, verbose=False)["input_ids"]
+        ids: list[int] = whole
+        if len(whole) > self.window:
+            ids = self.tokenizer(text, truncation=True, max_length=self.window)["input_ids"]
+        truncated = len(whole) > self.window or len(caption) > _READ_CHARACTERS
+        if self.fills_window:
+            ids = ids + [self.tokenizer.pad_token_id] * (self.window - len(ids))
+        return ids, truncated
+
+
+class ClipScorer(Scorer):
+    """CLIPScore with a CLIP or SigLIP model.
+
+    Columns: ``clip_score`` float32, 0..w; ``image_text_cosine`` float32, -1..1;
+    ``caption_truncated`` bool, the caption was longer than the text encoder's window (77 tokens
+    for CLIP, 64 for SigLIP) and was cut.
+
+    Args:
+        model: a ``CLIPModel`` or ``SiglipModel`` in evaluation mode, on its device.
+        transform: its CPU half.
+        w: factor of the score.
+        fingerprint: what decides the scores beside the options above.
+        limits: what images are refused as too large.
+    """
+
+    name: ClassVar[str] = "clip"
+    columns = (
+        pa.field("clip_score", pa.float32()),
+        pa.field("image_text_cosine", pa.float32()),
+        pa.field("caption_truncated", pa.bool_()),
+    )
+    batch_size = 64
+
+    def __init__(
+        self,
+        model: Any,
+        transform: ClipTransform,
+        *,
+        w: float = 1.0,
+        fingerprint: Mapping[str, str] | None = None,
+        limits: ImageLimits | None = None,
+    ) -> None:
+        self.model = model
+        self.w = float(w)
+        if not (np.isfinite(self.w) and self.w > 0):
+            raise PairsiftError(f"w is {w}; a positive number is needed, such as 1, 2.5 or 100")
+        self.preparer = Preparer(transform, limits)
+        self._pad = transform.tokenizer.pad_token_id or 0
+        self._table = torch.from_numpy(transform.recipe.table).flatten().to(model.device)
+        self._fitting = FittingBatches()
+        self._fingerprint = {
+            "scorer": self.name,
+            **(fingerprint or {}),
+            "preprocessing": transform.recipe.digest,
+            "window": str(transform.window),
+            "prefix": transform.prefix,
+            "w": f"{self.w:g}",
+            "dtype": str(model.dtype).removeprefix("torch."),
+        }
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        return dict(self._fingerprint)
+
+    def cost(self, inputs: ClipInputs) -> int:
+        """Length of the caption, in tokens; images are all of one size."""
+        return len(inputs.ids)
+
+    def score_batch(self, inputs: Sequence[ClipInputs]) -> Mapping[str, np.ndarray]:
+        cosine = self._fitting.run(self._cosines, inputs)
+        if not np.isfinite(cosine).all():
+            raise FloatingPointError("the model's embeddings are not finite")
+        return {
+            "clip_score": self.w * np.maximum(cosine, 0),
+            "image_text_cosine": cosine,
+            "caption_truncated": np.array([pair.truncated for pair in inputs]),
+        }
+
+    @torch.inference_mode()
+    def _cosines(self, inputs: Sequence[ClipInputs]) -> np.ndarray:
+        """(pairs,) float64."""
+        device = self.model.device
+        pixels = torch.from_numpy(np.stack([pair.pixels for pair in inputs])).to(device)
+        channel = torch.arange(0, 3 * 256, 256, device=device)
+        values = self._table[pixels.long() + channel].permute(0, 3, 1, 2)
+        images = self.model.get_image_features(pixel_values=values.to(self.model.dtype))
+
+        # Padding follows the end token, at which CLIP reads the caption, and attention is causal
+        # there; SigLIP's captions all fill the window.
+        ids = np.full((len(inputs), max(len(pair.ids) for pair in inputs)), self._pad)
+        for row, pair in enumerate(inputs):
+            ids[row, : len(pair.ids)] = pair.ids
+        texts = self.model.get_text_features(input_ids=torch.from_numpy(ids).to(device))
+        cosine = torch.cosine_similarity(_pooled(images).double(), _pooled(texts).double())
+        return cosine.cpu().numpy()
+
+
+def _pooled(features: Any) -> torch.Tensor:
+    # transformers before 5.2 or so returned the tensor itself.
+    pooled: torch.Tensor = getattr(features, "pooler_output", features)
+    return pooled
+
+
+def load_clip_scorer(
+    model: str | Path | None = None,
+    *,
+    w: float = 1.0,
+    prefix: str = "",
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device = "auto",
+    limits: ImageLimits | None = None,
+) -> ClipScorer:
+    """Load a CLIP or SigLIP checkpoint as a scorer.
+
+    Args:
+        model: folder or hub name, such as ``openai/clip-vit-large-patch14``.
+        w: 1 as in DataComp, 2.5 as in the CLIPScore paper, 100 as in torchmetrics.
+        prefix: put before every caption; ``"A photo depicts "`` in the CLIPScore paper.
+        dtype: ``auto`` is bfloat16 on GPUs that have it, else float32.
+        device: ``auto`` is the GPU if there is one.
+        limits: what images are refused as too large.
+
+    Raises:
+        PairsiftError: no checkpoint given, not of these kinds, or not loadable.
+    """
+    if model is None:
+        raise PairsiftError(
+            "the scorer `clip` needs a checkpoint: give a folder or a hub name "
+            "(--model openai/clip-vit-large-patch14)"
+        )
+    where = pick_device(device)
+    kind = pick_dtype(dtype, where)
+    folder = find_checkpoint(str(model), "CLIP or SigLIP checkpoint")
+    model_type = _model_type(folder)
+    recipe = ImageRecipe.read(folder)
+    config, tokenizer = _load_config(folder), _load_tokenizer(folder)
+    with uninitialised(), torch.device(where):
+        loaded: Any = _MODELS[model_type]._from_config(config, dtype=kind)
+    fill(Weights(folder), loaded.state_dict(), lambda name: name)
+    loaded.eval().requires_grad_(False)
+    window = int(config.text_config.max_position_embeddings)
+    return ClipScorer(
+        loaded,
+        ClipTransform(recipe, tokenizer, window, model_type == "siglip", prefix),
+        w=w,
+        fingerprint={"model_type": model_type, "checkpoint": checkpoint_digest(folder)},
+        limits=limits,
+    )
+
+
+def _model_type(folder: Path) -> str:
+    path = folder / "config.json"
+    try:
+        model_type = json.loads(path.read_text("utf-8")).get("model_type")
+    except FileNotFoundError:
+        raise PairsiftError(f"{folder} has no config.json; give a checkpoint's folder") from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise PairsiftError(f"{path} is not a readable model configuration: {error}") from None
+    if model_type not in _MODELS:
+        raise PairsiftError(
+            f"{path}: model type {model_type!r} is not supported; CLIPScore takes CLIP and SigLIP "
+            "checkpoints with both encoders (SigLIP-2 at a fixed size, not NaFlex)"
+        )
+    return str(model_type)
+
+
+def _load_config(folder: Path) -> Any:
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PairsiftError(f"{folder / 'config.json'}: {_first_line(error)}") from None
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise PairsiftError(f"{folder} has no readable tokenizer: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

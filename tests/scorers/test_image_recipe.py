@@ -1,0 +1,126 @@
+"""Image preparation, against transformers' own processors and against arithmetic."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+from transformers import CLIPImageProcessorPil, SiglipImageProcessorPil
+
+from pairsift.errors import PairsiftError
+from pairsift.scorers.image_recipe import ImageRecipe
+from tests.samples import picture
+
+CLIP = CLIPImageProcessorPil(size={"shortest_edge": 48}, crop_size={"height": 48, "width": 48})
+SIGLIP = SiglipImageProcessorPil(size={"height": 48, "width": 48})
+
+
+def values(recipe: ImageRecipe, image: Image.Image, **options: bool) -> np.ndarray:
+    pixels = recipe(image, **options)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape[:2] == recipe.output_size[::-1]
+    return np.stack([recipe.table[channel][pixels[..., channel]] for channel in range(3)])
+
+
+@pytest.mark.parametrize("processor", [CLIP, SIGLIP], ids=["clip", "siglip"])
+def test_same_floats_as_transformers(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    recipe = ImageRecipe.read(tmp_path)
+    assert pickle.loads(pickle.dumps(recipe)) == recipe
+    for size in ((48, 48), (48, 80), (80, 48)) if processor is CLIP else ((48, 48), (48, 80)):
+        image = picture(*size)  # only one pass of resizing, so that its order does not matter
+        expected = processor(image, return_tensors="np")["pixel_values"][0]
+        assert (values(recipe, image) == expected).all(), size
+
+
+@pytest.mark.parametrize("processor", [CLIP, SIGLIP], ids=["clip", "siglip"])
+def test_width_first_then_height(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    recipe = ImageRecipe.read(tmp_path)
+    image = picture(200, 90)
+    width = 106 if processor is CLIP else 48
+    wide = image.resize((width, 90), Image.Resampling(processor.resample))
+    resized = np.asarray(wide.resize((width, 48), Image.Resampling(processor.resample)))
+    left = (width - 48) // 2
+    assert (recipe(image) == resized[:, left : left + 48]).all()
+
+
+@pytest.mark.parametrize("size", [(90, 30), (30, 90), (31, 90)])
+def test_square_padding(size, tmp_path):
+    SIGLIP.save_pretrained(tmp_path)
+    recipe = ImageRecipe.read(tmp_path)
+    image = picture(*size)
+    square = Image.new("RGB", (90, 90), (127, 127, 127))
+    square.paste(image, ((90 - size[0]) // 2, (90 - size[1]) // 2))
+    assert recipe.mean_colour == (127, 127, 127)
+    assert (recipe(image, pad_to_square=True) == recipe(square)).all()
+
+
+def test_clip_mean_colour(tmp_path):
+    CLIP.save_pretrained(tmp_path)
+    assert ImageRecipe.read(tmp_path).mean_colour == (122, 116, 104)
+
+
+@pytest.mark.parametrize("size", [(1, 50_000), (50_000, 1), (30_000, 12), (12, 30_000)])
+@pytest.mark.parametrize("pad_to_square", [True, False])
+def test_banners_do_not_fill_the_memory(size, pad_to_square, tmp_path):
+    import resource
+
+    for processor in (CLIP, SIGLIP):
+        processor.save_pretrained(tmp_path)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert ImageRecipe.read(tmp_path)(Image.new("RGB", size), pad_to_square).shape == (
+            48,
+            48,
+            3,
+        )
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000
+
+
+def test_images_smaller_than_the_crop_stand_on_black():
+    recipe = ImageRecipe.from_dict(
+        {"do_resize": False, "do_center_crop": True, "crop_size": 8, "do_normalize": False}, "here"
+    )
+    pixels = recipe(Image.new("RGB", (4, 8), (9, 9, 9)))
+    assert (pixels[:, 2:6] == 9).all()
+    assert not pixels[:, [0, 1, 6, 7]].any()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"size": {"longest_edge": 3}},
+        {"size": {"shortest_edge": 3}, "do_center_crop": False},
+        {"size": {"height": 3, "width": 3}, "image_mean": [0.5]},
+        {"size": {"height": 3, "width": 3}},
+    ],
+)
+def test_what_is_not_known_is_refused(raw, tmp_path):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(raw))
+    with pytest.raises(PairsiftError, match=r"preprocessor_config\.json"):
+        ImageRecipe.read(tmp_path)
+
+
+def test_nothing_to_read(tmp_path):
+    with pytest.raises(PairsiftError, match="has no preprocessor_config"):
+        ImageRecipe.read(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    with pytest.raises(PairsiftError, match="not readable JSON"):
+        ImageRecipe.read(tmp_path)
+
+
+def test_newer_processor_config(tmp_path):
+    raw = {"image_processor": SIGLIP.to_dict(), "processor_class": "SiglipProcessor"}
+    (tmp_path / "processor_config.json").write_text(json.dumps(raw, default=str))
+    assert ImageRecipe.read(tmp_path).size == (48, 48)
+
+
+def test_no_torch_in_the_workers(tmp_path):
+    import subprocess
+    import sys
+
+    code = "import sys, pairsift.scorers.image_recipe; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
