@@ -184,8 +184,25 @@ class ScoreFolder:
 
     def read(self, name: str) -> tuple[pa.Table, dict[str, Any]]:
         """A committed table and the facts about it."""
-        table = pq.read_table(io.BytesIO(self.folder.read(name + TABLE_SUFFIX)))
-        return table, read_facts(table.schema.metadata, self.folder.file(name + TABLE_SUFFIX))
+        return read_table(self.folder, name)
+
+
+def read_table(folder: Folder, name: str) -> tuple[pa.Table, dict[str, Any]]:
+    """A shard's table and the facts about it.
+
+    Raises:
+        PairsiftError: it is not a table of Pairsift, or is damaged.
+    """
+    path = folder.file(name + TABLE_SUFFIX)
+    try:
+        table = pq.read_table(io.BytesIO(folder.read(name + TABLE_SUFFIX)))
+    except pa.ArrowInvalid as error:
+        raise PairsiftError(_damaged(path, error)) from error
+    return table, read_facts(table.schema.metadata, path)
+
+
+def _damaged(path: str, error: Exception) -> str:
+    return f"{path} is not a readable table ({error}); remove it and run `pairsift score` again"
 
 
 def read_facts(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, Any]:
@@ -217,7 +234,7 @@ def read_table_facts(folder: Folder, name: str) -> dict[str, Any]:
             with folder.fs.open(path, "rb", cache_type="none") as file:
                 metadata = pq.read_metadata(file).metadata
     except pa.ArrowInvalid as error:
-        raise PairsiftError(f"{path} is not a readable table ({error}); remove it") from error
+        raise PairsiftError(_damaged(path, error)) from error
     return read_facts(metadata, path)
 
 

@@ -14,37 +14,13 @@ from pairsift.engines.base import part_of
 from pairsift.engines.local import RunSummary, score_shards
 from pairsift.scores import FACTS_KEY
 from pairsift.sources import ShardSet, find_shards
-from tests.samples import jpeg, write_tar
-
-CAPTION = "a brown dog runs along the beach with a ball"
-
-
-@pytest.fixture
-def pool(tmp_path: Path) -> Path:
-    """Four shards of 20 pairs; the third pair of each has no image."""
-    folder = tmp_path / "pool"
-    folder.mkdir()
-    for shard in range(4):
-        samples = {}
-        for index in range(20):
-            members = {"txt": f"{CAPTION} {shard} {index}", "jpg": jpeg(300 + index, 240)}
-            if index == 2:
-                del members["jpg"]
-            samples[f"{shard:02d}{index:03d}"] = members
-        write_tar(folder / f"{shard:05d}.tar", samples)
-    return folder
+from tests.engines.conftest import tables
+from tests.samples import CAPTION, jpeg, write_tar
 
 
 def _score(pool: Path, out: Path, **options: object) -> RunSummary:
     shards = find_shards([str(pool)])
     return score_shards(shards, load_scorer("heuristics"), str(out), **options)  # type: ignore[arg-type]
-
-
-def _tables(out: Path) -> dict[str, object]:
-    return {
-        path.name: pq.read_table(path).replace_schema_metadata(None)
-        for path in sorted(out.glob("*.parquet"))
-    }
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -85,7 +61,7 @@ def test_parts_make_the_whole(pool: Path, tmp_path: Path) -> None:
     _score(pool, tmp_path / "whole")
     for index in (1, 2, 3):
         _score(pool, tmp_path / "parts", part=(index, 3))
-    assert _tables(tmp_path / "parts") == _tables(tmp_path / "whole")
+    assert tables(tmp_path / "parts") == tables(tmp_path / "whole")
 
 
 def test_part_outside_the_count_is_refused() -> None:
@@ -123,7 +99,7 @@ def test_too_many_failures_stop_the_run_and_keep_what_is_finished(
     with pytest.raises(PairsiftError, match=r"image_missing; first: 1/b0: image_missing") as stop:
         _score(broken_pool, tmp_path / "out")
     assert "--max-failure-rate 0.05" in str(stop.value)
-    assert set(_tables(tmp_path / "out")) == {"0.parquet"}
+    assert set(tables(tmp_path / "out")) == {"0.parquet"}
     summary = _score(broken_pool, tmp_path / "out", max_failure_rate=0.5)
     assert (summary.skipped, summary.rows, summary.failures) == (1, 400, 200)
 
@@ -133,7 +109,7 @@ def test_unreadable_shard_is_told_and_tried_again(pool: Path, tmp_path: Path) ->
     (pool / "00002.tar").write_bytes(b"this is not a tar" * 100)
     out = tmp_path / "out"
     summary = _score(pool, out)
-    assert set(_tables(out)) == {"00000.parquet", "00001.parquet", "00003.parquet"}
+    assert set(tables(out)) == {"00000.parquet", "00001.parquet", "00003.parquet"}
     assert list(summary.unreadable) == ["00002"]
     assert (summary.scored, summary.rows) == (3, 60)
     note = json.loads((out / "00002.unreadable.json").read_text())

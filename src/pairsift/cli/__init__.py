@@ -13,14 +13,18 @@ from typing import NoReturn
 import typer
 
 from pairsift.cli import (
+    balance,
     demo,
     doctor,
+    evaluate,
     explain,
     prompts,
     report,
     run,
     score,
     select,
+    status,
+    teach,
     write,
 )
 from pairsift.errors import PairsiftError
@@ -34,7 +38,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (demo, run, score, select, write, report, explain, prompts, doctor):
+for module in (
+    demo,
+    run,
+    score,
+    status,
+    select,
+    write,
+    report,
+    explain,
+    prompts,
+    teach,
+    balance,
+    evaluate,
+    doctor,
+):
     module.register(app)
 
 

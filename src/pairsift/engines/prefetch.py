@@ -74,7 +74,9 @@ class Prefetcher:
         if self._pool is not None:
             self._pool.close()
 
-    def jobs(self, jobs: Sequence[Job], open_job: OpenJob) -> Generator[tuple[Job, PreparedShard], None, None]:
+    def jobs(
+        self, jobs: Sequence[Job], open_job: OpenJob
+    ) -> Generator[tuple[Job, PreparedShard], None, None]:
         """Yield each job with its stream of prepared pairs; read one stream before the next.
 
         Args:

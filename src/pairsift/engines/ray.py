@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import signal
@@ -168,10 +169,9 @@ def _session(address: str | None) -> Iterator[bool]:
                 address=address,
                 log_to_driver=False,
                 logging_level="error",
-                configure_logging=True,
                 include_dashboard=None if address else False,
             )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a bare one where its own processes do not come up in time
         raise PairsiftError(
             f"Ray cannot be reached{f' at {address}' if address else ''}: {error}. Start a "
             "cluster with `ray start --head`, or leave the address out for this machine alone"
@@ -280,18 +280,18 @@ class _Run:
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         least, most = self._pool_size()
         jobs = self._plan.jobs
         a_task = max(1, min(_MAX_SHARDS_A_TASK, len(jobs) // (most * _TASKS_AN_ACTOR)))
         items = [{"job": _job_to_json(job)} for job in jobs]
+        # Actors that die are replaced, and their tasks done again, without limit: Ray Data's way.
         return from_items(items, override_num_blocks=-(-len(jobs) // a_task)).map_batches(
             _ShardActor,
             fn_constructor_args=(self._settings, self._board),
-            batch_size=None,
+            batch_size=a_task,
             batch_format="numpy",
             compute=ActorPoolStrategy(min_size=least, max_size=most),
-            max_restarts=-1,
-            max_task_retries=-1,
             **self._resources,
         )
 

@@ -1,0 +1,361 @@
+"""Hurt runs in every way they are hurt in practice, and compare what they leave behind.
+
+    python benchmarks/faults.py kills --kills 200
+    python benchmarks/faults.py ray --kills 10
+    python benchmarks/faults.py uploads disk throughput
+
+Every fault works on real processes of the real command and ends with the same question: are the
+files those of a run nobody disturbed, with no row lost, none twice, and nothing else in the folder?
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from pairsift.engines.base import RunSummary
+from pairsift.sources import find_shards
+
+COMMAND = (sys.executable, "-m", "pairsift")
+# Import and set-up of the command; faults before it are dull, and get a small share.
+_DULL_SHARE = 0.15
+
+
+def make_pool(folder: Path, shards: int, samples: int, seed: int = 0) -> Path:
+    """Webdataset shards of small noise pictures with uids; some samples are broken."""
+    random_numbers = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    for shard in range(shards):
+        with tarfile.open(folder / f"{shard:05d}.tar", "w") as tar:
+            for sample in range(samples):
+                size = tuple(int(side) for side in random_numbers.integers(180, 320, 2))
+                noise = random_numbers.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+                picture = io.BytesIO()
+                Image.fromarray(noise).resize(size).save(picture, "JPEG")
+                words = " ".join(["word"] * int(random_numbers.integers(1, 30)))
+                members = {
+                    "jpg": picture.getvalue() if sample % 25 else b"broken",
+                    "json": json.dumps({"uid": f"{shard:016x}{sample:016x}"}).encode(),
+                    "txt": f"caption {sample} of {shard}: {words}".encode(),
+                }
+                for suffix, content in members.items():
+                    header = tarfile.TarInfo(f"{shard:05d}{sample:04d}.{suffix}")
+                    header.size = len(content)
+                    tar.addfile(header, io.BytesIO(content))
+    return folder
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """One thread a process: what is tested is not speed."""
+    return dict(os.environ) | {"OMP_NUM_THREADS": "1"} | variables
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command and the folder it fills."""
+
+    name: str
+    arguments: tuple[str, ...]
+    out: Path
+    compare: Callable[[Path, Path], str | None]
+
+    def start(self, **popen: Any) -> subprocess.Popen[bytes]:
+        """Run the command, quietly, in a process group of its own."""
+        return subprocess.Popen(
+            [*COMMAND, *self.arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environment(),
+            **popen,
+        )
+
+
+def compare_tables(ours: Path, theirs: Path) -> str | None:
+    """What differs between two score folders, in words; None if nothing does."""
+    names = sorted(path.name for path in theirs.iterdir())
+    if (found := sorted(path.name for path in ours.iterdir())) != names:
+        return f"files differ: {sorted(set(found) ^ set(names))}"
+    for name in names:
+        if name.endswith(".parquet"):
+            mine, other = (pq.read_table(folder / name) for folder in (ours, theirs))
+            if not same_rows(mine, other):
+                return f"rows of {name} differ"
+        elif (ours / name).read_bytes() != (theirs / name).read_bytes():
+            return f"{name} differs"
+    return None
+
+
+def same_rows(ours: pa.Table, theirs: pa.Table) -> bool:
+    """Whether all columns are equal; the metadata has time stamps."""
+    bare = (table.replace_schema_metadata(None) for table in (ours, theirs))
+    return next(bare).equals(next(bare))
+
+
+def compare_bytes(ours: Path, theirs: Path) -> str | None:
+    """What differs between two folders, byte for byte."""
+    mine, other = digests(ours), digests(theirs)
+    differing = sorted(name for name in mine.keys() | other.keys()
+                       if mine.get(name) != other.get(name))  # fmt: skip
+    return f"files differ: {differing}" if differing else None
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Every file below a folder, hidden ones too."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@dataclass
+class Findings:
+    """What a fault did."""
+
+    name: str
+    faults: int = 0
+    runs: int = 0
+    orphans: int = 0
+    seconds: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """For a person."""
+        verdict = "; ".join(self.wrong[:3]) if self.wrong else "equal to the undisturbed run"
+        notes = "".join(f", {name} {value}" for name, value in self.notes.items())
+        return (
+            f"{self.name}: {self.faults} faults in {self.runs} completed runs, "
+            f"{self.orphans} orphans{notes}, {self.seconds:.0f} s: {verdict}"
+        )
+
+
+def steps(pool: Path, work: Path, scorer: str, reference: Path | None = None) -> list[Step]:
+    """Score, select and write into `work`; later steps read what the reference run left."""
+    source = reference or work
+    scores, chosen = str(source / "scores"), str(source / "selection")
+    return [
+        Step(
+            "score",
+            ("score", str(pool), "--out", str(work / "scores"), "--scorer", scorer,
+             "--workers", "1", "--batch-size", "8"),
+            work / "scores",
+            compare_tables,
+        ),
+        Step(
+            "select",
+            ("select", scores, "--top", "0.5", "--by", "smaller_side",
+             "--out", str(work / "selection")),
+            work / "selection",
+            compare_bytes,
+        ),
+        Step(
+            "write",
+            ("write", chosen, "--webdataset", str(work / "written" / "shards"),
+             "--samples-per-shard", "50",
+             "--datacomp", str(work / "written" / "subset.npy"),
+             "--parquet", str(work / "written" / "kept.parquet")),
+            work / "written",
+            compare_bytes,
+        ),
+    ]  # fmt: skip
+
+
+def make_reference(pool: Path, folder: Path, scorer: str) -> dict[str, float]:
+    """Run every step undisturbed; returns seconds by step."""
+    times = {}
+    for step in steps(pool, folder, scorer):
+        begin = time.perf_counter()
+        if (code := step.start().wait()) != 0:
+            raise RuntimeError(f"the undisturbed {step.name} ended with {code}")
+        times[step.name] = time.perf_counter() - begin
+    return times
+
+
+def kill_step(
+    step: Step, theirs: Path, seconds: float, kills: int, dice: random.Random
+) -> Findings:
+    """Kill a step at random moments, run it again until it ends, compare, begin anew."""
+    findings = Findings(f"SIGKILL during {step.name}")
+    begin = time.perf_counter()
+    set_up = 0.0
+    while findings.faults < kills:
+        shutil.rmtree(step.out, ignore_errors=True)
+        while True:
+            last = findings.faults >= kills
+            low = 0.0 if dice.random() < _DULL_SHARE else 0.6 * set_up
+            wait = None if last else dice.uniform(low, max(seconds, 1.2 * set_up))
+            started = time.perf_counter()
+            process = step.start()
+            try:
+                code = process.wait(wait)
+            except subprocess.TimeoutExpired:
+                findings.orphans += kill(process, dice)
+                findings.faults += 1
+                continue
+            if code != 0:
+                findings.wrong.append(f"exit code {code}")
+                findings.faults = kills
+                break
+            set_up = set_up or min(seconds, time.perf_counter() - started)
+            findings.runs += 1
+            if (wrong := step.compare(step.out, theirs)) is not None:
+                findings.wrong.append(wrong)
+            break
+    findings.seconds = time.perf_counter() - begin
+    return findings
+
+
+def kill(process: subprocess.Popen[bytes], dice: random.Random) -> int:
+    """SIGKILL the process, or its whole group; returns how many of its children outlive it."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(process.pid).children(recursive=True)
+        if dice.random() < 0.5:
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        _, alive = psutil.wait_procs(children, timeout=30)
+        for child in alive:
+            child.kill()
+        return len(alive)
+    process.wait()
+    return 0
+
+
+def kills(pool: Path, work: Path, options: argparse.Namespace) -> Iterator[Findings]:
+    """Half of the kills over scoring, a quarter each over selecting and writing."""
+    reference = work / "reference"
+    times = make_reference(pool, reference, options.scorer)
+    dice = random.Random(options.seed)
+    shares = {"score": 0.5, "select": 0.25, "write": 0.25}
+    for step in steps(pool, work / "hurt", options.scorer, reference):
+        theirs = reference / step.out.relative_to(work / "hurt")
+        count = round(options.kills * shares[step.name])
+        yield kill_step(step, theirs, times[step.name], count, dice)
+
+
+def scoring_actors() -> list[psutil.Process]:
+    """Processes of the Ray engine's actors below this one."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            # Ray names its workers after what they are at: ray::MapWorker(MapBatches(_ShardActor))
+            if "_ShardActor" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def ray_run(pool: Path, out: Path, scorer: str, listener: Any = None) -> RunSummary:
+    """Score on the Ray cluster that has been joined, with two actors."""
+    from pairsift.engines.ray import RayOptions, ScorerSpec, score_shards
+
+    return score_shards(
+        find_shards(str(pool)),
+        ScorerSpec(scorer),
+        str(out),
+        ray_options=RayOptions(actors=2),
+        batch_size=8,
+        listener=listener,
+    )
+
+
+def kill_actors(pool: Path, work: Path, options: argparse.Namespace) -> Iterator[Findings]:
+    """SIGKILL scoring actors of a Ray run at random, until so many are dead."""
+    reference = work / "reference"
+    make_reference(pool, reference, options.scorer)
+    dice = random.Random(options.seed)
+    findings = Findings("SIGKILL of Ray actors")
+    begin = time.perf_counter()
+    over = threading.Event()
+
+    def kill_now_and_then() -> None:
+        while findings.faults < options.kills and not over.wait(dice.uniform(0.1, 2.0)):
+            if actors := scoring_actors():
+                dice.choice(actors).kill()
+                findings.faults += 1
+
+    with ray_cluster():
+        killer = threading.Thread(target=kill_now_and_then, daemon=True)
+        killer.start()
+        while findings.faults < options.kills:
+            shutil.rmtree(work / "scores", ignore_errors=True)
+            summary = ray_run(pool, work / "scores", options.scorer)
+            findings.runs += 1
+            if summary.rows != options.shards * options.samples:
+                findings.wrong.append(f"{summary.rows} rows counted")
+            wrong = compare_tables(work / "scores", reference / "scores")
+            findings.wrong += [wrong] if wrong else []
+        over.set()
+        killer.join()
+    findings.seconds = time.perf_counter() - begin
+    yield findings
+
+
+@contextlib.contextmanager
+def ray_cluster() -> Iterator[None]:
+    """A cluster of two cores on this machine."""
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="error",
+        object_store_memory=100 * 2**20,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+FAULTS = {"kills": kills, "ray": kill_actors}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the faults that are named; the exit code says whether all went well."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("faults", nargs="+", choices=FAULTS)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--shards", type=int, default=40)
+    parser.add_argument("--samples", type=int, default=50)
+    parser.add_argument("--scorer", default="heuristics")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    wrong = 0
+    with tempfile.TemporaryDirectory(prefix="pairsift-faults-") as folder:
+        pool = make_pool(Path(folder) / "pool", options.shards, options.samples)
+        for name in options.faults:
+            for findings in FAULTS[name](pool, Path(folder) / name, options):
+                print(findings.line(), flush=True)
+                wrong += len(findings.wrong) + findings.orphans
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

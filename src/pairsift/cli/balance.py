@@ -1,0 +1,66 @@
+"""`pairsift balance`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pairsift.cli.common import Json, emit
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(balance)
+
+
+def balance(
+    records: Annotated[list[str], typer.Argument(help="Files that `pairsift teach` wrote.")],
+    out: Annotated[str, typer.Option(help="Folder for the training data.")],
+    images: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder, .tar or .parquet with the images; may be repeated."),
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Of itm,odf,ctq,su; all that the records have.")
+    ] = None,
+    per_metric: Annotated[int, typer.Option(min=1, help="Records for each metric.")] = 1000,
+    buckets: Annotated[int, typer.Option(min=1, max=101, help="Of the score, 0 to 100.")] = 10,
+    clusters: Annotated[
+        int, typer.Option(min=1, help="Of captions, to draw across; 1: none.")
+    ] = 64,
+    embedder: Annotated[
+        str, typer.Option(help="minilm, words, auto, or the folder of a sentence encoder.")
+    ] = "auto",
+    prompts: Annotated[
+        str | None, typer.Option(help="Prompt pack that the filter is trained with.")
+    ] = None,
+    general: Annotated[
+        str | None, typer.Option(help="LLaVA JSON of general instructions to mix in.")
+    ] = None,
+    general_count: Annotated[
+        int | None, typer.Option(min=0, help="How many of them; all by default.")
+    ] = None,
+    messages: Annotated[
+        bool, typer.Option(help="Write messages.parquet for Hugging Face trainers, too.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    json: Json = False,
+) -> None:
+    """Choose training data from teacher records: even over scores, diverse over captions."""
+    from pairsift.balance.run import Options, balance_records
+    from pairsift.metrics import parse_metrics
+
+    options = Options(
+        parse_metrics(metrics) if metrics else None,
+        per_metric,
+        buckets,
+        clusters,
+        embedder,
+        prompts,
+        general,
+        general_count,
+        messages,
+        seed,
+    )
+    summary = balance_records(records, images or [], out, options)
+    emit(summary.to_json(), json, summary.text())

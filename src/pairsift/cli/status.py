@@ -1,0 +1,34 @@
+"""`pairsift status`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pairsift.cli.common import Json, emit
+from pairsift.errors import PairsiftError
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(status)
+
+
+def status(
+    scores: Annotated[str, typer.Argument(help="Folder that `pairsift score` writes.")],
+    all_tables: Annotated[
+        bool,
+        typer.Option("--all", help="Read every table's footer, not a sample of 500."),
+    ] = False,
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Print metrics in Prometheus' text format.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Tell how far scoring is: shards, rows by status, rate, time left, failures."""
+    from pairsift.status import SAMPLE, read_status, to_prometheus, to_text
+
+    if prometheus and json:
+        raise PairsiftError("--json and --prometheus exclude each other; give one")
+    found = read_status(scores, sample=None if all_tables else SAMPLE)
+    emit(found.to_json(), json, to_prometheus(found) if prometheus else to_text(found))

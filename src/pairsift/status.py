@@ -1,0 +1,290 @@
+"""How far a score folder is: for people, for programs, for Prometheus.
+
+All that one listing tells is told exactly: which shards are done, left or unreadable, and from
+when the tables are. What the rows became is written in each table's footer. Of many tables an even
+sample of footers is read and scaled up, unless all are asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pairsift.errors import PairsiftError
+from pairsift.pair import Status
+from pairsift.scores import (
+    MANIFEST,
+    TABLE_SUFFIX,
+    UNREADABLE_SUFFIX,
+    read_shard_names,
+    read_table,
+    read_table_facts,
+    without_suffix,
+)
+from pairsift.storage import Folder
+
+SAMPLE = 500
+# A run that has not finished a shard for so long is taken to have ended.
+WINDOW_S = 3600.0
+FIRST_FAILURES = 5
+_READERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """What is known of a score folder.
+
+    Attributes:
+        shards: all that runs into this folder were given; None if none has told.
+        done, unreadable: with a table; without one because they could not be read.
+        left: shards that have no table, the unreadable included; None if `shards` is.
+        tables_read: of how many tables `rows` and `statuses` are; scaled up to all if fewer.
+        rows, statuses: samples in all tables, and what became of them.
+        shards_per_hour, rows_per_second: over the last hour's tables; None without at least two.
+        seconds_left: at that rate; None if it is not known.
+        last_finished: seconds since 1970; None without a table.
+        first_failures: samples that have no scores, in words.
+        first_unreadable: shards that could not be read, and why.
+    """
+
+    folder: str
+    fingerprint: Mapping[str, str]
+    root: str
+    shards: int | None
+    done: int
+    left: int | None
+    unreadable: int
+    tables_read: int
+    rows: int
+    statuses: Mapping[str, int]
+    shards_per_hour: float | None
+    rows_per_second: float | None
+    seconds_left: float | None
+    last_finished: float | None
+    first_failures: Sequence[str] = field(default_factory=tuple)
+    first_unreadable: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether `rows` and `statuses` are scaled up from a sample."""
+        return self.tables_read < self.done
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `--json`."""
+        return asdict(self) | {"estimated": self.estimated}
+
+
+def read_status(folder: str, *, sample: int | None = SAMPLE, now: float | None = None) -> RunStatus:
+    """Look into a score folder.
+
+    Args:
+        sample: how many tables' footers are read at most; None for all.
+        now: seconds since 1970, for tests.
+
+    Raises:
+        PairsiftError: it is no score folder, or a table in it is damaged.
+    """
+    place = Folder(folder)
+    manifest = _read_manifest(place)
+    times = place.times()
+    done = sorted(without_suffix(times, TABLE_SUFFIX))
+    unreadable = sorted(without_suffix(times, UNREADABLE_SUFFIX) - set(done))
+    expected = read_shard_names(place)
+    chosen = _evenly(done, sample)
+    facts = _read_facts(place, chosen)
+    scale = len(done) / len(chosen) if chosen else 1.0
+    statuses: Counter[str] = Counter()
+    for _, fact in facts:
+        statuses.update(fact["statuses"])
+    rows = round(sum(fact["rows"] for _, fact in facts) * scale)
+    per_hour, last = _rate(
+        [times[name + TABLE_SUFFIX] for name in done], time.time() if now is None else now
+    )
+    left = len(expected - set(done)) if expected else None
+    return RunStatus(
+        folder=folder,
+        fingerprint=manifest["fingerprint"],
+        root=manifest["root"],
+        shards=len(expected) if expected else None,
+        done=len(done),
+        left=left,
+        unreadable=len(unreadable),
+        tables_read=len(chosen),
+        rows=rows,
+        statuses={status: round(count * scale) for status, count in statuses.most_common()},
+        shards_per_hour=per_hour,
+        rows_per_second=per_hour and per_hour / 3600 * rows / max(1, len(done)),
+        seconds_left=left / per_hour * 3600 if per_hour and left is not None else None,
+        last_finished=last,
+        first_failures=_first_failures(place, facts),
+        first_unreadable=[_why_unreadable(place, name) for name in unreadable[:FIRST_FAILURES]],
+    )
+
+
+def _read_manifest(folder: Folder) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads(folder.read(MANIFEST))
+        manifest["fingerprint"], manifest["root"]
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        raise PairsiftError(
+            f"{folder.url} is not a score folder (no {MANIFEST} in it that can be read); give "
+            "the folder that `pairsift score` writes"
+        ) from None
+    return manifest
+
+
+def _evenly(names: Sequence[str], count: int | None) -> list[str]:
+    """At most `count` names, spread over all of them, the first and the last included."""
+    if count is None or len(names) <= count:
+        return list(names)
+    step = (len(names) - 1) / (count - 1) if count > 1 else 0.0
+    return [names[round(index * step)] for index in range(count)]
+
+
+def _read_facts(folder: Folder, names: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    with ThreadPoolExecutor(_READERS) as pool:
+        read = pool.map(lambda name: read_table_facts(folder, name), names)
+        return list(zip(names, read, strict=True))
+
+
+def _rate(times: Sequence[float], now: float) -> tuple[float | None, float | None]:
+    """Shards an hour over the last hour's tables, and when the last one was finished."""
+    known = [moment for moment in times if not math.isnan(moment)]
+    if not known:
+        return None, None
+    recent = [moment for moment in known if moment > now - WINDOW_S]
+    last = max(known)
+    # The first of them marks the begin: when it was begun itself is not known.
+    if len(recent) < 2 or (span := now - min(recent)) <= 0:
+        return None, last
+    return (len(recent) - 1) / span * 3600, last
+
+
+def _first_failures(folder: Folder, facts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    found: list[str] = []
+    for name, fact in facts:
+        if len(found) >= FIRST_FAILURES:
+            break
+        if fact["statuses"].get(Status.OK.value, 0) == fact["rows"]:
+            continue
+        table, _ = read_table(folder, name)
+        for row in table.select(["shard", "key", "status", "error"]).to_pylist():
+            if row["status"] != Status.OK.value and len(found) < FIRST_FAILURES:
+                found.append(f"{row['shard']}/{row['key']}: {row['status']} ({row['error']})")
+    return found
+
+
+def _why_unreadable(folder: Folder, name: str) -> str:
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+        return f"{name}: {json.loads(folder.read(name + UNREADABLE_SUFFIX))['source_error']}"
+    return name
+
+
+def to_text(status: RunStatus, now: float | None = None) -> str:
+    """A page for a person."""
+    now = time.time() if now is None else now
+    of_all = f" of {status.shards:,}" if status.shards is not None else ""
+    about = "about " if status.estimated else ""
+    lines = [f"{status.folder}: {status.done:,}{of_all} shards done"]
+    if status.left:
+        lines[0] += f", {status.left:,} left"
+    if status.unreadable:
+        lines[0] += f", {status.unreadable:,} of them unreadable"
+    failed = status.rows - status.statuses.get(Status.OK.value, 0)
+    lines.append(f"{about}{status.rows:,} rows, {failed:,} without scores")
+    lines += [f"  {count:>12,}  {name}" for name, count in status.statuses.items()]
+    if status.estimated:
+        lines.append(f"  (from {status.tables_read:,} tables; --all reads every one)")
+    if status.shards_per_hour and status.rows_per_second:
+        lines.append(
+            f"{status.shards_per_hour:,.1f} shards an hour, {status.rows_per_second:,.1f} rows a "
+            "second over the last hour's tables"
+        )
+    if status.left == 0:
+        lines.append("all shards are done")
+    elif status.seconds_left is not None:
+        lines.append(f"{_duration(status.seconds_left)} to go at this rate")
+    elif status.last_finished is not None and status.left:
+        ago = _duration(max(0.0, now - status.last_finished))
+        lines.append(f"no rate: the last table was finished {ago} ago")
+    lines.append(f"shards below {status.root}")
+    lines += [f"  {name}: {value}" for name, value in sorted(status.fingerprint.items())]
+    if status.first_failures:
+        lines.append("first failures:")
+        lines += [f"  {words}" for words in status.first_failures]
+    if status.first_unreadable:
+        lines.append("unreadable shards:")
+        lines += [f"  {words}" for words in status.first_unreadable]
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 2 * 86400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"
+
+
+def to_prometheus(status: RunStatus) -> str:
+    """Prometheus' text format, for the text-file collector of its node exporter, say."""
+    lines: list[str] = []
+    folder = f'folder="{_escape(status.folder)}"'
+
+    def gauge(name: str, what: str, samples: Sequence[tuple[str, float | None]]) -> None:
+        known = [(labels, value) for labels, value in samples if value is not None]
+        if known:
+            lines.append(f"# HELP pairsift_{name} {what}")
+            lines.append(f"# TYPE pairsift_{name} gauge")
+        for labels, value in known:
+            lines.append(f"pairsift_{name}{{{folder}{labels}}} {value:.15g}")
+
+    gauge("shards", "Shards that runs into the folder were given.", [("", status.shards)])
+    gauge("shards_done", "Shards that have a score table.", [("", status.done)])
+    gauge("shards_left", "Shards that have none yet.", [("", status.left)])
+    gauge("shards_unreadable", "Shards that could not be read.", [("", status.unreadable)])
+    gauge(
+        "rows",
+        "Rows of all tables by status; estimated if pairsift_tables_read is below shards_done.",
+        [(f',status="{each.value}"', status.statuses.get(each.value, 0)) for each in Status],
+    )
+    gauge("tables_read", "Tables whose footer was read.", [("", status.tables_read)])
+    gauge("shards_per_hour", "Rate over the last hour's tables.", [("", status.shards_per_hour)])
+    gauge("rows_per_second", "The same in rows.", [("", status.rows_per_second)])
+    gauge("seconds_left", "Until all shards are done.", [("", status.seconds_left)])
+    gauge(
+        "last_finished_timestamp_seconds",
+        "When the last table was finished.",
+        [("", status.last_finished)],
+    )
+    gauge(
+        "info",
+        "What makes the scores.",
+        [
+            (
+                "".join(
+                    f',{_label(name)}="{_escape(value)}"'
+                    for name, value in sorted(status.fingerprint.items())
+                ),
+                1.0,
+            )
+        ],
+    )
+    return "\n".join(lines)
+
+
+def _label(name: str) -> str:
+    return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,207 @@
+"""The Ray engine on a real cluster of this machine's two cores."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from benchmarks.faults import scoring_actors
+from pairsift import PairsiftError, load_scorer
+from pairsift.engines import local
+from pairsift.engines.base import ShardResult
+from pairsift.sources import find_shards
+from tests.engines.conftest import tables
+from tests.samples import good_samples, write_tar
+
+ray = pytest.importorskip("ray", reason="needs pairsift[ray]")
+pytest.importorskip("ray.data", reason="needs pairsift[ray]")
+from pairsift.engines import ray as engine  # noqa: E402
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    for attempts_left in (2, 1, 0):
+        try:
+            ray.init(
+                num_cpus=2,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+                object_store_memory=100 * 2**20,
+            )
+            break
+        except Exception:  # Ray gives its processes 20 s to come up, however busy the machine is
+            ray.shutdown()
+            if not attempts_left:
+                raise
+    yield
+    ray.shutdown()
+
+
+class Diary:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.began = (0, 0)
+        self.statuses: dict[str, int] = {}
+        self.done: list[ShardResult] = []
+
+    def started(self, shards: int, finished: int) -> None:
+        self.began = shards, finished
+
+    def rows(self, statuses: Mapping[str, int]) -> None:
+        for status, count in statuses.items():
+            self.statuses[status] = self.statuses.get(status, 0) + count
+
+    def shard_done(self, result: ShardResult) -> None:
+        self.done.append(result)
+
+
+HEURISTICS = engine.ScorerSpec("heuristics")
+TWO = engine.RayOptions(actors=2)
+
+
+def test_tables_are_those_of_the_local_engine(cluster: None, pool: Path, tmp_path: Path) -> None:
+    (pool / "00004.tar").write_bytes(b"no tar" * 500)
+    shards = find_shards(str(pool))
+    diary = Diary()
+    summary = engine.score_shards(
+        shards, HEURISTICS, str(tmp_path / "ray"), ray_options=TWO, batch_size=3, listener=diary
+    )
+    local.score_shards(shards, load_scorer("heuristics"), str(tmp_path / "local"))
+    assert tables(tmp_path / "ray") == tables(tmp_path / "local")
+    assert summary.statuses == diary.statuses == {"ok": 76, "image_missing": 4}
+    assert (summary.rows, summary.skipped, diary.began) == (80, 0, (5, 0))
+    assert list(summary.unreadable) == ["00004"]
+    assert sorted(result.name for result in diary.done) == [f"{i:05d}" for i in range(5)]
+
+
+def test_goes_on_where_the_local_engine_stopped(cluster: None, pool: Path, tmp_path: Path) -> None:
+    shards = find_shards(str(pool))
+    out = tmp_path / "out"
+    local.score_shards(shards, load_scorer("heuristics"), str(out), part=(1, 2))
+    summary = engine.score_shards(shards, HEURISTICS, str(out), ray_options=TWO)
+    assert (summary.skipped, summary.scored, summary.rows) == (2, 2, 40)
+    local.score_shards(shards, load_scorer("heuristics"), str(tmp_path / "local"))
+    assert tables(out) == tables(tmp_path / "local")
+    manifest = out / "_run.json"
+    manifest.write_text(manifest.read_text().replace('"1"', '"0"'))
+    for nothing_left in (True, False):  # refused also when there is nothing to score
+        if not nothing_left:
+            (out / "00000.parquet").unlink()
+        with pytest.raises(PairsiftError, match="scorer_version is '0' there and '1' now"):
+            engine.score_shards(shards, HEURISTICS, str(out), ray_options=TWO)
+
+
+def test_unknown_scorer_is_one_clear_line(cluster: None, pool: Path, tmp_path: Path) -> None:
+    with pytest.raises(PairsiftError, match="^no scorer 'nosuch'"):
+        engine.score_shards(
+            find_shards(str(pool)), engine.ScorerSpec("nosuch"), str(tmp_path), ray_options=TWO
+        )
+
+
+def test_too_many_failures_stop_the_run(cluster: None, tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    write_tar(pool / "0.tar", {f"k{index}": {"txt": "no image"} for index in range(3000)})
+    with pytest.raises(PairsiftError, match=r"--max-failure-rate 0.05 .*0/k0: image_missing"):
+        engine.score_shards(
+            find_shards(str(pool)), HEURISTICS, str(tmp_path / "out"), ray_options=TWO
+        )
+
+
+def test_killed_actors_cost_nothing(cluster: None, tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    for shard in range(12):
+        write_tar(pool / f"{shard:02d}.tar", good_samples(60, f"{shard}-"))
+    shards = find_shards(str(pool))
+    killer = _ActorKiller(3)
+    killer.start()
+    try:
+        summary = engine.score_shards(
+            shards, HEURISTICS, str(tmp_path / "ray"), ray_options=TWO, batch_size=4
+        )
+    finally:
+        killer.stop()
+    assert killer.kills >= 1
+    assert summary.rows == 720
+    local.score_shards(shards, load_scorer("heuristics"), str(tmp_path / "local"))
+    assert tables(tmp_path / "ray") == tables(tmp_path / "local")
+    names = {path.name for path in (tmp_path / "ray").iterdir()}
+    assert names == {path.name for path in (tmp_path / "local").iterdir()}
+
+
+class _ActorKiller(threading.Thread):
+    """SIGKILLs processes of scoring actors, about one a second."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(daemon=True)
+        self.kills = 0
+        self._count = count
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while self.kills < self._count and not self._over.wait(0.2):
+            for actor in scoring_actors()[:1]:
+                actor.kill()
+                self.kills += 1
+                self._over.wait(0.5)
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+
+def test_a_shard_that_always_kills_its_scorer_is_left_out(
+    cluster: None, pool: Path, tmp_path: Path
+) -> None:
+    # The board counts starts: as if every scorer had died on this shard.
+    shards = find_shards(str(pool))
+    out = tmp_path / "out"
+    settings = engine._Settings(HEURISTICS, str(out), shards.root, None, 0, "run")
+    board = ray.remote(engine._Board).options(num_cpus=0).remote()
+    for _ in range(engine.MAX_STARTS):
+        board.begin.remote("00001")
+    actor = ray.remote(engine._ShardActor).options(num_cpus=0).remote(settings, board)
+    jobs = [engine._job_to_json(engine.Job(shard)) for shard in shards.shards]
+    call = actor.__call__.options(num_returns="streaming").remote({"job": jobs})
+    rows = [ray.get(item)["result"][0] for item in call]
+    assert [('"unreadable"' in row, "ended 10 times" in row) for row in rows] == [
+        (True, True),
+        (False, False),
+        (False, False),
+        (False, False),
+    ]
+    assert not (out / "00001.parquet").exists()
+    assert (out / "00001.unreadable.json").exists()
+
+
+def test_stopping_ends_the_work_on_a_cluster_that_goes_on(cluster: None, tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    for shard in range(3):
+        write_tar(pool / f"{shard}.tar", good_samples(400, f"{shard}-"))
+
+    class Stop(Diary):
+        def rows(self, statuses: Mapping[str, int]) -> None:
+            raise KeyboardInterrupt
+
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        engine.score_shards(
+            find_shards(str(pool)),
+            HEURISTICS,
+            str(tmp_path / "out"),
+            ray_options=TWO,
+            batch_size=2,
+            listener=Stop(),
+        )
+    assert time.monotonic() - begin < 60
+    assert ray.is_initialized()
