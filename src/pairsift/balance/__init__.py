@@ -1,0 +1,1 @@
+"""From teacher records to training data: even over scores, diverse over captions."""

@@ -1,0 +1,56 @@
+"""Scores before and after, in bars of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pairsift.balance.sample import Chosen, bucket_of
+from pairsift.metrics import MAX_SCORE
+from pairsift.teach.records import Record
+
+_WIDTH = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts of one metric's scores by bucket, of all records and of the chosen ones."""
+
+    metric: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def to_json(self) -> dict[str, object]:
+        return {"before": list(self.before), "after": list(self.after)}
+
+    def text(self) -> str:
+        """A line a bucket, bars to the scale of the largest of each side."""
+        count = len(self.before)
+        lines = [f"{self.metric:>9} {'teacher':<{_WIDTH + 8}}   chosen"]
+        for bucket, (old, new) in enumerate(zip(self.before, self.after, strict=True)):
+            low, high = bucket * MAX_SCORE / count, (bucket + 1) * MAX_SCORE / count
+            label = f"{low:.0f}-{high:.0f}"
+            left = f"{old:>7,} {_bar(old, max(self.before)):<{_WIDTH}}"
+            lines.append(f"{label:>9} {left}  {new:>7,} {_bar(new, max(self.after))}".rstrip())
+        return "\n".join(lines)
+
+
+def histograms(
+    records: Sequence[Record], chosen: Sequence[Chosen], metrics: Sequence[str], buckets: int
+) -> Mapping[str, Histogram]:
+    """One histogram a metric."""
+    found = {}
+    for metric in metrics:
+        before, after = [0] * buckets, [0] * buckets
+        for record in records:
+            if metric in record.scores:
+                before[bucket_of(record.scores[metric], buckets)] += 1
+        for choice in chosen:
+            if choice.metric == metric:
+                after[bucket_of(choice.score, buckets)] += 1
+        found[metric] = Histogram(metric, tuple(before), tuple(after))
+    return found
+
+
+def _bar(count: int, largest: int) -> str:
+    return "█" * round(_WIDTH * count / largest) if largest else ""

@@ -1,0 +1,121 @@
+"""Replies that were paid for, in one SQLite file, so that none is paid for twice.
+
+A reply is committed before it is looked at. What a killed run loses is what was on its way at
+that moment: at most as many replies as requests run at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pairsift.errors import PairsiftError
+
+_LAYOUT = """
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    text TEXT,
+    problem TEXT,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (key, attempt)
+) WITHOUT ROWID
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back for one request.
+
+    Attributes:
+        text: of the message; None if there was none.
+        problem: why it is of no use; None for one that is.
+        input_tokens, output_tokens: as the endpoint counted them.
+    """
+
+    text: str | None
+    problem: str | None
+    input_tokens: int
+    output_tokens: int
+
+
+def request_key(model: str, prompt: str, image: bytes, caption: str, facts: Any) -> str:
+    """Digest of everything that decides an answer, 64 hexadecimal digits.
+
+    Args:
+        prompt: digest of the prompt.
+        image: the encoded image as its source has it.
+        facts: further settings: temperature, size and detail of the image sent.
+    """
+    parts = [model, prompt, hashlib.sha256(image).hexdigest(), caption, facts]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class ReplyCache:
+    """The replies of one or several runs; one process writes at a time.
+
+    Raises:
+        PairsiftError: the file is not a cache, or another run has it open.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            # Autocommit: each reply is a transaction of its own, synced before it is used.
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=5)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(_LAYOUT)
+        except (sqlite3.Error, OSError) as error:
+            raise PairsiftError(
+                f"cannot open the cache of replies {path}: {error}; is another run using it?"
+            ) from error
+
+    def close(self) -> None:
+        self._db.close()
+
+    def add(self, key: str, model: str, endpoint: str, reply: Reply) -> None:
+        """Keep a reply as the next attempt at its request."""
+        self._db.execute(
+            "INSERT INTO replies SELECT ?, COALESCE(MAX(attempt), 0) + 1, ?, ?, ?, ?, ?, ?, ? "
+            "FROM replies WHERE key = ?",
+            (
+                key,
+                model,
+                endpoint,
+                reply.text,
+                reply.problem,
+                reply.input_tokens,
+                reply.output_tokens,
+                time.time(),
+                key,
+            ),
+        )
+
+    def last(self, key: str) -> tuple[int, Reply] | None:
+        """How often a request was answered, and the last reply; None if never."""
+        row = self._db.execute(
+            "SELECT attempt, text, problem, input_tokens, output_tokens FROM replies "
+            "WHERE key = ? ORDER BY attempt DESC LIMIT 1",
+            (key,),
+        ).fetchone()
+        return None if row is None else (row[0], Reply(*row[1:]))
+
+    def totals(self) -> Mapping[str, int]:
+        """Replies and tokens of all runs so far."""
+        row = self._db.execute(
+            "SELECT COUNT(*), COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0) "
+            "FROM replies"
+        ).fetchone()
+        return {"replies": row[0], "input_tokens": row[1], "output_tokens": row[2]}

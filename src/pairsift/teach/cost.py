@@ -1,0 +1,93 @@
+"""What a run of a paid teacher costs: estimated before, counted while it goes on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+# English text; languages with other scripts take more tokens a character.
+_CHARACTERS_PER_TOKEN = 4.0
+_ANSWER_TOKENS_A_METRIC = 60
+
+_TILE, _TOKENS_A_TILE, _BASE_TOKENS = 512, 170, 85
+_LONG_SIDE, _SHORT_SIDE = 2048, 768
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """In any currency, per million tokens. Zero where nothing is paid, or nobody said."""
+
+    input: float = 0.0
+    output: float = 0.0
+
+    def of(self, input_tokens: float, output_tokens: float) -> float:
+        return (input_tokens * self.input + output_tokens * self.output) / 1e6
+
+    @property
+    def known(self) -> bool:
+        return self.input > 0 or self.output > 0
+
+
+def text_tokens(text: str) -> int:
+    """A rough count for English text."""
+    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
+
+
+def image_tokens(width: int, height: int, detail: str = "auto") -> int:
+    """Tokens of an image by the tile rule of GPT-4o; other models count in other ways.
+
+    At low detail 85. Otherwise the image is fitted into 2048 x 2048, then its shorter side to 768,
+    and every tile of 512 x 512 that it touches takes 170, on top of 85.
+    """
+    if detail == "low":
+        return _BASE_TOKENS
+    scale = min(1.0, _LONG_SIDE / max(width, height))
+    scale = min(scale, _SHORT_SIDE / min(width, height))
+    tiles = math.ceil(width * scale / _TILE) * math.ceil(height * scale / _TILE)
+    return _BASE_TOKENS + _TOKENS_A_TILE * tiles
+
+
+def answer_tokens(metrics: int) -> int:
+    """A rough count for scores with two-sentence rationales."""
+    return _ANSWER_TOKENS_A_METRIC * metrics
+
+
+@dataclass(slots=True)
+class Bill:
+    """Requests and tokens, estimated or counted."""
+
+    prices: Prices = field(default_factory=Prices)
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def add(self, input_tokens: int, output_tokens: int) -> None:
+        self.requests += 1
+        self.input_tokens += input_tokens
+        self.output_tokens += output_tokens
+
+    @property
+    def cost(self) -> float:
+        return self.prices.of(self.input_tokens, self.output_tokens)
+
+    def forecast(self, done: int, total: int) -> float:
+        """Cost of `total` pairs, if the rest costs what the first `done` did."""
+        return self.cost * total / done if done else 0.0
+
+    def text(self) -> str:
+        """For people."""
+        words = (
+            f"{self.requests:,} requests, {self.input_tokens:,} input and "
+            f"{self.output_tokens:,} output tokens"
+        )
+        return words + (
+            f", {self.cost:,.4f} in the currency of the prices" if self.prices.known else ""
+        )
+
+    def to_json(self) -> dict[str, float | int | None]:
+        return {
+            "requests": self.requests,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost": round(self.cost, 6) if self.prices.known else None,
+        }

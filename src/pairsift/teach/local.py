@@ -1,0 +1,58 @@
+"""A teacher on this machine: any scorer, above all a large multimodal model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pairsift.errors import PairsiftError
+from pairsift.evaluate.images import Images
+from pairsift.evaluate.scoring import Progress, score_pairs
+from pairsift.metrics import METRICS
+from pairsift.scorers.base import Scorer
+from pairsift.teach.records import Record
+
+
+def judge_locally(
+    records: Sequence[Record],
+    images: Images,
+    name: str,
+    scorer: Scorer,
+    cache: str,
+    *,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Fill in the scores of the records, in place; there are no rationales.
+
+    Args:
+        cache: folder whose `scores/` keeps what is scored, so that a killed run goes on.
+
+    Returns:
+        facts for the records' metadata.
+
+    Raises:
+        PairsiftError: the scorer has none of the four metrics.
+    """
+    metrics = [field.name for field in scorer.columns if field.name in METRICS]
+    if not metrics:
+        raise PairsiftError(f"{name} cannot teach: it has none of the columns {', '.join(METRICS)}")
+    names = [record.image for record in records]
+    captions = [record.caption for record in records]
+    found = score_pairs(
+        name,
+        scorer,
+        zip(names, captions, strict=True),
+        images,
+        cache,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    columns = {metric: found.of(metric, names, captions) for metric in metrics}
+    for index, record in enumerate(records):
+        scores = {metric: float(values[index]) for metric, values in columns.items()}
+        record.scores = {metric: value for metric, value in scores.items() if np.isfinite(value)}
+        record.error = None if record.scores else "the scorer gave no score"
+    return {"teacher": "local", "scorer": name, "fingerprint": found.fingerprint}

@@ -1,0 +1,120 @@
+"""Teacher records: a candidate caption of an image, what it is, and what a teacher thinks of it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pairsift.errors import PairsiftError
+from pairsift.evaluate.tables import read_text
+from pairsift.metrics import METRICS
+from pairsift.storage import Folder
+
+METADATA_KEY = b"pairsift.teacher"
+
+SCHEMA = pa.schema(
+    [
+        pa.field("image", pa.string(), nullable=False),
+        pa.field("caption", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("source", pa.int32()),
+        *(pa.field(metric, pa.float32()) for metric in METRICS),
+        *(pa.field(f"{metric}_why", pa.string()) for metric in METRICS),
+        pa.field("error", pa.string()),
+    ]
+)
+
+
+@dataclass(slots=True)
+class Record:
+    """One judged caption.
+
+    Attributes:
+        image: file name, or `shard/key`.
+        caption: the candidate, as the teacher saw it.
+        kind: how it came about (:mod:`pairsift.teach.candidates`), or `given`.
+        source: which of the image's own captions it was made from; None if from none of them.
+        scores: 0..100 by metric; a metric that was not asked for is absent.
+        why: the teacher's rationale by metric, where it gave one.
+        error: why there are no scores; None when there are.
+    """
+
+    image: str
+    caption: str
+    kind: str = "given"
+    source: int | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    why: dict[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+    def to_row(self) -> dict[str, Any]:
+        """A row of :data:`SCHEMA`."""
+        row = {"image": self.image, "caption": self.caption, "kind": self.kind}
+        row |= {"source": self.source, "error": self.error}  # type: ignore[dict-item]
+        row |= {metric: self.scores.get(metric) for metric in METRICS}  # type: ignore[misc]
+        return row | {f"{metric}_why": self.why.get(metric) for metric in METRICS}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Record:
+        """The record of a row of :data:`SCHEMA`."""
+        return cls(
+            str(row["image"]),
+            str(row["caption"]),
+            str(row.get("kind") or "given"),
+            row.get("source"),
+            {m: float(row[m]) for m in METRICS if row.get(m) is not None},
+            {m: str(row[f"{m}_why"]) for m in METRICS if row.get(f"{m}_why")},
+            row.get("error"),
+        )
+
+
+def write_records(path: str, records: Iterable[Record], teacher: Mapping[str, Any]) -> int:
+    """Write records whole or not at all; parquet, or JSON lines where the name ends in .jsonl.
+
+    Args:
+        teacher: who judged, and how; kept in the parquet's metadata under `pairsift.teacher`.
+
+    Returns:
+        how many there were.
+    """
+    folder_name, _, name = path.rpartition("/")
+    folder = Folder(folder_name or ".")
+    folder.create()
+    rows = [record.to_row() for record in records]
+    if name.endswith(".jsonl"):
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        folder.write(name, lines.encode("utf-8", "replace"))
+        return len(rows)
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    buffer = io.BytesIO()
+    metadata = {METADATA_KEY: json.dumps(dict(teacher), sort_keys=True).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
+    folder.write(name, buffer.getvalue())
+    return len(rows)
+
+
+def read_records(path: str) -> list[Record]:
+    """Read what :func:`write_records` wrote.
+
+    Raises:
+        PairsiftError: the file is something else.
+    """
+    try:
+        if path.endswith(".jsonl"):
+            rows = [json.loads(line) for line in read_text(path).split("\n") if line.strip()]
+        else:
+            folder_name, _, name = path.rpartition("/")
+            content = Folder(folder_name or ".").read(name)
+            rows = pq.read_table(pa.BufferReader(content)).to_pylist()
+        return [Record.from_row(row) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise PairsiftError(
+            f"{path} holds no teacher records ({type(error).__name__}: {error}); give a file that "
+            "`pairsift teach` wrote"
+        ) from error

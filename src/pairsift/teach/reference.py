@@ -1,0 +1,302 @@
+"""The reference teacher: judges a caption by the captions that people wrote for the image.
+
+It needs images with at least two known-good captions and a sentence encoder; no key, no money, and
+any number of pairs. What each target measures, and what it does not:
+
+`itm`  How near the caption is in meaning to the image's own captions: mean and maximum cosine,
+       averaged, on a straight line that puts a random caption at 5 and a true one at 85. An own
+       caption is compared with the others. Blind to whatever none of the captions mentions, and
+       nearly blind to single wrong words, which sentence encoders hardly feel: for edits whose
+       error is known, :data:`PENALTY` is subtracted instead. An order to the judge changes nothing.
+
+`odf`  How many details the caption gives, counted in content words: each one confirmed by the
+       image's captions counts for it, each other one counts half for and half against, the more
+       so the worse the caption matches. Eight confirmed details are worth 100. True details that
+       nobody mentioned are undervalued; a wrong relation between confirmed words is not seen.
+
+`ctq`  The text alone: captions by people are worth 92 and each kind of corruption a fixed lower
+       value (:data:`pairsift.teach.edits.CORRUPTIONS`). It knows only damage of these kinds; the
+       quality of a real alt text is guessed from its looks (:func:`looks`).
+
+`su`   Knowledge that pixels alone do not give: names, dates, roles, family and friends, occasions
+       and purposes, as word lists and capitals reveal them, weighted by how well the caption
+       matches. Facts are not verified: a wrong name counts as much as the right one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pairsift.errors import PairsiftError
+from pairsift.teach.candidates import Candidate
+from pairsift.teach.edits import CORRUPTIONS
+from pairsift.teach.embed import Embedder, Vectors
+from pairsift.teach.items import Item
+from pairsift.teach.records import Record
+from pairsift.teach.words import (
+    DATES,
+    OCCASIONS,
+    RELATIVES,
+    ROLES,
+    STOPWORDS,
+    content_words,
+    stem,
+    stems,
+    words,
+)
+
+PENALTY = {
+    "swap_object": 50.0,
+    "swap_action": 40.0,
+    "swap_person": 35.0,
+    "detail_false": 35.0,
+    "swap_attribute": 30.0,
+    "swap_count": 30.0,
+    "swap_relation": 25.0,
+}
+"""Points that a known error takes from the `itm` of the caption it stands in."""
+
+CLEAN, EDITED, BRIEF, VAGUE, ORDER, BOILERPLATE, NOISE = 92.0, 88.0, 75.0, 55.0, 25.0, 12.0, 5.0
+"""`ctq` of text by people; with a word swapped or a detail added; and of what is hardly text."""
+
+RANDOM_POINTS, TRUE_POINTS = 5.0, 85.0
+OWN_AT_LEAST = 60.0
+"""A caption that a person wrote for the image matches, however unlike the others it is."""
+
+_FULL_DETAIL = 8.0
+_BLOCK = 256
+
+
+def reference_similarity(
+    captions: NDArray[np.float32], references: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Mean and maximum cosine, averaged.
+
+    Args:
+        captions: unit vectors, shape (n, d).
+        references: unit vectors of the image's captions, shape (r, d).
+
+    Returns:
+        shape (n,).
+    """
+    cosine = captions @ references.T
+    similarity: NDArray[np.float32] = 0.5 * (cosine.mean(-1) + cosine.max(-1))
+    return similarity
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The straight line from similarity to points.
+
+    Attributes:
+        random: median similarity of an image with another image's caption; worth 5.
+        true: median similarity of a caption with the others of its image; worth 85.
+    """
+
+    random: float
+    true: float
+
+    def __call__(self, similarity: float) -> float:
+        share = (similarity - self.random) / (self.true - self.random)
+        return float(np.clip(RANDOM_POINTS + (TRUE_POINTS - RANDOM_POINTS) * share, 0, 100))
+
+
+class ReferenceTeacher:
+    """Judges candidates of images that have at least two captions each.
+
+    Args:
+        items: all images; the scale is fitted on them.
+        embedder: the sentence encoder.
+
+    Raises:
+        PairsiftError: an image has one caption only, or captions of different images are as alike
+            as those of one, so that there is nothing to learn from.
+    """
+
+    def __init__(self, items: Sequence[Item], embedder: Embedder) -> None:
+        lonely = [item.image for item in items if len(item.captions) < 2]
+        if lonely:
+            raise PairsiftError(
+                f"{len(lonely):,} of {len(items):,} images have one caption only, for example "
+                f"{lonely[0]}; the reference teacher compares with others"
+            )
+        if len(items) < 2:
+            raise PairsiftError("the reference teacher needs at least two images")
+        self.items, self.embedder = items, embedder
+        vectors = embedder([text for item in items for text in item.captions])
+        ends = np.cumsum([len(item.captions) for item in items])
+        self.references: list[Vectors] = np.split(vectors, ends[:-1])
+        self.scale = self._fit_scale()
+
+    @property
+    def means(self) -> Vectors:
+        """Unit mean of the captions' vectors of every image, shape (n, d)."""
+        return unit_means(self.references)
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """For the records' metadata."""
+        return {
+            "teacher": "reference",
+            "embedder": self.embedder.name,
+            "scale": {"random": self.scale.random, "true": self.scale.true},
+        }
+
+    def _fit_scale(self) -> Scale:
+        count = len(self.items)
+        chance = [
+            float(reference_similarity(self.references[i - 1][:1], self.references[i])[0])
+            for i in range(count)
+        ]
+        true = [float(reference_similarity(refs[:1], refs[1:])[0]) for refs in self.references]
+        scale = Scale(float(np.median(chance)), float(np.median(true)))
+        if scale.true - scale.random < 0.05:
+            raise PairsiftError(
+                f"captions of one image are hardly more alike ({scale.true:.2f}) than those of "
+                f"different images ({scale.random:.2f}): are they captions of these images, and "
+                f"does the embedder {self.embedder.name} know their language?"
+            )
+        return scale
+
+    def judge(self, candidates: Iterable[Candidate]) -> Iterator[Record]:
+        """One record per candidate, in order."""
+        block: list[Candidate] = []
+        for candidate in candidates:
+            block.append(candidate)
+            if len(block) == _BLOCK:
+                yield from self._judge_block(block)
+                block = []
+        if block:
+            yield from self._judge_block(block)
+
+    def _judge_block(self, block: Sequence[Candidate]) -> Iterator[Record]:
+        strangers = sorted({c.base for c in block if c.base is not None and c.source is None})
+        vectors = dict(zip(strangers, self.embedder(strangers), strict=True)) if strangers else {}
+        for candidate in block:
+            itm = self._itm(candidate, vectors)
+            known = self._confirmed(candidate)
+            item = self.items[candidate.image]
+            yield Record(
+                item.image,
+                candidate.caption,
+                candidate.kind,
+                candidate.source,
+                {
+                    "itm": round(itm, 2),
+                    "odf": round(detail_score(_told(candidate), known, itm), 2),
+                    "ctq": round(_quality(candidate), 2),
+                    "su": round(understanding_score(_told(candidate), itm), 2),
+                },
+            )
+
+    def _itm(self, candidate: Candidate, vectors: dict[str, Vectors]) -> float:
+        references = self.references[candidate.image]
+        if candidate.kind == "vague":
+            return 50.0  # true of the image, and of many others
+        if candidate.base is None:
+            return NOISE
+        if candidate.source is not None:
+            rest = np.delete(references, candidate.source, axis=0)
+            own = references[candidate.source][None]
+            itm = max(self.scale(float(reference_similarity(own, rest)[0])), OWN_AT_LEAST)
+        else:
+            vector = vectors[candidate.base][None]
+            itm = self.scale(float(reference_similarity(vector, references)[0]))
+        if candidate.kind in PENALTY:
+            return max(itm - PENALTY[candidate.kind], 3.0)
+        if candidate.kind == "detail_true":
+            return min(itm + 4, 100.0)
+        if candidate.kind == "brief":
+            return max(itm - 12, 55.0)
+        return itm * (0.5 + 0.5 * candidate.kept)
+
+    def _confirmed(self, candidate: Candidate) -> frozenset[str]:
+        """Stems that the image's captions confirm; a caption does not confirm itself."""
+        captions = self.items[candidate.image].captions
+        if candidate.source is None or candidate.kind == "detail_true":
+            return stems(captions)
+        return stems([text for n, text in enumerate(captions) if n != candidate.source])
+
+
+def unit_means(groups: Sequence[Vectors]) -> Vectors:
+    """Mean of every group of vectors, at unit length, shape (len(groups), d)."""
+    means: Vectors = np.stack([group.mean(0) for group in groups])
+    norms = np.linalg.norm(means, axis=1, keepdims=True)
+    np.divide(means, norms, out=means, where=norms > 0)
+    return means
+
+
+def detail_score(text: str, confirmed: frozenset[str], itm: float) -> float:
+    """The `odf` target.
+
+    Args:
+        confirmed: stems of the words that the image's captions say.
+        itm: how well the caption matches, 0..100; what nobody confirms is believed accordingly.
+    """
+    belief = [
+        1.0 if stem(word) in confirmed else 0.75 * itm / 100 for word in set(content_words(text))
+    ]
+    details = sum(b - 0.6 * (1 - b) for b in belief)
+    return float(np.clip(100 * details / _FULL_DETAIL, 0, 100))
+
+
+_CAPITALISED = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}")
+_YEAR = re.compile(r"\b(1[89]|20)\d\d\b")
+
+
+def understanding_score(text: str, itm: float) -> float:
+    """The `su` target; `itm` weighs it, because knowledge about another image is none."""
+    said = set(words(text))
+    names = len(_CAPITALISED.findall(text))
+    dates = len(said & DATES) + len(_YEAR.findall(text))
+    points = (
+        10
+        + 22 * min(names, 3)
+        + 12 * min(dates, 1)
+        + 18 * min(len(said & ROLES), 2)
+        + 15 * min(len(said & RELATIVES), 2)
+        + 15 * min(len(said & OCCASIONS), 2)
+    )
+    return float(min(points, 100) * (0.15 + 0.85 * itm / 100))
+
+
+def looks(text: str) -> float:
+    """`ctq` of unknown text, 3..75, by the share of letters, of function words, and its length."""
+    said = words(text)
+    tokens = text.split()
+    letters = sum(c.isalpha() or c.isspace() for c in text) / max(len(text), 1)
+    lower = sum(token.islower() for token in tokens) / max(len(tokens), 1)
+    function = sum(word in STOPWORDS for word in said) / max(len(said), 1)
+    points = 10 + 25 * min(len(said), 8) / 8 + 30 * max(0.0, letters - 0.6) / 0.4
+    shape = 0.4 + 0.3 * lower + 0.6 * min(function, 0.4) / 0.4
+    return float(np.clip(points * shape, 3, 75))
+
+
+def _quality(candidate: Candidate) -> float:
+    kind = candidate.kind
+    if kind in CORRUPTIONS:
+        return CORRUPTIONS[kind][0]
+    if kind == "alt_text":
+        return looks(candidate.caption)
+    if kind.startswith(("swap_", "detail_")):
+        return EDITED
+    fixed = {
+        "brief": BRIEF,
+        "vague": VAGUE,
+        "order": ORDER,
+        "boilerplate": BOILERPLATE,
+        "file_name": NOISE,
+    }
+    return fixed.get(kind, CLEAN)
+
+
+def _told(candidate: Candidate) -> str:
+    """What the caption tells of the image: an order to the judge and a file name tell nothing."""
+    if candidate.kind == "order":
+        return candidate.base or ""
+    return "" if candidate.kind in ("file_name", "boilerplate") else candidate.caption
