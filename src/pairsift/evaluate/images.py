@@ -6,7 +6,7 @@ import abc
 import os
 import tarfile
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import fsspec
 
@@ -15,6 +15,18 @@ from pairsift.storage import Folder
 
 NAME_COLUMNS = ("image_file", "file_name", "filename", "key", "path", "image_id")
 BYTES_COLUMNS = ("image", "image_jpeg", "jpg", "image_bytes", "bytes", "png")
+
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+
+class Images(Protocol):
+    """Encoded images by name; `places` says where they come from."""
+
+    places: Sequence[str]
+
+    def read(self, name: str) -> bytes:
+        """Encoded bytes of an image; raises PairsiftError if it cannot be had."""
 
 
 class ImageStore:
@@ -28,7 +40,7 @@ class ImageStore:
     """
 
     def __init__(self, places: Sequence[str]) -> None:
-        self.places = list(places)
+        self.places: Sequence[str] = list(places)
         self._shelves = [_open_shelf(place) for place in places]
         self._found: dict[str, tuple[_Shelf, Any]] = {}
         ambiguous: set[str] = set()
@@ -98,7 +110,8 @@ class _TarShelf(_Shelf):
         super().__init__(url)
         self._file = fsspec.open(url, "rb").open()
         self._tar = tarfile.open(fileobj=self._file)  # noqa: SIM115 - lives as long as the store
-        self.entries = {m.name.removeprefix("./"): m for m in self._tar if m.isfile()}
+        members = {m.name.removeprefix("./"): m for m in self._tar if m.isfile()}
+        self.entries = _only_images(members)
 
     def read(self, place: tarfile.TarInfo) -> bytes:
         member = self._tar.extractfile(place)
@@ -111,7 +124,7 @@ class _FolderShelf(_Shelf):
         folder = Folder(url)
         self._fs = folder.fs
         start = len(folder.path.rstrip("/")) + 1
-        self.entries = {path[start:]: path for path in folder.fs.find(folder.path)}
+        self.entries = _only_images({p[start:]: p for p in folder.fs.find(folder.path)})
 
     def read(self, place: str) -> bytes:
         content: bytes = self._fs.cat_file(place)
@@ -182,6 +195,12 @@ def _open_shelf(url: str) -> _Shelf:
     if not shelf.entries:
         raise PairsiftError(f"{url} holds no images; give a folder, a .tar or a .parquet file")
     return shelf
+
+
+def _only_images(entries: dict[str, Any]) -> dict[str, Any]:
+    """Entries that look like images; captions and metadata that lie beside them are passed over."""
+    images = {p: place for p, place in entries.items() if p.lower().endswith(IMAGE_SUFFIXES)}
+    return images or entries
 
 
 def _base(path: str) -> str:

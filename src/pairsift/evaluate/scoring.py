@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairsift import __version__
-from pairsift.evaluate.images import ImageStore
+from pairsift.evaluate.images import Images
 from pairsift.evaluate.judgments import ImageCaption
 from pairsift.evaluate.statistics import Floats
 from pairsift.pair import Pair, Status
@@ -78,7 +78,7 @@ def score_pairs(
     name: str,
     scorer: Scorer,
     pairs: Iterable[ImageCaption],
-    images: ImageStore,
+    images: Images,
     out: str,
     *,
     batch_size: int | None = None,
@@ -124,7 +124,7 @@ def score_pairs(
     )
 
 
-def _keys(pairs: Sequence[ImageCaption], images: ImageStore) -> list[str]:
+def _keys(pairs: Sequence[ImageCaption], images: Images) -> list[str]:
     """Digest of image bytes and caption of each pair; images are read once, in order."""
     keys, last, digest = [], None, b""
     for image, caption in pairs:
@@ -154,7 +154,7 @@ def _read(cache: ScoreFolder) -> dict[str, dict[str, Any]]:
 def _score_chunk(
     scorer: Scorer,
     chunk: Sequence[tuple[str, ImageCaption]],
-    images: ImageStore,
+    images: Images,
     batch_size: int | None,
     cache: ScoreFolder,
 ) -> pa.Table:

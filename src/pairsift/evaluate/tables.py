@@ -43,9 +43,10 @@ def read_json(path: str) -> Any:
 
 def read_fields(path: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and tab-separated fields of every line that is not empty."""
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    # Not splitlines(), which also breaks at characters that a caption may hold.
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
-            yield number, line.split("\t")
+            yield number, line.rstrip("\r").split("\t")
 
 
 def read_rows(path: str, needed: tuple[str, ...] = ()) -> list[Row]:
