@@ -10,14 +10,14 @@ import pytest
 
 from pairsift.report import aggregate
 from pairsift.report.table import open_rows
-from pairsift.select import read_selection, select
+from pairsift.select import Join, read_selection, select
 from tests.report.conftest import Scored
 from tests.score_folders import score_folder, score_table
 
 
 @pytest.fixture(scope="module")
 def cube(scored: Scored) -> aggregate.Cube:
-    with open_rows(scored.scores, None, seed=0) as rows:
+    with open_rows(scored.scores) as rows:
         return aggregate.build_cube(rows)
 
 
@@ -52,19 +52,19 @@ def test_coarser_steps_where_cells_get_too_many(
     keys = [f"{n:06d}" for n in range(4000)]
     scores = score_folder(tmp_path / "s", {"a": score_table("a", keys, values)})
     monkeypatch.setattr(aggregate, "CUBE_CELLS", 3600)
-    with open_rows(scores, None, seed=0) as rows:
+    with open_rows(scores) as rows:
         cube = aggregate.build_cube(rows)
     assert len(cube.columns) == 3
     assert cube.split == 1
     assert cube.count({"itm": 4, "ctq": 10}) == select(scores, where="itm>=20 and ctq>=50").kept
     monkeypatch.setattr(aggregate, "CUBE_CELLS", 500)
-    with open_rows(scores, None, seed=0) as rows:
+    with open_rows(scores) as rows:
         assert [c.name for c in aggregate.build_cube(rows).columns] == ["itm", "odf"]
 
 
 def test_histogram_splits_kept_and_dropped(scored: Scored, tmp_path: Path) -> None:
     select(scored.scores, where="itm >= 40", out=tmp_path / "kept")
-    with open_rows(scored.scores, read_selection(tmp_path / "kept"), seed=0) as rows:
+    with open_rows(scored.scores, read_selection(tmp_path / "kept")) as rows:
         histogram = aggregate.build_cube(rows).histogram(0)
         tally = aggregate.count_rows(rows)
     values = np.array(list(scored.itm.values()))
@@ -82,7 +82,7 @@ def test_histogram_splits_kept_and_dropped(scored: Scored, tmp_path: Path) -> No
 def test_null_scores_reach_no_threshold(tmp_path: Path) -> None:
     table = score_table("a", ["1", "2", "3"], {"itm": [0.0, 100.0, None], "odf": [1.0, None, 3.0]})
     scores = score_folder(tmp_path / "s", {"a": table})
-    with open_rows(scores, None, seed=0) as rows:
+    with open_rows(scores) as rows:
         cube = aggregate.build_cube(rows)
     assert cube.count({}) == 3
     assert cube.count({"itm": 1}) == 1
@@ -93,17 +93,64 @@ def test_null_scores_reach_no_threshold(tmp_path: Path) -> None:
 
 
 def test_failures_by_reason_with_examples(scored: Scored) -> None:
-    with open_rows(scored.scores, None, seed=0) as rows:
+    with open_rows(scored.scores) as rows:
         (failure,) = aggregate.count_failures(rows)
     assert (failure.status.value, failure.count) == ("image_corrupt", 9)
     assert len(failure.examples) == 5
-    assert all(key.endswith("9") and error == "broken" for _, key, error in failure.examples)
+    assert all(row.key.endswith("9") and row.error == "broken" for row in failure.examples)
 
 
 def test_slices(scored: Scored, tmp_path: Path) -> None:
     select(scored.scores, where='language == "en"', out=tmp_path / "kept")
-    with open_rows(scored.scores, read_selection(tmp_path / "kept"), seed=0) as rows:
+    with open_rows(scored.scores, read_selection(tmp_path / "kept")) as rows:
         values = {v.value: v for v in aggregate.count_slices(rows, "language")}
     assert values["en"].kept == values["en"].rows > 0
     assert values["fr"].kept == 0
     assert sum(v.rows for v in values.values()) == 81
+
+
+def test_two_selections_side_by_side(scored: Scored, tmp_path: Path) -> None:
+    first = select(scored.scores, where="itm >= 40", out=tmp_path / "a")
+    second = select(scored.scores, where="itm < 60", out=tmp_path / "b")
+    both = select(scored.scores, where="itm >= 40 and itm < 60").kept
+    with open_rows(scored.scores, first, second) as rows:
+        found = aggregate.compare_selections(rows, "A", "B")
+    assert (found.both, found.only_first, found.only_second) == (
+        both,
+        first.kept - both,
+        second.kept - both,
+    )
+    column, a, b = found.histograms[0]
+    assert column.name == "itm"
+    assert (int(a.sum()), int(b.sum())) == (first.kept, second.kept)
+    assert not a[:8].any()
+    assert not b[12:].any()
+    values = np.array(list(scored.itm.values()))
+    assert found.means[0] == pytest.approx(
+        (values[values >= 40].mean(), values[values < 60].mean())
+    )
+    assert found.jaccard == pytest.approx(both / 81)
+
+
+def test_joined_scores_are_columns_too(scored: Scored, tmp_path: Path) -> None:
+    tables = {
+        path.stem: pq.read_table(path).select(["key", "itm"])
+        for path in sorted(Path(scored.scores).glob("*.parquet"))
+    }
+    other = {
+        name: score_table(
+            name, t["key"].to_pylist(), {"clip_score": [i / 100 for i in range(len(t))]}
+        )
+        for name, t in tables.items()
+    }
+    path = score_folder(tmp_path / "clip", other, fingerprint={"scorer": "clip"})
+    with open_rows(scored.scores, joins=[Join("other", path)]) as rows:
+        cube = aggregate.build_cube(rows)
+        assert [c.name for c in rows.columns][-1] == "other.clip_score"
+        assert aggregate.count_rows(rows).rows == 90
+    where = "other.clip_score >= 0.08 and itm >= 10"
+    expected = select(scored.scores, where=where, joins=[f"other={path}"]).kept
+    column = cube.columns[-1]
+    step = round(0.08 / column.width * cube.split)
+    assert column.edge(step, cube.split) == 0.08
+    assert cube.count({"other.clip_score": step, "itm": 2 * cube.split}) == expected

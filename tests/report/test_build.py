@@ -162,3 +162,17 @@ def test_selection_of_other_scores_is_refused(scored: Scored, tmp_path: Path) ->
 def test_no_scores_there(tmp_path: Path) -> None:
     with pytest.raises(PairsiftError, match="pairsift score"):
         write_report(str(tmp_path), None, str(tmp_path / "r.html"))
+
+
+def test_two_selections(scored: Scored, tmp_path: Path) -> None:
+    select(scored.scores, where="itm >= 40", out=tmp_path / "a")
+    select(scored.scores, top=0.5, by="odf", out=tmp_path / "b")
+    out = tmp_path / "r.html"
+    write_report(
+        scored.scores, str(tmp_path / "a"), str(out), gallery_size=3, compare=str(tmp_path / "b")
+    )
+    text = " ".join(Page(out.read_text()).texts)
+    for words in ("Side by side", "top 50% by odf", "Only itm >= 40", "kept by both"):
+        assert words in text
+    with pytest.raises(PairsiftError, match="--selection"):
+        write_report(scored.scores, None, str(out), compare=str(tmp_path / "b"))

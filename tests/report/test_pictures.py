@@ -6,14 +6,15 @@ import pytest
 
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageFaultError
-from pairsift.report.galleries import Pick
 from pairsift.report.pictures import fetch_pictures, source_shard, thumbnail
+from pairsift.report.table import Details
 from tests.report.conftest import photo
 from tests.score_folders import write_tar
 
 
-def pick(row: int, key: str) -> Pick:
-    return Pick(0, row, "a", key, True, 96, 96, {})
+def rows(*keys: tuple[int, str]) -> dict[int, Details]:
+    """Rows of the first score file, whose places are their numbers."""
+    return {row: Details("a", key, None, 96, 96) for row, key in keys}
 
 
 def test_captions_and_thumbnails_of_the_wanted_rows(tmp_path: Path) -> None:
@@ -26,18 +27,18 @@ def test_captions_and_thumbnails_of_the_wanted_rows(tmp_path: Path) -> None:
         ],
     )  # fmt: skip
     facts = [{"source": str(tmp_path / "a.tar"), "source_kind": "webdataset"}]
-    pictures = fetch_pictures([pick(2, "k2"), pick(1, "k1"), pick(0, "moved")], facts)
-    assert pictures[0, 2].caption == "zw\u00f6lf"
-    assert (pictures[0, 2].thumbnail or "").startswith("data:image/jpeg;base64,/9j/")
-    assert pictures[0, 1].caption == "one"
-    assert pictures[0, 1].thumbnail is None
-    assert pictures[0, 1].problem
-    assert "k0" in (pictures[0, 0].problem or "")
+    pictures = fetch_pictures(rows((2, "k2"), (1, "k1"), (0, "moved")), facts)
+    assert pictures[2].caption == "zw\u00f6lf"
+    assert (pictures[2].thumbnail or "").startswith("data:image/jpeg;base64,/9j/")
+    assert pictures[1].caption == "one"
+    assert pictures[1].thumbnail is None
+    assert pictures[1].problem
+    assert "k0" in (pictures[0].problem or "")
 
 
 def test_a_moved_shard_costs_pictures_only(tmp_path: Path) -> None:
     facts = [{"source": str(tmp_path / "gone.tar"), "source_kind": "webdataset"}]
-    picture = fetch_pictures([pick(0, "k0")], facts)[0, 0]
+    picture = fetch_pictures(rows((0, "k0")), facts)[0]
     assert picture.caption is None
     assert "gone.tar" in (picture.problem or "")
 
@@ -45,7 +46,7 @@ def test_a_moved_shard_costs_pictures_only(tmp_path: Path) -> None:
 def test_a_shorter_shard(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", [("k0.jpg", photo(0)), ("k0.txt", b"zero")])
     facts = [{"source": str(tmp_path / "a.tar"), "source_kind": "webdataset"}]
-    assert "ends before" in (fetch_pictures([pick(5, "k5")], facts)[0, 5].problem or "")
+    assert "ends before" in (fetch_pictures(rows((5, "k5")), facts)[5].problem or "")
 
 
 def test_score_file_without_a_source() -> None:

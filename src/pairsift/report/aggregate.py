@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from pairsift.pair import Status
-from pairsift.report.columns import SPLITS, ScoreColumn, quoted
-from pairsift.report.table import ScoredRows, split_position
+from pairsift.report.columns import FINEST, SPLITS, ScoreColumn, quoted
+from pairsift.report.table import Details, ScoredRows
 
 CUBE_COLUMNS = 5
-CUBE_CELLS = 300_000
+CUBE_CELLS = 500_000
 FAILURE_EXAMPLES = 5
 SLICE_VALUES = 15
 
@@ -33,11 +34,11 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One reason for rows without scores, with examples as (shard, key, error)."""
+    """One reason for rows without scores, with examples."""
 
     status: Status
     count: int
-    examples: tuple[tuple[str, str, str], ...]
+    examples: tuple[Details, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Cube:
     Attributes:
         split: threshold steps per bar of a histogram.
         steps: (cells, columns), the highest threshold reached per column from 1 on; 0 is null.
-        kept, dropped: (cells,), rows.
+        kept, dropped: (cells,), rows. Cells are sorted, the first column leading.
     """
 
     columns: tuple[ScoreColumn, ...]
@@ -101,12 +102,10 @@ class Cube:
 
     def packed(self) -> str:
         """For the page's script: base64 of deflated columns, one byte a cell each, and then the
-        counts as little-endian uint32. Rows are sorted, which halves the size.
+        counts as little-endian uint32.
         """
-        order = np.lexsort(self.steps.T[::-1])
-        steps = self.steps[order].astype(np.uint8)
-        counts = (self.kept + self.dropped)[order].astype("<u4")
-        content = zlib.compress(steps.T.tobytes() + counts.tobytes(), 9)
+        counts = (self.kept + self.dropped).astype("<u4")
+        content = zlib.compress(self.steps.astype(np.uint8).T.tobytes() + counts.tobytes(), 6)
         return base64.b64encode(content).decode()
 
 
@@ -121,17 +120,13 @@ def count_rows(rows: ScoredRows) -> Tally:
 def count_failures(rows: ScoredRows) -> list[Failure]:
     """Reasons for failed rows, the most frequent first."""
     found = rows.fetch(
-        "SELECT status::VARCHAR, count(*) AS n, arg_min({'pos': pos, 'key': key, "
-        f"'error': coalesce(error, '')}}, tie, {FAILURE_EXAMPLES}) "
+        f"SELECT status::VARCHAR, count(*) AS n, arg_min(pos, {rows.tie}, {FAILURE_EXAMPLES}) "
         "FROM rows WHERE status <> 'ok' GROUP BY status ORDER BY n DESC, status::VARCHAR"
     )
+    details = rows.details(pos for _, _, positions in found for pos in positions)
     failures = []
-    for status, count, examples in found:
-        named = tuple(
-            (rows.tables.tables[split_position(e["pos"])[0]].shard, e["key"], e["error"])
-            for e in examples
-        )
-        failures.append(Failure(Status(status), count, named))
+    for status, count, positions in found:
+        failures.append(Failure(Status(status), count, tuple(details[pos] for pos in positions)))
     return failures
 
 
@@ -140,39 +135,51 @@ def build_cube(rows: ScoredRows) -> Cube:
 
     Columns are left out from the end where even the coarsest steps give too many cells.
     """
-    columns = tuple(rows.columns[:CUBE_COLUMNS])
+    count = min(len(rows.columns), CUBE_COLUMNS)
     while True:
-        estimates = _estimate_cells(rows, columns)
+        columns = range(count)
+        distinct = ", ".join(
+            f"approx_count_distinct({_packed_sql(rows, columns, split)})" for split in SPLITS
+        )
+        estimates = rows.fetch(f"SELECT {distinct} FROM rows WHERE status = 'ok'")[0]
         for split, cells in zip(SPLITS, estimates, strict=True):
             if cells <= CUBE_CELLS:
                 return _query_cube(rows, columns, split)
-        columns = columns[:-1]
+        count -= 1
 
 
-def count_bars(rows: ScoredRows, column: ScoreColumn) -> Histogram:
+def count_bars(rows: ScoredRows, index: int) -> Histogram:
     """Histogram of a column that is not in the cube."""
-    return _query_cube(rows, (column,), 1).histogram(0)
+    return _query_cube(rows, range(index, index + 1), 1).histogram(0)
 
 
-def _estimate_cells(rows: ScoredRows, columns: tuple[ScoreColumn, ...]) -> tuple[int, ...]:
-    distinct = ", ".join(
-        f"approx_count_distinct(({', '.join(c.step_sql(split) for c in columns)}))"
-        for split in SPLITS
-    )
-    return tuple(rows.fetch(f"SELECT {distinct} FROM rows WHERE status = 'ok'")[0])
+def _packed_sql(rows: ScoredRows, indices: Sequence[int], split: int) -> str:
+    """SQL of a row's cell as one number: a byte a column, the first column leading."""
+    merged = FINEST // split
+    last = len(indices) - 1
+    parts = [
+        f"(((step{index}::BIGINT + {merged - 1}) // {merged}) << {8 * (last - place)})"
+        for place, index in enumerate(indices)
+    ]
+    return " + ".join(parts) or "0"
 
 
-def _query_cube(rows: ScoredRows, columns: tuple[ScoreColumn, ...], split: int) -> Cube:
-    steps = ", ".join(f"{c.step_sql(split)} AS step{i}" for i, c in enumerate(columns))
+def _query_cube(rows: ScoredRows, indices: Sequence[int], split: int) -> Cube:
     found = rows.connection.execute(
-        f"SELECT {steps}{',' if steps else ''} count(*) FILTER (kept) AS kept, "
+        f"SELECT {_packed_sql(rows, indices, split)} AS cell, count(*) FILTER (kept) AS kept, "
         "count(*) FILTER (NOT kept) AS dropped FROM rows WHERE status = 'ok' "
-        + (f"GROUP BY {', '.join(f'step{i}' for i in range(len(columns)))}" if columns else "")
+        "GROUP BY cell ORDER BY cell"
     ).fetchnumpy()
-    cells = [np.asarray(found[f"step{i}"], dtype=np.int32) for i in range(len(columns))]
-    kept = np.asarray(found["kept"], dtype=np.int64)
-    stacked = np.stack(cells, axis=1) if cells else np.zeros((len(kept), 0), dtype=np.int32)
-    return Cube(columns, split, stacked, kept, np.asarray(found["dropped"], dtype=np.int64))
+    cells = np.asarray(found["cell"], dtype=np.int64)
+    shifts = range(8 * (len(indices) - 1), -1, -8)
+    steps = [((cells >> shift) & 255).astype(np.int32) for shift in shifts]
+    return Cube(
+        tuple(rows.columns[index] for index in indices),
+        split,
+        np.stack(steps, axis=1) if steps else np.zeros((len(cells), 0), dtype=np.int32),
+        np.asarray(found["kept"], dtype=np.int64),
+        np.asarray(found["dropped"], dtype=np.int64),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,3 +200,59 @@ def count_slices(rows: ScoredRows, name: str) -> list[SliceValue]:
         f"FROM rows WHERE status = 'ok' GROUP BY value ORDER BY n DESC, value LIMIT {SLICE_VALUES}"
     )
     return [SliceValue(value, count, kept, tuple(m)) for value, count, kept, *m in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two selections from the same rows.
+
+    Attributes:
+        first, second: what was asked for.
+        both, only_first, only_second: rows kept.
+        histograms: per column, rows per bar kept by the first and by the second.
+        means: per column, mean score of either's kept rows.
+    """
+
+    first: str
+    second: str
+    both: int
+    only_first: int
+    only_second: int
+    histograms: tuple[tuple[ScoreColumn, Counts, Counts], ...]
+    means: tuple[tuple[float | None, float | None], ...]
+
+    @property
+    def jaccard(self) -> float:
+        """Rows that both keep, as a share of those that either keeps."""
+        either = self.both + self.only_first + self.only_second
+        return self.both / either if either else 1.0
+
+
+def compare_selections(rows: ScoredRows, first: str, second: str) -> Comparison:
+    """How the two selections of the rows overlap and differ."""
+    means = "".join(
+        f", avg({quoted(c.name)}) FILTER (kept), avg({quoted(c.name)}) FILTER (compared)"
+        for c in rows.columns
+    )
+    both, only_first, only_second, *found = rows.fetch(
+        "SELECT count(*) FILTER (kept AND compared), count(*) FILTER (kept AND NOT compared), "
+        f"count(*) FILTER (compared AND NOT kept){means} FROM rows"
+    )[0]
+    histograms = []
+    for index, column in enumerate(rows.columns):
+        sides = np.zeros((2, column.bars), dtype=np.int64)
+        for step, *counts in rows.fetch(
+            f"SELECT step{index}, count(*) FILTER (kept), count(*) FILTER (compared) FROM rows "
+            f"WHERE step{index} > 0 AND (kept OR compared) GROUP BY ALL"
+        ):
+            sides[:, min((step - 1) // FINEST, column.bars - 1)] += counts
+        histograms.append((column, sides[0], sides[1]))
+    return Comparison(
+        first,
+        second,
+        both,
+        only_first,
+        only_second,
+        tuple(histograms),
+        tuple(zip(found[::2], found[1::2], strict=True)),
+    )

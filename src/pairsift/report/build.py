@@ -7,21 +7,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pairsift.errors import PairsiftError
 from pairsift.report.aggregate import (
     Failure,
     Tally,
     build_cube,
+    compare_selections,
     count_bars,
     count_failures,
     count_rows,
     count_slices,
 )
-from pairsift.report.cuts import margin_sql, read_conditions, slider_steps
+from pairsift.report.cuts import describe, margin_sql, read_conditions, slider_steps
 from pairsift.report.galleries import Gallery, Pick, pick_galleries
 from pairsift.report.page import Content, Reason, render_page
 from pairsift.report.pictures import fetch_pictures
 from pairsift.report.table import ScoredRows, open_rows
-from pairsift.select import Selection, read_selection
+from pairsift.select import Join, Selection, parse_join, read_selection
 from pairsift.storage import Folder
 
 GALLERY_SIZE = 12
@@ -58,6 +60,8 @@ def write_report(
     title: str = "",
     gallery_size: int = GALLERY_SIZE,
     seed: int = 0,
+    compare: str | None = None,
+    joins: Sequence[str | Join] = (),
 ) -> ReportSummary:
     """Write a self-contained HTML report on a score folder.
 
@@ -68,21 +72,26 @@ def write_report(
         title: of the page; the name of the (first) score folder if empty.
         gallery_size: pairs per gallery panel; 0 for no galleries, and no source is read.
         seed: of the random galleries and of ties.
+        compare: folder of another selection from the same scores, to show beside the first.
+        joins: tables of other scorers, as :func:`pairsift.select.select` takes them; those that
+            the selection was made with are joined anyway.
 
     Raises:
-        PairsiftError: no score table there, or the selection belongs to other scores.
+        PairsiftError: no score table there, or a selection belongs to other scores.
     """
     begin = time.perf_counter()
+    if compare and not selection:
+        raise PairsiftError("--compare needs a selection to compare with; give --selection too")
     chosen = read_selection(selection) if selection else None
-    with open_rows(scores, chosen, seed) as rows:
-        content = _gather(rows, chosen, title or _default_title(rows), gallery_size)
+    other = read_selection(compare) if compare else None
+    with open_rows(scores, chosen, other, all_joins(joins, chosen), seed) as rows:
+        content = gather(rows, chosen, other, title or _default_title(rows), gallery_size)
     page = render_page(content).encode("utf-8", errors="replace")
     folder, name = os.path.split(out)
     target = Folder(folder or ".")
     target.create()
     target.write(name, page)
-    shown = {(pick.table, pick.row) for pick in _picks(content.galleries)}
-    pictures = sum(content.pictures[place].thumbnail is not None for place in shown)
+    pictures = sum(p.thumbnail is not None for p in content.pictures.values())
     tally = content.tally
     return ReportSummary(
         path=out,
@@ -92,20 +101,39 @@ def write_report(
         dropped=tally.dropped,
         failed=tally.failed,
         pictures=pictures,
-        without_picture=len(shown) - pictures,
+        without_picture=len(content.pictures) - pictures,
         seconds=time.perf_counter() - begin,
     )
 
 
-def _gather(rows: ScoredRows, selection: Selection | None, title: str, size: int) -> Content:
+def all_joins(asked: Sequence[str | Join], selection: Selection | None) -> list[Join]:
+    """The asked joins, and those whose columns the selection's expressions may name."""
+    joins = [parse_join(join) if isinstance(join, str) else join for join in asked]
+    for recorded in selection.record.query.get("joins") or [] if selection else []:
+        if recorded["name"] not in {join.name for join in joins}:
+            joins.append(Join(**recorded))
+    return joins
+
+
+def gather(
+    rows: ScoredRows,
+    selection: Selection | None,
+    other: Selection | None,
+    title: str,
+    size: int,
+) -> Content:
+    """Everything a report shows of loaded rows, pictures included."""
     tally = count_rows(rows)
     cube = build_cube(rows) if rows.columns else None
     in_cube = cube.columns if cube else ()
     histograms = [cube.histogram(i) for i in range(len(in_cube))] if cube else []
-    histograms += [count_bars(rows, column) for column in rows.columns[len(in_cube) :]]
+    histograms += [count_bars(rows, i) for i in range(len(in_cube), len(rows.columns))]
     conditions = read_conditions(selection.record, rows.columns) if selection else None
-    galleries = pick_galleries(rows, size, margin_sql(conditions) if conditions else None)
+    margin = margin_sql(conditions) if conditions else None
+    names = (describe(selection), describe(other)) if selection and other else None
+    galleries = pick_galleries(rows, size, margin, names)
     failures = count_failures(rows)
+    details = rows.details(pick.pos for pick in _picks(galleries))
     return Content(
         title=title,
         selected=rows.selected,
@@ -115,8 +143,10 @@ def _gather(rows: ScoredRows, selection: Selection | None, title: str, size: int
         start=slider_steps(conditions, cube.columns, cube.split) if cube and conditions else None,
         histograms=histograms,
         columns=rows.columns,
+        comparison=compare_selections(rows, *names) if names else None,
         galleries=galleries,
-        pictures=fetch_pictures(_picks(galleries), rows.facts),
+        details=details,
+        pictures=fetch_pictures(details, rows.facts),
         slices=[(name, count_slices(rows, name)) for name in rows.slices],
         failures=failures,
         broken_shards=[
@@ -152,7 +182,7 @@ def _run_facts(
         found += [
             (f"Selected --{name}", str(value))
             for name, value in selection.record.query.items()
-            if value is not None
+            if value and name != "joins"
         ]
         found.append(("Selection digest", selection.record.digest))
     fingerprint = rows.tables.fingerprint

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pairsift.report.aggregate import Cube, Histogram
+from pairsift.report.aggregate import Counts, Cube, Histogram
 from pairsift.report.columns import ScoreColumn, tidy
 
 SHADES = 5
@@ -37,6 +37,8 @@ class Bar(NamedTuple):
 
 
 class Cell(NamedTuple):
+    """One filled cell; `place` numbers it by column of the plot and then by row."""
+
     x: float
     y: float
     opacity: float
@@ -44,6 +46,7 @@ class Cell(NamedTuple):
     label: str
     total: int
     kept: int
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,9 @@ class HistogramChart:
 
 @dataclass(frozen=True, slots=True)
 class JointChart:
+    """One joint plot of the cube's columns `indices`, across and up."""
+
+    indices: tuple[int, int]
     horizontal: ScoreColumn
     vertical: ScoreColumn
     frame: Frame
@@ -133,6 +139,37 @@ def draw_histogram(histogram: Histogram) -> HistogramChart:
     return HistogramChart(histogram, frame, bars, across, up, grid[-1])
 
 
+@dataclass(frozen=True, slots=True)
+class OutlineChart:
+    """Two histograms of one column as outlines over each other."""
+
+    column: ScoreColumn
+    frame: Frame
+    first: str
+    second: str
+    across: list[Tick]
+    up: list[Tick]
+
+
+def draw_outlines(column: ScoreColumn, first: Counts, second: Counts) -> OutlineChart:
+    """Lay out two histograms as SVG paths."""
+    frame = HISTOGRAM_FRAME
+    grid = _grid(int(max(first.max(initial=0), second.max(initial=0))))
+    scale = frame.inner_height / grid[-1]
+    width = frame.inner_width / column.bars
+
+    def path(counts: Counts) -> str:
+        steps = "".join(
+            f"V{frame.base - count * scale:.1f}H{frame.left + (bar + 1) * width:.1f}"
+            for bar, count in enumerate(counts)
+        )
+        return f"M{frame.left:g} {frame.base:g}{steps}V{frame.base:g}"
+
+    up = [Tick(round(frame.base - value * scale, 2), compact(value)) for value in grid]
+    across = _axis(column, frame.left, frame.inner_width, 5)
+    return OutlineChart(column, frame, path(first), path(second), across, up)
+
+
 def draw_joint(cube: Cube, across: int, up: int) -> JointChart:
     """Lay out a joint plot: how full a cell is by opacity (logarithmic), kept share by shade."""
     frame = JOINT_FRAME
@@ -154,9 +191,11 @@ def draw_joint(cube: Cube, across: int, up: int) -> JointChart:
                 f"{vertical.name} {bar_label(vertical, int(j))}",
                 total,
                 inside,
+                int(i) * vertical.bars + int(j),
             )
         )
     return JointChart(
+        (across, up),
         horizontal,
         vertical,
         frame,

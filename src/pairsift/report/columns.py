@@ -19,8 +19,10 @@ _OTHER = "A column of the score table, over the range of all but its most extrem
 
 BARS = 20
 """About how many bars a histogram has."""
+FINEST = 10
+"""Steps per bar that are stored for each row."""
 SPLITS = (5, 2, 1)
-"""Into how many threshold steps a bar may be divided, finest first."""
+"""Threshold steps per bar that a joint count may have, finest first; they divide `FINEST`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +49,21 @@ class ScoreColumn:
         """Threshold number `step` (0 is ``low``) when each bar is divided into `split` steps."""
         return tidy(self.low + step * self.width / split)
 
-    def step_sql(self, split: int) -> str:
-        """SQL for the highest threshold a value reaches, from 1 (``low``) on; 0 is null.
+    def step_sql(self) -> str:
+        """SQL for the highest of the finest steps a value reaches, from 1 (``low``) on; 0 is null.
 
         Values below ``low`` count as reaching it, so there is no threshold at ``low``. Where steps
         are no binary fractions, the next edge is compared as ``--where`` does it, in the column's
         own type: 0.35 stored as float32 is a hair below 0.35, yet passes ``>= 0.35``.
         """
-        name, step = quoted(self.name), tidy(self.width / split)
-        last = self.bars * split
+        name, step = quoted(self.name), tidy(self.width / FINEST)
         below = f"floor(({name}::DOUBLE - {self.low!r}) / {step!r})"
         if not _exact(self.low) or not _exact(step):
             kind = "FLOAT" if self.single else "DOUBLE"
             edge = f"round({self.low!r} + ({below} + 1) * {step!r}, 12)::{kind}"
             below = f"({below} + ({name} >= {edge})::INT)"
-        unknown = f"{name} IS NULL OR isnan({name}::DOUBLE)"
-        return f"CASE WHEN {unknown} THEN 0 ELSE greatest(0, least({last}, {below}))::INT + 1 END"
+        reached = f"greatest(0, least({self.bars * FINEST}, {below}))::UTINYINT + 1"
+        return f"CASE WHEN {name} IS NULL OR isnan({name}::DOUBLE) THEN 0 ELSE {reached} END"
 
 
 def score_names(schema: pa.Schema) -> list[str]:
@@ -71,10 +72,14 @@ def score_names(schema: pa.Schema) -> list[str]:
         field.name
         for field in schema
         if (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
-        and field.name not in _IDENTITY
-        and not field.name.endswith(_COMPANIONS)
+        and is_score_name(field.name)
     ]
     return [*(m for m in METRICS if m in names), *(n for n in names if n not in METRICS)]
+
+
+def is_score_name(name: str) -> bool:
+    """Whether a numeric column of this name is a score, and not an identity or a companion."""
+    return name not in _IDENTITY and not name.endswith(_COMPANIONS)
 
 
 def slice_names(schema: pa.Schema, asked: Iterable[str] = ()) -> list[str]:
@@ -96,7 +101,7 @@ def metric_column(name: str) -> ScoreColumn:
 
 def other_column(field: pa.Field, smallest: float, largest: float) -> ScoreColumn:
     """Any other column, from its range in the data (in which outliers were cut off)."""
-    title = field.name.replace("_", " ").capitalize()
+    title = field.name.replace("_", " ").replace(".", ": ").capitalize()
     width = _nice((largest - smallest) / BARS)
     if pa.types.is_integer(field.type):
         width = max(width, 1.0)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pairsift.report.columns import ScoreColumn, quoted
-from pairsift.select import Record
+from pairsift.select import Record, Selection
 from pairsift.select.expression import split_conditions
 
-_CONDITION = re.compile(r"^\s*\(?\s*(\w+)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)\s*\)?\s*$")
+_CONDITION = re.compile(r"^\s*\(?\s*([\w.]+)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)\s*\)?\s*$")
 
 
 class Condition(NamedTuple):
@@ -19,6 +19,21 @@ class Condition(NamedTuple):
     column: ScoreColumn
     operator: str
     value: float
+
+
+def describe(selection: Selection) -> str:
+    """What was asked for, in the command's own words."""
+    asked = selection.record.query
+    parts = []
+    if asked.get("where"):
+        parts.append(str(asked["where"]))
+    if asked.get("by"):
+        most = f"top {100 * asked['top']:g}%" if asked.get("top") is not None else ""
+        most = most or f"best {asked.get('count'):,}"
+        parts.append(f"{most} by {asked['by']}")
+        if asked.get("per"):
+            parts[-1] += f" per {asked['per']}"
+    return ", ".join(parts) or "everything"
 
 
 def read_conditions(record: Record, columns: Sequence[ScoreColumn]) -> list[Condition] | None:
@@ -31,6 +46,8 @@ def read_conditions(record: Record, columns: Sequence[ScoreColumn]) -> list[Cond
         if match is None or match[1] not in by_name:
             return None
         conditions.append(Condition(by_name[match[1]], match[2], float(match[3])))
+    if query.get("exclude") or query.get("unique"):
+        return None
     if query.get("by"):
         thresholds = [cut.threshold for cut in record.cuts]
         if len(thresholds) != 1 or thresholds[0] is None or query["by"].strip() not in by_name:

@@ -14,11 +14,12 @@ import jinja2
 from markupsafe import Markup
 
 from pairsift import __version__
-from pairsift.report.aggregate import Cube, Failure, Histogram, SliceValue, Tally
-from pairsift.report.charts import JointChart, draw_histogram, draw_joint, number
+from pairsift.report.aggregate import Comparison, Cube, Failure, Histogram, SliceValue, Tally
+from pairsift.report.charts import JointChart, draw_histogram, draw_joint, draw_outlines, number
 from pairsift.report.columns import ScoreColumn
 from pairsift.report.galleries import SHOWN_COLUMNS, Gallery
-from pairsift.report.pictures import Picture, Place
+from pairsift.report.pictures import Picture
+from pairsift.report.table import Details
 from pairsift.report.text import printable, script_json
 
 
@@ -47,6 +48,7 @@ class Content:
         selected: whether a selection split the rows into kept and dropped.
         start: slider positions that make the selection's own cut, if there are any.
         histograms: of all score columns; the leading ones are the cube's, in its order.
+        details, pictures: of the galleries' rows, by place.
         slices: slice column and its values.
         broken_shards: shard name and why it could not be read to its end.
         run_facts: what ran, as name and value.
@@ -60,8 +62,10 @@ class Content:
     start: Sequence[int] | None
     histograms: Sequence[Histogram]
     columns: Sequence[ScoreColumn]
+    comparison: Comparison | None
     galleries: Sequence[Gallery]
-    pictures: Mapping[Place, Picture]
+    details: Mapping[int, Details]
+    pictures: Mapping[int, Picture]
     slices: Sequence[tuple[str, Sequence[SliceValue]]]
     failures: Sequence[Failure]
     broken_shards: Sequence[tuple[str, str]]
@@ -106,7 +110,12 @@ def render_page(content: Content) -> str:
         sliders=sliders,
         joints=_joints(cube),
         cube=_cube_island(content) if cube else None,
+        comparison=content.comparison,
+        outlines=[draw_outlines(*h) for h in content.comparison.histograms]
+        if content.comparison
+        else [],
         galleries=content.galleries,
+        details=content.details,
         pictures=content.pictures,
         columns=content.columns,
         shown=content.columns[:SHOWN_COLUMNS],
@@ -185,6 +194,8 @@ def _sections(content: Content) -> list[tuple[str, str]]:
         parts.append(("scores", "Scores"))
     if content.cube and len(content.cube.columns) > 1:
         parts.append(("joint", "Joint"))
+    if content.comparison:
+        parts.append(("compared", "Side by side"))
     parts += [(gallery.name, gallery.title) for gallery in content.galleries]
     if content.slices:
         parts.append(("slices", "Slices"))

@@ -5,21 +5,18 @@ from __future__ import annotations
 import base64
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageFaultError, ImageLimits, decode_image
 from pairsift.pair import Pair
-from pairsift.report.galleries import Pick
+from pairsift.report.table import Details, split_position
 from pairsift.sources import Shard, open_shard
 
 THUMBNAIL_PIXELS = 256
 JPEG_QUALITY = 70
-
-Place = tuple[int, int]
-"""Index of the score file and row in it, which is the sample's place in the source shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +29,27 @@ class Picture:
 
 
 def fetch_pictures(
-    picks: Iterable[Pick], facts: Sequence[Mapping[str, Any]]
-) -> dict[Place, Picture]:
-    """Read the chosen pairs; every shard that holds one is opened once and read in order.
+    wanted: Mapping[int, Details], facts: Sequence[Mapping[str, Any]]
+) -> dict[int, Picture]:
+    """Read the wanted pairs; every shard that holds one is opened once and read in order.
 
     Args:
+        wanted: rows by their place.
         facts: of each score file: source, source_kind, source_options.
 
     Returns:
-        a picture per pick; one with a `problem` where the shard has moved or changed.
+        a picture per place; one with a `problem` where the shard has moved or changed.
     """
-    wanted: dict[int, dict[int, Pick]] = defaultdict(dict)
-    for pick in picks:
-        wanted[pick.table][pick.row] = pick
-    pictures: dict[Place, Picture] = {}
-    for table in sorted(wanted):
-        pictures.update(_read_shard(wanted[table], facts[table]))
+    by_table: dict[int, dict[int, int]] = defaultdict(dict)
+    for pos in wanted:
+        table, row = split_position(pos)
+        by_table[table][row] = pos
+    pictures: dict[int, Picture] = {}
+    for table, rows in sorted(by_table.items()):
+        for row, picture in _read_shard(
+            {row: wanted[pos] for row, pos in rows.items()}, facts[table]
+        ):
+            pictures[rows[row]] = picture
     return pictures
 
 
@@ -63,28 +65,28 @@ def source_shard(name: str, facts: Mapping[str, Any]) -> Shard:
     return Shard(name, facts["source"], facts["source_kind"], facts.get("source_size"), options)
 
 
-def _read_shard(picks: Mapping[int, Pick], facts: Mapping[str, Any]) -> dict[Place, Picture]:
-    found: dict[Place, Picture] = {}
+def _read_shard(
+    wanted: dict[int, Details], facts: Mapping[str, Any]
+) -> Iterator[tuple[int, Picture]]:
+    """Pictures by row, read up to the last row that is wanted."""
     problem = "the source shard ends before this sample"
-    last = max(picks)
+    last = max(wanted)
     try:
-        shard = source_shard(picks[last].shard, facts)
-        for row, pair in enumerate(open_shard(shard)):
-            if row in picks:
-                found[picks[row].table, row] = _picture(pair, picks[row])
+        for row, pair in enumerate(open_shard(source_shard(wanted[last].shard, facts))):
+            if row in wanted:
+                yield row, _picture(pair, wanted.pop(row).key)
             if row >= last:
-                break
+                return
+    except PairsiftError as error:
+        problem = str(error)
     except Exception as error:  # a report on scores is worth having without its pictures
-        problem = (
-            str(error) if isinstance(error, PairsiftError) else f"{type(error).__name__}: {error}"
-        )
-    for row, pick in picks.items():
-        found.setdefault((pick.table, row), Picture(problem=problem))
-    return found
+        problem = f"{type(error).__name__}: {error}"
+    for row in wanted:
+        yield row, Picture(problem=problem)
 
 
-def _picture(pair: Pair, pick: Pick) -> Picture:
-    if pair.key != pick.key:
+def _picture(pair: Pair, key: str) -> Picture:
+    if pair.key != key:
         return Picture(problem=f"the source shard has changed: it holds {pair.key!r} in this place")
     try:
         return Picture(pair.caption, thumbnail(pair.image))
@@ -93,13 +95,18 @@ def _picture(pair: Pair, pick: Pick) -> Picture:
 
 
 def thumbnail(image: bytes | None) -> str:
-    """A small JPEG as a data URI, at most ``THUMBNAIL_PIXELS`` on its longer side.
+    """A small JPEG as a data URI; raises as :func:`small_jpeg` does."""
+    return "data:image/jpeg;base64," + base64.b64encode(small_jpeg(image)).decode()
+
+
+def small_jpeg(image: bytes | None, pixels: int = THUMBNAIL_PIXELS) -> bytes:
+    """The image drawn anew as a JPEG of at most `pixels` on its longer side.
 
     Raises:
         ImageFaultError: the bytes are no image that can be decoded safely.
     """
     decoded, _ = decode_image(image, ImageLimits())
-    decoded.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    decoded.thumbnail((pixels, pixels))
     buffer = io.BytesIO()
     decoded.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()

@@ -12,7 +12,9 @@
   const counts = new Uint32Array(buffer.slice(columns.length * cells));
   const total = counts.reduce((sum, n) => sum + n, 0);
 
-  const barOf = (i, step) => (step === 0 ? -1 : Math.min(Math.floor((step - 1) / split), columns[i].bars - 1));
+  const NONE = 255;
+  const barOf = (i, step) => (step === 0 ? NONE : Math.min(Math.floor((step - 1) / split), columns[i].bars - 1));
+  const barsOf = steps.map((list, i) => list.map((step) => barOf(i, step)));
   const edge = (i, step) => Number((columns[i].low + (step * columns[i].width) / split).toFixed(12));
   const figures = columns.map((_, i) => document.querySelector(`.chart[data-column="${i}"]`));
   const bars = figures.map((figure) =>
@@ -25,11 +27,30 @@
   const totals = columns.map((c, i) => {
     const sums = new Float64Array(c.bars);
     for (let cell = 0; cell < cells; cell++) {
-      const bar = barOf(i, steps[i][cell]);
-      if (bar >= 0) sums[bar] += counts[cell];
+      const bar = barsOf[i][cell];
+      if (bar !== NONE) sums[bar] += counts[cell];
     }
     return sums;
   });
+  const joints = Array.from(document.querySelectorAll("svg[data-across]"), (svg) => {
+    const joint = { across: Number(svg.dataset.across), up: Number(svg.dataset.up) };
+    joint.cells = Array.from(svg.querySelectorAll("rect[data-p]"), (rect) => {
+      const title = rect.querySelector("title");
+      return { rect, title, place: Number(rect.dataset.p), shade: rect.getAttribute("class"), text: title.textContent,
+        label: title.textContent.split(": ")[0] };
+    });
+    joint.totals = jointCounts(joint, null);
+    return joint;
+  });
+
+  /* Rows per cell of a joint plot; of those that pass, if `passes` tells which do. */
+  function jointCounts({ across, up }, passes) {
+    const sums = new Float64Array(columns[across].bars * columns[up].bars);
+    const [a, b, height] = [barsOf[across], barsOf[up], columns[up].bars];
+    for (let cell = 0; cell < cells; cell++)
+      if (a[cell] !== NONE && b[cell] !== NONE && (!passes || passes[cell])) sums[a[cell] * height + b[cell]] += counts[cell];
+    return sums;
+  }
 
   const cuts = start.slice();
   const panel = document.querySelector(".whatif");
@@ -40,20 +61,19 @@
   function recount() {
     const active = columns.map((_, i) => i).filter((i) => cuts[i] > 0);
     const sums = columns.map((c) => new Float64Array(c.bars));
+    const passes = new Uint8Array(cells);
     let kept = 0;
     next: for (let cell = 0; cell < cells; cell++) {
       for (const i of active) if (steps[i][cell] <= cuts[i]) continue next;
+      passes[cell] = 1;
       kept += counts[cell];
-      for (let i = 0; i < columns.length; i++) {
-        const bar = barOf(i, steps[i][cell]);
-        if (bar >= 0) sums[i][bar] += counts[cell];
-      }
+      for (let i = 0; i < columns.length; i++) if (barsOf[i][cell] !== NONE) sums[i][barsOf[i][cell]] += counts[cell];
     }
-    return { kept, sums, active };
+    return { kept, sums, active, passes };
   }
 
   function show() {
-    const { kept, sums, active } = recount();
+    const { kept, sums, active, passes } = recount();
     const trying = cuts.some((cut, i) => cut !== start[i]);
     panel.hidden = !trying;
     inputs.forEach((input) => {
@@ -76,6 +96,14 @@
       bar.kept.setAttribute("y", bar.fullY + bar.full * (1 - share));
       bar.title.textContent = `${bar.label}: ${format(sums[i][b])} would be kept, ${format(totals[i][b] - sums[i][b])} dropped`;
     }));
+    joints.forEach((joint) => {
+      const inside = trying ? jointCounts(joint, passes) : null;
+      joint.cells.forEach(({ rect, title, place, shade, text, label }) => {
+        const all = joint.totals[place];
+        rect.setAttribute("class", trying ? `s${Math.round((4 * inside[place]) / all)}` : shade);
+        title.textContent = trying ? `${label}: ${format(all)}, ${format(inside[place])} would be kept` : text;
+      });
+    });
     const where = active.map((i) => `${columns[i].name} >= ${edge(i, cuts[i])}`).join(" and ");
     document.getElementById("whatif-count").textContent = `${format(kept)} pairs would be kept`;
     document.getElementById("whatif-share").textContent =

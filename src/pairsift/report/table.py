@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -15,6 +15,7 @@ from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS
 from pairsift.report.columns import (
     ScoreColumn,
+    is_score_name,
     metric_column,
     other_column,
     quoted,
@@ -22,7 +23,9 @@ from pairsift.report.columns import (
     slice_names,
 )
 from pairsift.scores import FACTS_KEY
-from pairsift.select import Selection
+from pairsift.select import Join, Selection
+from pairsift.select.expression import text_sql
+from pairsift.select.join import joined_sql, open_join
 from pairsift.select.tables import (
     ROW_BITS,
     ScoreTables,
@@ -33,17 +36,32 @@ from pairsift.select.tables import (
 )
 from pairsift.storage import Folder
 
+RANGE_ROWS = 1_000_000
+
+
+class Details(NamedTuple):
+    """What is asked for only of rows that are shown."""
+
+    shard: str
+    key: str
+    error: str | None
+    width: int | None
+    height: int | None
+
 
 class ScoredRows:
     """All rows of one or more score folders, in a DuckDB table ``rows`` that spills to disk.
 
-    Columns: ``pos`` (the row's place: table in the high bits, row in the low), ``key, status,
-    error, width, height, kept`` (false where not ok), ``tie`` (a seeded hash of shard and key: an
-    order that depends on neither file order nor threads), the score and the slice columns.
+    Columns: ``pos`` (the row's place: table in the high bits, row in the low), ``status``, ``kept``
+    and ``compared`` (by the one and the other selection; false where not ok), the score columns,
+    ``step0``, ``step1``, ... (of the score columns in order, see :meth:`ScoreColumn.step_sql`) and
+    the slice columns. Texts that only a few rows are asked for stay in the files; :meth:`details`
+    gets them.
 
     Attributes:
         tables: the score files.
         facts: what each file says of its source shard (source, source_kind, rows, ...).
+        tie: SQL of a seeded order of rows, for samples and among equals.
         columns: the score columns that hold any value.
         slices: names of the slice columns.
         selected: whether a selection decides what is kept; otherwise every ok row is.
@@ -54,34 +72,71 @@ class ScoredRows:
         connection: duckdb.DuckDBPyConnection,
         tables: ScoreTables,
         selection: Selection | None,
+        compared: Selection | None,
+        joins: Sequence[Join],
         seed: int,
+        more: Sequence[str] = (),
     ) -> None:
         self.connection = connection
         self.tables = tables
         self.selected = selection is not None
+        self.tie = f"hash(pos, {int(seed)})"
         schema, self.facts = _read_footers(tables)
-        names = score_names(schema)
         self.slices = slice_names(schema)
-        kept = "true"
-        if selection is not None:
-            self._load_kept(selection)
-            kept = "pos IN (SELECT pos FROM kept)"
-        chosen = ["pos", "key", "status", "error", "width", "height", *names, *self.slices]
-        run_sql(
-            connection,
-            f"CREATE TABLE rows AS SELECT {', '.join(map(quoted, chosen))}, "
-            f"status = 'ok' AND {kept} AS kept, hash(shard, key, {int(seed)}) AS tie "
-            f"FROM ({tables.scan_sql()})",
-        )
-        self.columns = list(self._columns([schema.field(name) for name in names]))
+        relation = tables.scan_sql()
+        joined: list[str] = []
+        for join in joins:
+            relation, names = self._join(relation, join)
+            joined += names
+        run_sql(connection, f"CREATE VIEW pool AS {relation}")
+        own = [schema.field(name) for name in score_names(schema)]
+        self.columns = list(self._columns([*own, *(pa.field(n, pa.float32()) for n in joined)]))
+        steps = [f"({c.step_sql()})::UTINYINT AS step{i}" for i, c in enumerate(self.columns)]
+        chosen = [
+            "pos",
+            "status",
+            *(quoted(column.name) for column in self.columns),
+            *steps,
+            *map(quoted, self.slices),
+            *map(quoted, more),
+            self._kept_sql(selection, "kept"),
+            self._kept_sql(compared, "compared") if compared else "false AS compared",
+        ]
+        run_sql(connection, f"CREATE TABLE rows AS SELECT {', '.join(chosen)} FROM pool")
 
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of a query."""
         found: list[tuple[Any, ...]] = run_sql(self.connection, sql).fetchall()
         return found
 
-    def _load_kept(self, selection: Selection) -> None:
-        """Places of the kept rows as this scan counts them."""
+    def details(self, positions: Iterable[int]) -> dict[int, Details]:
+        """Key, error and image size of a few rows, by their place."""
+        wanted = sorted(set(positions))
+        if not wanted:
+            return {}
+        # Only the files that hold them are read; `nth` is a file's number among these.
+        tables = sorted({pos >> ROW_BITS for pos in wanted})
+        nth = {table: number for number, table in enumerate(tables)}
+        files = ", ".join(text_sql(self.tables.tables[table].path) for table in tables)
+        low_bits = (1 << ROW_BITS) - 1
+        places = ", ".join(f"({nth[p >> ROW_BITS]}, {p & low_bits}, {p})" for p in wanted)
+        found = self.fetch(
+            "SELECT pos, key, error, width, height "
+            f"FROM read_parquet([{files}], file_row_number = true) "
+            f"JOIN (VALUES {places}) AS wanted(nth, number, pos) "
+            "ON file_index = nth AND file_row_number = number"
+        )
+        shards = [table.shard for table in self.tables.tables]
+        return {pos: Details(shards[pos >> ROW_BITS], *values) for pos, *values in found}
+
+    def _kept_sql(self, selection: Selection | None, name: str) -> str:
+        """SQL of a column that says whether a row is kept; its places are loaded for it.
+
+        Raises:
+            PairsiftError: the selection was made from other scores.
+        """
+        if selection is None:
+            return f"status = 'ok' AS {name}"
         if selection.record.fingerprint != self.tables.fingerprint:
             raise PairsiftError(
                 f"the selection {selection.path} was made from other scores than "
@@ -104,59 +159,84 @@ class ScoredRows:
         self.connection.register("files", files)
         run_sql(
             self.connection,
-            f"CREATE TABLE kept AS SELECT (file << {ROW_BITS}) | row::BIGINT AS pos "
-            "FROM read_parquet($path) AS k "
+            f"CREATE TABLE places_{name} AS SELECT (file << {ROW_BITS}) | row::BIGINT AS pos "
+            f"FROM read_parquet({text_sql(path)}) AS k "
             f"JOIN (VALUES {matches}) AS m(theirs, ours) ON k.folder = m.theirs "
             "JOIN files AS f ON f.folder = m.ours AND f.shard = k.shard::VARCHAR",
-            {"path": path},
         )
         self.connection.unregister("files")
-        found = self.fetch("SELECT count(*) FROM kept")[0][0]
+        found = self.fetch(f"SELECT count(*) FROM places_{name}")[0][0]
         if found != selection.kept:
             raise PairsiftError(
                 f"the selection {selection.path} keeps {selection.kept} rows, of which only "
                 f"{found} lie in {', '.join(self.tables.folders)}; give the folders it was made "
                 f"from: {', '.join(selection.scores)}"
             )
+        return f"status = 'ok' AND pos IN (SELECT pos FROM places_{name}) AS {name}"
+
+    def _join(self, relation: str, join: Join) -> tuple[str, list[str]]:
+        """Another table's fractional numbers beside the rows, named ``join.column``."""
+        table = open_join(self.connection, join, has_uid=join.on == "uid")
+        names = [
+            name
+            for name, term in table.columns.items()
+            if term.single and is_score_name(name.removeprefix(f"{join.name}."))
+        ]
+        if not names:
+            raise PairsiftError(
+                f"--join {join.name}={join.path} has no column of scores (float32) to show"
+            )
+        return joined_sql(self.connection, table, relation, frozenset(names)), names
 
     def _columns(self, fields: Sequence[pa.Field]) -> Iterator[ScoreColumn]:
         """Columns with any number; the range of others than the four is taken from the data."""
         for column in fields:
             value = f"{quoted(column.name)}::DOUBLE"
+            if column.name in METRICS:
+                if self.fetch(f"SELECT 1 FROM pool WHERE {value} IS NOT NULL LIMIT 1"):
+                    yield metric_column(column.name)
+                continue
+            own = not column.name.count(".")
+            sample = f"({self.tables.sample_sql(RANGE_ROWS)})" if own else "pool"
             low, high = self.fetch(
                 f"SELECT q[1], q[2] FROM (SELECT approx_quantile({value}, [0.002, 0.998]) AS q "
-                f"FROM rows WHERE status = 'ok' AND isfinite({value}))"
+                f"FROM {sample} WHERE status = 'ok' AND isfinite({value}))"
             )[0]
-            if low is None:
-                continue
-            if column.name in METRICS:
-                yield metric_column(column.name)
-            else:
+            if low is not None:
                 yield other_column(column, low, high)
 
 
 def split_position(pos: int) -> tuple[int, int]:
-    """Index of a row's score file, and its number in that file."""
+    """Index of a row's score file and its number in that file, its place in the source shard."""
     return pos >> ROW_BITS, pos & ((1 << ROW_BITS) - 1)
 
 
 @contextlib.contextmanager
 def open_rows(
-    scores: str | Sequence[str], selection: Selection | None, seed: int
+    scores: str | Sequence[str],
+    selection: Selection | None = None,
+    compared: Selection | None = None,
+    joins: Sequence[Join] = (),
+    seed: int = 0,
+    more: Sequence[str] = (),
 ) -> Iterator[ScoredRows]:
     """Load score folders for aggregation.
 
     Args:
         scores: one score folder or several, as paths or fsspec URLs.
         selection: what is kept; None for every ok row.
+        compared: another selection from the same scores.
+        joins: other scorers' tables, whose float32 columns count as scores too.
         seed: of the order in which ties and samples are drawn.
+        more: columns of the score tables to load besides, such as ``width``.
 
     Raises:
         PairsiftError: a folder holds no scores, or the selection is of other ones.
     """
     with open_database() as connection:
         run_sql(connection, "SET preserve_insertion_order = false")
-        yield ScoredRows(connection, find_score_tables(connection, scores), selection, seed)
+        tables = find_score_tables(connection, scores)
+        yield ScoredRows(connection, tables, selection, compared, joins, seed, more)
 
 
 def _read_footers(tables: ScoreTables) -> tuple[pa.Schema, list[dict[str, Any]]]:

@@ -1,0 +1,189 @@
+"""Full-text search over captions: an SQLite index, read once from the source shards.
+
+Captions are in the shards, not in the score tables. The index is a cache outside the score folder,
+named by what it was made from; each shard is committed on its own, so an interrupted reading goes
+on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pairsift.errors import PairsiftError
+from pairsift.report.pictures import source_shard
+from pairsift.select.tables import ROW_BITS, ScoreTables
+from pairsift.sources import open_shard
+
+MAX_INDEXED_CHARACTERS = 20_000
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS shards (place INTEGER PRIMARY KEY, problem TEXT);
+CREATE VIRTUAL TABLE IF NOT EXISTS captions
+    USING fts5(caption, tokenize = "unicode61 remove_diacritics 2");
+"""
+# Scripts written without spaces: the tokenizer takes a whole sentence of them for one word.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+)
+_WORD = re.compile(r'"([^"]*)"|(\S+)')
+
+
+class CaptionIndex:
+    """Captions of all rows, by their place (:func:`pairsift.report.table.split_position`).
+
+    Args:
+        tables, facts: the score files and what they say of their source shards.
+        cache: folder for index files; None for the user's cache folder.
+    """
+
+    def __init__(
+        self, tables: ScoreTables, facts: Sequence[Mapping[str, Any]], cache: str | None = None
+    ) -> None:
+        self._tables = tables
+        self._facts = facts
+        folder = Path(cache) if cache else _cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{_digest(tables, facts)}.sqlite"
+        with self._connect() as connection:
+            connection.executescript(_SCHEMA)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Read, in the background, the shards that are not in the index yet."""
+        self._thread = threading.Thread(target=self._read_all, name="captions", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading; what is read stays."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until all is read; False if it takes longer."""
+        if self._thread:
+            self._thread.join(seconds)
+        return self.progress()[0] == len(self._tables.tables)
+
+    def progress(self) -> tuple[int, int]:
+        """Shards read, and shards in all."""
+        with self._connect() as connection:
+            done = connection.execute("SELECT count(*) FROM shards").fetchone()[0]
+        return int(done), len(self._tables.tables)
+
+    def search(self, text: str) -> list[int]:
+        """Places of the captions read so far that hold every word; "quoted words" in that order.
+
+        The last letters may be left open with a star: ``dog*``. Case and accents do not matter.
+        """
+        with self._connect() as connection:
+            if _UNSPACED.search(text):
+                pattern = re.sub(r"([%_\\])", r"\\\1", text.strip())
+                found = connection.execute(
+                    "SELECT rowid FROM captions WHERE caption LIKE ? ESCAPE '\\'", (f"%{pattern}%",)
+                )
+            else:
+                query = match_query(text)
+                if not query:
+                    return []
+                found = connection.execute(
+                    "SELECT rowid FROM captions WHERE captions MATCH ?", (query,)
+                )
+            return [row[0] for row in found]
+
+    def captions(self, positions: Iterable[int]) -> dict[int, str]:
+        """Captions by place, as far as they are read."""
+        wanted = list(positions)
+        marks = ",".join("?" * len(wanted))
+        with self._connect() as connection:
+            return dict(
+                connection.execute(
+                    f"SELECT rowid, caption FROM captions WHERE rowid IN ({marks})", wanted
+                )
+            )
+
+    def _read_all(self) -> None:
+        with self._connect() as connection:
+            done = {row[0] for row in connection.execute("SELECT place FROM shards")}
+        for place, table in enumerate(self._tables.tables):
+            if place in done:
+                continue
+            problem = None
+            rows: list[tuple[int, str]] = []
+            try:
+                for row, pair in enumerate(
+                    open_shard(source_shard(table.shard, self._facts[place]))
+                ):
+                    if self._stop.is_set():
+                        return
+                    if pair.caption:
+                        text = pair.caption[:MAX_INDEXED_CHARACTERS]
+                        clean = text.encode("utf-8", "replace").decode().replace("\0", " ")
+                        rows.append(((place << ROW_BITS) | row, clean))
+            except PairsiftError as error:
+                problem = str(error)
+            except Exception as error:  # one broken shard must not end the search of the others
+                problem = f"{type(error).__name__}: {error}"
+            with self._connect() as connection:
+                connection.executemany("INSERT INTO captions (rowid, caption) VALUES (?, ?)", rows)
+                connection.execute("INSERT INTO shards VALUES (?, ?)", (place, problem))
+
+    def _connect(self) -> _Session:
+        return _Session(self._path)
+
+
+class _Session:
+    """A connection for one task: SQLite's own `with` commits, but does not close."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, timeout=60)
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._connection.commit()
+        finally:
+            self._connection.close()
+
+
+def match_query(text: str) -> str:
+    """What a user typed as an FTS5 query: only words, phrases and a star behind a word."""
+    parts = []
+    for phrase, word in _WORD.findall(text):
+        token = phrase or word
+        star = "*" if not phrase and token.endswith("*") else ""
+        plain = token.rstrip("*").replace('"', " ").replace("\0", " ").strip()
+        if re.search(r"\w", plain):
+            parts.append(f'"{plain}"{star}')
+    return " ".join(parts)
+
+
+def _digest(tables: ScoreTables, facts: Sequence[Mapping[str, Any]]) -> str:
+    content = [
+        [
+            table.shard,
+            table.rows,
+            fact.get("source"),
+            fact.get("source_size"),
+            fact.get("finished_at"),
+        ]
+        for table, fact in zip(tables.tables, facts, strict=True)
+    ]
+    described = json.dumps(["1", tables.folders, content], default=str)
+    return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "pairsift" / "captions"

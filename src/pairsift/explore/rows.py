@@ -1,0 +1,164 @@
+"""Pages of rows that meet a filter."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pairsift.errors import PairsiftError
+from pairsift.pair import Status
+from pairsift.report.columns import quoted
+from pairsift.report.table import ScoredRows, split_position
+from pairsift.select.expression import Kind, compile_expression, text_sql
+from pairsift.select.tables import run_sql, score_columns
+
+MORE_COLUMNS = ("width", "height", "caption_length")
+MAX_PAGE_ROWS = 200
+_FATES = {
+    "all": "true",
+    "ok": "status = 'ok'",
+    "kept": "kept",
+    "dropped": "status = 'ok' AND NOT kept",
+    "failed": "status <> 'ok'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a user asks for.
+
+    Attributes:
+        where: an expression as in ``pairsift select --where``; empty for no condition.
+        fate: one of all, ok, kept, dropped, failed, or a status.
+        sort: a column, or ``place`` for the order of the shards.
+        descending: highest first.
+        page: from 0.
+        size: rows of a page.
+    """
+
+    where: str = ""
+    fate: str = "all"
+    sort: str = "place"
+    descending: bool = False
+    page: int = 0
+    size: int = 24
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """Rows in all, and the rows of one page as plain values, with their place as ``pos``."""
+
+    total: int
+    rows: list[dict[str, Any]]
+
+
+class RowFinder:
+    """Answers filters from the loaded rows; one at a time, from any thread."""
+
+    def __init__(self, rows: ScoredRows) -> None:
+        self._rows = rows
+        self._lock = threading.Lock()
+        self._names = [column.name for column in rows.columns]
+        hidden = {"compared", *(f"step{index}" for index in range(len(rows.columns)))}
+        found = score_columns(rows.connection, "rows")
+        self._columns = {name: term for name, term in found.items() if name not in hidden}
+
+    @property
+    def expression_columns(self) -> list[str]:
+        """What a filter's expression may name."""
+        return list(self._columns)
+
+    def alone(self) -> threading.Lock:
+        """Keeps others from the database, for queries beside these."""
+        return self._lock
+
+    def find(self, asked: Filter, among: list[int] | None = None) -> FoundPage:
+        """Rows of one page.
+
+        Args:
+            among: places to choose from; None for all rows.
+
+        Raises:
+            PairsiftError: the expression or the column to sort by is not right.
+        """
+        conditions = [self._fate_sql(asked.fate)]
+        if asked.where.strip():
+            term = compile_expression(asked.where, self._columns, "where")
+            if term.kind is not Kind.BOOLEAN:
+                raise PairsiftError(f'"{asked.where}" is not a condition; write e.g. itm >= 66')
+            conditions.append(term.sql)
+        if asked.sort != "place" and asked.sort not in (*self._names, *MORE_COLUMNS):
+            raise PairsiftError(f"cannot sort by {asked.sort!r}; choose {', '.join(self._names)}")
+        direction = "DESC" if asked.descending else "ASC"
+        order = "pos" if asked.sort == "place" else quoted(asked.sort)
+        size = max(1, min(MAX_PAGE_ROWS, asked.size))
+        names = ["pos", "status", "kept", *self._names, *self._rows.slices, *MORE_COLUMNS]
+        with self._lock:
+            connection = self._rows.connection
+            source = "rows"
+            if among is not None:
+                places = pa.table({"pos": pa.array(among, pa.int64())})
+                connection.register("among", places)
+                source = "rows SEMI JOIN among USING (pos)"
+            try:
+                where = " AND ".join(conditions)
+                total = run_sql(connection, f"SELECT count(*) FROM {source} WHERE {where}")
+                count = int(total.fetchall()[0][0])
+                found = run_sql(
+                    connection,
+                    f"SELECT {', '.join(map(quoted, names))} FROM {source} WHERE {where} "
+                    f"ORDER BY {order} {direction} NULLS LAST, pos "
+                    f"LIMIT {size} OFFSET {max(0, asked.page) * size}",
+                ).fetchall()
+                details = self._rows.details(row[0] for row in found)
+            finally:
+                if among is not None:
+                    connection.unregister("among")
+        page = []
+        for values in found:
+            row = dict(zip(names, values, strict=True))
+            detail = details[row["pos"]]
+            row |= {"shard": detail.shard, "key": detail.key, "error": detail.error}
+            page.append({name: _plain(value) for name, value in row.items()})
+        return FoundPage(count, page)
+
+    def whole_row(self, pos: int) -> dict[str, Any]:
+        """Every column of one row of the score tables.
+
+        Raises:
+            KeyError: there is no such row.
+        """
+        table, row = split_position(pos)
+        if not 0 <= table < len(self._rows.tables.tables):
+            raise KeyError(pos)
+        path = self._rows.tables.tables[table].path
+        with self._lock:
+            cursor = run_sql(
+                self._rows.connection,
+                f"SELECT * EXCLUDE (file_row_number) FROM read_parquet([{text_sql(path)}], "
+                f"file_row_number = true) WHERE file_row_number = {row}",
+            )
+            names = [column[0] for column in cursor.description or []]
+            found = cursor.fetchall()
+        if not found:
+            raise KeyError(pos)
+        return {n: _plain(value) for n, value in zip(names, found[0], strict=True)}
+
+    def _fate_sql(self, fate: str) -> str:
+        if fate in _FATES:
+            return _FATES[fate]
+        if fate not in {status.value for status in Status}:
+            raise PairsiftError(f"{fate!r} is not a status; choose {', '.join(_FATES)} or a status")
+        return f"status = {text_sql(fate)}"
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON can hold; rounded as far as float32 means anything."""
+    if isinstance(value, float):
+        if value != value or value in (float("inf"), float("-inf")):
+            return None
+        return float(f"{value:.6g}")
+    return value if isinstance(value, (bool, int, str)) or value is None else str(value)

@@ -1,0 +1,270 @@
+"""The server: standard library only, on the loopback, read-only, behind a secret path."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from pairsift.errors import PairsiftError
+from pairsift.explore.captions import CaptionIndex
+from pairsift.explore.images import PictureReader
+from pairsift.explore.rows import MORE_COLUMNS, Filter, RowFinder
+from pairsift.pair import Status
+from pairsift.report.aggregate import count_rows
+from pairsift.report.build import all_joins, gather
+from pairsift.report.cuts import describe
+from pairsift.report.page import render_page
+from pairsift.report.table import ScoredRows, open_rows
+from pairsift.report.text import printable
+from pairsift.select import Join, Selection, read_selection
+
+ADDRESS = "127.0.0.1"
+_ASSETS = {
+    "": ("explore.html", "text/html; charset=utf-8"),
+    "explore.js": ("explore.js", "text/javascript; charset=utf-8"),
+    "explore.css": ("explore.css", "text/css; charset=utf-8"),
+}
+_POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class _Explorer:
+    """What the server answers from."""
+
+    def __init__(self, rows: ScoredRows, selection: Selection | None, index: CaptionIndex) -> None:
+        self.rows = rows
+        self.selection = selection
+        self.index = index
+        self.finder = RowFinder(rows)
+        self.pictures = PictureReader(rows.tables, rows.facts)
+        self.tally = count_rows(rows)
+        self._report: bytes | None = None
+        self._report_lock = threading.Lock()
+
+    def summary(self) -> dict[str, Any]:
+        done, shards = self.index.progress()
+        return {
+            "scores": ", ".join(self.rows.tables.folders),
+            "selection": describe(self.selection) if self.selection else None,
+            "rows": self.tally.rows,
+            "kept": self.tally.kept,
+            "dropped": self.tally.dropped,
+            "failed": self.tally.failed,
+            "columns": [
+                {"name": c.name, "title": c.title, "low": c.low, "high": c.high}
+                for c in self.rows.columns
+            ],
+            "slices": self.rows.slices,
+            "more": list(MORE_COLUMNS),
+            "expression": self.finder.expression_columns,
+            "statuses": {s.value: s.meaning for s in Status if s is not Status.OK},
+            "captions_read": done,
+            "shards": shards,
+        }
+
+    def search(self, asked: dict[str, str]) -> dict[str, Any]:
+        words = asked.get("q", "").strip()
+        page = self.finder.find(
+            Filter(
+                where=asked.get("where", ""),
+                fate=asked.get("fate", "all"),
+                sort=asked.get("sort", "place"),
+                descending=asked.get("order") == "desc",
+                page=_number(asked.get("page", "0")),
+                size=_number(asked.get("size", "24")),
+            ),
+            self.index.search(words) if words else None,
+        )
+        positions = [row["pos"] for row in page.rows]
+        captions = self.index.captions(positions)
+        self.pictures.expect(row["pos"] for row in page.rows if row["status"] == "ok")
+        for row in page.rows:
+            caption = captions.get(row["pos"])
+            # JavaScript's numbers cannot hold a place; and text is made showable here, once.
+            row["pos"] = str(row["pos"])
+            row["caption"] = None if caption is None else printable(caption, 2_000)
+            row["key"], row["shard"] = printable(row["key"]), printable(row["shard"])
+            row["error"] = printable(row["error"])
+        done, shards = self.index.progress()
+        return {"total": page.total, "rows": page.rows, "captions_read": done, "shards": shards}
+
+    def whole_row(self, pos: int) -> dict[str, Any]:
+        row = self.finder.whole_row(pos)
+        caption = self.index.captions([pos]).get(pos)
+        shown = {n: printable(v) if isinstance(v, str) else v for n, v in row.items()}
+        return {"row": shown, "caption": None if caption is None else printable(caption, 20_000)}
+
+    def report(self) -> bytes:
+        """The static report on the same rows, made when first asked for."""
+        with self._report_lock, self.finder.alone():
+            if self._report is None:
+                title = self.rows.tables.folders[0].rstrip("/").rsplit("/", 1)[-1]
+                content = gather(self.rows, self.selection, None, title, 12)
+                self._report = render_page(content).encode("utf-8", "replace")
+            return self._report
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise PairsiftError(f"{text!r} is not a number")
+    return int(text)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """GET and HEAD of a closed list of paths; everything else is refused."""
+
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    server_version = "pairsift"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        # A web page elsewhere can make a name of its own resolve to this address.
+        if self.headers.get("Host") not in self.server.hosts:
+            return self._refuse(403, "wrong host")
+        url = urlsplit(self.path)
+        prefix = f"/{self.server.token}/"
+        if not url.path.startswith(prefix):
+            return self._refuse(404, "not found: open the whole address that pairsift printed")
+        asked = {name: values[-1] for name, values in parse_qs(url.query).items()}
+        try:
+            return self._answer(url.path[len(prefix) :], asked)
+        except PairsiftError as error:
+            return self._send(400, _json({"error": str(error)}), "application/json")
+        except (KeyError, ValueError):
+            return self._refuse(404, "not found")
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _answer(self, path: str, asked: dict[str, str]) -> None:
+        explorer = self.server.explorer
+        name, _, rest = path.partition("/")
+        if path in _ASSETS:
+            file, kind = _ASSETS[path]
+            content = resources.files(__package__).joinpath(file).read_bytes()
+            return self._send(200, content, kind)
+        if path == "api/summary":
+            return self._send(200, _json(explorer.summary()), "application/json")
+        if path == "api/rows":
+            return self._send(200, _json(explorer.search(asked)), "application/json")
+        if path.startswith("api/row/"):
+            found = explorer.whole_row(_number(path.removeprefix("api/row/")))
+            return self._send(200, _json(found), "application/json")
+        if name == "image" and rest:
+            picture = explorer.pictures.get(_number(rest))
+            if isinstance(picture, bytes):
+                return self._send(200, picture, "image/jpeg")
+            return self._refuse(404, picture)
+        if path == "report":
+            return self._send(200, explorer.report(), "text/html; charset=utf-8", policy=None)
+        return self._refuse(404, "not found")
+
+    def _refuse(self, code: int, words: str) -> None:
+        self._send(code, words.encode("utf-8", "replace"), "text/plain; charset=utf-8")
+
+    def _send(self, code: int, content: bytes, kind: str, policy: str | None = _POLICY) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        if policy:  # the report carries its own, stricter one
+            self.send_header("Content-Security-Policy", policy)
+        self.end_headers()
+        if self.command != "HEAD":
+            with contextlib.suppress(ConnectionError):  # the reader has turned the page
+                self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silence; a browser asks for hundreds of pictures."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, port: int, explorer: _Explorer) -> None:
+        self.explorer = explorer
+        self.token = secrets.token_urlsafe(16)
+        super().__init__((ADDRESS, port), _Handler)
+        self.hosts = {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
+
+    @property
+    def url(self) -> str:
+        return f"http://{ADDRESS}:{self.server_port}/{self.token}/"
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, allow_nan=False).encode()
+
+
+@contextlib.contextmanager
+def running_server(
+    scores: str | Sequence[str],
+    selection: str | None = None,
+    joins: Sequence[str | Join] = (),
+    port: int = 0,
+    cache: str | None = None,
+) -> Iterator[str]:
+    """Serve a score folder while the block runs; yields the address to open.
+
+    Args:
+        scores: one score folder or several; nothing is ever written into them.
+        selection: folder that ``pairsift select`` wrote; None if nothing was selected.
+        joins: tables of other scorers, as :func:`pairsift.select.select` takes them.
+        port: on the loopback; 0 for any that is free.
+        cache: folder for the caption index; None for the user's cache folder.
+
+    Raises:
+        PairsiftError: no scores there, or the port is taken.
+    """
+    chosen = read_selection(selection) if selection else None
+    with open_rows(scores, chosen, None, all_joins(joins, chosen), more=MORE_COLUMNS) as rows:
+        index = CaptionIndex(rows.tables, rows.facts, cache)
+        explorer = _Explorer(rows, chosen, index)
+        try:
+            server = _Server(port, explorer)
+        except OSError as error:
+            raise PairsiftError(
+                f"port {port} cannot be used ({error.strerror}); choose another --port"
+            ) from error
+        index.start()
+        thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
+        thread.start()
+        try:
+            yield server.url
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+            index.stop()
+
+
+def explore(
+    scores: str | Sequence[str],
+    selection: str | None = None,
+    joins: Sequence[str | Join] = (),
+    port: int = 0,
+    cache: str | None = None,
+    ready: Callable[[str], None] = print,
+) -> None:
+    """Serve until interrupted with Ctrl-C; arguments as of :func:`running_server`.
+
+    Args:
+        ready: called with the address once the server answers.
+    """
+    with running_server(scores, selection, joins, port, cache) as url:
+        ready(url)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()

@@ -1,0 +1,103 @@
+"""Exploring in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from pairsift.select import select
+from tests.explore.conftest import Served
+from tests.explore.test_server import wait_for_captions
+from tests.headless import chromium, console, requests, visit
+from tests.report.conftest import HOSTILE
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+def settle(browser: Any, turn: int = 1) -> None:
+    """Wait until the page has shown at least this many answers."""
+    browser.execute_async_script(
+        "const [turn, done] = arguments; const look = () => "
+        "Number(document.documentElement.dataset.shown || 0) >= turn ? done() "
+        ": setTimeout(look, 10); look();",
+        turn,
+    )
+
+
+def look(browser: Any, script: str) -> Any:
+    return browser.execute_script(f"return {script}")
+
+
+def test_browse_search_and_turn_pages(browser: Any, served: Served) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    wait_for_captions(served.url)
+    visit(browser, served.url)
+    settle(browser)
+    assert look(browser, "document.getElementById('status').textContent") == "90 of 90 pairs."
+    assert look(browser, "document.querySelectorAll('.card').length") == 24
+    text = look(browser, "document.getElementById('cards').textContent")
+    assert HOSTILE[0] in text
+    assert look(browser, "document.title") == "Pairsift explore"
+    assert look(browser, "document.scripts.length") == 1
+
+    browser.find_element(By.ID, "next").click()
+    settle(browser, 2)
+    assert "page 2 of 4" in look(browser, "document.getElementById('where-am-i').textContent")
+    assert "page=2" in browser.current_url
+
+    browser.find_element(By.ID, "q").send_keys('"number 20"', Keys.ENTER)
+    settle(browser, 3)
+    captions = "[...document.querySelectorAll('.caption')].map(c => c.textContent)"
+    assert look(browser, captions) == ["A gradient, number 20"]
+
+    field = browser.find_element(By.ID, "q")
+    field.clear()
+    browser.find_element(By.ID, "where").send_keys("itm >= 60", Keys.ENTER)
+    settle(browser, 4)
+    expected = select(served.scored.scores, where="itm >= 60").kept
+    status = look(browser, "document.getElementById('status').textContent")
+    assert status == f"{expected} of 90 pairs."
+
+    browser.back()
+    settle(browser, 5)
+    assert look(browser, captions) == ["A gradient, number 20"]
+
+    browser.find_element(By.CSS_SELECTOR, ".card button").send_keys(Keys.ENTER)
+    browser.execute_async_script(
+        "const done = arguments[0]; const look = () => "
+        "document.getElementById('detail').open ? done() : setTimeout(look, 10); look();"
+    )
+    assert "A gradient, number 20" in look(browser, "document.getElementById('detail').innerText")
+    assert console(browser) == []
+    assert {urlsplit(url).netloc for url in requests(browser)} == {urlsplit(served.url).netloc}
+
+
+def test_a_mistake_is_shown_and_mended(browser: Any, served: Served) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    visit(browser, f"{served.url}?where=nosuch%20%3E%201")
+    settle(browser)
+    assert "nosuch" in look(browser, "document.getElementById('problem').innerText")
+    field = browser.find_element(By.ID, "where")
+    field.clear()
+    field.send_keys("itm >= 0", Keys.ENTER)
+    settle(browser, 2)
+    assert look(browser, "document.getElementById('problem').hidden") is True
+
+
+def test_fits_a_phone(browser: Any, served: Served) -> None:
+    visit(browser, served.url, width=390, scheme="dark")
+    settle(browser)
+    assert look(browser, "document.documentElement.scrollWidth") <= 390

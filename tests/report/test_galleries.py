@@ -1,0 +1,88 @@
+"""Which pairs the galleries show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pairsift.report.cuts import margin_sql, read_conditions, slider_steps
+from pairsift.report.galleries import Gallery, pick_galleries
+from pairsift.report.table import open_rows
+from pairsift.select import select
+from tests.report.conftest import Scored
+from tests.score_folders import score_folder, score_table
+
+
+def by_name(galleries: list[Gallery]) -> dict[str, Gallery]:
+    return {gallery.name: gallery for gallery in galleries}
+
+
+def test_extremes_and_random_draws(scored: Scored) -> None:
+    with open_rows(scored.scores) as rows:
+        found = by_name(pick_galleries(rows, 5))
+    values = sorted(scored.itm.values())
+    assert [p.scores["itm"] for p in found["best"].panels[0].picks] == values[:-6:-1]
+    assert [p.scores["itm"] for p in found["worst"].panels[0].picks] == values[:5]
+    assert {panel.label for panel in found["by-0"].panels} == {"en", "fr", "de<b>"}
+    assert len(found["random-kept"].panels[0].picks) == 5
+    assert "borderline" not in found
+
+
+def test_borderline_hugs_the_cut(scored: Scored, tmp_path: Path) -> None:
+    selection = select(scored.scores, where="itm >= 40 and odf >= 10", out=tmp_path / "kept")
+    with open_rows(scored.scores, selection) as rows:
+        conditions = read_conditions(selection.record, rows.columns)
+        assert conditions is not None
+        assert slider_steps(conditions, rows.columns, 5) == [40, 10, 0]
+        found = by_name(pick_galleries(rows, 4, margin_sql(conditions)))
+    just_in, just_out = found["borderline"].panels
+
+    def margin(scores: dict[str, float | None]) -> float:
+        return min((scores["itm"] or 0) - 40, (scores["odf"] or 0) - 10)
+
+    assert all(p.kept and margin(p.scores) >= 0 for p in just_in.picks)
+    assert all(not p.kept and margin(p.scores) < 0 for p in just_out.picks)
+    margins = [margin(p.scores) for p in just_in.picks]
+    assert margins == sorted(margins)
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"where": "itm >= 40.5"}, None),  # between two steps of 1
+        ({"where": "itm >= 40 or odf >= 3"}, None),
+        ({"where": "itm < 40"}, None),
+        ({"where": "itm >= 10", "top": 0.5, "by": "odf"}, None),
+        ({"where": "itm >= 40"}, [40, 0, 0]),
+    ],
+)
+def test_sliders_start_only_where_they_can_tell_the_truth(
+    scored: Scored, options: dict[str, object], steps: list[int] | None
+) -> None:
+    selection = select(scored.scores, **options)  # type: ignore[arg-type]
+    with open_rows(scored.scores) as rows:
+        conditions = read_conditions(selection.record, rows.columns)
+        found = slider_steps(conditions, rows.columns, 5) if conditions else None
+    assert found == steps
+
+
+def test_disagreeing_scorers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    itm = rng.random(200) * 100
+    clip = itm / 100
+    clip[[3, 5]] = 2.0  # far above what itm says, if that is low
+    itm[[3, 5]] = 0.5
+    itm[[7, 9]] = 99.5
+    clip[[7, 9]] = -1.0
+    keys = [f"{n:03d}" for n in range(200)]
+    scores = score_folder(
+        tmp_path / "s",
+        {"a": score_table("a", keys, {"itm": itm.tolist(), "clip_score": clip.tolist()})},
+    )
+    with open_rows(scores) as rows:
+        gallery = by_name(pick_galleries(rows, 2))["disagreeing"]
+    ours, theirs = gallery.panels
+    assert {p.pos for p in ours.picks} == {7, 9}
+    assert {p.pos for p in theirs.picks} == {3, 5}
