@@ -1,6 +1,6 @@
 """Pack one split of Flickr8k as webdataset shards, one pair per image and caption.
 
-    python benchmarks/pack_flickr8k.py --data ../shared/data/flickr8k --split dev --shards 10 --out pool
+    python benchmarks/pack_flickr8k.py --data DATA/flickr8k --split dev --shards 10 --out pool
 
 Keys are ``<image>-<caption number>``, uids the first 32 digits of the key's SHA-256, so that the
 same pair has the same uid wherever it is packed. The images may be used, not redistributed: keep
