@@ -14,10 +14,16 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    scores: Annotated[str, typer.Argument(help="Folder that `pairsift score` wrote.")],
+    scores: Annotated[list[str], typer.Argument(help="Folders that `pairsift score` wrote.")],
     out: Annotated[str, typer.Option(help="The HTML file to write.")],
     selection: Annotated[
         str | None, typer.Option(help="Folder that `pairsift select` wrote.")
+    ] = None,
+    compare: Annotated[
+        str | None, typer.Option(help="A second selection, to see side by side.")
+    ] = None,
+    join: Annotated[
+        list[str] | None, typer.Option(help="Other scores, NAME=PATH, shown beside these.")
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
     gallery_size: Annotated[int, typer.Option(min=0, help="Pairs a gallery.")] = 12,
@@ -30,6 +36,13 @@ def report(
     from pairsift.report import write_report
 
     summary = write_report(
-        scores, selection, out, title=title, gallery_size=gallery_size, seed=seed
+        scores,
+        selection,
+        out,
+        title=title,
+        gallery_size=gallery_size,
+        seed=seed,
+        compare=compare,
+        joins=join or (),
     )
     emit(asdict(summary), json, f"report in {summary.path}")

@@ -35,13 +35,35 @@ def select(
         str | None, typer.Option(help="Column whose every value gets its own --top.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides which of equal rows at the cut stay.")] = 0,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="List of uids to leave out: .npy, .parquet or text.")
+    ] = None,
+    unique: Annotated[
+        bool, typer.Option("--unique", help="Keep the best row of each uid only.")
+    ] = False,
+    join: Annotated[
+        list[str] | None,
+        typer.Option(help="Other scores or metadata, NAME=PATH or NAME=PATH@uid: NAME.column."),
+    ] = None,
+    memory_limit: Annotated[str, typer.Option(help="Of the query; more goes to disk.")] = "2GB",
     json: Json = False,
 ) -> None:
     """Choose pairs by their scores. Nothing is scored again and no image is touched."""
     from pairsift.select import select as select_rows
 
     selection = select_rows(
-        scores, where=where, top=top, count=count, by=by, per=per, seed=seed, out=out
+        scores,
+        where=where,
+        top=top,
+        count=count,
+        by=by,
+        per=per,
+        seed=seed,
+        exclude=exclude or (),
+        unique=unique,
+        joins=join or (),
+        out=out,
+        memory_limit=memory_limit,
     )
     emit(selection.to_json(), json, describe(selection))
 
