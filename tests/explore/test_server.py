@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import json
 import time
@@ -111,7 +112,7 @@ def test_the_report_is_served_too(served: Served) -> None:
     status, body, _ = ask(served.url, "report")
     assert status == 200
     assert b"Pairsift report" in body
-    assert b"default-src 'none'" in body
+    assert "default-src 'none'" in html.unescape(body.decode())
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def render_page(content: Content) -> str:
             c.name: {"steps": c.bars * cube.split, "start": start}
             for c, start in zip(cube.columns, starts, strict=True)
         }
-    return environment.get_template("template.html.j2").render(
+    page = environment.get_template("template.html.j2").render(
         title=content.title,
         version=__version__,
         lead=_lead(content),
@@ -124,6 +124,7 @@ def render_page(content: Content) -> str:
         broken_shards=content.broken_shards,
         run_facts=content.run_facts,
     )
+    return page.lstrip()
 
 
 def percent(part: int, whole: int) -> str:
