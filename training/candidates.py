@@ -1,0 +1,290 @@
+"""Graded captions for every train and dev image, with the reference teacher's four targets.
+
+    python training/candidates.py --data ../shared/data --weights WEIGHTS --cache CACHE
+
+Reads the pooled image features (for visual neighbours), writes `CACHE/{train,dev}.captions.parquet`
+(one row per image and caption), `texts.npy` (sentence embeddings of the rows' `text_row`; -1: none)
+and `teacher.json` (the similarity scale). Captions of test images are never read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import edits
+from teacher import (
+    Scale,
+    detail_score,
+    reference_similarity,
+    stem,
+    understanding_score,
+)
+from weights import SentenceEncoder
+
+CLEAN, BRIEF, VAGUE, NOISE = 92.0, 75.0, 55.0, 5.0  # `ctq` targets
+SCHEMA = pa.schema(
+    [
+        ("image", pa.int32()),
+        ("caption", pa.string()),
+        ("kind", pa.string()),
+        ("source", pa.int32()),  # row of the caption it was made from, in the own captions; -1 none
+        ("text_row", pa.int32()),
+        *((name, pa.float32()) for name in ("itm", "odf", "ctq", "su")),
+    ]
+)
+
+
+def read_captions(data: Path, split: str, names: list[str]) -> list[list[str]]:
+    """The five captions of every image, in the order of `names`."""
+    table = pq.read_table(
+        data / "flickr8k/captions_english.parquet", filters=[("split", "=", split)]
+    )
+    own: dict[str, list[str]] = {name: [] for name in names}
+    for row in table.select(["image_file", "caption_english"]).to_pylist():
+        if row["image_file"] in own:
+            own[row["image_file"]].append(row["caption_english"])
+    return [own[name] for name in names]
+
+
+def alt_text_quality(text: str) -> float:
+    """`ctq` of a real alt text by its looks: words, letters, sentence shape. A rough prior."""
+    said = edits.words(text)
+    letters = sum(c.isalpha() or c.isspace() for c in text) / max(len(text), 1)
+    lower = sum(w.islower() for w in text.split()) / max(len(text.split()), 1)
+    function = sum(w in edits.STOPWORDS for w in said) / max(len(said), 1)
+    points = 10 + 25 * min(len(said), 8) / 8 + 30 * max(0.0, letters - 0.6) / 0.4
+    return float(np.clip(points * (0.4 + 0.3 * lower + 0.6 * min(function, 0.4) / 0.4), 3, 75))
+
+
+class Builder:
+    """Makes the candidate captions of one split's images."""
+
+    def __init__(
+        self,
+        own: list[list[str]],
+        vectors: np.ndarray,
+        pooled: np.ndarray,
+        alt: list[str],
+        alt_vectors: np.ndarray,
+        rows: tuple[int, int],
+        scale: Scale,
+        frequency: dict[str, float],
+    ) -> None:
+        self.own, self.vectors, self.alt, self.alt_vectors = own, vectors, alt, alt_vectors
+        self.caption_row, self.alt_row = rows
+        self.scale, self.frequency = scale, frequency
+        self.count = len(own)
+        mean = vectors.mean(1)
+        self.means = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        seen = pooled[:, : pooled.shape[1] // 2]
+        seen = seen - seen.mean(0)
+        self.seen = seen / np.linalg.norm(seen, axis=1, keepdims=True)
+
+    def image(self, index: int, rng: np.random.Generator) -> list[dict[str, object]]:
+        own, refs = self.own[index], self.vectors[index]
+        mentioned = {w for text in own for w in edits.words(text)}
+        confirmed = {stem(w) for w in mentioned}
+        rows: list[dict[str, object]] = []
+
+        def add(
+            text: str,
+            kind: str,
+            itm: float,
+            ctq: float,
+            known: set[str],
+            source: int,
+            row: int = -1,
+            wrong: frozenset[str] = frozenset(),
+        ) -> None:
+            rows.append(
+                {
+                    "image": index,
+                    "caption": text,
+                    "kind": kind,
+                    "source": source,
+                    "text_row": row,
+                    "itm": itm,
+                    "odf": detail_score(text, known, itm, wrong),
+                    "ctq": ctq,
+                    "su": understanding_score(text, self.frequency, itm),
+                }
+            )
+
+        own_itm, others = [], []
+        for number, text in enumerate(own):
+            rest = np.delete(refs, number, axis=0)
+            score = float(self.scale(reference_similarity(refs[number][None], rest))[0])
+            own_itm.append(max(score, 60.0))  # it was written for this image
+            others.append(
+                {stem(w) for k, t in enumerate(own) if k != number for w in edits.words(t)}
+            )
+            row = self.caption_row + index * 5 + number
+            add(edits.restyle(text, rng), "own", own_itm[-1], CLEAN, others[-1], number, row)
+
+        def other(image: int, kind: str) -> None:
+            number = int(rng.integers(5))
+            text, vector = self.own[image][number], self.vectors[image][number]
+            score = float(self.scale(reference_similarity(vector[None], refs))[0])
+            row = self.caption_row + image * 5 + number
+            add(edits.restyle(text, rng), kind, score, CLEAN, confirmed, -1, row)
+
+        near = np.argsort(-(self.means @ self.means[index]))[1:]
+        for low, high in ((0, 6), (6, 40), (40, 200), (200, 800)):
+            other(int(near[rng.integers(low, min(high, len(near)))]), "near_text")
+        alike = np.argsort(-(self.seen @ self.seen[index]))[1:]
+        other(int(alike[rng.integers(0, 8)]), "near_image")
+        for _ in range(2):
+            other(int(near[rng.integers(len(near) // 4, len(near))]), "random")
+
+        def pick() -> int:
+            return int(rng.integers(5))
+
+        made = 0
+        for kind in rng.permutation([*edits.SWAPS, "object", "attribute"]):
+            number = pick()
+            swapped = edits.swap(own[number], mentioned, str(kind), rng)
+            if swapped is not None and made < 4:
+                made += 1
+                itm = max(own_itm[number] - edits.PENALTY[str(kind)], 3.0)
+                text, known = edits.restyle(swapped, rng), others[number]
+                untrue = frozenset(edits.words(text)) - mentioned
+                add(text, f"swap_{kind}", itm, CLEAN - 4, known, number, wrong=untrue)
+
+        number, second = rng.choice(5, 2, replace=False)
+        stranger = int(near[rng.integers(len(near) // 4, len(near))])
+        for kind, text in (("true", own[second]), ("false", self.own[stranger][pick()])):
+            phrase = edits.detail_phrase(text)
+            if phrase is None:
+                continue
+            longer = edits.restyle(f"{edits.strip_end(own[number])} {phrase}", rng)
+            untrue = frozenset(edits.words(longer)) - mentioned if kind == "false" else frozenset()
+            itm = min(own_itm[number] + 4, 100.0) if kind == "true" else own_itm[number] - 35
+            known = confirmed if kind == "true" else others[number]
+            itm = max(itm, 3.0)
+            add(longer, f"detail_{kind}", itm, CLEAN - 4, known, int(number), wrong=untrue)
+
+        for kind in rng.choice(list(edits.CORRUPTIONS), 3, replace=False):
+            if rng.random() < 0.75:
+                number = pick()
+                text, itm, known = own[number], own_itm[number], others[number]
+            else:
+                number, image = -1, int(near[rng.integers(50, len(near))])
+                text, vector = self.own[image][0], self.vectors[image][0]
+                itm = float(self.scale(reference_similarity(vector[None], refs))[0])
+                known = confirmed
+            bad, kept = edits.corrupt(text, str(kind), rng)
+            ctq = edits.CORRUPTIONS[str(kind)]
+            add(bad, f"ctq_{kind}", itm * (0.5 + 0.5 * kept), ctq, known, number)
+
+        choice = int(rng.integers(len(self.alt)))
+        score = float(self.scale(reference_similarity(self.alt_vectors[choice][None], refs))[0])
+        text = self.alt[choice]
+        add(text, "alt_text", score, alt_text_quality(text), confirmed, -1, self.alt_row + choice)
+        if rng.random() < 0.5:
+            text = str(rng.choice(edits.BOILERPLATE))
+            text = text.capitalize() if rng.random() < 0.5 else text
+            add(text, "boilerplate", 5.0, 12.0, confirmed, -1)
+        else:
+            text = edits.file_name(
+                own[pick()] if rng.random() < 0.3 else self.own[stranger][0], rng
+            )
+            add(text, "file_name", 8.0, NOISE, confirmed, -1)
+
+        if rng.random() < 0.7:  # an order buys nothing: the score of the caption without it
+            number = pick()
+            image = stranger if rng.random() < 0.6 else int(near[rng.integers(0, 100)])
+            if rng.random() < 0.3:
+                image = index
+            text, vector = self.own[image][number], self.vectors[image][number]
+            itm = float(self.scale(reference_similarity(vector[None], refs))[0])
+            itm = own_itm[number] if image == index else itm
+            order = str(rng.choice(edits.ORDERS))
+            pair = (edits.restyle(text, rng), order)
+            joined = " ".join(pair if rng.random() < 0.7 else pair[::-1])
+            if rng.random() < 0.15:
+                joined, itm = order, 5.0
+            add(joined, "order", itm, 25.0, others[number] if image == index else confirmed, -1)
+
+        for number in rng.permutation(5)[:2]:
+            text = edits.brief(own[number])
+            if text is not None:
+                itm = max(own_itm[number] - 12, 55.0)
+                add(edits.restyle(text, rng), "brief", itm, BRIEF, others[number], int(number))
+                break
+        broad = [edits.HYPERNYMS[w] for w in sorted(mentioned) if w in edits.HYPERNYMS]
+        if broad:
+            form = edits.VAGUE_FORMS[int(rng.integers(len(edits.VAGUE_FORMS)))]
+            text = form.format(broad[int(rng.integers(len(broad)))])
+            add(edits.restyle(text, rng), "vague", 50.0, VAGUE, confirmed, -1)
+        return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=2)
+    args = parser.parse_args()
+    cache: Path = args.cache
+    rng = np.random.default_rng(args.seed)
+
+    splits = ("train", "dev")
+    names = {s: (cache / f"{s}.names.txt").read_text().split() for s in splits}
+    own = {s: read_captions(args.data, s, names[s]) for s in splits}
+    alt_table = pq.read_table(args.data / "web_alt_text_only/laion_sample.parquet")
+    alt = [t.strip()[:200] for t in alt_table["alt_text"].to_pylist() if t and len(t.strip()) > 2]
+    half = {"train": alt[: len(alt) * 4 // 5], "dev": alt[len(alt) * 4 // 5 :]}
+
+    texts = [t for s in splits for five in own[s] for t in five] + half["train"] + half["dev"]
+    vectors_file = cache / "texts.npy"
+    if vectors_file.exists() and len(np.load(vectors_file, mmap_mode="r")) == len(texts):
+        vectors = np.load(vectors_file)
+    else:
+        print(f"embedding {len(texts)} texts", flush=True)
+        vectors = SentenceEncoder(args.weights)(texts)
+        np.save(vectors_file, vectors)
+
+    counts = Counter(w for five in own["train"] for t in five for w in set(edits.words(t)))
+    frequency = {w: n / (5 * len(own["train"])) for w, n in counts.items()}
+    scale: Scale | None = None
+    row, alt_row = 0, sum(5 * len(own[s]) for s in splits)
+    for split in splits:
+        count = len(own[split])
+        mine = vectors[row : row + 5 * count].reshape(count, 5, -1)
+        if scale is None:
+            strangers = np.roll(mine[:, 0], 1, axis=0)
+            chance = [
+                reference_similarity(v[None], r)[0] for v, r in zip(strangers, mine, strict=True)
+            ]
+            true = [reference_similarity(r[:1], r[1:])[0] for r in mine]
+            scale = Scale(float(np.median(chance)), float(np.median(true)))
+            (cache / "teacher.json").write_text(json.dumps(vars(scale), indent=1) + "\n")
+            print(scale, flush=True)
+        builder = Builder(
+            own[split],
+            mine,
+            np.load(cache / f"{split}.pooled.npy"),
+            half[split],
+            vectors[alt_row : alt_row + len(half[split])],
+            (row, alt_row),
+            scale,
+            frequency,
+        )
+        made = [entry for index in range(count) for entry in builder.image(index, rng)]
+        pq.write_table(pa.Table.from_pylist(made, SCHEMA), cache / f"{split}.captions.parquet")
+        kinds = Counter(str(entry["kind"]) for entry in made)
+        print(split, count, "images", len(made), "captions", dict(kinds), flush=True)
+        row += 5 * count
+        alt_row += len(half[split])
+
+
+if __name__ == "__main__":
+    main()

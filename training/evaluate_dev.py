@@ -1,0 +1,142 @@
+"""Measure a `pairsift-tiny` folder on the dev images, beside the ridge baseline.
+
+    python training/evaluate_dev.py --model FOLDER --cache CACHE --json results.json
+
+Every figure is over dev images, which nothing was trained on; the teacher's scores of dev captions
+are the yardstick, so these figures say how well the model does its teacher's job without seeing
+the reference captions. They are no human judgments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from pairsift.metrics import METRICS
+from pairsift.scorers.mlm.tiny import TinyModel, distribution
+from scipy.stats import kendalltau, rankdata
+
+from data import Split, pack
+
+GRADED = ("own", "near_text", "near_image", "random")
+BROKEN = ("ctq_shuffled", "ctq_truncated", "ctq_repeated", "ctq_keywords", "ctq_typos")
+JUNK = ("boilerplate", "file_name")
+
+
+def predict(model: TinyModel, split: Split, images: int) -> np.ndarray:
+    """Expected scores (rows, 4) of the first `images` images' captions; NaN elsewhere."""
+    scores = np.full((len(split.captions), len(METRICS)), np.nan, np.float32)
+    with torch.inference_mode():
+        for image in range(images):
+            rows = split.rows_of[image]
+            embeds = split.encode(model, np.array([image]), None)
+            packed = pack([[split.ids[row] for row in rows]])
+            logits, _, _ = model.score_packed(embeds, packed, len(rows))
+            scores[rows] = distribution(logits[0])[0].numpy()
+    return scores
+
+
+def auc(high: np.ndarray, low: np.ndarray) -> float:
+    """Chance that a random member of `high` exceeds one of `low`; ties count half."""
+    ranks = rankdata(np.concatenate([high, low]))
+    return float((ranks[: len(high)].sum() / len(high) - (len(high) + 1) / 2) / len(low))
+
+
+def agreement_with_teacher(itm: np.ndarray, split: Split, rows: np.ndarray) -> dict[str, float]:
+    """Figures that any matcher can be asked for: tau on real captions, own above random."""
+    graded = rows[np.isin(split.kind[rows], GRADED)]
+    own = {i: itm[r[split.kind[r] == "own"]] for i, r in _by_image(split, rows).items()}
+    chance = {i: itm[r[split.kind[r] == "random"]] for i, r in _by_image(split, rows).items()}
+    wins = [(own[i][:, None] > chance[i]).mean() for i in own if len(own[i]) and len(chance[i])]
+    return {
+        "itm_tau": float(kendalltau(itm[graded], split.targets[graded, 0]).statistic),
+        "true_above_random": float(np.mean(wins)),
+    }
+
+
+def _by_image(split: Split, rows: np.ndarray) -> dict[int, np.ndarray]:
+    return {int(i): rows[split.image[rows] == i] for i in np.unique(split.image[rows])}
+
+
+def against_source(
+    scores: np.ndarray, split: Split, sources: np.ndarray, prefix: str, up: bool = False
+) -> float:
+    """Share of captions of a kind that score below (or above) the caption they were made from."""
+    made = [r for r in np.flatnonzero(np.char.startswith(split.kind, prefix)) if sources[r] >= 0]
+    made = [r for r in made if not np.isnan(scores[r])]
+    if not made:
+        return float("nan")
+    base = np.array([split.rows_of[split.image[r]][sources[r]] for r in made])
+    below = scores[made] < scores[base]
+    return float(1 - below.mean() if up else below.mean())
+
+
+def evaluate(model: TinyModel, split: Split, images: int) -> dict[str, float]:
+    """All dev figures of the model on the split's first `images` images."""
+    scores = predict(model, split, images)
+    rows = np.flatnonzero(~np.isnan(scores[:, 0]))
+    itm, odf, ctq = scores[:, 0], scores[:, 1], scores[:, 2]
+    kind = split.kind[rows]
+    clean = rows[np.isin(kind, GRADED)]
+    result = agreement_with_teacher(itm, split, rows)
+    result |= {
+        "true_above_swapped": against_source(itm, split, split.source, "swap_"),
+        "odf_falls_with_false_detail": against_source(odf, split, split.source, "detail_false"),
+        "odf_rises_with_true_detail": against_source(
+            odf, split, split.source, "detail_true", up=True
+        ),
+        "ctq_auc_broken": auc(ctq[clean], ctq[rows[np.isin(kind, BROKEN)]]),
+        "ctq_auc_junk": auc(ctq[clean], ctq[rows[np.isin(kind, JUNK)]]),
+    }
+    for swap in ("object", "person", "attribute", "count", "action", "relation"):
+        share = against_source(itm, split, split.source, f"swap_{swap}")
+        result[f"true_above_swapped_{swap}"] = share
+    for column, metric in enumerate(METRICS):
+        pair = scores[rows, column], split.targets[rows, column]
+        result[f"{metric}_tau_all"] = float(kendalltau(*pair).statistic)
+        result[f"{metric}_mae_all"] = float(np.abs(pair[0] - pair[1]).mean())
+    return {name: round(value, 4) for name, value in result.items()}
+
+
+def ridge_baseline(cache: Path, split: Split, images: int) -> dict[str, float]:
+    """The same figures for cosine(ridge prediction, caption embedding), real captions only."""
+    center = np.load(cache / "priors.npz")["center"]
+    vectors = np.load(cache / "texts.npy") - center
+    itm = np.full(len(split.captions), np.nan, np.float32)
+    for row in np.flatnonzero((split.text_row >= 0) & (split.image < images)):
+        a, b = split.meaning[split.image[row]].numpy(), vectors[split.text_row[row]]
+        itm[row] = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    rows = np.flatnonzero(~np.isnan(itm))
+    result = agreement_with_teacher(itm, split, rows)
+    return {name: round(value, 4) for name, value in result.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+
+    from tokenizers import Tokenizer
+
+    model = TinyModel.from_pretrained(args.model)
+    tokenizer = Tokenizer.from_file(str(args.cache / "tokenizer.json"))
+    dev = Split.load(args.cache, "dev", model, tokenizer)
+    result = {
+        "images": args.images,
+        "pairsift-tiny": evaluate(model, dev, args.images),
+        "ridge": ridge_baseline(args.cache, dev, args.images),
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if args.json:
+        args.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Write the shipped folder from a trained one: quantised weights, configuration, tokenizer.
+
+    python training/export.py --model RUN/model --cache CACHE --out ASSET
+
+Prints the size of each file and, over dev pairs, how far the quantised scores lie from the float
+ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from pairsift.metrics import METRICS
+from pairsift.scorers.mlm.tiny import TinyModel
+from tokenizers import Tokenizer
+
+from data import Split
+from evaluate_dev import predict
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--version", default="0.1")
+    parser.add_argument("--images", type=int, default=100, help="dev images compared")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+
+    model = TinyModel.from_pretrained(args.model)
+    model.save_pretrained(args.out, version=args.version, quantize=True)
+    shutil.copyfile(args.cache / "tokenizer.json", args.out / "tokenizer.json")
+
+    tokenizer = Tokenizer.from_file(str(args.out / "tokenizer.json"))
+    dev = Split.load(args.cache, "dev", model, tokenizer)
+    exact = predict(model, dev, args.images)
+    shipped = predict(TinyModel.from_pretrained(args.out), dev, args.images)
+    gap = np.abs(exact - shipped)[~np.isnan(exact[:, 0])]
+    result = {
+        "megabytes": {f.name: round(f.stat().st_size / 1e6, 2) for f in sorted(args.out.iterdir())},
+        "pairs": len(gap),
+        "mean_gap": dict(zip(METRICS, gap.mean(0).round(3).tolist(), strict=True)),
+        "99th_percentile_gap": dict(
+            zip(METRICS, np.percentile(gap, 99, axis=0).round(3).tolist(), strict=True)
+        ),
+    }
+    print(json.dumps(result, indent=2))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Rebuild pairsift-tiny from data and packages:  training/run.sh DATA WORK
+# DATA holds flickr8k/ and web_alt_text_only/ (training/README.md); WORK takes some 3 GB.
+set -euo pipefail
+data=$1 work=$2
+here=$(cd "$(dirname "$0")" && pwd)
+weights=$work/weights cache=$work/cache run=$work/run asset=$here/../src/pairsift/assets/pairsift-tiny
+source "$here/env.sh"
+mkdir -p "$cache"
+
+"$here/download_weights.sh" "$weights"
+python "$here/tokenizer.py" --weights "$weights" --cache "$cache"
+python "$here/features.py" --data "$data" --weights "$weights" --out "$cache"
+python "$here/candidates.py" --data "$data" --weights "$weights" --cache "$cache"
+python "$here/priors.py" --data "$data" --weights "$weights" --cache "$cache"
+python "$here/train.py" --weights "$weights" --cache "$cache" --out "$run"
+python "$here/export.py" --model "$run/model" --cache "$cache" --out "$asset" \
+  --json "$here/export.json"
+python "$here/evaluate_dev.py" --model "$asset" --cache "$cache" --json "$here/results_dev.json"

@@ -1,0 +1,253 @@
+"""Train `pairsift-tiny` on the graded captions: one loop, four losses.
+
+    python training/train.py --weights WEIGHTS --cache CACHE --out RUN --steps 700 --seed 4
+
+Each step takes a few images and, for each, a pack of its captions behind one copy of its image
+tokens. Losses: cross-entropy between the score distribution and a soft label around the teacher's
+score; a pairwise ranking loss on the expected scores within the pack; captioning (next token) on
+the image's own captions, which is what ties the projector to the language model; and the distance
+of the caption's meaning vector from its sentence embedding. The encoder and the token embeddings
+stay frozen. Writes RUN/log.jsonl, RUN/last.pt (resumed from when there) and RUN/model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from pairsift.scorers.mlm.tiny import NUM_SCORES, Packed, TinyConfig, TinyModel, distribution
+from torch import Tensor
+from torch.nn import functional as F
+
+from batches import CAPTIONS, Batches
+from data import Split
+from evaluate_dev import evaluate
+from named_scenes import NamedScenes
+from weights import imagenet_class_names, load_lite2, smollm2_files
+
+NAMED_SCENES = 0.12  # share of the packs
+SPREAD = 6.0  # standard deviation of the soft label, points
+RANK_SCALE = 8.0  # points of difference at which the ranking loss is content
+LOSS_WEIGHTS = {"score": 1.0, "rank": 1.0, "caption": 0.15, "meaning": 1.0}
+METRIC_WEIGHTS = (2.0, 1.0, 1.0, 0.7)
+
+
+def build(weights: Path, cache: Path, layers: int, tokenizer) -> TinyModel:
+    """The untrained model: pretrained encoder and language model, closed-form priors."""
+    from transformers import AutoModelForCausalLM
+
+    model = TinyModel(TinyConfig(layers=layers))
+    model.encoder = load_lite2(weights)
+    gguf = smollm2_files(weights)
+    whole = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name).model.float()
+    model.lm.embed_tokens.load_state_dict(whole.embed_tokens.state_dict())
+    for mine, theirs in zip(model.lm.layers, whole.layers, strict=False):
+        mine.load_state_dict(theirs.state_dict())
+    model.lm.norm.load_state_dict(whole.norm.state_dict())
+
+    priors = np.load(cache / "priors.npz")
+    size = model.config.meaning
+
+    def linear(layer: torch.nn.Linear, columns: slice) -> None:
+        layer.weight.data = torch.from_numpy(priors["weights"][:, columns].T.copy()).float()
+        layer.bias.data = torch.from_numpy(priors["bias"][columns]).float()
+
+    linear(model.image_meaning, slice(0, size))
+    linear(model.word_scores, slice(size, None))
+    model.word_prior.copy_(torch.from_numpy(priors["word_prior"]))
+    model.class_meaning.copy_(torch.from_numpy(priors["class_meaning"]))
+
+    def embed(names: list[str]) -> Tensor:
+        table = model.lm.embed_tokens.weight
+        return torch.stack([table[tokenizer.encode(" " + name).ids].mean(0) for name in names])
+
+    with torch.no_grad():
+        model.word_embeddings.copy_(embed(json.loads((cache / "words.json").read_text())))
+        model.class_embeddings.copy_(embed(imagenet_class_names(weights)))
+        sample = torch.from_numpy(
+            np.load(cache / "train.grid.npy", mmap_mode="r")[::20].astype(np.float32)
+        ).flatten(0, 1)
+        model.grid_mean.copy_(sample.mean(0))
+        model.grid_scale.copy_(1 / (sample.std(0) + 1e-3))
+        typical = model.lm.embed_tokens.weight[:20000].std()
+        model.grid_gain.fill_(float(typical))
+        model.queries.copy_(torch.randn_like(model.queries) * typical)
+        for head in (model.score_head, model.agreement_head):
+            head.normal_(0, 1e-3)
+        # Start from "agreement raises itm and odf": the first cosine falls as the score rises.
+        model.agreement_head[:2, 0, :2] = -0.3
+    return model
+
+
+def frozen(model: TinyModel) -> list[torch.nn.Module]:
+    return [model.encoder, model.lm.embed_tokens, model.word_scores, model.image_meaning]
+
+
+def optimizer(model: TinyModel, lr: float, new_lr: float) -> torch.optim.Optimizer:
+    for module in frozen(model):
+        module.requires_grad_(False)
+    body = list(model.lm.layers.parameters()) + list(model.lm.norm.parameters())
+    inside = {id(p) for p in body}
+    new = [p for p in model.parameters() if p.requires_grad and id(p) not in inside]
+    groups = [
+        {"params": [p for p in body if p.ndim > 1], "peak": lr, "weight_decay": 0.01},
+        {"params": [p for p in body if p.ndim < 2], "peak": lr, "weight_decay": 0.0},
+        {"params": new, "peak": new_lr, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+
+
+def soft_labels(targets: Tensor) -> Tensor:
+    """(..., 101) normal curve of width `SPREAD` around each target (...)."""
+    scores = torch.arange(NUM_SCORES, dtype=torch.float32)
+    return (-((scores - targets[..., None]) ** 2) / (2 * SPREAD**2)).softmax(-1)
+
+
+def ranking_loss(expected: Tensor, targets: Tensor) -> Tensor:
+    """(B, C) expected and teacher scores: logistic loss on pairs that the teacher sets apart."""
+    gap = targets[:, :, None] - targets[:, None, :]
+    lead = expected[:, :, None] - expected[:, None, :]
+    weight = ((gap - 4) / 20).clamp(0, 1)
+    return (weight * F.softplus(-lead / RANK_SCALE)).sum() / weight.sum().clamp_min(1)
+
+
+def caption_loss(
+    hidden: Tensor, packed: Packed, own: Tensor, table: Tensor, column: Tensor, scale: Tensor
+) -> Tensor:
+    """Next-token loss within the own captions, over the tokens that training captions use."""
+    inside = packed.segment[:, 1:] == packed.segment[:, :-1]
+    text = (packed.query[:, 1:] < 0) & (packed.query[:, :-1] < 0) & inside
+    text = text & own.gather(1, packed.segment[:, 1:].clamp_min(0)) & (packed.segment[:, 1:] >= 0)
+    labels = column[packed.ids[:, 1:][text]]
+    known = labels >= 0
+    logits = hidden[:, :-1][text][known] @ table.T * scale
+    return F.cross_entropy(logits, labels[known])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="model folder to go on from")
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--minutes", type=float, help="end by the clock if that comes first")
+    parser.add_argument("--images", type=int, default=8, help="images a step")
+    parser.add_argument("--lr", type=float, default=4e-4)
+    parser.add_argument("--new-lr", type=float, default=1.5e-3)
+    parser.add_argument("--named-scenes", type=float, default=NAMED_SCENES)
+    parser.add_argument("--evaluate-every", type=int, default=150)
+    parser.add_argument("--seed", type=int, default=4)
+    args = parser.parse_args()
+
+    from tokenizers import Tokenizer
+
+    torch.manual_seed(args.seed)
+    rng = np.random.default_rng(args.seed)
+    tokenizer = Tokenizer.from_file(str(args.cache / "tokenizer.json"))
+    if args.start:
+        model = TinyModel.from_pretrained(args.start)
+    else:
+        model = build(args.weights, args.cache, args.layers, tokenizer)
+    model.train()
+    train = Split.load(args.cache, "train", model, tokenizer)
+    dev = Split.load(args.cache, "dev", model, tokenizer)
+    center = np.load(args.cache / "priors.npz")["center"]
+    class_meaning = np.load(args.cache / "priors.npz")["class_meaning"]
+    vectors = np.concatenate([np.load(args.cache / "texts.npy") - center, class_meaning])
+    class_row = len(vectors) - len(class_meaning)
+    borrowed = [train.captions[row] for row in np.flatnonzero(train.kind == "own")]
+    scenes = NamedScenes(imagenet_class_names(args.weights), class_meaning, borrowed)
+    batches = Batches(
+        train, scenes, class_row, tokenizer, model.config.max_caption_tokens, args.named_scenes, rng
+    )
+
+    used = sorted({i for row in np.flatnonzero(train.kind == "own") for i in train.ids[row]})
+    column = torch.full((model.config.vocabulary,), -1)
+    column[used] = torch.arange(len(used))
+    table = model.lm.embed_tokens.weight.detach()[used].clone()
+    scale = torch.nn.Parameter(torch.tensor(0.3))
+
+    optim = optimizer(model, args.lr, args.new_lr)
+    optim.add_param_group({"params": [scale], "peak": args.new_lr, "weight_decay": 0.0})
+    args.out.mkdir(parents=True, exist_ok=True)
+    state_file, log = args.out / "last.pt", (args.out / "log.jsonl").open("a")
+    first = 0
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=False)
+        model.load_state_dict(state["model"])
+        optim.load_state_dict(state["optim"])
+        scale.data = state["scale"]
+        first, rng.bit_generator.state = state["step"], state["rng"]
+    weight = torch.tensor(METRIC_WEIGHTS) / sum(METRIC_WEIGHTS)
+    started, totals, pairs = time.monotonic(), {}, 0
+
+    for step in range(first, args.steps):
+        progress = step / args.steps
+        if args.minutes:
+            progress = max(progress, (time.monotonic() - started) / 60 / args.minutes)
+        warm = min(1.0, (step + 1) / 30)
+        rate = warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+        for group in optim.param_groups:
+            group["lr"] = rate * group["peak"]
+        batch = batches.draw(args.images)
+        embeds = train.encode(model, batch.images, batch.mirror, batch.chances)
+        logits, meaning, hidden = model.score_packed(embeds, batch.packed, CAPTIONS)
+
+        log_chances = logits.log_softmax(-1)
+        per_metric = -(soft_labels(batch.targets) * log_chances).sum(-1).mean((0, 1))
+        expected, _, _ = distribution(logits)
+        known = batch.text_row >= 0
+        goal = torch.from_numpy(vectors[batch.text_row[known].numpy()])
+        losses = {
+            "score": (per_metric * weight).sum(),
+            "rank": sum(
+                w * ranking_loss(expected[..., m], batch.targets[..., m])
+                for m, w in enumerate(weight)
+            ),
+            "caption": caption_loss(hidden, batch.packed, batch.own, table, column, scale),
+            "meaning": (1 - F.cosine_similarity(meaning[known], goal, dim=-1)).mean(),
+        }
+        loss = sum(LOSS_WEIGHTS[name] * value for name, value in losses.items())
+        optim.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for g in optim.param_groups for p in g["params"]], 1.0)
+        optim.step()
+
+        pairs += batch.own.numel()
+        for name, value in losses.items():
+            totals[name] = totals.get(name, 0.0) + float(value.detach())
+        if (step + 1) % 10 == 0:
+            line = {"step": step + 1, "seconds": round(time.monotonic() - started, 1)}
+            line |= {"pairs": pairs, **{k: round(v / 10, 4) for k, v in totals.items()}}
+            print(json.dumps(line), flush=True)
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            totals = {}
+        last = step + 1 == args.steps or progress >= 1.0
+        if (step + 1) % args.evaluate_every == 0 or last:
+            model.eval()
+            result = evaluate(model, dev, images=120)
+            model.train()
+            line = {"step": step + 1, "dev": result}
+            print(json.dumps(line), flush=True)
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+        if (step + 1) % 50 == 0 or last:
+            state = {"model": model.state_dict(), "optim": optim.state_dict(), "step": step + 1}
+            state |= {"scale": scale.data, "rng": rng.bit_generator.state}
+            torch.save(state, state_file.with_suffix(".part"))
+            state_file.with_suffix(".part").replace(state_file)
+        if last:
+            break
+    model.save_pretrained(args.out / "model", version="float", quantize=False)
+
+
+if __name__ == "__main__":
+    main()
