@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pairsift.metrics import METRICS
@@ -13,6 +14,7 @@ from pairsift.select.expression import text_sql
 
 SHOWN_COLUMNS = 5
 SLICE_PANELS = 6
+SAMPLE_ROWS = 50_000
 # Columns that judge the same pair as ours do; facts such as a caption's length are no rivals.
 _OTHER_SCORER = re.compile(r"clip|cosine|similarity|siglip|dual|blip|image_text")
 
@@ -70,13 +72,13 @@ def pick_galleries(
             "best",
             "Best",
             "The pairs with the highest scores.",
-            [Panel(c.title, _extreme(rows, c, "DESC", size)) for c in columns],
+            [Panel(c.title, _extreme(rows, i, "DESC", size)) for i, c in enumerate(columns)],
         ),
         Gallery(
             "worst",
             "Worst",
             "The pairs with the lowest scores that could still be scored.",
-            [Panel(c.title, _extreme(rows, c, "ASC", size)) for c in columns],
+            [Panel(c.title, _extreme(rows, i, "ASC", size)) for i, c in enumerate(columns)],
         ),
     ]
     if compared:
@@ -88,7 +90,7 @@ def pick_galleries(
                 "random-dropped",
                 "Dropped, at random",
                 "An unbiased look at what the selection throws away.",
-                [Panel("", _draw(rows, "status = 'ok' AND NOT kept", rows.tie, size))],
+                [Panel("", _sample(rows, "status = 'ok' AND NOT kept", size))],
             ),
         ]
     galleries += _disagreeing(rows, size)
@@ -98,7 +100,7 @@ def pick_galleries(
             "Kept, at random" if rows.selected else "At random",
             "An unbiased look at what "
             + ("the selection keeps." if rows.selected else "the shards hold."),
-            [Panel("", _draw(rows, "kept", rows.tie, size))],
+            [Panel("", _sample(rows, "kept", size))],
         )
     )
     galleries += [_by_slice(rows, number, size) for number in range(len(rows.slices))]
@@ -113,8 +115,8 @@ def _differing(rows: ScoredRows, size: int, first: str, second: str) -> Gallery:
         "Where the selections differ",
         "Pairs that one of the two keeps and the other drops, at random.",
         [
-            Panel(f"Only {first}", _draw(rows, "kept AND NOT compared", rows.tie, size)),
-            Panel(f"Only {second}", _draw(rows, "compared AND NOT kept", rows.tie, size)),
+            Panel(f"Only {first}", _sample(rows, "kept AND NOT compared", size)),
+            Panel(f"Only {second}", _sample(rows, "compared AND NOT kept", size)),
         ],
         beside=True,
     )
@@ -127,33 +129,39 @@ def _disagreeing(rows: ScoredRows, size: int) -> list[Gallery]:
     if names[0] not in METRICS or not others:
         return []
     ours, other = names[0], others[0]
-    gap = " - ".join(_rank_sql(rows, names.index(name)) for name in (ours, other))
-    both = f"status = 'ok' AND {quoted(ours)} IS NOT NULL AND {quoted(other)} IS NOT NULL"
-    return [
-        Gallery(
-            "disagreeing",
-            "Scorers that disagree",
-            f"Pairs that {ours} ranks far higher than {other}, and the other way round.",
-            [
-                Panel(f"{ours} high", _draw(rows, both, f"{gap} DESC, {rows.tie}", size)),
-                Panel(f"{other} high", _draw(rows, both, f"{gap} ASC, {rows.tie}", size)),
-            ],
-        )
-    ]
-
-
-def _rank_sql(rows: ScoredRows, index: int) -> str:
-    """SQL of the share of rows below a row's step, from counts of the steps."""
-    counts = dict(
-        rows.fetch(f"SELECT step{index}, count(*) FROM rows WHERE status = 'ok' GROUP BY ALL")
+    i, j = names.index(ours), names.index(other)
+    cells = rows.fetch(
+        f"SELECT step{i}, step{j}, count(*) FROM rows "
+        f"WHERE step{i} > 0 AND step{j} > 0 GROUP BY ALL"
     )
-    counts[0] = 0
-    total = max(1, sum(counts.values()))
-    below, ranks = 0, []
-    for step in range(max(counts) + 1):
-        ranks.append(f"{(below + counts.get(step, 0) / 2) / total:.6f}")
-        below += counts.get(step, 0)
-    return f"([{', '.join(ranks)}])[step{index} + 1]"
+    rank_i, rank_j = _ranks((c[0], c[2]) for c in cells), _ranks((c[1], c[2]) for c in cells)
+    gaps = sorted(((rank_i[a] - rank_j[b], a, b, count) for a, b, count in cells), reverse=True)
+    panels = []
+    for label, ordered in ((f"{ours} high", gaps), (f"{other} high", gaps[::-1])):
+        found = 0
+        inside = []
+        for _, a, b, count in ordered:
+            inside.append(f"step{i} = {a} AND step{j} = {b}")
+            found += count
+            if found >= size:
+                break
+        cells_in_order = " ".join(f"WHEN {cell} THEN {n}" for n, cell in enumerate(inside))
+        order = f"CASE {cells_in_order} END, {rows.tie}"
+        panels.append(Panel(label, _draw(rows, f"({' OR '.join(inside)})", order, size)))
+    explains = f"Pairs that {ours} ranks far higher than {other}, and the other way round."
+    return [Gallery("disagreeing", "Scorers that disagree", explains, panels)]
+
+
+def _ranks(counted: Iterable[tuple[int, int]]) -> dict[int, float]:
+    """Rows below each step, half of its own included, as a share of all."""
+    counts: Counter[int] = Counter()
+    for step, count in counted:
+        counts[step] += count
+    ranks, below = {}, 0
+    for step in sorted(counts):
+        ranks[step] = (below + counts[step] / 2) / counts.total()
+        below += counts[step]
+    return ranks
 
 
 def _by_slice(rows: ScoredRows, number: int, size: int) -> Gallery:
@@ -169,10 +177,9 @@ def _by_slice(rows: ScoredRows, number: int, size: int) -> Gallery:
         [
             Panel(
                 value,
-                _draw(
+                _sample(
                     rows,
                     f"status = 'ok' AND {quoted(name)} = {text_sql(value)}",
-                    rows.tie,
                     max(1, size // 2),
                 ),
             )
@@ -208,9 +215,31 @@ def _borderline(
     )
 
 
-def _extreme(rows: ScoredRows, column: ScoreColumn, order: str, size: int) -> list[Pick]:
-    name = quoted(column.name)
-    return _draw(rows, f"status = 'ok' AND {name} IS NOT NULL", f"{name} {order}, {rows.tie}", size)
+def _extreme(rows: ScoredRows, index: int, order: str, size: int) -> list[Pick]:
+    """The highest (``DESC``) or lowest of a column, looked for only in the outermost steps."""
+    step = f"step{index}"
+    counted = rows.fetch(
+        f"SELECT {step}, count(*) FROM rows WHERE {step} > 0 GROUP BY ALL ORDER BY 1 {order}"
+    )
+    reached = edge = 0
+    for step_number, count in counted:
+        edge, reached = step_number, reached + count
+        if reached >= size:
+            break
+    outermost = f"{step} >= {edge}" if order == "DESC" else f"{step} BETWEEN 1 AND {edge}"
+    name = quoted(rows.columns[index].name)
+    return _draw(rows, f"status = 'ok' AND {outermost}", f"{name} {order}, {rows.tie}", size)
+
+
+def _sample(rows: ScoredRows, where: str, size: int) -> list[Pick]:
+    """Rows at random: the first in the seeded order, looked for in its beginning first."""
+    total = rows.fetch("SELECT count(*) FROM rows")[0][0]
+    if total > SAMPLE_ROWS:
+        share = round(2**64 / total * SAMPLE_ROWS)
+        found = _draw(rows, f"{rows.tie} < {share}::UBIGINT AND {where}", rows.tie, size)
+        if len(found) == size:
+            return found
+    return _draw(rows, where, rows.tie, size)
 
 
 def _draw(rows: ScoredRows, where: str, order: str, size: int) -> list[Pick]:
