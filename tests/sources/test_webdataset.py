@@ -247,7 +247,9 @@ class TestDamage:
         assert reader.problem == f"no readable header at byte {header:,}: invalid header"
 
     @pytest.mark.parametrize(
-        "data", [b"", b"x", b"<html>" * 200, jpeg(), b"PK\3\4" + bytes(1000), gzip.compress(b"x")]
+        "data",
+        [b"", b"x", b"<html>" * 200, jpeg(), b"PK\3\4" + bytes(1000), gzip.compress(b"x")],
+        ids=["empty", "short", "html", "jpeg", "zip", "gzip"],
     )
     def test_not_a_tar(self, tmp_path: Path, data: bytes) -> None:
         with pytest.raises(PairsiftError, match=r"s\.tar is not a tar"):
