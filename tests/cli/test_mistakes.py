@@ -48,10 +48,6 @@ MISTAKES = {
         ["score", "not-a-tar.tar", "--scorer", "checkpoint", "--out", "out"],
         ["config.json"],
     ),
-    "not a tar": (
-        ["score", "not-a-tar.tar", "--scorer", "heuristics", "--out", "out"],
-        ["not-a-tar.tar"],
-    ),
     "option of another scorer": (
         ["score", "not-a-tar.tar", "--scorer", "heuristics", "--dtype", "float32", "--out", "out"],
         ["'dtype'"],
@@ -96,6 +92,20 @@ def test_the_installed_command_does_the_same(folder: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("pairsift: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_shard_that_is_no_tar_is_named_and_the_exit_code_tells(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    arguments = ["score", "not-a-tar.tar", "--scorer", "heuristics", "--out", "out"]
+    monkeypatch.setattr(sys, "argv", ["pairsift", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 3
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith("pairsift: 1 shards could not be read")
+    assert "not-a-tar.tar is not a tar" in last
 
 
 def test_usage_errors_are_the_parsers_own_and_exit_2(folder: Path) -> None:

@@ -80,12 +80,12 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Entry point of the `pairsift` command.
 
-    Exit codes: 0 done; 2 bad input or options, with one line on stderr; 130 and 143 stopped by
-    SIGINT and SIGTERM, with everything finished so far kept.
+    Exit codes: 0 done; 3 done but for shards that could not be read; 2 bad input or options, with
+    one line on stderr; 130 and 143 stopped by SIGINT and SIGTERM, with everything finished kept.
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # what a command left with, not 0
     except PairsiftError as error:
         _stop(USER_ERROR, str(error))
     except typer.Abort:
@@ -101,6 +101,8 @@ def main() -> None:
             raise
         show()  # a usage error of the option parser
         sys.exit(getattr(error, "exit_code", USER_ERROR))
+    if code:
+        sys.exit(code)
 
 
 _STOPPED = "stopped; what was finished is kept: run the same command again to go on"
