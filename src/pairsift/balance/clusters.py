@@ -35,7 +35,7 @@ def cluster_captions(
     index = {caption: place for place, caption in enumerate(distinct)}
     vectors = embedder(distinct)
     count = min(clusters, len(np.unique(vectors, axis=0)))
-    model = MiniBatchKMeans(count, random_state=seed, batch_size=4096, n_init=1)
+    model = MiniBatchKMeans(count, random_state=seed, batch_size=4096, n_init=3)
     labels = model.fit_predict(vectors)
     found: NDArray[np.intp] = np.asarray(labels, np.intp)[[index[caption] for caption in captions]]
     return found

@@ -43,16 +43,17 @@ def even_quotas(available: Sequence[int], wanted: int) -> list[int]:
     Returns:
         how many to take of each; their sum is `wanted`, or all there are.
     """
-    taken = [0] * len(available)
-    left = min(wanted, sum(available))
-    while left:
-        hungry = [i for i, count in enumerate(available) if taken[i] < count]
-        # What does not divide goes to the first ones, one each.
-        share, rest = divmod(left, len(hungry))
-        for place, bucket in enumerate(hungry):
-            more = min(share + (place < rest), available[bucket] - taken[bucket])
-            taken[bucket] += more
-            left -= more
+    wanted = min(wanted, sum(available))
+    level = 0  # the most that every bucket can give, or all it has
+    while sum(min(count, level + 1) for count in available) <= wanted and level < max(available):
+        level += 1
+    taken = [min(count, level) for count in available]
+    left = wanted - sum(taken)
+    # What does not divide goes to the first that have more, one each.
+    for bucket, count in enumerate(available):
+        if left and count > level:
+            taken[bucket] += 1
+            left -= 1
     return taken
 
 

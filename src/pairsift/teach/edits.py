@@ -265,4 +265,6 @@ CORRUPTIONS: dict[str, tuple[float, Callable[[str, Random], tuple[str, float]]]]
 
 def corrupt(text: str, kind: str, rng: Random) -> tuple[str, float]:
     """The corrupted caption, and the share of its content that survives, 0..1."""
-    return CORRUPTIONS[kind][1](strip_end(text) or text, rng)
+    body = strip_end(text) or text
+    bad, kept = CORRUPTIONS[kind][1](body, rng)
+    return bad if bad.strip() else body, kept
