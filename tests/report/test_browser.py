@@ -85,6 +85,16 @@ def test_sliders_recount_as_select_does(browser: Any, report: Path, scored: Scor
             ".map(t => t.textContent)",
         )
         assert sum(int(re.findall(r": (\d+) would", bar)[0]) for bar in bars) == expected
+    # The joint plots follow when the handle rests; here no score is null, so all rows are in each.
+    inside = browser.execute_async_script(
+        "const [expected, done] = arguments; const look = () => {"
+        "  const n = [...document.querySelectorAll('svg[data-across] title')]"
+        "    .map(t => Number((/, (\\d+) would/.exec(t.textContent) || [0, 0])[1]))"
+        "    .reduce((a, b) => a + b, 0);"
+        "  n === 3 * expected ? done(n) : setTimeout(look, 10); }; look();",
+        expected,
+    )
+    assert inside == 3 * expected
     browser.execute_script("document.getElementById('whatif-reset').click()")
     assert visible(browser, "document.getElementById('cut-1').value") == "10"
     assert visible(browser, "document.querySelector('.whatif').hidden") is True
