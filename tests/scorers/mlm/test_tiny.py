@@ -212,3 +212,36 @@ def test_preprocess_needs_no_torch() -> None:
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_shipped_filter_ranks_captions_of_a_real_photograph() -> None:
+    data = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image")
+    from tokenizers import Tokenizer
+
+    said = [
+        "A cup of coffee on a saucer.",
+        "Two men playing football on a field.",
+        "of saucer coffee a on cup A",
+        "IMG_2034.jpg",
+    ]
+    model = TinyModel.from_pretrained(ARTIFACT)
+    tokenizer = Tokenizer.from_file(str(ARTIFACT / "tokenizer.json"))
+    rows = [encoding.ids for encoding in tokenizer.encode_batch(said)]
+    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    mask = torch.zeros_like(ids, dtype=torch.bool)
+    for row, tokens in enumerate(rows):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        mask[row, : len(tokens)] = True
+    pixels = torch.from_numpy(preprocess(Image.fromarray(data.coffee())).copy())[None]
+    with torch.inference_mode():
+        image = model.encode_images(pixels).expand(len(said), -1, -1)
+        scores = distribution(model.score_logits(image, ids, mask))[0]
+    itm, ctq = scores[:, 0], scores[:, 2]
+    assert itm[0] > itm[1] + 10
+    assert itm[0] > itm[3] + 10
+    assert ctq[0] > ctq[2] + 30
+    assert ctq[0] > ctq[3] + 30
+
+
+def test_the_shipped_files_stay_small() -> None:
+    assert sum(file.stat().st_size for file in ARTIFACT.iterdir()) < 80e6
