@@ -97,6 +97,8 @@ def test_records_of_every_kind_are_ordered_as_they_should_be() -> None:
     assert mean("own", "itm") > mean("brief", "itm") > mean("file_name", "itm")
     assert mean("detail_true", "odf") > mean("own", "odf") > mean("brief", "odf")
     assert mean("detail_true", "itm") > mean("detail_false", "itm")
+    assert mean("named", "su") > mean("own", "su") + 15
+    assert mean("named", "itm") > mean("random", "itm")
     assert mean("own", "ctq") > 90 > mean("shouted", "ctq") > mean("shuffled", "ctq")
     assert mean("random", "ctq") == mean("own", "ctq")  # text quality does not look at the image
     assert max(scores["ctq"] for scores in kinds["boilerplate"]) < 20
@@ -138,6 +140,11 @@ def test_knowledge_is_what_pixels_do_not_show() -> None:
     known = understanding_score("The bride and groom at their wedding in Paris, May 2014", 80)
     assert known > 70 > 20 > plain
     assert understanding_score("The bride at her wedding in Paris", 0) < 15
+    text = "a dog runs While two dogs sleep"
+    capital = Candidate(0, text, "shuffled", text.lower(), 0)
+    plain = Candidate(0, text.lower(), "shuffled", text.lower(), 0)
+    one, two = _teacher().judge([capital, plain])
+    assert one.scores["su"] == two.scores["su"]
 
 
 def test_looks_of_unknown_text() -> None:

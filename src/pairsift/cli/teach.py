@@ -41,8 +41,8 @@ ImagePlaces = Annotated[
 Candidates = Annotated[
     str | None,
     typer.Option(
-        help="Kinds and counts an image: own, near, random, swap, detail, brief, vague, corrupt, "
-        "alt_text, boilerplate, file_name, order; for example own=5,near=4."
+        help="Kinds and counts an image: own, near, random, swap, detail, named, brief, vague, "
+        "corrupt, alt_text, boilerplate, file_name, order; for example own=5,near=4."
     ),
 ]
 AltText = Annotated[

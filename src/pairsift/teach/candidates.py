@@ -9,6 +9,7 @@ random          another image's, from the less similar three quarters
 swap_*          one word replaced: object, person, attribute, count, action or relation
 detail_true     a caption with a detail of another caption of the same image
 detail_false    a caption with a detail of another image
+named           a caption with an invented name, place, date or occasion that no image shows
 brief, vague    the opening noun phrase; a broader term alone
 *               a corruption of the text: truncated, shuffled, repeated, keywords, typos, shouted,
                 wrapped
@@ -39,6 +40,7 @@ DEFAULT_PLAN: Mapping[str, int] = {
     "random": 2,
     "swap": 4,
     "detail": 2,
+    "named": 1,
     "brief": 1,
     "vague": 1,
     "corrupt": 3,
@@ -141,6 +143,7 @@ class CandidateMaker:
                 yield self._of_other(index, stranger, "random", rng)
         yield from self._swaps(index, plan.get("swap", 0), rng)
         yield from self._details(index, plan.get("detail", 0), others, rng)
+        yield from self._named(index, plan.get("named", 0), others, rng)
         yield from self._plain(index, rng)
         yield from self._corruptions(index, plan.get("corrupt", 0), others, rng)
         yield from self._worthless(index, others, rng)
@@ -204,6 +207,18 @@ class CandidateMaker:
                 longer = edits.restyle(edits.append_detail(text, phrase), rng)
                 kind = "detail_true" if true else "detail_false"
                 yield Candidate(index, longer, kind, text, number, added=1 if true else -1)
+
+    def _named(
+        self, index: int, wanted: int, others: np.ndarray, rng: Random
+    ) -> Iterator[Candidate]:
+        for _ in range(wanted):
+            number: int | None
+            number, text = self._pick_own(index, rng)
+            if len(others) and rng.random() < 0.3:  # knowledge about another image is none
+                other = self._stranger(others, rng)
+                number, text = None, edits.pick(self.items[other].captions, rng)
+            longer = edits.restyle(edits.add_knowledge(text, rng), rng)
+            yield Candidate(index, longer, "named", text, number)
 
     def _plain(self, index: int, rng: Random) -> Iterator[Candidate]:
         own = self.items[index].captions

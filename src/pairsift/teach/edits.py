@@ -73,6 +73,49 @@ _WRAPPERS = (
     "{} royalty free image {}",
     "Home > Gallery > {}",
 )
+_KNOWLEDGE = (
+    (
+        "at the Rose Festival",
+        "during the Boston Marathon",
+        "at her cousin's wedding",
+        "at the Jefferson High School graduation",
+        "on the last day of the World Championship",
+        "while waiting for his grandmother's birthday party",
+        "because their team, the Riverside Tigers, won",
+        "in the spring parade of the Saint Anne Carnival",
+        "training for the Olympic Games",
+        "on a family vacation",
+    ),
+    (
+        "in Lisbon",
+        "near Lake Tahoe",
+        "in Kyoto, Japan",
+        "in Central Park, New York",
+        "in the Scottish Highlands",
+        "at Bondi Beach, Australia",
+        "in the old town of Prague",
+        "outside the Louvre in Paris",
+        "on the coast of Oregon",
+        "in Nairobi, Kenya",
+    ),
+    (
+        "in August 2014",
+        "on Easter Sunday",
+        "on Halloween 2009",
+        "in December 1998",
+        "in the summer of 2016",
+        "on the 4th of July",
+    ),
+    (
+        "(photograph by Anna Weber)",
+        "as told by his brother Daniel Okafor",
+        "with Maria Lopez, a nurse from Texas",
+        "led by the musician Peter Lindholm",
+        "with their teacher, Mrs. Patel",
+        "watched by Captain James Moore of the local firefighters",
+    ),
+)
+
 _VAGUE_FORMS = (
     "{}",
     "a photo of {}",
@@ -178,6 +221,17 @@ def vague(texts: Collection[str], rng: Random) -> str | None:
     said = {word for text in texts for word in words(text)}
     broader = sorted(term for term, covers in BROADER.items() if said & set(covers.split()))
     return pick(_VAGUE_FORMS, rng).format(pick(broader, rng)) if broader else None
+
+
+def add_knowledge(text: str, rng: Random) -> str:
+    """A caption with one to three things that its image cannot show: a name, place, date, occasion.
+
+    They are invented, and plausible: what a caption is taught to be worth for is that it says such
+    things, not that they are so.
+    """
+    count = int(rng.integers(1, 4))
+    kinds = sorted(rng.permutation(len(_KNOWLEDGE))[:count])
+    return " ".join([strip_end(text), *(pick(_KNOWLEDGE[kind], rng) for kind in kinds)])
 
 
 def file_name(text: str, rng: Random) -> str:
