@@ -173,9 +173,7 @@ def main() -> None:
                 write_webdataset, selection, outs["pairsift"], workers=options.workers
             ),
             "cp": partial(copy, options.folder / "kept.bin", outs["cp"]),
-            "tarfile": partial(
-                plain_python, selection, options.folder / "data", outs["tarfile"]
-            ),
+            "tarfile": partial(plain_python, selection, options.folder / "data", outs["tarfile"]),
         }
         for name, work in ways.items():
             seconds, processor = timed(work)
