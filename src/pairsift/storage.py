@@ -128,7 +128,10 @@ class Folder:
         """Commit `content` under `name`, replacing what was there."""
         if not self.is_local:
             # A single PUT is the commit. In parts, which large ones take, so is the last request.
-            self._persist("write", lambda: self.fs.pipe_file(self.file(name), content), name)
+            try:
+                self._persist("write", lambda: self.fs.pipe_file(self.file(name), content), name)
+            except FileNotFoundError as error:  # a bucket
+                raise PairsiftError(f"cannot write {join(self.url, name)}: {error}") from error
             return
         with self.atomic(name) as file:
             file.write(content)
