@@ -1,87 +1,124 @@
-"""Draws the packs of a training step: photographs with some of their captions, or named scenes."""
+"""Draws the packs of a training step: photographs, stamps and named scenes with their captions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from pairsift.scorers.mlm.tiny import Packed
-from tokenizers import Tokenizer
+from pairsift.scorers.mlm.tiny_inputs import CaptionTokenizer, CaptionTokens
 from torch import Tensor
 
-from data import Split, pack, tokenize
-from named_scenes import NamedScenes
+from data import ImageParts, Split, pack
+from named_things import NamedThings
 
 CAPTIONS = 16
 """Captions of an image in one pack."""
 OWN = 3
 """Of these, how many are the image's own."""
+SHARES = {"flickr": 0.6, "coco": 0.1, "stamps": 0.17, "scenes": 0.13}
+"""Of the packs."""
+SCENE_NOISE = 0.7
+"""Length of the noise on a named scene's meaning, whose own length is 1."""
 
 
 @dataclass
 class Batch:
     """B packs of C = `CAPTIONS` captions."""
 
-    images: np.ndarray  # (B,) rows of the split
-    mirror: np.ndarray  # (B,) bool
-    chances: Tensor  # (B, 1000)
+    images: ImageParts
     packed: Packed
+    tokens: list[list[CaptionTokens]]
     targets: Tensor  # (B, C, M)
     own: Tensor  # (B, C) bool: a caption of this very image
-    text_row: Tensor  # (B, C) row of its sentence embedding, or -1
+
+
+@dataclass
+class _Row:
+    parts: ImageParts
+    captions: list[str]
+    targets: np.ndarray
+    own: np.ndarray
 
 
 class Batches:
-    """Endless batches; `class_row`: row of class 0's name among the sentence embeddings."""
+    """Endless batches. `stamps` and `scenes` are named things; the latter have no pictures."""
 
     def __init__(
         self,
-        split: Split,
-        scenes: NamedScenes,
-        class_row: int,
-        tokenizer: Tokenizer,
-        limit: int,
-        scene_share: float,
+        flickr: Split,
+        coco: Split,
+        stamps: tuple[ImageParts, NamedThings],
+        scenes: tuple[np.ndarray, NamedThings],
+        tokenizer: CaptionTokenizer,
         rng: np.random.Generator,
     ) -> None:
-        self.split, self.scenes, self.class_row = split, scenes, class_row
-        self.tokenizer, self.limit, self.scene_share, self.rng = tokenizer, limit, scene_share, rng
-        self.order: list[int] = []
+        self.flickr, self.coco, self.stamps, self.scenes = flickr, coco, stamps, scenes
+        self.tokenizer, self.rng = tokenizer, rng
+        self.turns = {
+            "flickr": self._endless(len(flickr.rows_of)),
+            "coco": self._endless(len(coco.rows_of)),
+            "stamps": self._endless(len(stamps[0].words)),
+        }
+
+    def _endless(self, count: int) -> Iterator[int]:
+        while True:
+            yield from self.rng.permutation(count).tolist()
 
     def draw(self, size: int) -> Batch:
-        split, rng = self.split, self.rng
-        while len(self.order) < size:
-            self.order += rng.permutation(len(split.rows_of)).tolist()
-        images = np.array([self.order.pop() for _ in range(size)])
-        chances = split.chances[torch.from_numpy(images)].clone()
-        ids, targets, own, text_row = [], [], [], []
-        for place, image in enumerate(images):
-            if rng.random() < self.scene_share:
-                scene = self.scenes.sample(CAPTIONS, rng)
-                chances[place] = scene.chances
-                ids.append(tokenize(self.tokenizer, scene.captions, self.limit))
-                targets.append(scene.targets)
-                own.append(np.zeros(CAPTIONS, bool))
-                rows = np.where(scene.text_row >= 0, scene.text_row + self.class_row, -1)
-                text_row.append(rows)
-                continue
-            rows = split.rows_of[image]
-            is_own = split.kind[rows] == "own"
-            count, others = CAPTIONS - OWN, rows[~is_own]
-            keep = rng.choice(rows[is_own], OWN, replace=False)
-            rest = rng.choice(others, count, replace=len(others) < count)
-            rows = np.concatenate([keep, rest])
-            ids.append([split.ids[row] for row in rows])
-            targets.append(split.targets[rows])
-            own.append(split.kind[rows] == "own")
-            text_row.append(split.text_row[rows])
-        return Batch(
-            images,
-            rng.random(size) < 0.5,
-            chances,
-            pack(ids),
-            torch.from_numpy(np.stack(targets)),
-            torch.from_numpy(np.stack(own)),
-            torch.from_numpy(np.stack(text_row)),
+        kinds = self.rng.choice(list(SHARES), size, p=list(SHARES.values()))
+        rows = [self._row(str(kind)) for kind in kinds]
+        tokens = [[self.tokenizer(text) for text in row.captions] for row in rows]
+        parts = ImageParts(
+            np.concatenate([row.parts.grid for row in rows]),
+            *(
+                torch.cat([getattr(row.parts, name) for row in rows])
+                for name in ("words", "chances", "meaning")
+            ),
         )
+        return Batch(
+            parts.mirrored(self.rng.random(size) < 0.5),
+            pack(tokens),
+            tokens,
+            torch.from_numpy(np.stack([row.targets for row in rows])),
+            torch.from_numpy(np.stack([row.own for row in rows])),
+        )
+
+    def _row(self, kind: str) -> _Row:
+        if kind == "flickr":
+            return self._graded(self.flickr, next(self.turns["flickr"]))
+        if kind == "coco":
+            return self._graded(self.coco, next(self.turns["coco"]))
+        if kind == "stamps":
+            images, things = self.stamps
+            this = next(self.turns["stamps"])
+            # Every view of a stamp stands in turn behind the same phrases.
+            made = things.pack(this % len(things.phrases), CAPTIONS, self.rng)
+            parts = images[np.array([this])]
+        else:
+            parts, made = self._scene()
+        return _Row(parts, made.captions, made.targets, np.zeros(CAPTIONS, bool))
+
+    def _scene(self):
+        vectors, things = self.scenes
+        this = int(self.rng.integers(len(things.phrases)))
+        host = self.flickr.images[self.rng.integers(len(self.flickr.rows_of), size=1)]
+        noise = self.rng.normal(size=vectors.shape[1]).astype(np.float32)
+        noise *= SCENE_NOISE / np.linalg.norm(noise)
+        meaning = vectors[this] / np.linalg.norm(vectors[this]) + noise
+        chances = torch.from_numpy(things.chances(this, self.rng))[None]
+        parts = ImageParts(host.grid, host.words, chances, torch.from_numpy(meaning)[None].float())
+        return parts, things.pack(this, CAPTIONS, self.rng)
+
+    def _graded(self, split: Split, image: int) -> _Row:
+        rng, rows = self.rng, split.rows_of[image]
+        is_own = split.kind[rows] == "own"
+        count, others = CAPTIONS - OWN, rows[~is_own]
+        keep = rng.choice(rows[is_own], OWN, replace=False)
+        rest = rng.choice(others, count, replace=len(others) < count)
+        rows = np.concatenate([keep, rest])
+        captions = [split.captions[row] for row in rows]
+        parts = split.images[np.array([image])]
+        return _Row(parts, captions, split.targets[rows], split.kind[rows] == "own")

@@ -2,9 +2,10 @@
 
     python training/candidates.py --data ../shared/data --weights WEIGHTS --cache CACHE
 
-Reads the pooled image features (for visual neighbours), writes `CACHE/{train,dev}.captions.parquet`
-(one row per image and caption), `texts.npy` (sentence embeddings of the rows' `text_row`; -1: none)
-and `teacher.json` (the similarity scale). Captions of test images are never read.
+Reads the pooled image features (for visual neighbours), writes
+`CACHE/{train,dev,coco}.captions.parquet` (one row per image and caption), `texts.npy` (sentence
+embeddings of the train and dev captions and the alt texts) and `teacher.json` (the similarity
+scale). Captions of test images are never read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import domains
 import edits
 from teacher import (
     Scale,
@@ -35,7 +37,6 @@ SCHEMA = pa.schema(
         ("caption", pa.string()),
         ("kind", pa.string()),
         ("source", pa.int32()),  # row of the caption it was made from, in the own captions; -1 none
-        ("text_row", pa.int32()),
         *((name, pa.float32()) for name in ("itm", "odf", "ctq", "su")),
     ]
 )
@@ -73,12 +74,10 @@ class Builder:
         pooled: np.ndarray,
         alt: list[str],
         alt_vectors: np.ndarray,
-        rows: tuple[int, int],
         scale: Scale,
         frequency: dict[str, float],
     ) -> None:
         self.own, self.vectors, self.alt, self.alt_vectors = own, vectors, alt, alt_vectors
-        self.caption_row, self.alt_row = rows
         self.scale, self.frequency = scale, frequency
         self.count = len(own)
         mean = vectors.mean(1)
@@ -100,7 +99,6 @@ class Builder:
             ctq: float,
             known: set[str],
             source: int,
-            row: int = -1,
             wrong: frozenset[str] = frozenset(),
         ) -> None:
             rows.append(
@@ -109,7 +107,6 @@ class Builder:
                     "caption": text,
                     "kind": kind,
                     "source": source,
-                    "text_row": row,
                     "itm": itm,
                     "odf": detail_score(text, known, itm, wrong),
                     "ctq": ctq,
@@ -125,19 +122,18 @@ class Builder:
             others.append(
                 {stem(w) for k, t in enumerate(own) if k != number for w in edits.words(t)}
             )
-            row = self.caption_row + index * 5 + number
-            add(edits.restyle(text, rng), "own", own_itm[-1], CLEAN, others[-1], number, row)
+            add(edits.restyle(text, rng), "own", own_itm[-1], CLEAN, others[-1], number)
 
         def other(image: int, kind: str) -> None:
             number = int(rng.integers(5))
             text, vector = self.own[image][number], self.vectors[image][number]
             score = float(self.scale(reference_similarity(vector[None], refs))[0])
-            row = self.caption_row + image * 5 + number
-            add(edits.restyle(text, rng), kind, score, CLEAN, confirmed, -1, row)
+            add(edits.restyle(text, rng), kind, score, CLEAN, confirmed, -1)
 
         near = np.argsort(-(self.means @ self.means[index]))[1:]
         for low, high in ((0, 6), (6, 40), (40, 200), (200, 800)):
-            other(int(near[rng.integers(low, min(high, len(near)))]), "near_text")
+            low, high = (min(edge, len(near) - 1 + at) for at, edge in enumerate((low, high)))
+            other(int(near[rng.integers(low, high)]), "near_text")
         alike = np.argsort(-(self.seen @ self.seen[index]))[1:]
         other(int(alike[rng.integers(0, 8)]), "near_image")
         for _ in range(2):
@@ -186,7 +182,7 @@ class Builder:
         choice = int(rng.integers(len(self.alt)))
         score = float(self.scale(reference_similarity(self.alt_vectors[choice][None], refs))[0])
         text = self.alt[choice]
-        add(text, "alt_text", score, alt_text_quality(text), confirmed, -1, self.alt_row + choice)
+        add(text, "alt_text", score, alt_text_quality(text), confirmed, -1)
         if rng.random() < 0.5:
             text = str(rng.choice(edits.BOILERPLATE))
             text = text.capitalize() if rng.random() < 0.5 else text
@@ -255,7 +251,8 @@ def main() -> None:
     counts = Counter(w for five in own["train"] for t in five for w in set(edits.words(t)))
     frequency = {w: n / (5 * len(own["train"])) for w, n in counts.items()}
     scale: Scale | None = None
-    row, alt_row = 0, sum(5 * len(own[s]) for s in splits)
+    row, alt_start = 0, sum(5 * len(own[s]) for s in splits)
+    alt_row = alt_start
     for split in splits:
         count = len(own[split])
         mine = vectors[row : row + 5 * count].reshape(count, 5, -1)
@@ -274,7 +271,6 @@ def main() -> None:
             np.load(cache / f"{split}.pooled.npy"),
             half[split],
             vectors[alt_row : alt_row + len(half[split])],
-            (row, alt_row),
             scale,
             frequency,
         )
@@ -284,6 +280,27 @@ def main() -> None:
         print(split, count, "images", len(made), "captions", dict(kinds), flush=True)
         row += 5 * count
         alt_row += len(half[split])
+
+    names_coco = (cache / "coco.names.txt").read_text().split()
+    own_coco = domains.coco_captions(args.data, names_coco)
+    mine = SentenceEncoder(args.weights)([t for five in own_coco for t in five])
+    builder = Builder(
+        own_coco,
+        mine.reshape(len(own_coco), 5, -1),
+        np.load(cache / "coco.pooled.npy")[: len(own_coco)],
+        half["train"],
+        vectors[alt_start : alt_start + len(half["train"])],
+        scale,
+        frequency,
+    )
+    made = []
+    views = len(np.load(cache / "coco.pooled.npy", mmap_mode="r")) // len(own_coco)
+    for view in range(views):
+        for index in range(len(own_coco)):
+            place = view * len(own_coco) + index
+            made += [entry | {"image": place} for entry in builder.image(index, rng)]
+    pq.write_table(pa.Table.from_pylist(made, SCHEMA), cache / "coco.captions.parquet")
+    print("coco", len(own_coco), "images", len(made), "captions", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,24 +17,26 @@ import numpy as np
 import torch
 from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.tiny import TinyModel, distribution
+from pairsift.scorers.mlm.tiny_inputs import CaptionTokenizer
 from scipy.stats import kendalltau, rankdata
 
-from data import Split, pack
+from data import Split, caption_tokenizer, pack, sentence_meanings
 
 GRADED = ("own", "near_text", "near_image", "random")
 BROKEN = ("ctq_shuffled", "ctq_truncated", "ctq_repeated", "ctq_keywords", "ctq_typos")
 JUNK = ("boilerplate", "file_name")
 
 
-def predict(model: TinyModel, split: Split, images: int) -> np.ndarray:
+def predict(model: TinyModel, split: Split, tokenizer: CaptionTokenizer, images: int) -> np.ndarray:
     """Expected scores (rows, 4) of the first `images` images' captions; NaN elsewhere."""
     scores = np.full((len(split.captions), len(METRICS)), np.nan, np.float32)
     with torch.inference_mode():
         for image in range(images):
             rows = split.rows_of[image]
-            embeds = split.encode(model, np.array([image]), None)
-            packed = pack([[split.ids[row] for row in rows]])
-            logits, _, _ = model.score_packed(embeds, packed, len(rows))
+            tokens = [[tokenizer(split.captions[row]) for row in rows]]
+            embeds = split.images[np.array([image])].encode(model)
+            meaning = sentence_meanings(model, tokens)
+            logits, _ = model.score_packed(embeds, pack(tokens), meaning)
             scores[rows] = distribution(logits[0])[0].numpy()
     return scores
 
@@ -74,9 +76,11 @@ def against_source(
     return float(1 - below.mean() if up else below.mean())
 
 
-def evaluate(model: TinyModel, split: Split, images: int) -> dict[str, float]:
+def evaluate(
+    model: TinyModel, split: Split, tokenizer: CaptionTokenizer, images: int
+) -> dict[str, float]:
     """All dev figures of the model on the split's first `images` images."""
-    scores = predict(model, split, images)
+    scores = predict(model, split, tokenizer, images)
     rows = np.flatnonzero(~np.isnan(scores[:, 0]))
     itm, odf, ctq = scores[:, 0], scores[:, 1], scores[:, 2]
     kind = split.kind[rows]
@@ -101,16 +105,20 @@ def evaluate(model: TinyModel, split: Split, images: int) -> dict[str, float]:
     return {name: round(value, 4) for name, value in result.items()}
 
 
-def ridge_baseline(cache: Path, split: Split, images: int) -> dict[str, float]:
-    """The same figures for cosine(ridge prediction, caption embedding), real captions only."""
-    center = np.load(cache / "priors.npz")["center"]
-    vectors = np.load(cache / "texts.npy") - center
+def ridge_baseline(
+    model: TinyModel, split: Split, tokenizer: CaptionTokenizer, images: int
+) -> dict[str, float]:
+    """The same figures for cosine(ridge prediction, caption's sentence embedding)."""
     itm = np.full(len(split.captions), np.nan, np.float32)
-    for row in np.flatnonzero((split.text_row >= 0) & (split.image < images)):
-        a, b = split.meaning[split.image[row]].numpy(), vectors[split.text_row[row]]
-        itm[row] = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    for image in range(images):
+        rows = split.rows_of[image]
+        tokens = [[tokenizer(split.captions[row]) for row in rows]]
+        vectors = sentence_meanings(model, tokens)[0].numpy()
+        prior = split.images.meaning[image].numpy()
+        itm[rows] = vectors @ prior / np.linalg.norm(vectors, axis=1) / np.linalg.norm(prior)
     rows = np.flatnonzero(~np.isnan(itm))
     result = agreement_with_teacher(itm, split, rows)
+    result["true_above_swapped"] = against_source(itm, split, split.source, "swap_")
     return {name: round(value, 4) for name, value in result.items()}
 
 
@@ -122,15 +130,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
 
-    from tokenizers import Tokenizer
-
     model = TinyModel.from_pretrained(args.model)
-    tokenizer = Tokenizer.from_file(str(args.cache / "tokenizer.json"))
-    dev = Split.load(args.cache, "dev", model, tokenizer)
+    tokenizer = caption_tokenizer(args.cache, model)
+    dev = Split.load(args.cache, "dev", model)
     result = {
         "images": args.images,
-        "pairsift-tiny": evaluate(model, dev, args.images),
-        "ridge": ridge_baseline(args.cache, dev, args.images),
+        "pairsift-tiny": evaluate(model, dev, tokenizer, args.images),
+        "ridge": ridge_baseline(model, dev, tokenizer, args.images),
     }
     text = json.dumps(result, indent=2)
     print(text)

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.tiny import TinyModel
-from tokenizers import Tokenizer
+from pairsift.scorers.mlm.tiny_inputs import SENTENCE_TOKENIZER_FILE, TOKENIZER_FILE
 
-from data import Split
+from data import Split, caption_tokenizer
 from evaluate_dev import predict
 
 
@@ -27,19 +27,20 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--version", default="0.1")
+    parser.add_argument("--version", default="0.2")
     parser.add_argument("--images", type=int, default=100, help="dev images compared")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
 
     model = TinyModel.from_pretrained(args.model)
     model.save_pretrained(args.out, version=args.version, quantize=True)
-    shutil.copyfile(args.cache / "tokenizer.json", args.out / "tokenizer.json")
+    for name in (TOKENIZER_FILE, SENTENCE_TOKENIZER_FILE):
+        shutil.copyfile(args.cache / name, args.out / name)
 
-    tokenizer = Tokenizer.from_file(str(args.out / "tokenizer.json"))
-    dev = Split.load(args.cache, "dev", model, tokenizer)
-    exact = predict(model, dev, args.images)
-    shipped = predict(TinyModel.from_pretrained(args.out), dev, args.images)
+    tokenizer = caption_tokenizer(args.out, model)
+    dev = Split.load(args.cache, "dev", model)
+    exact = predict(model, dev, tokenizer, args.images)
+    shipped = predict(TinyModel.from_pretrained(args.out), dev, tokenizer, args.images)
     gap = np.abs(exact - shipped)[~np.isnan(exact[:, 0])]
     result = {
         "megabytes": {f.name: round(f.stat().st_size / 1e6, 2) for f in sorted(args.out.iterdir())},

@@ -2,10 +2,10 @@
 
     python training/features.py --data ../shared/data --weights WEIGHTS --out CACHE
 
-For every image of the Flickr8k train and dev splits: the 6 x 6 grid of fused encoder maps and the
-pooled vector (see `pairsift.scorers.mlm.tiny.image_features`). Train images get a second view, a
-random crop with a jittered aspect ratio; mirrored views need no pass, the grid is mirrored instead.
-The test images are never opened.
+For every image of the Flickr8k train and dev splits and of the other domains: the 6 x 6 grid of
+fused encoder maps and the pooled vector (see `pairsift.scorers.mlm.tiny.image_features`). The
+images of other domains get a second view, a random crop with a jittered aspect ratio; mirrored
+views need no pass, the grid is mirrored instead. The test images are never opened.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pairsift.scorers.mlm.tiny import image_features
 from pairsift.scorers.mlm.tiny_preprocess import preprocess
 from PIL import Image
 
+import domains
 from weights import load_lite2
 
 TARS = {
@@ -56,30 +57,33 @@ def members(paths: list[Path]) -> Iterator[tuple[str, bytes]]:
 
 
 def extract(
-    encoder: Lite2, images: list[tuple[str, bytes]], out: Path, name: str, crop_seed: int | None
+    encoder: Lite2, images: list[tuple[str, bytes]], out: Path, name: str, crops: int = 0
 ) -> None:
-    """Write `out/name.{names.txt,grid.npy,pooled.npy}`, rows in the order of `images`."""
-    rng = np.random.default_rng(crop_seed)
-    seeds = rng.integers(2**32, size=len(images))
+    """Write `out/name.{names.txt,grid.npy,pooled.npy}`.
+
+    Rows are in the order of `images`, then again so for every one of `crops` cropped views.
+    """
+    count = len(images)
 
     def load(index: int) -> np.ndarray:
-        image = Image.open(io.BytesIO(images[index][1])).convert("RGB")
-        if crop_seed is not None:
-            image = random_crop(image, np.random.default_rng(seeds[index]))
-        return preprocess(image)
+        image = Image.open(io.BytesIO(images[index % count][1])).convert("RGB")
+        return preprocess(
+            random_crop(image, np.random.default_rng(index)) if index >= count else image
+        )
 
     grids, pooled = [], []
     started, batch = time.monotonic(), 8
     with ThreadPoolExecutor(1) as pool, torch.inference_mode():
-        pixels = pool.map(load, range(len(images)))
-        for start in range(0, len(images), batch):
-            stack = np.stack([next(pixels) for _ in range(min(batch, len(images) - start))])
+        total = count * (1 + crops)
+        pixels = pool.map(load, range(total))
+        for start in range(0, total, batch):
+            stack = np.stack([next(pixels) for _ in range(min(batch, total - start))])
             grid, vector = image_features(encoder, torch.from_numpy(stack))
             grids.append(grid.to(torch.float16).numpy())
             pooled.append(vector.numpy())
             if start % 800 == 0:
                 rate = (start + batch) / (time.monotonic() - started)
-                print(f"{name}: {start} of {len(images)}, {rate:.1f} images/s", flush=True)
+                print(f"{name}: {start} of {total}, {rate:.1f} images/s", flush=True)
     np.save(out / f"{name}.grid.npy", np.concatenate(grids))
     np.save(out / f"{name}.pooled.npy", np.concatenate(pooled))
     (out / f"{name}.names.txt").write_text("\n".join(key for key, _ in images) + "\n")
@@ -90,15 +94,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     encoder = load_lite2(args.weights)
     for split, tars in TARS.items():
         images = list(members([args.data / tar for tar in tars]))
-        extract(encoder, images, args.out, split, None)
-    images = list(members([args.data / tar for tar in TARS["train"]]))
-    extract(encoder, images, args.out, "train_crop", args.seed)
+        extract(encoder, images, args.out, split)
+    phrases = domains.stamp_phrases(args.data)
+    for domain, tar in domains.TARS.items():
+        images = list(members([args.data / tar]))
+        images = [entry for entry in images if domain != "stamps" or entry[0] in phrases]
+        seen = [entry for entry in images if not domains.is_held_out(entry[0])]
+        held = [entry for entry in images if domains.is_held_out(entry[0])]
+        extract(encoder, seen, args.out, domain, crops=1)
+        extract(encoder, held, args.out, f"{domain}_held")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Take the tokenizer out of the language model's GGUF file.
+"""Take the language model's tokenizer out of its GGUF file, and the sentence encoder's.
 
 python training/tokenizer.py --weights WEIGHTS --cache CACHE
 """
@@ -6,9 +6,12 @@ python training/tokenizer.py --weights WEIGHTS --cache CACHE
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
-from weights import smollm2_files
+from pairsift.scorers.mlm.tiny_inputs import SENTENCE_TOKENIZER_FILE, TOKENIZER_FILE
+
+from weights import sentence_encoder_folder, smollm2_files
 
 
 def main() -> None:
@@ -21,7 +24,9 @@ def main() -> None:
 
     gguf = smollm2_files(args.weights)
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    tokenizer.backend_tokenizer.save(str(args.cache / "tokenizer.json"))
+    tokenizer.backend_tokenizer.save(str(args.cache / TOKENIZER_FILE))
+    minilm = sentence_encoder_folder(args.weights) / "tokenizer.json"
+    shutil.copyfile(minilm, args.cache / SENTENCE_TOKENIZER_FILE)
 
 
 if __name__ == "__main__":

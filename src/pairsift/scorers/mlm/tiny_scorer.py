@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,44 +17,19 @@ from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
 from pairsift.scorers.mlm.tiny import TinyModel
-from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE, preprocess
+from pairsift.scorers.mlm.tiny_captions import collate
+from pairsift.scorers.mlm.tiny_inputs import (
+    SENTENCE_TOKENIZER_FILE,
+    TOKENIZER_FILE,
+    TinyInputs,
+    TinyTransform,
+)
+from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE
 from pairsift.scorers.mlm.trie import summarise
 
-if TYPE_CHECKING:
-    from PIL import Image
-    from tokenizers import Tokenizer
-
 ASSET = Path(__file__).parents[2] / "assets" / "pairsift-tiny"
-FILES = ("config.json", "tokenizer.json", "model.safetensors")
+FILES = ("config.json", TOKENIZER_FILE, SENTENCE_TOKENIZER_FILE, "model.safetensors")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-TinyInputs = tuple[np.ndarray, list[int], bool]
-
-
-class TinyTransform:
-    """Image and caption to uint8 pixels, token ids, and whether the caption was cut.
-
-    Picklable; the tokenizer is read in the process that uses it.
-    """
-
-    def __init__(self, tokenizer_file: Path, max_tokens: int) -> None:
-        self.tokenizer_file = tokenizer_file
-        self.max_tokens = max_tokens
-        self._tokenizer: Tokenizer | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_tokenizer": None}
-
-    def __call__(self, image: Image.Image, caption: str) -> TinyInputs:
-        if self._tokenizer is None:
-            from tokenizers import Tokenizer
-
-            self._tokenizer = Tokenizer.from_file(str(self.tokenizer_file))
-        # Twenty characters a token is more than any text needs; the rest would be cut anyway.
-        ids = self._tokenizer.encode(
-            caption[: 20 * self.max_tokens].strip(), add_special_tokens=False
-        ).ids
-        return preprocess(image), ids[: self.max_tokens], len(ids) > self.max_tokens
 
 
 class TinyScorer(Scorer):
@@ -75,9 +50,7 @@ class TinyScorer(Scorer):
         self.metrics = tuple(metrics)
         self.model = model.to(device=device, dtype=dtype)
         self.device, self.dtype, self.folder = device, dtype, folder
-        self.preparer = Preparer(
-            TinyTransform(folder / "tokenizer.json", model.config.max_caption_tokens)
-        )
+        self.preparer = Preparer(TinyTransform(folder, model.config.max_caption_tokens))
         self.columns = score_columns()
         self._digest = _digest(folder)
         self._version = str(json.loads((folder / "config.json").read_text()).get("version", ""))
@@ -94,12 +67,12 @@ class TinyScorer(Scorer):
         }
 
     def cost(self, inputs: TinyInputs) -> int:
-        return len(inputs[1])
+        return len(inputs[1].ids)
 
     def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:
         summary = summarise(self._log_probabilities(inputs))
         return metric_columns(summary, tuple(METRICS), asked=self.metrics) | {
-            "caption_truncated": np.array([truncated for _, _, truncated in inputs])
+            "caption_truncated": np.array([tokens.truncated for _, tokens in inputs])
         }
 
     def distributions(self, pairs: Sequence[Pair]) -> np.ndarray:
@@ -120,17 +93,9 @@ class TinyScorer(Scorer):
     @torch.inference_mode()
     def _log_probabilities(self, inputs: Sequence[TinyInputs]) -> np.ndarray:
         """(B, 4, 101) float32, all metrics in one pass."""
-        pixels, captions, _ = zip(*inputs, strict=True)
-        width = max(map(len, captions))
-        ids = np.zeros((len(captions), width), dtype=np.int64)
-        mask = np.zeros((len(captions), width), dtype=bool)
-        for row, caption in enumerate(captions):
-            ids[row, : len(caption)] = caption
-            mask[row, : len(caption)] = True
+        pixels, captions = zip(*inputs, strict=True)
         images = self.model.encode_images(torch.from_numpy(np.stack(pixels)).to(self.device))
-        logits = self.model.score_logits(
-            images, torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
-        )
+        logits = self.model.score_logits(images, collate(captions).to(self.device))
         log_p: np.ndarray = logits.log_softmax(-1).cpu().numpy()
         if not np.isfinite(log_p).all():
             raise FloatingPointError("the model's logits are not finite")
@@ -147,8 +112,7 @@ def load_tiny_scorer(
     """Load the embedded filter, or another checkpoint of the same make.
 
     Args:
-        model: folder with config.json, tokenizer.json and model.safetensors; None for the one in
-            the package.
+        model: folder with the files named in `FILES`; None for the one in the package.
         device: None takes a GPU where there is one.
         dtype: float32 or bfloat16; None is float32.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pairsift.errors import PairsiftError
 
-FOUR_BIT = ("lm.embed_tokens.weight",)
+FOUR_BIT = ("lm.embed_tokens.weight", "sentence.embeddings.word_embeddings.weight")
 GROUP = 32
 _SMALL = 8192  # elements; below this a tensor is not worth quantising
 
