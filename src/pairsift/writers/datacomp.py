@@ -117,7 +117,7 @@ def _sorted(parts: list[np.ndarray], duplicates: bool) -> np.ndarray:
     """One bucket as an array (n, 2), sorted; its parts are emptied on the way."""
     if not parts:
         return np.empty((0, 2), dtype=np.uint64)
-    uids = np.concatenate(parts)
+    uids: np.ndarray = np.concatenate(parts)
     parts.clear()
     uids = uids[sort_uids(uids[:, 0].copy(), uids[:, 1])]
     if not duplicates and len(uids):
