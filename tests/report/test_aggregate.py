@@ -55,9 +55,15 @@ def test_coarser_steps_where_cells_get_too_many(
     monkeypatch.setattr(aggregate, "CUBE_CELLS", 3600)
     with open_rows(scores) as rows:
         cube = aggregate.build_cube(rows)
+        pairs = aggregate.count_pairs(rows, cube)
     assert len(cube.columns) == 3
     assert cube.split == 1
     assert cube.count({"itm": 4, "ctq": 10}) == select(scores, where="itm>=20 and ctq>=50").kept
+    # Two sliders at a time are exact to the point all the same.
+    assert pairs is not None
+    for steps in ({}, {"odf": 33}, {"itm": 17, "ctq": 51}, {"odf": 100}, {"itm": 99, "odf": 1}):
+        where = " and ".join(f"{name} >= {step}" for name, step in steps.items()) or None
+        assert pairs.count(steps) == select(scores, where=where).kept, where
     monkeypatch.setattr(aggregate, "CUBE_CELLS", 500)
     with open_rows(scores) as rows:
         assert [c.name for c in aggregate.build_cube(rows).columns] == ["itm", "odf"]

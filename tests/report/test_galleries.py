@@ -35,7 +35,7 @@ def test_borderline_hugs_the_cut(scored: Scored, tmp_path: Path) -> None:
     with open_rows(scored.scores, selection) as rows:
         conditions = read_conditions(selection.record, rows.columns)
         assert conditions is not None
-        assert slider_steps(conditions, rows.columns, 5) == [40, 10, 0]
+        assert slider_steps(conditions, rows.columns) == [40, 10, 0]
         found = by_name(pick_galleries(rows, 4, margin_sql(conditions)))
     just_in, just_out = found["borderline"].panels
 
@@ -64,7 +64,7 @@ def test_sliders_start_only_where_they_can_tell_the_truth(
     selection = select(scored.scores, **options)  # type: ignore[arg-type]
     with open_rows(scored.scores) as rows:
         conditions = read_conditions(selection.record, rows.columns)
-        found = slider_steps(conditions, rows.columns, 5) if conditions else None
+        found = slider_steps(conditions, rows.columns) if conditions else None
     assert found == steps
 
 

@@ -15,6 +15,7 @@ from pairsift.report.aggregate import (
     compare_selections,
     count_bars,
     count_failures,
+    count_pairs,
     count_rows,
     count_slices,
 )
@@ -140,7 +141,8 @@ def gather(
         tally=tally,
         reasons=_reasons(selection, failures),
         cube=cube,
-        start=slider_steps(conditions, cube.columns, cube.split) if cube and conditions else None,
+        pairs=count_pairs(rows, cube) if cube else None,
+        start=slider_steps(conditions, cube.columns) if cube and conditions else None,
         histograms=histograms,
         columns=rows.columns,
         comparison=compare_selections(rows, *names) if names else None,
