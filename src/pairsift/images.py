@@ -33,6 +33,7 @@ from pairsift import image_headers
 from pairsift.pair import Status
 
 Size = tuple[int, int]
+_MAX_SIDE = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,11 @@ def decode_image(data: bytes | None, limits: ImageLimits | None = None) -> tuple
         with open_file(io.BytesIO(data)) as file:
             orientation = _orientation(file, data)
             size = file.size
+            if max(size) > _MAX_SIDE:  # which no column of a score table holds
+                refused, size = size, None
+                raise ImageFaultError(
+                    Status.IMAGE_TOO_LARGE, f"{refused[0]} x {refused[1]} pixels declared"
+                )
             if isinstance(file, _Tiff) and orientation > 4:
                 size = size[1], size[0]  # Pillow tells it turned, for TIFF alone
             _check_size(size, limits)

@@ -133,3 +133,12 @@ def test_too_many_unreadable_shards_stop_the_run(tmp_path: Path) -> None:
 def test_nothing_to_do(tmp_path: Path) -> None:
     summary = score_shards(ShardSet("/none", ()), load_scorer("heuristics"), str(tmp_path / "out"))
     assert (summary.rows, summary.pairs_per_second) == (0, 0.0)
+
+
+def test_goes_on_with_another_batch_size_and_other_workers(pool: Path, tmp_path: Path) -> None:
+    _score(pool, tmp_path / "calm")
+    _score(pool, tmp_path / "out", part=(1, 4), batch_size=3, workers=0)
+    _score(pool, tmp_path / "out", part=(2, 4), batch_size=7, workers=1)
+    summary = _score(pool, tmp_path / "out", batch_size=1)
+    assert (summary.skipped, summary.scored) == (2, 2)
+    assert tables(tmp_path / "out") == tables(tmp_path / "calm")

@@ -18,7 +18,14 @@ from pairsift import Pair, Status
 from pairsift.engines import prefetch
 from pairsift.engines.base import Job
 from pairsift.engines.pool import PreparerPool
-from pairsift.engines.prefetch import AHEAD, CHUNK, Prefetcher, PreparedShard
+from pairsift.engines.prefetch import (
+    AHEAD,
+    CHUNK,
+    CHUNK_BYTES,
+    Prefetcher,
+    PreparedShard,
+    _chunks,
+)
 from pairsift.engines.reading import PatientReader, UnreadableShardError
 from pairsift.scorers.base import Prepared
 from pairsift.sources import ShardSet, find_shards
@@ -164,3 +171,13 @@ def test_workers_end_with_a_parent_that_is_killed() -> None:
     while psutil.pid_exists(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not psutil.pid_exists(worker)
+
+
+def test_chunks_are_bounded_in_pairs_and_in_bytes() -> None:
+    small = [Pair(str(index), b"x" * 100, "a dog") for index in range(CHUNK + 1)]
+    large = [Pair(str(index), bytes(CHUNK_BYTES // 3), "a dog") for index in range(5)]
+    assert [len(chunk) for chunk in _chunks(small)] == [CHUNK, 1]
+    assert [len(chunk) for chunk in _chunks(large)] == [3, 2]
+    missing = [Pair("missing", None, None)] * 3
+    assert list(_chunks(iter(missing))) == [missing]
+    assert list(_chunks([])) == []

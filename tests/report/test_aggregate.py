@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -54,9 +55,15 @@ def test_coarser_steps_where_cells_get_too_many(
     monkeypatch.setattr(aggregate, "CUBE_CELLS", 3600)
     with open_rows(scores) as rows:
         cube = aggregate.build_cube(rows)
+        pairs = aggregate.count_pairs(rows, cube)
     assert len(cube.columns) == 3
     assert cube.split == 1
     assert cube.count({"itm": 4, "ctq": 10}) == select(scores, where="itm>=20 and ctq>=50").kept
+    # Two sliders at a time are exact to the point all the same.
+    assert pairs is not None
+    for steps in ({}, {"odf": 33}, {"itm": 17, "ctq": 51}, {"odf": 100}, {"itm": 99, "odf": 1}):
+        where = " and ".join(f"{name} >= {step}" for name, step in steps.items()) or None
+        assert pairs.count(steps) == select(scores, where=where).kept, where
     monkeypatch.setattr(aggregate, "CUBE_CELLS", 500)
     with open_rows(scores) as rows:
         assert [c.name for c in aggregate.build_cube(rows).columns] == ["itm", "odf"]
@@ -154,3 +161,27 @@ def test_joined_scores_are_columns_too(scored: Scored, tmp_path: Path) -> None:
     step = round(0.08 / column.width * cube.split)
     assert column.edge(step, cube.split) == 0.08
     assert cube.count({"other.clip_score": step, "itm": 2 * cube.split}) == expected
+
+
+def test_published_scores_in_double_are_columns_and_sizes_are_not(
+    scored: Scored, tmp_path: Path
+) -> None:
+    """DataComp's and img2dataset's metadata hold doubles, and whole numbers of other meaning."""
+    keys = [key for path in sorted(Path(scored.scores).glob("*.parquet"))
+            for key in pq.read_table(path)["key"].to_pylist()]  # fmt: skip
+    published = {
+        "key": keys,
+        "clip_l14_similarity_score": pa.array([n % 41 / 100 for n in range(len(keys))]),
+        "original_width": pa.array(range(len(keys))),
+    }
+    pq.write_table(pa.table(published), tmp_path / "meta.parquet")
+    join = Join("meta", str(tmp_path / "meta.parquet"), "key")
+    name = "meta.clip_l14_similarity_score"
+    with open_rows(scored.scores, joins=[join]) as rows:
+        cube = aggregate.build_cube(rows)
+        assert [c.name for c in rows.columns][-1] == name
+    column = cube.columns[-1]
+    for step in range(1, column.bars * cube.split + 1):
+        where = f"{name} >= {column.edge(step, cube.split)!r}"
+        if step % 7 == 0:
+            assert cube.count({name: step}) == select(scored.scores, where=where, joins=[join]).kept

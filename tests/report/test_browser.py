@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pairsift.report import write_report
+from pairsift.report import aggregate, write_report
 from pairsift.select import select
 from tests.headless import chromium, console, requests, visit
 from tests.report.conftest import HOSTILE, Scored
@@ -98,6 +98,43 @@ def test_sliders_recount_as_select_does(browser: Any, report: Path, scored: Scor
     browser.execute_script("document.getElementById('whatif-reset').click()")
     assert visible(browser, "document.getElementById('cut-1').value") == "10"
     assert visible(browser, "document.querySelector('.whatif').hidden") is True
+    assert console(browser) == []
+
+
+def test_coarse_joint_counts_are_exact_for_two_sliders_and_bounded_for_more(
+    browser: Any, scored: Scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over millions of rows, where the joint counts of all columns have steps of a bar."""
+    monkeypatch.setattr(aggregate, "SPLITS", (1,))
+    write_report(scored.scores, None, str(tmp_path / "report.html"), gallery_size=0)
+    open_page(browser, tmp_path / "report.html")
+    island = "JSON.parse(document.getElementById('cube').textContent)"
+    assert visible(browser, f"[{island}.split, {island}.columns.length]") == [1, 3]
+    words = "document.getElementById('whatif-count').textContent"
+    for itm, odf, clip in ((72, 0, 0), (0, 33, 0), (41, 17, 0), (41, 0, 11), (40, 15, 20)):
+        for index, step in enumerate((itm, odf, clip)):
+            set_slider(browser, index, step)
+        code = visible(browser, "document.getElementById('whatif-where').textContent")
+        expected = select(scored.scores, where=code.removeprefix('--where "').rstrip('"')).kept
+        assert visible(browser, words) == f"{expected} pairs would be kept", code
+        # Bars of the columns that are cut (of all, if it is only one) add up to the same.
+        used = [index for index, step in enumerate((itm, odf, clip)) if step]
+        for index in used if len(used) > 1 else range(3):
+            bars = visible(
+                browser,
+                f"[...document.querySelectorAll('.chart[data-column=\"{index}\"] svg title')]"
+                ".map(t => t.textContent)",
+            )
+            assert sum(int(re.findall(r": (\d+) would", bar)[0]) for bar in bars) == expected
+    for index, step in enumerate((41, 17, 11)):
+        set_slider(browser, index, step)
+    code = visible(browser, "document.getElementById('whatif-where').textContent")
+    expected = select(scored.scores, where=code.removeprefix('--where "').rstrip('"')).kept
+    assert re.fullmatch(r"about \d+ pairs would be kept", visible(browser, words))
+    share = visible(browser, "document.getElementById('whatif-share').textContent")
+    low, high = map(int, re.findall(r"between (\d+) and (\d+)", share)[0])
+    assert low <= expected <= high
+    assert low < high
     assert console(browser) == []
 
 

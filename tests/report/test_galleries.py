@@ -35,7 +35,7 @@ def test_borderline_hugs_the_cut(scored: Scored, tmp_path: Path) -> None:
     with open_rows(scored.scores, selection) as rows:
         conditions = read_conditions(selection.record, rows.columns)
         assert conditions is not None
-        assert slider_steps(conditions, rows.columns, 5) == [40, 10, 0]
+        assert slider_steps(conditions, rows.columns) == [40, 10, 0]
         found = by_name(pick_galleries(rows, 4, margin_sql(conditions)))
     just_in, just_out = found["borderline"].panels
 
@@ -64,7 +64,7 @@ def test_sliders_start_only_where_they_can_tell_the_truth(
     selection = select(scored.scores, **options)  # type: ignore[arg-type]
     with open_rows(scored.scores) as rows:
         conditions = read_conditions(selection.record, rows.columns)
-        found = slider_steps(conditions, rows.columns, 5) if conditions else None
+        found = slider_steps(conditions, rows.columns) if conditions else None
     assert found == steps
 
 
@@ -86,3 +86,31 @@ def test_disagreeing_scorers(tmp_path: Path) -> None:
     ours, theirs = gallery.panels
     assert {p.pos for p in ours.picks} == {7, 9}
     assert {p.pos for p in theirs.picks} == {3, 5}
+
+
+def test_slices_show_best_worst_and_others(scored: Scored) -> None:
+    with open_rows(scored.scores) as rows:
+        gallery = by_name(pick_galleries(rows, 9))["by-0"]
+        values = dict(rows.fetch("SELECT language, list(itm ORDER BY itm) FROM rows WHERE status "
+                                 "= 'ok' GROUP BY language"))  # fmt: skip
+    assert [panel.label for panel in gallery.panels] == sorted(
+        values, key=lambda value: (-len(values[value]), value)
+    )
+    for panel in gallery.panels:
+        assert len({pick.pos for pick in panel.picks}) == len(panel.picks) == 9
+        itm = {note: [p.scores["itm"] for p in panel.picks if p.note == note]
+               for note in ("best", "worst", "random")}  # fmt: skip
+        assert itm["best"] == values[panel.label][:-4:-1]
+        assert itm["worst"] == values[panel.label][:3]
+        assert len(itm["random"]) == 3
+
+
+def test_failed_pairs_by_reason(scored: Scored) -> None:
+    with open_rows(scored.scores) as rows:
+        gallery = by_name(pick_galleries(rows, 8))["failed"]
+        (panel,) = gallery.panels
+        keys = [row.key for row in rows.details(pick.pos for pick in panel.picks).values()]
+    assert panel.label == "image_corrupt"
+    assert len(panel.picks) == 4
+    assert all(pick.failed and not pick.kept for pick in panel.picks)
+    assert all(key.endswith("9") for key in keys)

@@ -5,8 +5,11 @@ Each command imports what it needs when it runs, so that `pairsift --help` answe
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
+import time
 from types import FrameType
 from typing import NoReturn
 
@@ -69,12 +72,54 @@ def _version(
         raise typer.Exit
 
 
-class _Terminated(BaseException):
-    """SIGTERM, raised where the program stands, so that open files are dropped cleanly."""
+class _StoppedBySignal(KeyboardInterrupt):
+    """SIGINT or SIGTERM, raised where the program stands so that open files are dropped."""
 
 
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+class _Signals:
+    """Turns the first SIGINT or SIGTERM into an exception; sees to it that the process then ends.
+
+    Python runs handlers between its own instructions, and some calls of libraries take minutes. A
+    thread ends the process when its time is up; what is committed is safe from that.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._since = 0.0
+
+    def install(self) -> None:
+        """To be called once, in the main thread."""
+        watched, woken = os.pipe()
+        os.set_blocking(woken, False)
+        signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+        threading.Thread(
+            target=self._end_in_time, args=(watched,), name="pairsift-signals", daemon=True
+        ).start()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Left alone where it is ignored: a shell does that for what it runs behind.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is None:
+            self.received, self._since = number, time.monotonic()
+            raise _StoppedBySignal
+        # Terminals, launchers and batch systems often send one twice; a person waits first.
+        if time.monotonic() - self._since > _TWICE_S:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    def _end_in_time(self, watched: int) -> None:
+        while (number := os.read(watched, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
+            pass
+        time.sleep(_GRACE_S)
+        os.write(2, f"pairsift: {_STOPPED}\n".encode())
+        os._exit(128 + number)
+
+    def stop_if_received(self) -> None:
+        """Leave, if there was a signal."""
+        if self.received is not None:
+            _stop(128 + self.received, _STOPPED)
 
 
 def main() -> None:
@@ -83,28 +128,31 @@ def main() -> None:
     Exit codes: 0 done; 3 done but for shards that could not be read; 2 bad input or options, with
     one line on stderr; 130 and 143 stopped by SIGINT and SIGTERM, with everything finished kept.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    signals = _Signals()
+    signals.install()
     try:
         code = app(standalone_mode=False)  # what a command left with, not 0
-    except PairsiftError as error:
-        _stop(USER_ERROR, str(error))
-    except typer.Abort:
-        _stop(128 + signal.SIGINT, _STOPPED)
-    except KeyboardInterrupt:
-        _stop(128 + signal.SIGINT, _STOPPED)
-    except _Terminated:
-        _stop(128 + signal.SIGTERM, _STOPPED)
-    except typer.Exit as leave:
-        sys.exit(leave.exit_code)
-    except Exception as error:
+    except BaseException as error:
+        # Whatever it is: libraries that are interrupted raise errors of their own.
+        signals.stop_if_received()
+        if isinstance(error, PairsiftError):
+            _stop(USER_ERROR, str(error))
+        if isinstance(error, typer.Abort):  # a question was answered with no
+            _stop(USER_ERROR, "aborted")
+        if isinstance(error, typer.Exit):
+            sys.exit(error.exit_code)
         if (show := getattr(error, "show", None)) is None:
             raise
         show()  # a usage error of the option parser
         sys.exit(getattr(error, "exit_code", USER_ERROR))
     if code:
+        signals.stop_if_received()  # the option parser makes a code of it
         sys.exit(code)
 
 
+_TWICE_S = 2.0
+# Less than batch systems and clouds give between SIGTERM and SIGKILL, which is 30 s and more.
+_GRACE_S = 20.0
 _STOPPED = "stopped; what was finished is kept: run the same command again to go on"
 
 

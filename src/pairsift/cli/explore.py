@@ -16,6 +16,9 @@ def explore(
     selection: Annotated[
         str | None, typer.Option(help="Folder that `pairsift select` wrote.")
     ] = None,
+    join: Annotated[
+        list[str] | None, typer.Option(help="Other scores, NAME=PATH, shown beside these.")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, help="On the loopback; 0 for any free one.")] = 0,
     cache: Annotated[
         str | None, typer.Option(help="Folder for the caption index; your cache folder if not set.")
@@ -27,6 +30,7 @@ def explore(
     serve(
         scores,
         selection,
+        joins=join or (),
         port=port,
         cache=cache,
         ready=lambda url: typer.echo(f"open {url} (Ctrl-C ends it)"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pairsift.cli.common import Json, emit, table
 
 if TYPE_CHECKING:
-    from pairsift.select import Selection
+    from pairsift.select import Cut, Drop, Selection
+
+_CUTS_SHOWN = 10
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +24,10 @@ def select(
     out: Annotated[
         str | None, typer.Option(help="Folder for the selection; without it, only count.")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only count: write nothing, whatever --out says."),
+    ] = False,
     where: Annotated[
         str | None, typer.Option(help='Condition, for example "itm >= 66 and odf >= 20".')
     ] = None,
@@ -62,7 +69,7 @@ def select(
         exclude=exclude or (),
         unique=unique,
         joins=join or (),
-        out=out,
+        out=None if dry_run else out,
         memory_limit=memory_limit,
     )
     emit(selection.to_json(), json, describe(selection))
@@ -73,6 +80,37 @@ def describe(selection: Selection) -> str:
     record = selection.record
     lines = [(f"{record.rows:,}", "rows")]
     lines += [(f"-{count:,}", f"failed: {status}") for status, count in record.failed.items()]
-    lines += [(f"-{drop.rows:,}", drop.reason) for drop in record.dropped]
-    lines.append((f"{record.kept:,}", f"kept{f', in {selection.path}' if selection.path else ''}"))
-    return table(lines)
+    lines += [(f"-{drop.rows:,}", _reason(drop)) for drop in record.dropped]
+    share = f"{100 * record.kept / record.rows:.2f}% of all rows" if record.rows else "of none"
+    lines.append((f"{record.kept:,}", f"kept, {share}"))
+    text = [table(lines)]
+    text += [f"{name} is {_shortest(value)}" for name, value in record.percentiles.items()]
+    text += [_threshold(cut, record.query) for cut in record.cuts[:_CUTS_SHOWN]]
+    if len(record.cuts) > _CUTS_SHOWN:
+        text.append(f"... and {len(record.cuts) - _CUTS_SHOWN:,} groups more (--json has all)")
+    text.append(f"in {selection.path}" if selection.path else "nothing was written")
+    return "\n".join(text)
+
+
+def _reason(drop: Drop) -> str:
+    """A reason, and what it would remove if there were no other, where that is more."""
+    if drop.alone is None or drop.alone == drop.rows:
+        return drop.reason
+    return f"{drop.reason} (alone: {drop.alone:,})"
+
+
+def _threshold(cut: Cut, query: Mapping[str, Any]) -> str:
+    group = f"{query['per']} {cut.group}: " if query.get("per") else ""
+    if cut.threshold is None:
+        return f"{group}none of {cut.scorable:,} kept"
+    at = f"{query['by']} >= {_shortest(cut.threshold)}"
+    ties = f"; {cut.ties_kept:,} of {cut.ties:,} that tie there" if cut.ties_kept < cut.ties else ""
+    return f"{group}{cut.kept:,} of {cut.scorable:,} kept: {at}{ties}"
+
+
+def _shortest(number: float) -> str:
+    """The shortest text that selects the same rows: 71.3, not the float32's 71.30000305175781."""
+    import numpy as np
+
+    single = np.float32(number)
+    return str(single) if float(single) == number else repr(number)

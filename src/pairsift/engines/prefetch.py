@@ -2,13 +2,12 @@
 
 A thread walks over the jobs and hands chunks of pairs to worker processes (or prepares them
 itself when there are none: decoders release the interpreter lock, so even a thread overlaps with
-the model). It never runs more than a bounded number of chunks ahead, across shard boundaries, so
-the device does not wait at the start of a shard either.
+the model). It never runs more than a bounded number of chunks ahead, each of bounded bytes, across
+shard boundaries, so the device does not wait at the start of a shard either.
 """
 
 from __future__ import annotations
 
-import itertools
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -21,6 +20,8 @@ from pairsift.pair import Pair
 from pairsift.scorers.base import Prepared
 
 CHUNK = 16
+# Encoded; a chunk ends with the pair that reaches it, so that large images make short chunks.
+CHUNK_BYTES = 8 * 2**20
 # Chunks in flight per worker: one being worked on, the others waiting on either side.
 AHEAD = 4
 # A reader that is stuck in a storage's library is left behind; it is a daemon thread.
@@ -184,7 +185,14 @@ class PreparedShard:
             pass
 
 
-def _chunks(reader: Reader) -> Iterator[list[Pair]]:
-    pairs: Iterable[Pair] = iter(reader)
-    while chunk := list(itertools.islice(pairs, CHUNK)):
+def _chunks(reader: Iterable[Pair]) -> Iterator[list[Pair]]:
+    chunk: list[Pair] = []
+    size = 0
+    for pair in reader:
+        chunk.append(pair)
+        size += len(pair.image or b"") + len(pair.caption or "")
+        if len(chunk) == CHUNK or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
         yield chunk

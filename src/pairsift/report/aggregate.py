@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairsift.pair import Status
-from pairsift.report.columns import FINEST, SPLITS, ScoreColumn, quoted
+from pairsift.report.columns import FINE, FINEST, SPLITS, ScoreColumn, quoted
 from pairsift.report.table import Details, ScoredRows
 
 CUBE_COLUMNS = 5
@@ -109,6 +109,36 @@ class Cube:
         return base64.b64encode(content).decode()
 
 
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """Counts of the ok rows over every two columns of a cube, in the sliders' own steps.
+
+    A cube of millions of rows has steps of a whole bar; these tables are exact to the point as
+    long as no more than two sliders are in use.
+
+    Attributes:
+        tables: by indices (i, j) with i < j: rows, shape (steps of i, steps of j), a row's place
+            being the highest threshold that it reaches from 1 on, 0 for null.
+    """
+
+    columns: tuple[ScoreColumn, ...]
+    tables: dict[tuple[int, int], Counts]
+
+    def count(self, thresholds: dict[str, int]) -> int:
+        """Rows that reach the one or two given thresholds (column name to step)."""
+        wanted = [thresholds.get(column.name, -1) for column in self.columns]
+        used = [index for index, step in enumerate(wanted) if step >= 0]
+        used += [index for index in range(len(wanted)) if index not in used]
+        i, j = sorted(used[:2])
+        # Step 0 of an edge is `low`; a value at or above edge k has reached step k + 1.
+        return int(self.tables[i, j][wanted[i] + 1 :, wanted[j] + 1 :].sum())
+
+    def packed(self) -> str:
+        """For the page's script: base64 of deflated little-endian uint32, table after table."""
+        content = b"".join(self.tables[key].astype("<u4").tobytes() for key in sorted(self.tables))
+        return base64.b64encode(zlib.compress(content, 9)).decode()
+
+
 def count_rows(rows: ScoredRows) -> Tally:
     """Kept, dropped and failed rows."""
     total, ok, kept = rows.fetch(
@@ -146,6 +176,26 @@ def build_cube(rows: ScoredRows) -> Cube:
             if cells <= CUBE_CELLS:
                 return _query_cube(rows, columns, split)
         count -= 1
+
+
+def count_pairs(rows: ScoredRows, cube: Cube) -> PairCounts | None:
+    """Exact counts for two sliders at a time; None where the cube itself is as fine."""
+    if cube.split == FINE:
+        return None
+    merged = FINEST // FINE
+    sizes = [column.bars * FINE + 2 for column in cube.columns]
+    tables = {}
+    for i in range(len(sizes)):
+        for j in range(i + 1, len(sizes)):
+            fine = [f"((step{n}::INT + {merged - 1}) // {merged})" for n in (i, j)]
+            found = rows.connection.execute(
+                f"SELECT {fine[0]} * {sizes[j]} + {fine[1]} AS place, count(*) AS n "
+                "FROM rows WHERE status = 'ok' GROUP BY place"
+            ).fetchnumpy()
+            flat = np.zeros(sizes[i] * sizes[j], dtype=np.int64)
+            flat[np.asarray(found["place"], dtype=np.int64)] = np.asarray(found["n"])
+            tables[i, j] = flat.reshape(sizes[i], sizes[j])
+    return PairCounts(cube.columns, tables)
 
 
 def count_bars(rows: ScoredRows, index: int) -> Histogram:

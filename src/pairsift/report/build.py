@@ -15,6 +15,7 @@ from pairsift.report.aggregate import (
     compare_selections,
     count_bars,
     count_failures,
+    count_pairs,
     count_rows,
     count_slices,
 )
@@ -37,8 +38,8 @@ class ReportSummary:
         path: of the HTML file.
         size: of the file, bytes.
         rows, kept, dropped, failed: pairs; without a selection every scored pair counts as kept.
-        pictures: pairs shown with a thumbnail.
-        without_picture: pairs shown without one, because their shard has moved or changed.
+        pictures: scored pairs shown with a thumbnail.
+        without_picture: scored pairs shown without one, because their shard has moved or changed.
         seconds: it took.
     """
 
@@ -91,7 +92,9 @@ def write_report(
     target = Folder(folder or ".")
     target.create()
     target.write(name, page)
-    pictures = sum(p.thumbnail is not None for p in content.pictures.values())
+    # A failed pair may well have no picture to show.
+    shown = {pick.pos for pick in _picks(content.galleries) if not pick.failed}
+    pictures = sum(content.pictures[pos].thumbnail is not None for pos in shown)
     tally = content.tally
     return ReportSummary(
         path=out,
@@ -101,7 +104,7 @@ def write_report(
         dropped=tally.dropped,
         failed=tally.failed,
         pictures=pictures,
-        without_picture=len(content.pictures) - pictures,
+        without_picture=len(shown) - pictures,
         seconds=time.perf_counter() - begin,
     )
 
@@ -140,7 +143,8 @@ def gather(
         tally=tally,
         reasons=_reasons(selection, failures),
         cube=cube,
-        start=slider_steps(conditions, cube.columns, cube.split) if cube and conditions else None,
+        pairs=count_pairs(rows, cube) if cube else None,
+        start=slider_steps(conditions, cube.columns) if cube and conditions else None,
         histograms=histograms,
         columns=rows.columns,
         comparison=compare_selections(rows, *names) if names else None,

@@ -21,8 +21,10 @@ BARS = 20
 """About how many bars a histogram has."""
 FINEST = 10
 """Steps per bar that are stored for each row."""
-SPLITS = (5, 2, 1)
-"""Threshold steps per bar that a joint count may have, finest first; they divide `FINEST`."""
+FINE = 5
+"""Steps per bar of a slider: one point for a metric; it divides `FINEST`."""
+SPLITS = (FINE, 1)
+"""Threshold steps per bar that a joint count may have, finest first; they divide `FINE`."""
 
 
 @dataclass(frozen=True, slots=True)

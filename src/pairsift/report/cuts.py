@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pairsift.report.columns import ScoreColumn, quoted
+from pairsift.report.columns import FINE, ScoreColumn, quoted
 from pairsift.select import Record, Selection
 from pairsift.select.expression import split_conditions
 
@@ -68,7 +68,7 @@ def margin_sql(conditions: Sequence[Condition]) -> str:
 
 
 def slider_steps(
-    conditions: Sequence[Condition], columns: Sequence[ScoreColumn], split: int
+    conditions: Sequence[Condition], columns: Sequence[ScoreColumn]
 ) -> list[int] | None:
     """Slider positions that make this very cut; None if the sliders cannot stand there."""
     steps = [0] * len(columns)
@@ -78,8 +78,8 @@ def slider_steps(
             return None
         index = names.index(condition.column.name)
         column = columns[index]
-        step = round((condition.value - column.low) / column.width * split)
-        if not 0 < step <= column.bars * split or column.edge(step, split) != condition.value:
+        step = round((condition.value - column.low) / column.width * FINE)
+        if not 0 < step <= column.bars * FINE or column.edge(step, FINE) != condition.value:
             return None
         steps[index] = max(steps[index], step)
     return steps

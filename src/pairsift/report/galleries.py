@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pairsift.metrics import METRICS
 from pairsift.report.columns import ScoreColumn, quoted
@@ -14,6 +14,7 @@ from pairsift.select.expression import text_sql
 
 SHOWN_COLUMNS = 5
 SLICE_PANELS = 6
+FAILED_PANELS = 8
 SAMPLE_ROWS = 50_000
 # Columns that judge the same pair as ours do; facts such as a caption's length are no rivals.
 _OTHER_SCORER = re.compile(r"clip|cosine|similarity|siglip|dual|blip|image_text")
@@ -27,11 +28,15 @@ class Pick:
         pos: its place, see :func:`~pairsift.report.table.split_position`.
         kept: whether the selection keeps it.
         scores: by column name.
+        note: why it is among its neighbours, if they are there for different reasons.
+        failed: it has no scores, and was never up for selection.
     """
 
     pos: int
     kept: bool
     scores: dict[str, float | None]
+    note: str = ""
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,11 @@ def pick_galleries(
         margin: SQL for a row's signed distance from the cut, if it is known.
         compared: names of the two selections, if the rows have been through two.
     """
-    if size <= 0 or not rows.columns:
+    if size <= 0:
         return []
+    if not rows.columns:
+        failed = _failed(rows, size)
+        return [failed] if failed.panels else []
     columns = rows.columns[:SHOWN_COLUMNS]
     galleries = [
         Gallery(
@@ -104,6 +112,7 @@ def pick_galleries(
         )
     )
     galleries += [_by_slice(rows, number, size) for number in range(len(rows.slices))]
+    galleries.append(_failed(rows, size))
     for gallery in galleries:
         gallery.panels[:] = [panel for panel in gallery.panels if panel.picks]
     return [gallery for gallery in galleries if gallery.panels]
@@ -173,17 +182,44 @@ def _by_slice(rows: ScoredRows, number: int, size: int) -> Gallery:
     return Gallery(
         f"by-{number}",
         f"By {name}",
-        f"Pairs of the most frequent values of {name}, at random.",
+        f"The best and the worst pairs by {rows.columns[0].name} of each frequent value of {name}, "
+        "and others at random.",
+        [Panel(value, _of_slice(rows, name, value, size)) for (value,) in values],
+    )
+
+
+def _of_slice(rows: ScoredRows, name: str, value: str, size: int) -> list[Pick]:
+    """A third of the best, a third of the worst, the rest at random; no row twice."""
+    inside = f"status = 'ok' AND {quoted(name)} = {text_sql(value)}"
+    third = max(1, size // 3)
+    picks = [
+        *(replace(pick, note="best") for pick in _extreme(rows, 0, "DESC", third, inside)),
+        *(replace(pick, note="worst") for pick in _extreme(rows, 0, "ASC", third, inside)),
+        *(replace(pick, note="random") for pick in _sample(rows, inside, size)),
+    ]
+    first = {pick.pos: pick for pick in reversed(picks)}
+    return [pick for pick in picks if first[pick.pos] is pick][:size]
+
+
+def _failed(rows: ScoredRows, size: int) -> Gallery:
+    """Pairs without scores; some have a picture, for the caption or the model failed."""
+    statuses = rows.fetch(
+        "SELECT status::VARCHAR FROM rows WHERE status <> 'ok' GROUP BY status "
+        f"ORDER BY count(*) DESC, status::VARCHAR LIMIT {FAILED_PANELS}"
+    )
+    return Gallery(
+        "failed",
+        "Failed",
+        "Pairs that could not be scored, at random, by what was wrong with them.",
         [
             Panel(
-                value,
-                _sample(
-                    rows,
-                    f"status = 'ok' AND {quoted(name)} = {text_sql(value)}",
-                    max(1, size // 2),
-                ),
+                status,
+                [
+                    replace(pick, failed=True)
+                    for pick in _sample(rows, f"status = {text_sql(status)}", max(1, size // 2))
+                ],
             )
-            for (value,) in values
+            for (status,) in statuses
         ],
     )
 
@@ -215,11 +251,14 @@ def _borderline(
     )
 
 
-def _extreme(rows: ScoredRows, index: int, order: str, size: int) -> list[Pick]:
+def _extreme(
+    rows: ScoredRows, index: int, order: str, size: int, among: str = "status = 'ok'"
+) -> list[Pick]:
     """The highest (``DESC``) or lowest of a column, looked for only in the outermost steps."""
     step = f"step{index}"
     counted = rows.fetch(
-        f"SELECT {step}, count(*) FROM rows WHERE {step} > 0 GROUP BY ALL ORDER BY 1 {order}"
+        f"SELECT {step}, count(*) FROM rows WHERE {step} > 0 AND {among} GROUP BY ALL "
+        f"ORDER BY 1 {order}"
     )
     reached = edge = 0
     for step_number, count in counted:
@@ -228,7 +267,7 @@ def _extreme(rows: ScoredRows, index: int, order: str, size: int) -> list[Pick]:
             break
     outermost = f"{step} >= {edge}" if order == "DESC" else f"{step} BETWEEN 1 AND {edge}"
     name = quoted(rows.columns[index].name)
-    return _draw(rows, f"status = 'ok' AND {outermost}", f"{name} {order}, {rows.tie}", size)
+    return _draw(rows, f"{among} AND {outermost}", f"{name} {order}, {rows.tie}", size)
 
 
 def _sample(rows: ScoredRows, where: str, size: int) -> list[Pick]:

@@ -14,9 +14,17 @@ import jinja2
 from markupsafe import Markup
 
 from pairsift import __version__
-from pairsift.report.aggregate import Comparison, Cube, Failure, Histogram, SliceValue, Tally
+from pairsift.report.aggregate import (
+    Comparison,
+    Cube,
+    Failure,
+    Histogram,
+    PairCounts,
+    SliceValue,
+    Tally,
+)
 from pairsift.report.charts import JointChart, draw_histogram, draw_joint, draw_outlines, number
-from pairsift.report.columns import ScoreColumn
+from pairsift.report.columns import FINE, ScoreColumn
 from pairsift.report.galleries import SHOWN_COLUMNS, Gallery
 from pairsift.report.pictures import Picture
 from pairsift.report.table import Details
@@ -46,6 +54,7 @@ class Content:
 
     Attributes:
         selected: whether a selection split the rows into kept and dropped.
+        pairs: counts for two sliders at a time, where the cube's steps are coarser than theirs.
         start: slider positions that make the selection's own cut, if there are any.
         histograms: of all score columns; the leading ones are the cube's, in its order.
         details, pictures: of the galleries' rows, by place.
@@ -59,6 +68,7 @@ class Content:
     tally: Tally
     reasons: Sequence[Reason]
     cube: Cube | None
+    pairs: PairCounts | None
     start: Sequence[int] | None
     histograms: Sequence[Histogram]
     columns: Sequence[ScoreColumn]
@@ -91,7 +101,7 @@ def render_page(content: Content) -> str:
     if cube:
         starts = content.start or [0] * len(cube.columns)
         sliders = {
-            c.name: {"steps": c.bars * cube.split, "start": start}
+            c.name: {"steps": c.bars * FINE, "start": start}
             for c, start in zip(cube.columns, starts, strict=True)
         }
     page = environment.get_template("template.html.j2").render(
@@ -223,6 +233,8 @@ def _cube_island(content: Content) -> Markup:
                 for c in cube.columns
             ],
             "split": cube.split,
+            "fine": FINE,
+            "pairs": content.pairs.packed() if content.pairs else None,
             "cells": len(cube.kept),
             "packed": cube.packed(),
             "start": list(content.start or [0] * len(cube.columns)),

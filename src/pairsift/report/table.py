@@ -84,13 +84,13 @@ class ScoredRows:
         schema, self.facts = _read_footers(tables)
         self.slices = slice_names(schema)
         relation = tables.scan_sql()
-        joined: list[str] = []
+        joined: list[pa.Field] = []
         for join in joins:
-            relation, names = self._join(relation, join)
-            joined += names
+            relation, fields = self._join(relation, join)
+            joined += fields
         run_sql(connection, f"CREATE VIEW pool AS {relation}")
         own = [schema.field(name) for name in score_names(schema)]
-        self.columns = list(self._columns([*own, *(pa.field(n, pa.float32()) for n in joined)]))
+        self.columns = list(self._columns([*own, *joined]))
         steps = [f"({c.step_sql()})::UTINYINT AS step{i}" for i, c in enumerate(self.columns)]
         chosen = [
             "pos",
@@ -174,19 +174,22 @@ class ScoredRows:
             )
         return f"status = 'ok' AND pos IN (SELECT pos FROM places_{name}) AS {name}"
 
-    def _join(self, relation: str, join: Join) -> tuple[str, list[str]]:
-        """Another table's fractional numbers beside the rows, named ``join.column``."""
+    def _join(self, relation: str, join: Join) -> tuple[str, list[pa.Field]]:
+        """Another table's fractional numbers beside the rows, named ``join.column``.
+
+        Tables of sizes, addresses and the like have none, and are left out: a selection may well
+        be made with one.
+        """
         table = open_join(self.connection, join, has_uid=join.on == "uid")
-        names = [
-            name
-            for name, term in table.columns.items()
-            if term.single and is_score_name(name.removeprefix(f"{join.name}."))
+        fields = [
+            pa.field(name, pa.float32() if single else pa.float64())
+            for name, single in table.fractional.items()
+            if is_score_name(name.removeprefix(f"{join.name}."))
         ]
-        if not names:
-            raise PairsiftError(
-                f"--join {join.name}={join.path} has no column of scores (float32) to show"
-            )
-        return joined_sql(self.connection, table, relation, frozenset(names)), names
+        if not fields:
+            return relation, []
+        names = frozenset(field.name for field in fields)
+        return joined_sql(self.connection, table, relation, names), fields
 
     def _columns(self, fields: Sequence[pa.Field]) -> Iterator[ScoreColumn]:
         """Columns with any number; the range of others than the four is taken from the data."""
@@ -226,7 +229,7 @@ def open_rows(
         scores: one score folder or several, as paths or fsspec URLs.
         selection: what is kept; None for every ok row.
         compared: another selection from the same scores.
-        joins: other scorers' tables, whose float32 columns count as scores too.
+        joins: other scorers' tables, whose fractional columns count as scores too.
         seed: of the order in which ties and samples are drawn.
         more: columns of the score tables to load besides, such as ``width``.
 

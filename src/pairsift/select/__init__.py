@@ -10,8 +10,9 @@ from pairsift.select.cut import Cut
 from pairsift.select.join import Join, parse_join
 from pairsift.select.query import select
 from pairsift.select.record import Drop, KeptShard, Record, Selection, read_selection
+from pairsift.select.split import Bucket, split_selection
 
 __all__ = [
-    "Cut", "Drop", "Join", "KeptShard", "Record", "Selection", "parse_join", "read_selection",
-    "select",
+    "Bucket", "Cut", "Drop", "Join", "KeptShard", "Record", "Selection", "parse_join",
+    "read_selection", "select", "split_selection",
 ]  # fmt: skip

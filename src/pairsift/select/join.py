@@ -59,12 +59,19 @@ def parse_join(text: str) -> Join:
 
 @dataclass(frozen=True, slots=True)
 class JoinedTable:
-    """A join that was looked up: its columns, and how to read and match it."""
+    """A join that was looked up: its columns, and how to read and match it.
+
+    Attributes:
+        columns: what expressions may name, ``name.column``.
+        fractional: of these, the ones of floating point, with whether it is float32: such as
+            scores are; counts and sizes are whole numbers.
+    """
 
     join: Join
     source: str
     on: str
     columns: Mapping[str, Term]
+    fractional: Mapping[str, bool]
 
 
 def open_join(connection: duckdb.DuckDBPyConnection, join: Join, has_uid: bool) -> JoinedTable:
@@ -99,12 +106,16 @@ def open_join(connection: duckdb.DuckDBPyConnection, join: Join, has_uid: bool) 
         )
     done = {"status": "'ok'"} if is_scores else {"status": "'success'"} if "status" in types else {}
     where = " AND ".join(f"{name}::VARCHAR = {value}" for name, value in done.items())
-    columns = {}
-    for name, kind in types.items():
-        term = column_term(f"{join.name}.{name}", quoted(f"{join.name}.{name}"), kind)
+    columns, fractional = {}, {}
+    for column, kind in types.items():
+        name = f"{join.name}.{column}"
+        term = column_term(name, quoted(name), kind)
         if term is not None:
-            columns[f"{join.name}.{name}"] = term
-    return JoinedTable(join, f"{source}{f' WHERE {where}' if where else ''}", on, columns)
+            columns[name] = term
+            if kind in ("FLOAT", "DOUBLE"):
+                fractional[name] = kind == "FLOAT"
+    source = f"{source}{f' WHERE {where}' if where else ''}"
+    return JoinedTable(join, source, on, columns, fractional)
 
 
 def _paths(connection: duckdb.DuckDBPyConnection, join: Join) -> list[str]:

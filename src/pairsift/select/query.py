@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from fractions import Fraction
-from typing import IO, Any
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import pairsift
 from pairsift.errors import PairsiftError
@@ -44,12 +41,13 @@ from pairsift.select.join import Join, parse_join
 from pairsift.select.pool import OK, Pool
 from pairsift.select.record import (
     KEPT_SCHEMA,
-    RECORD,
-    RECORD_KEY,
     ROWS,
     Drop,
     Record,
     Selection,
+    add_record,
+    rows_writer,
+    write_copy,
 )
 from pairsift.select.tables import (
     ROW_BITS,
@@ -347,7 +345,7 @@ class _Query:
         digest = hashlib.blake2b(digest_size=16)
         for table in self.tables.tables:
             digest.update(f"{table.folder}/{table.shard}\n".encode())
-        with folder.atomic(ROWS) as file, _writer(file) as writer:
+        with folder.atomic(ROWS) as file, rows_writer(file) as writer:
             written = 0
             shards = pa.array([table.shard for table in self.tables.tables])
             owners = np.array([table.folder for table in self.tables.tables], dtype=np.int16)
@@ -369,9 +367,8 @@ class _Query:
                 )
             self.digest = digest.hexdigest()
             record = self.record()
-            content = json.dumps(record.to_json())
-            writer.add_key_value_metadata({RECORD_KEY.decode(): content})
-        folder.write(RECORD, (json.dumps(record.to_json(), indent=1) + "\n").encode())
+            add_record(writer, record)
+        write_copy(folder, record)
         return Selection(record, folder.url)
 
     def _kept_positions(self) -> Iterator[np.ndarray]:
@@ -472,16 +469,3 @@ def _batches(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.Rec
     if hasattr(relation, "to_arrow_reader"):
         return iter(relation.to_arrow_reader(_STEP))
     return iter(relation.fetch_arrow_reader(_STEP))  # its name in DuckDB 1.x
-
-
-@contextlib.contextmanager
-def _writer(file: IO[bytes]) -> Iterator[pq.ParquetWriter]:
-    with pq.ParquetWriter(
-        file,
-        KEPT_SCHEMA,
-        compression="zstd",
-        use_dictionary=["shard"],
-        column_encoding={"row": "DELTA_BINARY_PACKED"},
-        write_statistics=True,
-    ) as writer:
-        yield writer

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -124,6 +125,12 @@ class KeptShard:
             )
         return table.take(pa.array(self.rows))
 
+    def schema(self) -> pa.Schema:
+        """Of the score table."""
+        folder = self.folder
+        with folder.fs.open(folder.file(f"{self.shard}.parquet"), "rb") as file:
+            return pq.read_schema(file)
+
     def facts(self) -> dict[str, Any]:
         """What the scoring run noted about the source shard: its place, kind and size."""
         folder = self.folder
@@ -176,6 +183,30 @@ class Selection:
                     parts.append(rows)
             if pending is not None:
                 yield KeptShard(scores[pending[0]], pending[1], np.concatenate(parts))
+
+
+@contextlib.contextmanager
+def rows_writer(file: IO[bytes]) -> Iterator[pq.ParquetWriter]:
+    """Writer of kept rows, of schema `KEPT_SCHEMA`."""
+    with pq.ParquetWriter(
+        file,
+        KEPT_SCHEMA,
+        compression="zstd",
+        use_dictionary=["shard"],
+        column_encoding={"row": "DELTA_BINARY_PACKED"},
+        write_statistics=True,
+    ) as writer:
+        yield writer
+
+
+def add_record(writer: pq.ParquetWriter, record: Record) -> None:
+    """Put the record into the kept rows' metadata, which makes them a selection."""
+    writer.add_key_value_metadata({RECORD_KEY.decode(): json.dumps(record.to_json())})
+
+
+def write_copy(folder: Folder, record: Record) -> None:
+    """Write the record for people to read."""
+    folder.write(RECORD, (json.dumps(record.to_json(), indent=1) + "\n").encode())
 
 
 def _runs(batch: pa.RecordBatch) -> Iterator[tuple[tuple[int, str], np.ndarray]]:

@@ -1,10 +1,16 @@
-"""What a selection becomes: a DataComp subset file, webdataset shards, a parquet list."""
+"""What a selection becomes.
 
+A DataComp subset file, webdataset shards (in one folder, or one for each range of a score), a
+parquet list, a Hugging Face dataset.
+"""
+
+from pairsift.writers.buckets import BucketFolder, write_buckets
 from pairsift.writers.datacomp import DatacompFile, write_datacomp
+from pairsift.writers.dataset import DatasetFolder, write_dataset
 from pairsift.writers.parquet import ParquetList, write_parquet
 from pairsift.writers.webdataset import WebdatasetFolder, write_webdataset
 
 __all__ = [
-    "DatacompFile", "ParquetList", "WebdatasetFolder", "write_datacomp", "write_parquet",
-    "write_webdataset",
+    "BucketFolder", "DatacompFile", "DatasetFolder", "ParquetList", "WebdatasetFolder",
+    "write_buckets", "write_datacomp", "write_dataset", "write_parquet", "write_webdataset",
 ]  # fmt: skip

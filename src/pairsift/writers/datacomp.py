@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +20,11 @@ from pairsift.storage import Folder
 
 UID_DTYPE = np.dtype("u8,u8")
 _UID_DIGITS = 32
-_INVALID = 255
-_CHUNK = 1 << 20
+_BUCKET_BITS = 6
+# Score tables read before the earlier ones are dealt out.
+_AHEAD = 8
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ def write_datacomp(
     """Write the uids of a selection as a DataComp subset file.
 
     The file is `np.save`'s of a sorted array of dtype ``u8,u8``: the first and the last 16
-    hexadecimal digits of each uid. Memory: 24 bytes per kept row.
+    hexadecimal digits of each uid. Memory: little more than 16 bytes per kept row.
 
     Args:
         duplicates: keep a uid as often as the selection does, for which the resharder emits the
@@ -48,22 +56,10 @@ def write_datacomp(
     Raises:
         PairsiftError: a kept row has no uid, or one that is not 32 hexadecimal digits.
     """
-    high = np.empty(selection.kept, dtype=np.uint64)
-    low = np.empty(selection.kept, dtype=np.uint64)
-    filled = 0
-    for shard in selection.shards():
-        stop = filled + len(shard.rows)
-        high[filled:stop], low[filled:stop] = _uids(shard)
-        filled = stop
-    order = sort_uids(high, low)
-    keep = np.ones(len(order), dtype=bool)
-    if not duplicates and len(order):
-        for start in range(1, len(order), _CHUNK):
-            this, before = order[start : start + _CHUNK], order[start - 1 : start - 1 + _CHUNK]
-            before = before[: len(this)]
-            same = (high[this] == high[before]) & (low[this] == low[before])
-            keep[start : start + len(this)] = ~same
-    count = int(keep.sum())
+    buckets = _read_uids(selection)
+    with ThreadPoolExecutor() as pool:
+        subsets = list(pool.map(partial(_sorted, duplicates=duplicates), buckets))
+    count = sum(map(len, subsets))
     target = os.fspath(path)
     parent, _, name = target.rpartition("/")
     folder = Folder(parent or ("/" if target.startswith("/") else "."))
@@ -76,17 +72,62 @@ def write_datacomp(
             "shape": (count,),
         }
         np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(order), _CHUNK):
-            chosen = order[start : start + _CHUNK][keep[start : start + _CHUNK]]
-            chunk = np.empty(len(chosen), dtype=UID_DTYPE)
-            chunk["f0"], chunk["f1"] = high[chosen], low[chosen]
-            file.write(chunk.tobytes())
-    return DatacompFile(target, count, len(order) - count)
+        for subset in subsets:
+            file.write(subset.data)
+    return DatacompFile(target, count, selection.kept - count)
+
+
+def _read_uids(selection: Selection) -> list[list[np.ndarray]]:
+    """Arrays (n, 2) of the kept rows' uids, dealt out by their first bits.
+
+    Each bucket is sorted on its own: that is quicker than sorting all, and holds the rows once.
+    """
+    buckets: list[list[np.ndarray]] = [[] for _ in range(1 << _BUCKET_BITS)]
+    with ThreadPoolExecutor() as pool:
+        for parts in _in_order(pool, _dealt, selection.shards()):
+            for bucket, part in zip(buckets, parts, strict=True):
+                if len(part):
+                    bucket.append(part)
+    return buckets
+
+
+def _dealt(shard: KeptShard) -> list[np.ndarray]:
+    """The uids of one score table by bucket."""
+    halves = np.stack(_uids(shard), axis=1)
+    bucket = (halves[:, 0] >> np.uint64(64 - _BUCKET_BITS)).astype(np.uint8)
+    ends = np.cumsum(np.bincount(bucket, minlength=1 << _BUCKET_BITS))[:-1]
+    order = np.argsort(bucket, kind="stable")  # a radix sort for bytes
+    return np.split(halves[order], ends)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[_T], _R], items: Iterable[_T]
+) -> Iterator[_R]:
+    """`pool.map` that runs only a few items ahead."""
+    ahead: deque[Future[_R]] = deque()
+    for item in items:
+        ahead.append(pool.submit(work, item))
+        if len(ahead) > _AHEAD:
+            yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
+
+
+def _sorted(parts: list[np.ndarray], duplicates: bool) -> np.ndarray:
+    """One bucket as an array (n, 2), sorted; its parts are emptied on the way."""
+    if not parts:
+        return np.empty((0, 2), dtype=np.uint64)
+    uids: np.ndarray = np.concatenate(parts)
+    parts.clear()
+    uids = uids[sort_uids(uids[:, 0].copy(), uids[:, 1])]
+    if not duplicates and len(uids):
+        uids = uids[np.concatenate([[True], (uids[1:] != uids[:-1]).any(axis=1)])]
+    return uids
 
 
 def sort_uids(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     """Indices that sort uids; as fast as sorting the first halves, which hardly ever tie."""
-    order = np.argsort(high)
+    order: np.ndarray = np.argsort(high)
     equal = high[order[1:]] == high[order[:-1]]
     if equal.any():
         # Only the runs of equal first halves need their second halves compared.
@@ -109,33 +150,30 @@ def parse_uids(uids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray
     wrong = np.flatnonzero(lengths != _UID_DIGITS)
     if len(wrong):
         raise ValueError(int(wrong[0]))
-    text = b"".join([]) if not len(uids) else _character_bytes(uids)
-    nibbles = _NIBBLES[np.frombuffer(text, dtype=np.uint8)].reshape(-1, _UID_DIGITS)
-    wrong = np.flatnonzero((nibbles == _INVALID).any(axis=1))
+    characters = np.frombuffer(_character_bytes(uids), dtype=np.uint8)
+    letter = (characters | 0x20) - np.uint8(ord("a"))  # wraps around below the letter
+    digit = characters - np.uint8(ord("0"))
+    wrong = np.flatnonzero((digit > 9) & (letter > 5))
     if len(wrong):
-        raise ValueError(int(wrong[0]))
-    halves = (nibbles[:, 0::2] << 4 | nibbles[:, 1::2]).view(">u8")
-    return halves[:, 0].astype(np.uint64), halves[:, 1].astype(np.uint64)
+        raise ValueError(int(wrong[0]) // _UID_DIGITS)
+    # Two digits at a time: the first of each pair is the low byte of a little-endian uint16.
+    pairs = np.where(digit > 9, letter + np.uint8(10), digit).view("<u2")
+    octets = (pairs << 4 | pairs >> 8).astype(np.uint8)
+    halves = octets.view(">u8").astype(np.uint64).reshape(-1, 2)
+    return halves[:, 0], halves[:, 1]
 
 
-def _character_bytes(uids: pa.Array) -> memoryview:
+def _character_bytes(uids: pa.Array) -> memoryview | bytes:
+    if not len(uids):
+        return b""
     uids = uids.cast(pa.string())
     offsets = np.frombuffer(uids.buffers()[1], dtype=np.int32)
     start, stop = offsets[uids.offset], offsets[uids.offset + len(uids)]
     return memoryview(uids.buffers()[2])[start:stop]
 
 
-def _nibbles() -> np.ndarray:
-    table = np.full(256, _INVALID, dtype=np.uint8)
-    for digit in "0123456789abcdefABCDEF":
-        table[ord(digit)] = int(digit, 16)
-    return table
-
-
-_NIBBLES = _nibbles()
-
-
 def _uids(shard: KeptShard) -> tuple[np.ndarray, np.ndarray]:
+    """Both halves of a table's kept uids."""
     uids = shard.table(["uid"]).column("uid")
     try:
         return parse_uids(uids)

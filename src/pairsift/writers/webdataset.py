@@ -26,12 +26,12 @@ from pairsift.select.record import KeptShard, Selection
 from pairsift.sources.base import Shard
 from pairsift.sources.webdataset import IMAGE_SUFFIXES
 from pairsift.storage import Folder
+from pairsift.writers.claim import claim
+from pairsift.writers.origin import find_source
 from pairsift.writers.pairs import member_key, pair_members
 from pairsift.writers.rawtar import END, Member, RawTar, Sample, sample_key
 
 SIZES = "sizes.json"
-# No .json: img2dataset and its readers take every .json of a folder for a shard's statistics.
-MANIFEST = "_pairsift.manifest"
 SAMPLES_PER_SHARD = 10_000
 # Fewer are written sooner than another process starts.
 _SAMPLES_PER_WORKER = 20_000
@@ -106,7 +106,7 @@ def write_webdataset(
         "samples_per_shard": samples_per_shard,
         "scores": list(scores) if scores else None,
     }
-    _claim(folder, options)
+    claim(folder, options)
     plan = plan_shards(selection, samples_per_shard)
     finished = folder.names()
     missing = [index for index in range(len(plan)) if _name(index) not in finished]
@@ -123,28 +123,6 @@ def write_webdataset(
 
 def _name(index: int) -> str:
     return f"{index:08d}.tar"
-
-
-def _claim(folder: Folder, options: dict[str, Any]) -> None:
-    """Make the folder ours, or refuse: nothing is written among other people's files."""
-    folder.create()
-    folder.remove_leftovers()
-    names = folder.names()
-    if MANIFEST not in names:
-        if names:
-            raise PairsiftError(
-                f"{folder.url} already holds {sorted(names)[0]} and is not a folder of this "
-                "command; choose an empty one for --out"
-            )
-        folder.write(MANIFEST, (json.dumps(options, indent=1) + "\n").encode())
-        return
-    there = json.loads(folder.read(MANIFEST))
-    differing = [name for name in options if there.get(name) != options[name]]
-    if differing:
-        raise PairsiftError(
-            f"{folder.url} was begun with another {' and '.join(differing)}; choose another "
-            "folder for --out, or delete this one"
-        )
 
 
 def plan_shards(selection: Selection, samples_per_shard: int) -> list[list[Piece]]:
@@ -272,7 +250,7 @@ class _Tables:
 
 def _open(shard: KeptShard, job: _Job) -> _TarCopier | _PairCopier:
     facts = shard.facts()
-    url = _moved(str(facts["source"]), shard, job)
+    source = find_source(shard, facts, job.selection, job.root)
     table = shard.table(["key", *job.scores])
     keys = table.column("key").to_pylist()
     scores = [
@@ -280,20 +258,8 @@ def _open(shard: KeptShard, job: _Job) -> _TarCopier | _PairCopier:
         for row in table.select(list(job.scores)).to_pylist()
     ] if job.scores else None  # fmt: skip
     if facts["source_kind"] == "webdataset":
-        return _TarCopier(url, facts, keys, scores)
-    options = tuple(sorted((facts.get("source_options") or {}).items()))
-    source = Shard(shard.shard, url, facts["source_kind"], facts.get("source_size"), options)
+        return _TarCopier(source.url, facts, keys, scores)
     return _PairCopier(source, shard.rows, keys, scores)
-
-
-def _moved(url: str, shard: KeptShard, job: _Job) -> str:
-    if job.root is None:
-        return url
-    roots = {entry["scores"]: entry["root"] for entry in job.selection.record.inputs}
-    old = roots[shard.scores]
-    if old is None or not url.startswith(old):
-        raise PairsiftError(f"{url} does not lie below {old}, so --root cannot say where it is now")
-    return job.root.rstrip("/") + url[len(old.rstrip("/")) :]
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,98 @@
+"""Shards by score, for soft filtering: good pairs are seen more often, poor ones still sometimes.
+
+open_clip trains on several sets of shards at once and draws from each as often as its upsampling
+factor says. Each bucket is a folder of shards of its own, so the factors can be changed without
+writing anything again.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pairsift.select import Selection, split_selection
+from pairsift.storage import Folder
+from pairsift.writers.claim import claim
+from pairsift.writers.webdataset import SAMPLES_PER_SHARD, WebdatasetFolder, write_webdataset
+
+_SELECTIONS = "selections"
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenBucket:
+    """Shards of the pairs with `low` <= score < `high`; None where there is no such end."""
+
+    low: float | None
+    high: float | None
+    folder: WebdatasetFolder
+
+
+@dataclass(frozen=True, slots=True)
+class BucketFolder:
+    """Buckets in order of their scores; those without a pair are left out."""
+
+    path: str
+    column: str
+    buckets: tuple[WrittenBucket, ...]
+
+    @property
+    def samples(self) -> int:
+        """In all buckets."""
+        return sum(bucket.folder.samples for bucket in self.buckets)
+
+    @property
+    def train_data(self) -> str:
+        """What open_clip takes as ``--train-data``; it wants one upsampling factor for each."""
+        return "::".join(bucket.folder.train_data for bucket in self.buckets)
+
+
+def write_buckets(
+    selection: Selection,
+    out: str | os.PathLike[str],
+    column: str,
+    edges: Sequence[float],
+    *,
+    samples_per_shard: int = SAMPLES_PER_SHARD,
+    scores: Sequence[str] | None = None,
+    root: str | None = None,
+    workers: int | None = 1,
+) -> BucketFolder:
+    """Write the kept samples as webdataset shards, one folder for each range of a score.
+
+    Each bucket is written by :func:`write_webdataset`, so it reads of the source tars the headers
+    and of the kept samples those that are its own. Killed and run again, it goes on.
+
+    Args:
+        column: a score column of the score tables.
+        edges: ascending; ``[50, 66]`` makes buckets below 50, from 50 to 66, and from 66 on.
+        samples_per_shard, scores, root, workers: as for :func:`write_webdataset`.
+
+    Raises:
+        PairsiftError: as of :func:`~pairsift.select.split_selection` and
+            :func:`write_webdataset`.
+    """
+    folder = Folder(out)
+    options = {"selection": selection.record.digest, "by": column, "edges": list(map(float, edges))}
+    claim(folder, options)
+    written = []
+    for place, bucket in enumerate(
+        split_selection(selection, column, edges, f"{folder.url}/{_SELECTIONS}")
+    ):
+        if not bucket.selection.kept:
+            continue
+        shards = write_webdataset(
+            bucket.selection,
+            f"{folder.url}/{place:02d}",
+            samples_per_shard=samples_per_shard,
+            scores=scores,
+            root=root,
+            workers=workers,
+        )
+        written.append(WrittenBucket(_finite(bucket.low), _finite(bucket.high), shards))
+    return BucketFolder(folder.url, column, tuple(written))
+
+
+def _finite(edge: float) -> float | None:
+    return edge if math.isfinite(edge) else None

@@ -1,0 +1,189 @@
+"""Ctrl-C and SIGTERM through the real command: no hang, nothing half-written, how to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.engines.conftest import tables
+from tests.samples import good_samples, write_tar
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight shards; copies of one, so that it takes long to score and not to make."""
+    folder = tmp_path_factory.mktemp("pool")
+    first = write_tar(folder / "0.tar", good_samples(400)).read_bytes()
+    for shard in range(1, 8):
+        (folder / f"{shard}.tar").write_bytes(first)
+    return folder
+
+
+def _start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pairsift", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _end(process: subprocess.Popen[str], number: int, to_group: bool) -> str:
+    """Send the signal, check that it all ends soon, and return stderr."""
+    everyone = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    if to_group:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    try:
+        _, errors = process.communicate(timeout=60)
+        _, alive = psutil.wait_procs(everyone, timeout=30)
+        assert not alive
+    finally:
+        for one in everyone:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("workers", "number", "code", "to_group"),
+    [
+        ("0", signal.SIGINT, 130, True),
+        ("0", signal.SIGTERM, 143, False),
+        ("1", signal.SIGINT, 130, False),
+        ("1", signal.SIGTERM, 143, True),
+    ],
+    ids=["thread-int-group", "thread-term", "process-int", "process-term-group"],
+)
+def test_scoring_stops_cleanly_and_goes_on(
+    pool: Path, tmp_path: Path, workers: str, number: int, code: int, to_group: bool
+) -> None:
+    out = tmp_path / "out"
+    command = ("score", str(pool), "--out", str(out), "--scorer", "heuristics")
+    process = _start(*command, "--workers", workers, "--batch-size", "4")
+    _wait_until(lambda: any(out.glob("*.parquet")), process)
+    errors = _end(process, number, to_group)
+    assert process.returncode == code, errors
+    assert errors.strip() == (
+        "pairsift: stopped; what was finished is kept: run the same command again to go on"
+    )
+    done = len(tables(out))
+    assert 1 <= done < 8
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    again = _start(*command)
+    printed, errors = again.communicate(timeout=120)
+    assert again.returncode == 0, errors
+    assert f"{8 - done} shards scored, {done} finished before" in printed
+    assert len(tables(out)) == 8
+
+
+# A call that never comes back: a lock of C's, taken twice. No handler of Python's is run in it.
+_DEAF = """
+import ctypes
+import sys
+from pairsift import cli
+import pairsift.select
+
+def wait(*arguments, **options):
+    mutex = ctypes.create_string_buffer(64)
+    print("waiting", flush=True)
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+
+cli._GRACE_S = 2.0
+pairsift.select.select = wait
+sys.argv = ["pairsift", "select", "nowhere", "--where", "itm > 1"]
+cli.main()
+"""
+
+# It is interrupted, and raises an error of its own.
+_SLOW_QUERY = """
+import sys
+from pairsift import cli
+from pairsift.select import tables
+import pairsift.select
+
+def wait(*arguments, **options):
+    with tables.open_database() as connection:
+        print("querying", flush=True)
+        connection.execute("SELECT max(h) FROM (SELECT hash(range) % 1000 AS h "
+                           "FROM range(100000000000))").fetchall()
+
+pairsift.select.select = wait
+sys.argv = ["pairsift", "select", "nowhere", "--where", "itm > 1"]
+cli.main()
+"""
+
+_SLOW_MODEL = """
+import sys
+import torch
+from pairsift import cli
+import pairsift.select
+
+def wait(*arguments, **options):
+    print("multiplying", flush=True)
+    a = torch.ones(1500, 1500)
+    while True:
+        a = torch.softmax(a @ a, 0)
+
+pairsift.select.select = wait
+sys.argv = ["pairsift", "select", "nowhere", "--where", "itm > 1"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "number", "code"),
+    [
+        (_DEAF, signal.SIGINT, 130),
+        (_DEAF, signal.SIGTERM, 143),
+        (_SLOW_QUERY, signal.SIGTERM, 143),
+        (_SLOW_MODEL, signal.SIGINT, 130),
+    ],
+    ids=["deaf-int", "deaf-term", "duckdb-term", "torch-int"],
+)
+def test_long_library_calls_are_interrupted(script: str, number: int, code: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().endswith("ing\n")
+    time.sleep(0.5)
+    begin = time.monotonic()
+    errors = _end(process, number, to_group=False)
+    assert time.monotonic() - begin < 20
+    assert process.returncode == code, errors
+    assert errors.startswith("pairsift: stopped;")
+
+
+@pytest.mark.xdist_group("ray")
+def test_ctrl_c_ends_a_cluster_of_our_own(pool: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray.data", reason="needs pairsift[ray]")
+    out = tmp_path / "out"
+    command = ("score", str(pool), "--out", str(out), "--scorer", "heuristics")
+    process = _start(*command, "--engine", "ray", "--actors", "1", "--batch-size", "4")
+    _wait_until(lambda: any(out.glob("*.parquet")), process)
+    errors = _end(process, signal.SIGINT, to_group=True)
+    assert process.returncode == 130, errors
+    assert "pairsift: stopped; what was finished is kept: run the same command again" in errors
+    assert 1 <= len(tables(out)) < 8
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]

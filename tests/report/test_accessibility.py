@@ -1,0 +1,92 @@
+"""What a reader without a mouse, without sight, or with a phone needs, checked in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from pairsift.report import write_report
+from pairsift.select import select
+from tests.headless import chromium, visit
+from tests.report.conftest import Scored
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def page(scored: Scored, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("report")
+    select(scored.scores, where="itm >= 40", out=folder / "a")
+    select(scored.scores, top=0.3, by="odf", out=folder / "b")
+    a, b, out = (str(folder / name) for name in ("a", "b", "r.html"))
+    write_report(scored.scores, a, out, "Test", 4, compare=b)
+    return (folder / "r.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+def test_names_for_everything(browser: Any, page: str, scored: Scored) -> None:
+    """Pictures, plots and controls have names; headings leave out no level; ids are unique."""
+    visit(browser, page)
+    unnamed = browser.execute_script(
+        """
+        const named = (e) => e.getAttribute("aria-label") || e.getAttribute("alt")
+          || (e.getAttribute("aria-labelledby") || "")
+            .split(" ").filter((id) => document.getElementById(id)).length
+          || (e.labels && [...e.labels].some((l) => l.textContent.trim())) || e.textContent.trim();
+        return [...document.querySelectorAll(
+          "img, svg:not([aria-hidden=true]), input, button, a, section, nav, [role=region], " +
+          "summary")]
+          .filter((e) => !named(e)).map((e) => e.outerHTML.slice(0, 120));
+        """
+    )
+    assert unnamed == []
+    captions = set(browser.execute_script("return [...document.images].map((i) => i.alt)"))
+    plain = {caption for caption in scored.captions.values() if caption.startswith("word ")}
+    assert len(captions) > 10
+    assert plain
+    levels = browser.execute_script(
+        "return [...document.querySelectorAll('h1,h2,h3,h4')].map((h) => Number(h.tagName[1]))"
+    )
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in pairwise(levels))
+    ids = browser.execute_script("return [...document.querySelectorAll('[id]')].map((e) => e.id)")
+    assert len(ids) == len(set(ids))
+    tables = browser.execute_script(
+        "return [...document.querySelectorAll('th:not([scope])')].map((e) => e.outerHTML)"
+    )
+    assert tables == []
+
+
+def test_keyboard_reaches_every_control_and_shows_where_it_is(browser: Any, page: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    visit(browser, page)
+    reached: set[str] = set()
+    unseen: list[str] = []
+    for _ in range(200):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        name, shown = browser.execute_script(
+            """
+            const e = document.activeElement, ring = (x) => getComputedStyle(x).outlineStyle;
+            // A tab of a gallery shows its ring on its label.
+            const seen = e.type === "radio" ? ring(e.nextElementSibling) : ring(e);
+            return [e.id || e.className || e.tagName, seen !== "none" || e === document.body];
+            """
+        )
+        if name in reached and name == "BODY":
+            break
+        if not shown:
+            unseen.append(name)
+        reached.add(name)
+    assert {"skip", "cut-0", "cut-1", "cut-2", "best-1", "worst-1"} <= reached
+    assert unseen == []
