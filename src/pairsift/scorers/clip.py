@@ -24,7 +24,7 @@ from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.checkpoints import checkpoint_digest, find_checkpoint
 from pairsift.scorers.image_recipe import ImageRecipe
 from pairsift.scorers.memory import FittingBatches
-from pairsift.scorers.mlm.load import pick_device, pick_dtype
+from pairsift.scorers.placement import pick_device, pick_dtype
 from pairsift.scorers.weights import Weights, fill, uninitialised
 
 _MODELS = {"clip": CLIPModel, "siglip": SiglipModel}

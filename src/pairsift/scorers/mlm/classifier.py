@@ -34,7 +34,7 @@ from pairsift.scorers.mlm.legacy.backbone import (
     trained_bos,
 )
 from pairsift.scorers.mlm.legacy.model import load_legacy_model
-from pairsift.scorers.mlm.load import pick_device, pick_dtype
+from pairsift.scorers.placement import pick_device, pick_dtype
 
 _PUBLISHED_LENGTH = 75
 

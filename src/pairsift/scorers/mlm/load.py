@@ -19,6 +19,7 @@ from pairsift.scorers.mlm.packing import Layout
 from pairsift.scorers.mlm.prompt_files import load_prompts
 from pairsift.scorers.mlm.prompts import PromptPack
 from pairsift.scorers.mlm.scorer import DEFAULT_LAYOUT, MLMScorer
+from pairsift.scorers.placement import pick_device, pick_dtype
 
 ALL_METRICS = "itm,odf,ctq,su"
 
@@ -130,37 +131,3 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise PairsiftError(f"{path} is not a JSON object")
     return config
-
-
-def pick_device(device: str | torch.device) -> torch.device:
-    """Return the device; ``auto`` is the GPU if there is one.
-
-    Raises:
-        PairsiftError: no such device, or it is not there.
-    """
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise PairsiftError(f"unknown device {device!r}: {error}") from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise PairsiftError("device cuda was asked for, but PyTorch sees no GPU")
-    return chosen
-
-
-def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """Return the dtype; ``auto`` is bfloat16 on GPUs that have it, else float32.
-
-    Raises:
-        PairsiftError: not one of auto, float32, bfloat16, float16.
-    """
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype == "auto":
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if fast else torch.float32
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise PairsiftError(f"unknown dtype {dtype!r}; choose auto, float32, bfloat16 or float16")
-    chosen: torch.dtype = getattr(torch, dtype)
-    return chosen

@@ -26,6 +26,7 @@ from pairsift.scorers.mlm.tiny_inputs import (
 )
 from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE
 from pairsift.scorers.mlm.trie import summarise
+from pairsift.scorers.placement import pick_device
 
 ASSET = Path(__file__).parents[2] / "assets" / "pairsift-tiny"
 FILES = ("config.json", TOKENIZER_FILE, SENTENCE_TOKENIZER_FILE, "model.safetensors")
@@ -128,12 +129,11 @@ def load_tiny_scorer(
             )
     if dtype is not None and dtype not in DTYPES:
         raise PairsiftError(f"dtype {dtype!r}: choose from {', '.join(DTYPES)}")
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return TinyScorer(
         TinyModel.from_pretrained(folder),
         folder,
         metrics=asked,
-        device=place,
+        device=pick_device(device or "auto"),
         dtype=DTYPES[dtype or "float32"],
     )
 
