@@ -11,7 +11,7 @@ import pytest
 
 from pairsift import Pair, PairsiftError, load_scorer
 from pairsift.cli import main
-from pairsift.explain import BINS, Explanation, explain
+from pairsift.explain import BINS, Explanation, behind_the_number, explain
 from tests.samples import CAPTION, jpeg
 
 
@@ -45,6 +45,20 @@ def test_agrees_with_the_score_table() -> None:
         assert item.score == pytest.approx(row[item.metric], abs=1e-3)
         assert item.std == pytest.approx(row[f"{item.metric}_std"], abs=1e-3)
         assert item.top == row[f"{item.metric}_top"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("85", None),
+        (" 85.\n", None),
+        ("85\nThe cat is there, the hat is not.", "The cat is there, the hat is not"),
+        ("85/100: a good match", "a good match"),
+        ("No number at all", "No number at all"),
+    ],
+)
+def test_reasons_stand_behind_the_number(answer: str, reason: str | None) -> None:
+    assert behind_the_number(answer) == reason
 
 
 def test_plain_scorers_have_nothing_to_explain() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -27,6 +28,14 @@ class Distributional(Protocol):
         """Return (pairs, metrics, 101) probabilities of the scores 0..100."""
 
 
+@runtime_checkable
+class Articulate(Protocol):
+    """A scorer whose model writes its answers in words."""
+
+    def answers(self, pair: Pair) -> list[str]:
+        """Return the whole answer for each metric."""
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """One metric of one pair.
@@ -36,6 +45,7 @@ class Explanation:
         top: most likely integer.
         std: standard deviation of the distribution.
         probabilities: of the scores 0..100, 101 of them.
+        rationale: what the model wrote behind the number, if it writes anything.
     """
 
     metric: str
@@ -45,6 +55,7 @@ class Explanation:
     top: int
     std: float
     probabilities: tuple[float, ...]
+    rationale: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `--json`."""
@@ -59,8 +70,13 @@ class Explanation:
         return "".join(_BLOCKS[level] for level in levels)
 
 
-def explain(image: bytes, caption: str, scorer: Scorer) -> list[Explanation]:
+def explain(
+    image: bytes, caption: str, scorer: Scorer, *, rationale: bool = True
+) -> list[Explanation]:
     """Score one pair and keep the distributions.
+
+    Args:
+        rationale: let a model that answers in words write on behind the number.
 
     Raises:
         PairsiftError: the scorer has no distributions, or the pair cannot be scored.
@@ -70,11 +86,24 @@ def explain(image: bytes, caption: str, scorer: Scorer) -> list[Explanation]:
             f"scorer {scorer.name!r} gives plain numbers; explain needs one that reads "
             "distributions, such as pairsift-tiny"
         )
-    [by_metric] = scorer.distributions([Pair("image", image, caption)])
-    return [_explain(name, p) for name, p in zip(scorer.metrics, by_metric, strict=True)]
+    pair = Pair("image", image, caption)
+    [by_metric] = scorer.distributions([pair])
+    reasons: list[str | None] = [None] * len(scorer.metrics)
+    if rationale and isinstance(scorer, Articulate):
+        reasons = [behind_the_number(answer) for answer in scorer.answers(pair)]
+    return [
+        _explain(name, p, reason)
+        for name, p, reason in zip(scorer.metrics, by_metric, reasons, strict=True)
+    ]
 
 
-def _explain(name: str, p: np.ndarray) -> Explanation:
+def behind_the_number(answer: str) -> str | None:
+    """The words behind an answer's leading number, None where there are none."""
+    rest = re.sub(r"^\W*\d+(?:\.\d+)?(?:\s*/\s*100)?", "", answer).strip(" \n\t.:;,-")
+    return rest if re.search(r"\w", rest) else None
+
+
+def _explain(name: str, p: np.ndarray, rationale: str | None) -> Explanation:
     scores = np.arange(len(p))
     mean = float(p @ scores)
     return Explanation(
@@ -85,4 +114,5 @@ def _explain(name: str, p: np.ndarray) -> Explanation:
         top=int(p.argmax()),
         std=float(np.sqrt(p @ (scores - mean) ** 2)),
         probabilities=tuple(float(value) for value in p),
+        rationale=rationale,
     )

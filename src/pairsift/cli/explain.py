@@ -25,6 +25,9 @@ def explain(
         str, typer.Option(help="Name of a scorer, or a folder that holds a checkpoint.")
     ] = "pairsift-tiny",
     model: Annotated[str | None, typer.Option(help="Checkpoint of the scorer.")] = None,
+    rationale: Annotated[
+        bool, typer.Option(help="Let a model that answers in words give its reasons.")
+    ] = True,
     json: Json = False,
 ) -> None:
     """Show one pair's scores, how sure the filter is, and what each metric asks."""
@@ -35,7 +38,8 @@ def explain(
         content = image.read_bytes()
     except OSError as error:
         raise PairsiftError(f"cannot read {image}: {error.strerror}") from None
-    found = explain_pair(content, caption, load_scorer(scorer, model=model))
+    loaded = load_scorer(scorer, model=model)
+    found = explain_pair(content, caption, loaded, rationale=rationale)
     emit(
         {"image": str(image), "caption": caption, "metrics": [item.to_json() for item in found]},
         json,
@@ -45,7 +49,8 @@ def explain(
 
 def _describe(item: Explanation) -> str:
     axis = f"0{'50':>26}{'100':>25}"
+    reason = f"\n {item.rationale}" if item.rationale else ""
     return (
         f"{item.metric}  {item.score:.1f} ± {item.std:.1f}  (most likely {item.top})\n"
-        f"{item.title}: {item.asks}\n {item.plot()}\n {axis}"
+        f"{item.title}: {item.asks}\n {item.plot()}\n {axis}{reason}"
     )

@@ -56,6 +56,23 @@ def test_logits_are_those_of_a_plain_pass_per_metric(folder, layout):
     assert np.abs(logits[0] - logits[1]).max() > 0.1  # and so are the pairs
 
 
+def test_answers_are_greedy_decoding(folder):
+    plain = PlainModel(folder)
+    [pair] = make_pairs(1, seed=4)
+    # Random weights may "write" the token that stands for the image; nothing follows that.
+    ends = {plain.tokenizer.eos_token_id, getattr(plain.model.config, "image_token_id", None)}
+    for metric in ("itm", "ctq"):
+        written: list[int] = []
+        while len(written) < 5:
+            logits = plain.next_logits(image_of(pair), prompt_of(pair, metric), tuple(written))
+            if int(logits[-1].argmax()) in ends:
+                break
+            written.append(int(logits[-1].argmax()))
+        scorer = load_mlm_scorer(folder, metrics=metric)
+        [answer] = scorer.answers(pair, max_tokens=len(written))
+        assert answer == plain.tokenizer.decode(written, skip_special_tokens=True).strip()
+
+
 def brute_force(plain: PlainModel, pair: Pair, metric: str) -> np.ndarray:
     """P(0..100), not renormalised: every number as a continuation of its own, token by token."""
     image, prompt = image_of(pair), prompt_of(pair, metric)

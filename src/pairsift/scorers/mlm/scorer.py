@@ -156,6 +156,35 @@ class MLMScorer(Scorer):
         (logits,) = self._in_memory(self._answer_logits, self._prepare(pairs))
         return logits
 
+    @torch.inference_mode()
+    def answers(self, pair: Pair, max_tokens: int = 160) -> list[str]:
+        """Write out what the model answers about one pair, greedily, metric by metric.
+
+        Scoring reads only the number; a model taught to do so gives its reasons behind it.
+
+        Args:
+            max_tokens: where an answer is cut that does not end by itself.
+
+        Raises:
+            PairsiftError: the pair cannot be scored; names its key.
+        """
+        [inputs] = self._prepare([pair])
+        state = self._prefill([inputs])
+        tokenizer = self.backbone.tokenizer
+        texts = []
+        for suffix in inputs.suffixes:
+            written: list[int] = []
+            while len(written) < max_tokens:
+                # The state keeps the prefix alone, so each step reads suffix and answer again.
+                block = collate(build_blocks([np.append(suffix, written).astype(np.int64)]))
+                last = self.backbone.extend(state, block)[:, -1]
+                token = int(self.backbone.logits(last).argmax())
+                if token == tokenizer.eos_token_id:
+                    break
+                written.append(token)
+            texts.append(tokenizer.decode(written, skip_special_tokens=True).strip())
+        return texts
+
     def _prepare(self, pairs: Sequence[Pair]) -> list[MLMInputs]:
         rows = [self.preparer(pair) for pair in pairs]
         for row in rows:
