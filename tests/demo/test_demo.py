@@ -42,9 +42,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoSummary]:
 
 
 def test_right_captions_beat_wrong_ones(demo: tuple[Path, DemoSummary]) -> None:
-    # A floor, not the aim: the shipped weights reach 8 of 12 on these unfamiliar things.
+    # On things that the filter was not trained on; the shipped weights reach 11 of 12.
     _, summary = demo
-    assert summary.right_beats_wrong > 0.6 * summary.photos
+    assert summary.right_beats_wrong >= 0.8 * summary.photos
 
 
 def test_faulty_samples_cost_a_row_each(demo: tuple[Path, DemoSummary]) -> None:
