@@ -170,7 +170,8 @@ def test_long_library_calls_are_interrupted(script: str, number: int, code: int)
     time.sleep(0.5)
     begin = time.monotonic()
     errors = _end(process, number, to_group=False)
-    assert time.monotonic() - begin < 20
+    # Some queries of DuckDB hear nothing: then the thread ends the process after its 20 seconds.
+    assert time.monotonic() - begin < 40
     assert process.returncode == code, errors
     assert errors.startswith("pairsift: stopped;")
 
