@@ -18,11 +18,15 @@ import pyarrow.parquet as pq
 import webdataset as wds
 
 
-def pack(data: Path, split: str, shards: int, out: Path) -> int:
+def pack(data: Path, split: str, shards: int, out: Path, captions_per_image: int = 5) -> int:
     """Write the shards and return the number of pairs; images of neighbours stay together."""
     captions = pq.read_table(data / "captions_english.parquet", filters=[("split", "==", split)])
     rows = captions.sort_by([("image_file", "ascending"), ("caption_number", "ascending")])
-    pairs = [row for row in rows.to_pylist() if row["images_tar"]]
+    pairs = [
+        row
+        for row in rows.to_pylist()
+        if row["images_tar"] and row["caption_number"] < captions_per_image
+    ]
     images = _read_images(data, {row["images_tar"] for row in pairs})
     out.mkdir(parents=True, exist_ok=True)
     for shard in range(shards):
@@ -58,6 +62,7 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", choices=("train", "dev", "test"), default="dev")
     parser.add_argument("--shards", type=int, default=10)
+    parser.add_argument("--captions", type=int, default=5, help="captions of each image, 1 to 5")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     count = pack(options.data, options.split, options.shards, options.out)
