@@ -65,5 +65,5 @@ if __name__ == "__main__":
     parser.add_argument("--captions", type=int, default=5, help="captions of each image, 1 to 5")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    count = pack(options.data, options.split, options.shards, options.out)
+    count = pack(options.data, options.split, options.shards, options.out, options.captions)
     print(f"{count} pairs in {options.shards} shards in {options.out}")
