@@ -1,11 +1,12 @@
 """Hurt runs in every way they are hurt in practice, and compare what they leave behind.
 
-    python benchmarks/faults.py kills --kills 200
-    python benchmarks/faults.py ray --kills 10
-    python benchmarks/faults.py uploads disk throughput
+    python -m benchmarks.faults kills --kills 200
+    python -m benchmarks.faults ray --kills 10
+    python -m benchmarks.faults uploads disk --kills 10
 
-Every fault works on real processes of the real command and ends with the same question: are the
-files those of a run nobody disturbed, with no row lost, none twice, and nothing else in the folder?
+Prints a line a fault and, with ``--json FILE``, leaves the findings for a program. Every fault
+works on real processes of the real command and ends with the same question: are the files those of
+a run nobody disturbed, with no row lost, none twice, and nothing else in the folder?
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -26,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +136,14 @@ def digests(folder: Path) -> dict[str, str]:
 
 @dataclass
 class Findings:
-    """What a fault did."""
+    """What a fault did.
+
+    Attributes:
+        faults: how many were done; in `runs` runs that came to their end after all.
+        orphans: child processes that outlived the one that was killed.
+        wrong: in words, what differs from the undisturbed run.
+        notes: what else there is to know.
+    """
 
     name: str
     faults: int = 0
@@ -334,7 +343,124 @@ def ray_cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-FAULTS = {"kills": kills, "ray": kill_actors}
+def cut_uploads(pool: Path, work: Path, options: argparse.Namespace) -> Iterator[Findings]:
+    """SIGKILL scoring into an S3 bucket at random moments; half-sent uploads must not be listed."""
+    import fsspec
+
+    reference = work / "reference"
+    seconds = make_reference(pool, reference, options.scorer)["score"]
+    dice = random.Random(options.seed)
+    findings = Findings("SIGKILL during uploads to S3")
+    begin = time.perf_counter()
+    with s3_server() as variables:
+        store = fsspec.filesystem("s3", endpoint_url=variables["AWS_ENDPOINT_URL"])
+        store.mkdir("faults")
+        command = [
+            *COMMAND, "score", str(pool), "--out", "s3://faults/scores",
+            "--scorer", options.scorer, "--workers", "0", "--batch-size", "8",
+        ]  # fmt: skip
+        while findings.faults < options.kills:
+            while True:
+                process = subprocess.Popen(
+                    command,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                    env=environment(**variables),
+                )
+                last = findings.faults >= options.kills
+                try:
+                    code = process.wait(None if last else dice.uniform(0, 1.5 * seconds))
+                except subprocess.TimeoutExpired:
+                    findings.orphans += kill(process, dice)
+                    findings.faults += 1
+                    continue
+                break
+            findings.runs += 1
+            findings.wrong += [f"exit code {code}"] if code else []
+            copy = work / "copy"
+            shutil.rmtree(copy, ignore_errors=True)
+            copy.mkdir(parents=True)
+            store.invalidate_cache()
+            for path in store.find("faults/scores"):
+                (copy / path.rsplit("/", 1)[-1]).write_bytes(store.cat_file(path))
+            wrong = compare_tables(copy, reference / "scores")
+            findings.wrong += [wrong] if wrong else []
+            store.rm("faults/scores", recursive=True)
+    findings.seconds = time.perf_counter() - begin
+    yield findings
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[dict[str, str]]:
+    """A local S3 server; yields the environment in which it is found."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    variables = {
+        "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the S3 server does not come up")
+            time.sleep(0.1)
+        yield variables
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        server.terminate()
+        server.wait()
+
+
+def fill_disk(pool: Path, work: Path, options: argparse.Namespace) -> Iterator[Findings]:
+    """Score into a disk that fills up, make a little room, go on, until it is done. Needs root."""
+    reference = work / "reference"
+    make_reference(pool, reference, options.scorer)
+    needed = sum(path.stat().st_size for path in (reference / "scores").iterdir())
+    findings = Findings("a full disk")
+    begin = time.perf_counter()
+    disk = work / "disk"
+    disk.mkdir(parents=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={4 * needed + 2**20}", "tmpfs", str(disk)],
+        check=True,
+    )
+    try:
+        step = steps(pool, disk, options.scorer)[0]
+        ballast = disk / "ballast"
+        with open(ballast, "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        while (code := step.start().wait()) != 0:
+            findings.faults += 1
+            hidden = [path.name for path in step.out.glob(".*")] if step.out.exists() else []
+            if code != 2 or hidden:
+                findings.wrong.append(f"exit code {code}, {len(hidden)} temporary files")
+            room = ballast.stat().st_size - max(16 * 1024, needed // options.kills)
+            os.truncate(ballast, max(0, room))
+        findings.runs = 1
+        wrong = compare_tables(step.out, reference / "scores")
+        findings.wrong += [wrong] if wrong else []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    findings.seconds = time.perf_counter() - begin
+    yield findings
+
+
+FAULTS = {"kills": kills, "ray": kill_actors, "uploads": cut_uploads, "disk": fill_disk}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -346,14 +472,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--scorer", default="heuristics")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", metavar="FILE", help="leave the findings here")
     options = parser.parse_args(arguments)
     wrong = 0
+    everything = []
     with tempfile.TemporaryDirectory(prefix="pairsift-faults-") as folder:
         pool = make_pool(Path(folder) / "pool", options.shards, options.samples)
         for name in options.faults:
             for findings in FAULTS[name](pool, Path(folder) / name, options):
                 print(findings.line(), flush=True)
+                everything.append(asdict(findings))
                 wrong += len(findings.wrong) + findings.orphans
+    if options.json:
+        Path(options.json).write_text(json.dumps(everything, indent=1) + "\n")
     return 1 if wrong else 0
 
 

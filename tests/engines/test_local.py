@@ -12,7 +12,7 @@ import pytest
 from pairsift import PairsiftError, load_scorer
 from pairsift.engines.base import part_of
 from pairsift.engines.local import RunSummary, score_shards
-from pairsift.scores import FACTS_KEY
+from pairsift.scores import FACTS_KEY, ScoreFolder
 from pairsift.sources import ShardSet, find_shards
 from tests.engines.conftest import tables
 from tests.samples import CAPTION, jpeg, write_tar
@@ -142,3 +142,38 @@ def test_goes_on_with_another_batch_size_and_other_workers(pool: Path, tmp_path:
     summary = _score(pool, tmp_path / "out", batch_size=1)
     assert (summary.skipped, summary.scored) == (2, 2)
     assert tables(tmp_path / "out") == tables(tmp_path / "calm")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"metrics": "itm"}, "metrics is 'itm,odf' there and 'itm' now"),
+        (
+            {"metrics": "itm,odf", "dtype": "bfloat16"},
+            "dtype is 'float32' there and 'bfloat16' now",
+        ),
+    ],
+    ids=["metrics", "dtype"],
+)
+def test_other_options_of_the_model_are_refused_and_named(
+    pool: Path, tmp_path: Path, options: dict[str, str], words: str
+) -> None:
+    shards = find_shards(str(pool / "00000.tar"))
+    begun = load_scorer("pairsift-tiny", metrics="itm,odf")
+    ScoreFolder(str(tmp_path / "out"), begun.fingerprint, shards.root)
+    with pytest.raises(PairsiftError, match=words) as refusal:
+        score_shards(shards, load_scorer("pairsift-tiny", **options), str(tmp_path / "out"))
+    assert "Choose another --out, or go on with the scorer and options" in str(refusal.value)
+
+
+@pytest.mark.parametrize("field", ["checkpoint", "prompts"])
+def test_another_checkpoint_or_prompt_is_refused_and_named(
+    pool: Path, tmp_path: Path, field: str
+) -> None:
+    shards = find_shards(str(pool / "00000.tar"))
+    scorer = load_scorer("pairsift-tiny", metrics="itm")
+    theirs = dict(scorer.fingerprint) | {field: "sha256:another"}
+    ScoreFolder(str(tmp_path / "out"), theirs, shards.root)
+    with pytest.raises(PairsiftError, match=f"{field} is 'sha256:another' there and"):
+        score_shards(shards, scorer, str(tmp_path / "out"))
+    assert not list((tmp_path / "out").glob("*.parquet"))

@@ -1,0 +1,101 @@
+"""The Ray engine beside the local one: the same shards, scorer and number of workers.
+
+    python -m benchmarks.ray_local --workers 2 --shards 40 --samples 500
+
+A worker is what decodes and prepares pairs: a decode process of the local engine, an actor of Ray.
+The rate is that of a run under way: rows of all shards but the first ones (one a worker), over the
+time since those were done. Runs take turns, each into a folder of its own; the best of each counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults import compare_tables, make_pool, ray_cluster
+from pairsift import load_scorer
+from pairsift.engines import local
+from pairsift.engines import ray as cluster
+from pairsift.engines.base import ShardResult
+from pairsift.sources import ShardSet, find_shards
+
+ACCEPTED = 0.85
+
+
+class Clock:
+    """A listener that notes when which shard was done."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[float, int]] = []
+
+    def started(self, shards: int, finished: int) -> None: ...
+
+    def rows(self, statuses: Mapping[str, int]) -> None: ...
+
+    def shard_done(self, result: ShardResult) -> None:
+        self.done.append((time.perf_counter(), result.rows))
+
+    def rate(self, first: int) -> float:
+        """Rows a second after the first so many shards."""
+        begin = self.done[first - 1][0]
+        return sum(rows for _, rows in self.done[first:]) / (self.done[-1][0] - begin)
+
+
+def run_local(shards: ShardSet, scorer: str, out: Path, workers: int) -> float:
+    """Rows a second of the local engine."""
+    clock = Clock()
+    local.score_shards(shards, load_scorer(scorer), str(out), workers=workers, listener=clock)
+    return clock.rate(workers)
+
+
+def run_ray(shards: ShardSet, scorer: str, out: Path, workers: int) -> float:
+    """Rows a second of so many actors on the cluster that has been joined."""
+    clock = Clock()
+    cluster.score_shards(
+        shards,
+        cluster.ScorerSpec(scorer),
+        str(out),
+        ray_options=cluster.RayOptions(actors=workers),
+        listener=clock,
+    )
+    return clock.rate(workers)
+
+
+def main() -> int:
+    """Measure, print JSON; the exit code tells whether Ray reaches its share."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--shards", type=int, default=40)
+    parser.add_argument("--samples", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scorer", default="heuristics")
+    options = parser.parse_args()
+    rates: dict[str, list[float]] = {"local": [], "ray": []}
+    with tempfile.TemporaryDirectory(prefix="pairsift-ray-") as name, ray_cluster():
+        folder = Path(name)
+        shards = find_shards(str(make_pool(folder / "pool", options.shards, options.samples)))
+        for turn in range(options.rounds):
+            outs = {engine: folder / f"{engine}-{turn}" for engine in rates}
+            rates["local"].append(run_local(shards, options.scorer, outs["local"], options.workers))
+            rates["ray"].append(run_ray(shards, options.scorer, outs["ray"], options.workers))
+            if (wrong := compare_tables(outs["ray"], outs["local"])) is not None:
+                raise RuntimeError(wrong)
+    best = {engine: max(found) for engine, found in rates.items()}
+    report: dict[str, Any] = {
+        "workers": options.workers,
+        "rows_per_second": {engine: round(rate, 1) for engine, rate in best.items()},
+        "all": {engine: [round(rate, 1) for rate in found] for engine, found in rates.items()},
+        "ray_over_local": round(best["ray"] / best["local"], 3),
+    }
+    print(json.dumps(report))
+    return 0 if report["ray_over_local"] >= ACCEPTED else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
