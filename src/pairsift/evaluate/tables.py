@@ -60,12 +60,15 @@ def read_rows(path: str, needed: tuple[str, ...] = ()) -> list[Row]:
         columns, rows = _parquet_rows(path)
     else:
         delimiter = "\t" if stem.endswith((".tsv", ".txt")) else ","
-        csv.field_size_limit(2**31 - 1)
         reader = csv.DictReader(io.StringIO(read_text(path)), delimiter=delimiter)
+        # The limit is the whole process's: others rely on it to refuse overlong captions.
+        usual = csv.field_size_limit(2**31 - 1)
         try:
             rows, columns = list(reader), list(reader.fieldnames or ())
         except csv.Error as error:
             raise PairsiftError(f"{path}, line {reader.line_num}: {error}") from error
+        finally:
+            csv.field_size_limit(usual)
     missing = [column for column in needed if column not in columns]
     if missing:
         raise PairsiftError(
