@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pairsift.scorers.mlm.tiny import Packed
+from pairsift.scorers.mlm.tiny_captions import Packed, pack
 from pairsift.scorers.mlm.tiny_inputs import CaptionTokenizer, CaptionTokens
 from torch import Tensor
 
-from data import ImageParts, Split, pack
+from data import ImageParts, Split
 from named_things import NamedThings
 
 CAPTIONS = 16

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import torch
 from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.lite import FEATURE_WIDTHS
-from pairsift.scorers.mlm.tiny import GRID_SIDE, Packed, TinyModel
+from pairsift.scorers.mlm.tiny import GRID_SIDE, TinyModel
 from pairsift.scorers.mlm.tiny_captions import collate
 from pairsift.scorers.mlm.tiny_inputs import CaptionTokenizer, CaptionTokens
 from torch import Tensor
@@ -81,26 +81,6 @@ class Split:
             source=table["source"].to_numpy(),
             captions=table["caption"].to_pylist(),
         )
-
-
-def pack(packs: list[list[CaptionTokens]]) -> Packed:
-    """Each image's captions (same number for each) to one padded batch."""
-    metrics = len(METRICS)
-    length = max(sum(len(c.ids) + metrics for c in captions) for captions in packs)
-    ids = torch.zeros(len(packs), length, dtype=torch.long)
-    positions, query, segment = ids.clone(), ids - 1, ids - 1
-    for row, captions in enumerate(packs):
-        at = 0
-        for number, caption in enumerate(captions):
-            count = len(caption.ids)
-            text, end = slice(at, at + count), at + count + metrics
-            ids[row, text] = torch.tensor(caption.ids, dtype=torch.long)
-            positions[row, text] = torch.arange(count)
-            positions[row, text.stop : end] = count
-            query[row, text.stop : end] = torch.arange(metrics)
-            segment[row, at:end] = number
-            at = end
-    return Packed(ids, positions, query, segment)
 
 
 @torch.no_grad()

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.tiny import TinyModel, distribution
+from pairsift.scorers.mlm.tiny_captions import pack
 from pairsift.scorers.mlm.tiny_inputs import CaptionTokenizer
 from scipy.stats import kendalltau, rankdata
 
-from data import Split, caption_tokenizer, pack, sentence_meanings
+from data import Split, caption_tokenizer, sentence_meanings
 
 GRADED = ("own", "near_text", "near_image", "random")
 BROKEN = ("ctq_shuffled", "ctq_truncated", "ctq_repeated", "ctq_keywords", "ctq_typos")

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pairsift.scorers.mlm.tiny import NUM_SCORES, Packed, TinyConfig, TinyModel, distribution
+from pairsift.scorers.mlm.tiny import NUM_SCORES, TinyConfig, TinyModel, distribution
+from pairsift.scorers.mlm.tiny_captions import Packed
 from pairsift.scorers.mlm.tiny_inputs import TOKENIZER_FILE
 from torch import Tensor
 from torch.nn import functional as F

@@ -195,25 +195,9 @@ class EmbedsBackbone(Backbone):
         grid = np.broadcast_to(np.arange(lengths.max()), (len(prefixes), lengths.max()))
         return grid, lengths
 
-    @torch.inference_mode()
     def prefill(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> State:
-        ids = np.zeros((len(prefixes), max(map(len, prefixes))), dtype=np.int64)
-        marked = np.zeros(ids.shape, dtype=bool)
-        for row, prefix in enumerate(prefixes):
-            here = prefix == self.image_marker
-            ids[row, : len(prefix)] = np.where(
-                here, 0, prefix
-            )  # a marker may lie outside the vocabulary
-            marked[row, : len(prefix)] = here
-        is_image = self.to_device(marked)
-        features = self.encode_images(images, is_image)
-        embeds = self.embed_tokens(self.to_device(ids))
-        if features.tokens.shape[0] != int(marked.sum()):
-            raise ValueError(
-                f"{features.tokens.shape[0]} image features for {int(marked.sum())} image tokens"
-            )
-        embeds = embeds.masked_scatter(is_image[..., None], features.tokens.to(embeds.dtype))
-
+        ids, marked = self._pad(prefixes)
+        embeds, extra = self._embed(images, ids, marked)
         positions, following = self.positions(images, prefixes)
         cache = PrefixCache()
         # Padding stands on the right of a causal model: nothing before it can see it, so no mask
@@ -223,43 +207,105 @@ class EmbedsBackbone(Backbone):
             position_ids=self.to_device(np.ascontiguousarray(positions)),
             past_key_values=cache,
             use_cache=True,
-            **features.extra,
+            **extra,
         ).last_hidden_state
         cache.freeze()
         lengths = self.to_device(np.array([len(prefix) for prefix in prefixes]))
         rows = torch.arange(len(prefixes), device=self.device)
         return State(cache, lengths, self.to_device(following), hidden[rows, lengths - 1])
 
-    @torch.inference_mode()
     def extend(self, state: State, block: Collated) -> torch.Tensor:
         positions = state.next_position[:, None] + self.to_device(block.depth)
-        past = torch.arange(state.cache.get_seq_length(), device=self.device)
-        in_prefix = (past < state.lengths[:, None])[:, None, :]
-        batch, size = block.ids.shape
-        mask = torch.cat(
-            [
-                in_prefix.expand(batch, size, -1),
-                self.to_device(block.visible).expand(batch, size, size),
-            ],
-            dim=-1,
-        )
-        # Additive, because eager attention knows no other masks.
-        bias = torch.zeros(mask.shape, dtype=self.dtype, device=self.device)
-        bias.masked_fill_(~mask, torch.finfo(self.dtype).min)
+        mask = self._block_mask(state.lengths, state.cache.get_seq_length(), block)
         hidden: torch.Tensor = self.decoder(
             inputs_embeds=self.embed_tokens(self.to_device(block.ids)),
-            attention_mask=bias[:, None],
+            attention_mask=self._bias(mask),
             position_ids=self.text_positions(positions),
             past_key_values=state.cache,
             use_cache=True,
         ).last_hidden_state
         return hidden
 
+    def read(
+        self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray], block: Collated
+    ) -> torch.Tensor:
+        """Read prefixes and a block behind them in one pass without a cache: training's way.
+
+        The tokens, positions and masks are those of :meth:`prefill` and :meth:`extend`, so the
+        states are too; unlike with these, activations may be recomputed in the backward pass.
+
+        Returns:
+            (B, S, D) last hidden states of the block, after the final norm.
+        """
+        ids, marked = self._pad(prefixes)
+        size = ids.shape[1]
+        ids = np.concatenate([ids, block.ids], axis=1)
+        marked = np.concatenate([marked, np.zeros(block.ids.shape, dtype=bool)], axis=1)
+        embeds, extra = self._embed(images, ids, marked)
+        positions, following = self.positions(images, prefixes)
+        behind = self.text_positions(self.to_device(following[:, None] + block.depth))
+        before = self.to_device(np.ascontiguousarray(positions))
+        lengths = self.to_device(np.array([len(prefix) for prefix in prefixes]))
+        causal = torch.ones(size, ids.shape[1], dtype=torch.bool, device=self.device).tril()
+        mask = torch.cat(
+            [causal.expand(len(prefixes), -1, -1), self._block_mask(lengths, size, block)], dim=1
+        )
+        hidden: torch.Tensor = self.decoder(
+            inputs_embeds=embeds,
+            attention_mask=self._bias(mask),
+            position_ids=torch.cat([before, behind], dim=-1),
+            use_cache=False,
+            **extra,
+        ).last_hidden_state
+        return hidden[:, size:]
+
+    def _pad(self, prefixes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Stack prefixes, padded on the right; and where the image's tokens stand in them."""
+        ids = np.zeros((len(prefixes), max(map(len, prefixes))), dtype=np.int64)
+        marked = np.zeros(ids.shape, dtype=bool)
+        for row, prefix in enumerate(prefixes):
+            here = prefix == self.image_marker
+            ids[row, : len(prefix)] = np.where(
+                here, 0, prefix
+            )  # a marker may lie outside the vocabulary
+            marked[row, : len(prefix)] = here
+        return ids, marked
+
+    def _embed(
+        self, images: Sequence[Arrays], ids: np.ndarray, marked: np.ndarray
+    ) -> tuple[torch.Tensor, Mapping[str, Any]]:
+        """Embed (B, S) tokens, the images where they are marked; further arguments beside them."""
+        is_image = self.to_device(marked)
+        features = self.encode_images(images, is_image)
+        embeds = self.embed_tokens(self.to_device(ids))
+        if features.tokens.shape[0] != int(marked.sum()):
+            raise ValueError(
+                f"{features.tokens.shape[0]} image features for {int(marked.sum())} image tokens"
+            )
+        embeds = embeds.masked_scatter(is_image[..., None], features.tokens.to(embeds.dtype))
+        return embeds, features.extra
+
+    def _block_mask(self, lengths: torch.Tensor, size: int, block: Collated) -> torch.Tensor:
+        """(B, S, size + S) bool: what the block's tokens attend to, in the prefixes and in it."""
+        in_prefix = torch.arange(size, device=self.device) < lengths[:, None]
+        batch, tokens = block.ids.shape
+        return torch.cat(
+            [
+                in_prefix[:, None, :].expand(batch, tokens, -1),
+                self.to_device(block.visible).expand(batch, tokens, tokens),
+            ],
+            dim=-1,
+        )
+
+    def _bias(self, mask: torch.Tensor) -> torch.Tensor:
+        """(B, 1, Q, K), added to attention scores; eager attention knows no other masks."""
+        bias = torch.zeros(mask.shape, dtype=self.dtype, device=self.device)
+        return bias.masked_fill_(~mask, torch.finfo(self.dtype).min)[:, None]
+
     def text_positions(self, positions: torch.Tensor) -> torch.Tensor:
         """Return position ids of text tokens as the decoder wants them, from (B, S) positions."""
         return positions
 
-    @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return linear_float32(hidden, self.head)
 
@@ -277,10 +323,17 @@ def linear_float32(hidden: torch.Tensor, head: nn.Linear) -> torch.Tensor:
 
     Rounding logits of about 20 to bfloat16 would move probabilities by several per cent.
     """
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _linear_float32(hidden, head)
+
+
+def _linear_float32(hidden: torch.Tensor, head: nn.Linear) -> torch.Tensor:
     weight, bias = head.weight, head.bias
     if weight.dtype == torch.float32:
         return nn.functional.linear(hidden.float(), weight, bias)
-    if hidden.is_cuda and _mm_keeps_float32(weight.dtype):
+    # The derivative of this product is not defined.
+    inference = not (torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad))
+    if inference and hidden.is_cuda and _mm_keeps_float32(weight.dtype):
         out = torch.mm(hidden.to(weight.dtype), weight.t(), out_dtype=torch.float32)
     else:
         out = hidden.float() @ weight.float().t()

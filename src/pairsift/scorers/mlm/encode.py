@@ -154,7 +154,7 @@ class PromptEncoder:
         Raises:
             PairsiftError: image and instruction alone exceed ``max_length``.
         """
-        caption = self._defuse(caption)
+        caption = self.defuse(caption)
         room = self.max_length - len(image_ids) + 1 - max(self.trie.depths)
         prompts, truncated = self._all_ids(caption, room)
         shared = min(common_prefix(prompts), min(map(len, prompts)) - 1)
@@ -175,7 +175,19 @@ class PromptEncoder:
 
     def prompt_ids(self, caption: str, metric: int) -> list[int]:
         """Return the ids of one metric's prompt, the image as its marker; nothing is cut."""
-        return self._ids(metric, self._defuse(caption))
+        return self._ids(metric, self.defuse(caption))
+
+    def answer_ids(self, answer: str, metric: int = 0) -> list[int]:
+        """Return the ids that a model writes right behind a prompt to answer with a text.
+
+        Raises:
+            PairsiftError: the answer's beginning would change how the prompt is spelled.
+        """
+        prompt = self._ids(metric, "a")
+        full = self.encode(f"{self._text(metric, 'a')}{self._tail}{self.defuse(answer)}")
+        if full[: len(prompt)] != prompt:
+            raise PairsiftError(f"the tokenizer joins the answer {answer[:20]!r} to the prompt")
+        return full[len(prompt) :]
 
     def _all_ids(self, caption: str, room: int) -> tuple[list[list[int]], bool]:
         if self.quirks is not None:
@@ -230,7 +242,7 @@ class PromptEncoder:
             raise PairsiftError("the tokenizer spells numbers differently after different prompts")
         return ids[:-number]
 
-    def _defuse(self, caption: str) -> str:
+    def defuse(self, caption: str) -> str:
         """Break up text that the tokenizer would take for a control token."""
         return self._hostile.sub(lambda match: f"{match[0][0]} {match[0][1:]}", caption)
 

@@ -55,7 +55,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForImageTextToText
 
     try:
-        with _quiet():
+        with quiet():
             model, report = AutoModelForImageTextToText.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -81,7 +81,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep progress bars and reports of transformers off the terminal; ours say what is wrong."""
     from transformers.utils import logging
 
@@ -134,7 +134,7 @@ def merge_adapter(model: Any, adapter: Path) -> Any:
     except ImportError:
         raise PairsiftError("an adapter needs the package peft: pip install peft") from None
     try:
-        with _quiet(), warnings.catch_warnings():
+        with quiet(), warnings.catch_warnings():
             # To peft, an adapter that lacks tensors is worth a warning.
             warnings.filterwarnings("error", message=".*missing adapter keys.*")
             wrapped = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)

@@ -16,12 +16,13 @@ from pairsift.scorers.checkpoints import checkpoint_digest, find_checkpoint
 from pairsift.scorers.mlm.backbone import Backbone
 from pairsift.scorers.mlm.legacy.config import is_legacy
 from pairsift.scorers.mlm.packing import Layout
-from pairsift.scorers.mlm.prompt_files import load_prompts
+from pairsift.scorers.mlm.prompt_files import load_prompts, recorded_prompts
 from pairsift.scorers.mlm.prompts import PromptPack
 from pairsift.scorers.mlm.scorer import DEFAULT_LAYOUT, MLMScorer
 from pairsift.scorers.placement import pick_device, pick_dtype
 
 ALL_METRICS = "itm,odf,ctq,su"
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 def load_mlm_scorer(
@@ -41,9 +42,11 @@ def load_mlm_scorer(
 
     Args:
         model: checkpoint folder or hub name: an ``AutoModelForImageTextToText`` checkpoint of a
-            supported architecture, or a legacy LLaVA one such as the published MLM-Filters.
+            supported architecture, a legacy LLaVA one such as the published MLM-Filters, or a
+            LoRA adapter that names its base model, such as ``pairsift train --lora`` writes.
         metrics: names, joined by commas or as a sequence.
-        prompts: a prompt pack, its TOML file, or None for Pairsift's own.
+        prompts: a prompt pack, its TOML file, or None for the one recorded beside the checkpoint,
+            or else Pairsift's own.
         vision_tower: folder or hub name of the tower, for legacy checkpoints without one.
         adapter: folder or hub name of a LoRA adapter (``peft``) to merge into the model.
         dtype: ``auto`` is bfloat16 on GPUs that have it, else float32.
@@ -57,10 +60,16 @@ def load_mlm_scorer(
             not match its architecture, in which case they are listed.
     """
     asked = parse_metrics(metrics)
-    pack = load_prompts(prompts)
     where = pick_device(device)
     kind = pick_dtype(dtype, where)
     folder = find_checkpoint(str(model))
+    trained = folder
+    if adapter is not None:
+        adapter = trained = find_checkpoint(str(adapter), "LoRA adapter")
+    elif is_adapter(folder):
+        adapter, folder = folder, find_checkpoint(adapter_base(folder), "adapter's base model")
+    pack = recorded_prompts(trained) if prompts is None else None
+    pack = pack or load_prompts(prompts)
     backbone, facts = _load_backbone(folder, vision_tower, adapter, kind, where, reference_quirks)
     if reference_quirks and backbone.quirks is None:
         raise PairsiftError(
@@ -81,7 +90,7 @@ def load_mlm_scorer(
 def _load_backbone(
     folder: Path,
     vision_tower: str | Path | None,
-    adapter: str | Path | None,
+    adapter: Path | None,
     dtype: torch.dtype,
     device: torch.device,
     reference_quirks: bool,
@@ -109,10 +118,32 @@ def _load_backbone(
 
     facts = {"checkpoint": checkpoint_digest(folder)}
     if adapter is not None:
-        adapter = find_checkpoint(str(adapter), "LoRA adapter")
         facts["adapter"] = checkpoint_digest(adapter)
     config = read_config(folder)
     return load_hub_backbone(folder, config, adapter=adapter, dtype=dtype, device=device), facts
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a LoRA adapter, and no model of its own."""
+    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").exists()
+
+
+def adapter_base(folder: Path) -> str:
+    """Return the folder or hub name of the model that an adapter was made for.
+
+    Raises:
+        PairsiftError: it does not say.
+    """
+    path = folder / ADAPTER_CONFIG
+    try:
+        base = json.loads(path.read_text("utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = None
+    if not isinstance(base, str) or not base:
+        raise PairsiftError(
+            f"{path} names no base model; give it as the model, and {folder} as the adapter"
+        )
+    return base
 
 
 def read_config(folder: Path) -> dict[str, Any]:

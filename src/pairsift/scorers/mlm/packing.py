@@ -112,8 +112,12 @@ class Collated:
 
 def collate(blocks: Sequence[Block]) -> Collated:
     """Stack the blocks of a batch; padding sees the prefix and itself, and is seen by nothing."""
+    return pad(blocks, np.stack([block.shape.reads for block in blocks]))
+
+
+def pad(blocks: Sequence[Block], reads: np.ndarray) -> Collated:
+    """Stack blocks as :func:`collate` does, with other ``reads``, of any shape."""
     shapes = [block.shape for block in blocks]
-    reads = np.stack([shape.reads for shape in shapes])
     if all(shape is shapes[0] for shape in shapes):
         depth = np.broadcast_to(shapes[0].depth, (len(blocks), len(shapes[0].depth)))
         ids = np.stack([block.ids for block in blocks])

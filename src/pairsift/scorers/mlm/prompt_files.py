@@ -20,6 +20,8 @@ else:
     import tomli as tomllib
 
 DEFAULT_PACK = "pairsift"
+#: Beside a checkpoint (or training data), the pack that it was trained with (or is made for).
+PACK_FILE = "pairsift-prompts.toml"
 _KEYS = {"name": str, "chat": str, "answer_tail": str, "instruction": str, "metrics": dict}
 
 # The older published script spells one of them "cation".
@@ -51,6 +53,16 @@ def load_prompts(prompts: PromptPack | str | Path | None = None) -> PromptPack:
             f"cannot read prompt pack {name}: {error}; give a .toml file, or {DEFAULT_PACK!r}"
         ) from None
     return parse_pack(text, name)
+
+
+def recorded_prompts(folder: str | Path) -> PromptPack | None:
+    """Return the pack that lies beside a checkpoint or training data; None if there is none.
+
+    Raises:
+        PairsiftError: the file is not a pack.
+    """
+    path = Path(folder) / PACK_FILE
+    return load_prompts(path) if path.is_file() else None
 
 
 def parse_pack(text: str, source: str) -> PromptPack:

@@ -34,7 +34,7 @@ from torch.nn import functional as F
 from pairsift.errors import PairsiftError
 from pairsift.metrics import MAX_SCORE, METRICS, MIN_SCORE
 from pairsift.scorers.mlm.lite import FEATURE_WIDTHS, NUM_CLASSES, Lite2, normalize
-from pairsift.scorers.mlm.tiny_captions import Captions
+from pairsift.scorers.mlm.tiny_captions import Captions, Packed
 from pairsift.scorers.mlm.tiny_preprocess import preprocess
 from pairsift.scorers.mlm.tiny_weights import read_tensors, write_tensors
 
@@ -131,21 +131,6 @@ def image_features(encoder: Lite2, pixels: Tensor) -> tuple[Tensor, Tensor]:
     grid = torch.cat([mean, contrast, *maps], dim=1).flatten(2).transpose(1, 2).contiguous()
     flat = final.flatten(2)
     return grid, torch.cat([flat.mean(-1), flat.amax(-1)], dim=-1)
-
-
-@dataclass
-class Packed:
-    """Captions of one image laid end to end behind its tokens, for training.
-
-    ids, positions: (B, P) caption tokens (0 where a query or padding stands) and their places
-    query: (B, P) metric index of a query token, -1 elsewhere
-    segment: (B, P) number of the caption that a token belongs to, -1 for padding
-    """
-
-    ids: Tensor
-    positions: Tensor
-    query: Tensor
-    segment: Tensor
 
 
 class TinyModel(nn.Module):

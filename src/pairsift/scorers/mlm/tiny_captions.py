@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.tiny_inputs import CaptionTokens
 
 
@@ -53,3 +54,64 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         ids[number, : len(row)] = torch.tensor(row, dtype=torch.int64)
         mask[number, : len(row)] = True
     return ids, mask
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Captions of one image laid end to end behind its tokens.
+
+    ids, positions: (B, P) caption tokens (0 where a query or padding stands) and their places
+    query: (B, P) metric index of a query token, -1 elsewhere
+    segment: (B, P) number of the caption that a token belongs to, -1 for padding
+    """
+
+    ids: Tensor
+    positions: Tensor
+    query: Tensor
+    segment: Tensor
+
+    def to(self, device: torch.device) -> Packed:
+        return Packed(
+            self.ids.to(device),
+            self.positions.to(device),
+            self.query.to(device),
+            self.segment.to(device),
+        )
+
+
+def pack(images: Sequence[Sequence[CaptionTokens]]) -> Packed:
+    """Each image's captions (the same number for each) as one padded batch."""
+    metrics = len(METRICS)
+    length = max(sum(len(caption.ids) + metrics for caption in captions) for captions in images)
+    ids = torch.zeros(len(images), length, dtype=torch.int64)
+    positions, query, segment = ids.clone(), ids - 1, ids - 1
+    for row, captions in enumerate(images):
+        at = 0
+        for number, caption in enumerate(captions):
+            count = len(caption.ids)
+            text, end = slice(at, at + count), at + count + metrics
+            ids[row, text] = torch.tensor(caption.ids, dtype=torch.int64)
+            positions[row, text] = torch.arange(count)
+            positions[row, text.stop : end] = count
+            query[row, text.stop : end] = torch.arange(metrics)
+            segment[row, at:end] = number
+            at = end
+    return Packed(ids, positions, query, segment)
+
+
+def share_images(image_of: Sequence[int], most: int = 16) -> dict[int, list[list[int]]]:
+    """Gather pairs of the same image, so that its tokens are read once for several captions.
+
+    `image_of` names each pair's image. Returns groups of pair positions by their size; the sizes
+    are powers of two up to `most`, so that packs of like size come together.
+    """
+    pairs: dict[int, list[int]] = {}
+    for position, image in enumerate(image_of):
+        pairs.setdefault(image, []).append(position)
+    groups: dict[int, list[list[int]]] = {}
+    for positions in pairs.values():
+        while positions:
+            size = min(most, 1 << (len(positions).bit_length() - 1))
+            groups.setdefault(size, []).append(positions[:size])
+            positions = positions[size:]
+    return groups

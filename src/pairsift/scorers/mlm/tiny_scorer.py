@@ -16,8 +16,9 @@ from pairsift.metrics import METRICS, parse_metrics
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
-from pairsift.scorers.mlm.tiny import TinyModel
-from pairsift.scorers.mlm.tiny_captions import collate
+from pairsift.scorers.mlm.tiny import NUM_SCORES, TinyModel
+from pairsift.scorers.mlm.tiny_captions import collate, pack, share_images
+from pairsift.scorers.mlm.tiny_images import EncodedImages
 from pairsift.scorers.mlm.tiny_inputs import (
     SENTENCE_TOKENIZER_FILE,
     TOKENIZER_FILE,
@@ -53,7 +54,8 @@ class TinyScorer(Scorer):
         self.device, self.dtype, self.folder = device, dtype, folder
         self.preparer = Preparer(TinyTransform(folder, model.config.max_caption_tokens))
         self.columns = score_columns()
-        self._digest = _digest(folder)
+        self._images = EncodedImages(self.model.encode_images, device)
+        self._digest = checkpoint_files_digest(folder)
         self._version = str(json.loads((folder / "config.json").read_text()).get("version", ""))
 
     @property
@@ -95,9 +97,23 @@ class TinyScorer(Scorer):
     def _log_probabilities(self, inputs: Sequence[TinyInputs]) -> np.ndarray:
         """(B, 4, 101) float32, all metrics in one pass."""
         pixels, captions = zip(*inputs, strict=True)
-        images = self.model.encode_images(torch.from_numpy(np.stack(pixels)).to(self.device))
-        logits = self.model.score_logits(images, collate(captions).to(self.device))
-        log_p: np.ndarray = logits.log_softmax(-1).cpu().numpy()
+        images, image_of = self._images(pixels)
+        tokens = collate(captions)
+        meaning = self.model.caption_meaning(
+            tokens.sentence_ids.to(self.device), tokens.sentence_mask.to(self.device)
+        )
+        log_p = np.empty((len(inputs), len(METRICS), NUM_SCORES), np.float32)
+        for size, groups in share_images(image_of).items():
+            step = max(1, self.batch_size // size)
+            for start in range(0, len(groups), step):
+                rows = np.array(groups[start : start + step])  # (packs, captions)
+                packed = pack([[captions[row] for row in group] for group in rows])
+                logits, _ = self.model.score_packed(
+                    images[[image_of[group[0]] for group in rows]],
+                    packed.to(self.device),
+                    meaning[torch.from_numpy(rows).to(self.device)],
+                )
+                log_p[rows] = logits.log_softmax(-1).cpu().numpy()
         if not np.isfinite(log_p).all():
             raise FloatingPointError("the model's logits are not finite")
         return log_p
@@ -138,7 +154,8 @@ def load_tiny_scorer(
     )
 
 
-def _digest(folder: Path) -> str:
+def checkpoint_files_digest(folder: Path) -> str:
+    """Digest of all files of a checkpoint of this make."""
     digest = hashlib.sha256()
     for file in FILES:
         digest.update((folder / file).read_bytes())

@@ -1,0 +1,97 @@
+"""`pairsift-tiny` as a scorer: an image is encoded once, whoever shares it."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pairsift import Pair, load_scorer
+from pairsift.scorers.mlm.tiny_captions import share_images
+from pairsift.scorers.mlm.tiny_images import KEPT_IMAGES, EncodedImages
+from pairsift.scorers.mlm.tiny_scorer import TinyScorer
+
+CAPTIONS = (
+    "a dog",
+    "Two people sit on a bench beside the lake and look at the mountains behind it .",
+    "IMG_2231.jpg",
+    "a red car parked in front of a white house",
+    "free shipping on all orders over 50 dollars",
+)
+
+
+@pytest.fixture(scope="module")
+def scorer() -> TinyScorer:
+    scorer = load_scorer("pairsift-tiny", device="cpu")
+    assert isinstance(scorer, TinyScorer)
+    return scorer
+
+
+def _photo(seed: int) -> bytes:
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    stream = io.BytesIO()
+    coarse.resize((80, 60), Image.Resampling.BICUBIC).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_captions_of_one_image_score_as_they_do_alone(scorer: TinyScorer) -> None:
+    pairs = [
+        Pair(f"{image}-{number}", _photo(image), caption)
+        for number, caption in enumerate(CAPTIONS)
+        for image in range(3)
+        if not (image == 2 and number > 1)  # 5, 5 and 2 captions
+    ]
+    together = scorer.distributions(pairs)
+    for index, pair in enumerate(pairs):
+        scorer._images.clear()
+        np.testing.assert_allclose(scorer.distributions([pair])[0], together[index], atol=1e-5)
+
+
+def test_each_image_is_encoded_once(scorer: TinyScorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = []
+    encode = scorer._images.encode
+
+    def counting(pixels):  # type: ignore[no-untyped-def]
+        encoded.append(len(pixels))
+        return encode(pixels)
+
+    monkeypatch.setattr(scorer._images, "encode", counting)
+    scorer._images.clear()
+    scorer.score([Pair(str(n), _photo(n % 2), CAPTIONS[n % 5]) for n in range(8)], batch_size=4)
+    scorer.score([Pair("again", _photo(1), "a cat")])
+    assert sum(encoded) == 2
+
+
+def test_the_last_images_are_kept() -> None:
+    seen: list[int] = []
+
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
+        seen.extend(pixels[:, 0, 0, 0].tolist())
+        return pixels[:, 0, 0].float()
+
+    images = EncodedImages(encode, torch.device("cpu"), step=7)
+    pictures = [np.full((2, 2, 3), n % 250, np.uint8) + np.uint8(n // 250) for n in range(250)]
+    encoded, image_of = images([*pictures, pictures[3]])
+    assert encoded[:, 0].tolist() == list(range(250))
+    assert image_of == [*range(250), 3]
+    assert images([pictures[3]])[0][0, 0] == 3
+    assert len(seen) == 250
+    images([np.full((3, 3, 3), n, np.uint8) for n in range(KEPT_IMAGES - 10)])
+    assert len(images) == KEPT_IMAGES
+    images([pictures[3]])  # used last of the first ones, so still there
+    assert len(seen) == 250 + KEPT_IMAGES - 10
+
+
+def test_groups_of_an_image_are_powers_of_two_and_cover_all() -> None:
+    image_of = [0] * 21 + [1] * 3 + [2]
+    groups = share_images(image_of)
+    assert {size: len(found) for size, found in groups.items()} == {16: 1, 4: 1, 1: 3, 2: 1}
+    members = [position for found in groups.values() for group in found for position in group]
+    assert sorted(members) == list(range(len(image_of)))
+    for found in groups.values():
+        for group in found:
+            assert len({image_of[position] for position in group}) == 1
