@@ -1,0 +1,356 @@
+"""Hugging Face datasets: score columns for a dataset, and a filter that reads only those.
+
+Works on datasets in memory and on disk, on streaming ones, and on dictionaries of splits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from pairsift.errors import PairsiftError
+from pairsift.integrations.scorers import (
+    LoadedScorer,
+    ScorerLike,
+    ScorerRef,
+    outcome_columns,
+    outcomes,
+    refer,
+    score_values,
+)
+from pairsift.pair import Status
+from pairsift.scorers.base import Scorer
+from pairsift.scores import ScoreFolder, status_array
+from pairsift.select import select
+from pairsift.select.rows import RowFilter, columns_used
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+
+    AnyDataset = TypeVar(
+        "AnyDataset", Dataset, IterableDataset, DatasetDict, IterableDatasetDict
+    )  # fmt: skip
+else:
+    AnyDataset = TypeVar("AnyDataset")
+
+_CAPTIONS = ("caption", "text", "txt")
+# Rows that one step of the streaming filter looks at. No more, since they wait with their images.
+_FILTER_ROWS = 256
+
+
+def score_dataset(
+    dataset: AnyDataset,
+    scorer: ScorerLike = "pairsift-tiny",
+    *,
+    image: str | None = None,
+    caption: str | None = None,
+    prefix: str = "",
+    batch_size: int | None = None,
+    **options: Any,
+) -> AnyDataset:
+    """Add a scorer's columns to a dataset.
+
+    The columns are ``status`` (``ok``, or why there are no scores), ``error``, ``width``,
+    ``height``, ``caption_length`` and the scorer's own, with the types of a score table whatever
+    the values. Images stay undecoded, in the result as in the source, but for the guarded decode
+    of scoring: a broken one is a status, never an exception.
+
+    A streaming dataset is scored while it is read, a batch at a time. Other datasets are scored at
+    once; the library caches the result under the scorer's fingerprint, so that the same call
+    reads it back. Only the new columns are written: image bytes are not copied.
+
+    Args:
+        dataset: a dataset of one split, or a dictionary of splits.
+        scorer: name, checkpoint's folder, or a loaded scorer.
+        image: column of images: the feature ``Image``, encoded bytes, or paths. None for the only
+            ``Image`` there is.
+        caption: column of text, ``json.caption`` for a field of a column. None for ``caption``,
+            ``text`` or ``txt``.
+        prefix: put before the names of the new columns.
+        batch_size: pairs a batch; None for the scorer's own wish.
+        options: of the scorer, as in :func:`pairsift.load_scorer`.
+
+    Raises:
+        PairsiftError: no such column or scorer; a new column's name is taken; a streaming dataset
+            does not know its columns.
+    """
+    if isinstance(dataset, Mapping):
+        return _of_splits(
+            dataset,
+            lambda split: score_dataset(
+                split, scorer, image=image, caption=caption, prefix=prefix,
+                batch_size=batch_size, **options,
+            ),
+        )  # fmt: skip
+    datasets = _import_datasets()
+    features = _known_features(dataset)
+    reference = refer(scorer, **options)
+    loaded = reference.load()
+    fields = outcome_columns(loaded)
+    new = {f"{prefix}{field.name}": field for field in fields}
+    if taken := [name for name in new if name in features]:
+        raise PairsiftError(
+            f"the dataset has a column {taken[0]!r} already; give a prefix for the new columns, "
+            'for example prefix="pairsift_"'
+        )
+    image = _image_column(features, image)
+    caption = _caption_column(features, caption)
+    batch_size = batch_size or loaded.batch_size
+    function = _ScoreBatch(reference, image, caption, prefix, batch_size)
+    added = datasets.Features.from_arrow_schema(
+        pa.schema([pa.field(name, field.type) for name, field in new.items()])
+    )
+    if isinstance(dataset, datasets.IterableDataset):
+        stream, format_type = _undecoded_stream(dataset)
+        scored = stream.map(function, batched=True, batch_size=batch_size)
+        return _as_it_was(scored, datasets.Features({**features, **added}), format_type)
+    columns = sorted({image, caption.split(".")[0]})
+    narrow = dataset.with_format(None).select_columns(columns)
+    for name, feature in features.items():
+        if name in columns and getattr(feature, "decode", False):
+            narrow = narrow.cast_column(name, type(feature)(decode=False))
+    scores = narrow.map(
+        function,
+        batched=True,
+        batch_size=batch_size,
+        remove_columns=columns,
+        features=added,
+        new_fingerprint=_fingerprint(dataset, loaded, image, caption, prefix),
+        desc="Scoring pairs",
+    )
+    return _beside(datasets, dataset, scores)
+
+
+def filter_dataset(
+    dataset: AnyDataset,
+    where: str | None = None,
+    *,
+    top: float | None = None,
+    count: int | None = None,
+    by: str | None = None,
+    per: str | None = None,
+    seed: int = 0,
+    prefix: str = "",
+) -> AnyDataset:
+    """Keep the rows of a scored dataset that `pairsift select` would keep.
+
+    Only the columns that the expressions name are read; no image is decoded, and of a dataset that
+    is not streaming none is copied either. Rows whose status is not ok never pass.
+
+    Args:
+        dataset: of :func:`score_dataset`, or any with a column of statuses and of scores.
+        where: condition, for example ``itm >= 66 and odf >= 20``.
+        top, count, by, per, seed: an exact cut, as of :func:`pairsift.select.select`. Equal rows
+            at the cut are told apart by their ``uid`` (or ``shard`` and ``key``) where the dataset
+            has them, by their place otherwise. Not for streaming datasets, which never know all
+            their rows.
+        prefix: as it was given to :func:`score_dataset`; expressions name columns with it.
+
+    Raises:
+        PairsiftError: the dataset is not scored, an expression names what is not there, or a
+            streaming dataset is to be cut.
+    """
+    if isinstance(dataset, Mapping):
+        return _of_splits(
+            dataset,
+            lambda split: filter_dataset(
+                split, where, top=top, count=count, by=by, per=per, seed=seed, prefix=prefix
+            ),
+        )
+    datasets = _import_datasets()
+    features = _known_features(dataset)
+    status = f"{prefix}status"
+    if status not in features:
+        raise PairsiftError(
+            f"the dataset has no column {status!r}; score it first, with score_dataset()"
+        )
+    if isinstance(dataset, datasets.IterableDataset):
+        if where is None or (top, count, by, per) != (None, None, None, None):
+            raise PairsiftError(
+                "a streaming dataset takes a condition (where) only: a cut (top, count) needs all "
+                "rows. Look for the threshold in a sample of it, or download it"
+            )
+        passes = _FilterBatch(RowFilter(where, features.arrow_schema, status=status))
+        stream, format_type = _undecoded_stream(dataset)
+        # Not `filter`: behind it the library decodes no images any more, whatever features say.
+        kept = stream.map(passes, batched=True, batch_size=_FILTER_ROWS)
+        return _as_it_was(kept, features, format_type)
+    query = {"where": where, "top": top, "count": count, "by": by, "per": per, "seed": seed}
+    places = _select_places(dataset, features, status, (where, by, per), **query)
+    return dataset.select(places)
+
+
+@dataclass(frozen=True, slots=True)
+class _ScoreBatch:
+    """What `map` calls; pickles as a scorer's name where it was given by name."""
+
+    scorer: ScorerRef | LoadedScorer
+    image: str
+    caption: str
+    prefix: str
+    batch_size: int
+
+    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        scorer = self.scorer.load()
+        column, *path = self.caption.split(".")
+        captions = [_dig(value, path) for value in batch[column]]
+        table = score_values(scorer, batch[self.image], captions, self.batch_size)
+        found = outcomes(table, outcome_columns(scorer)).to_pydict()
+        return {f"{self.prefix}{name}": values for name, values in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _FilterBatch:
+    """What `map` calls on a stream: of each batch the rows that pass."""
+
+    rows: RowFilter
+
+    def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        looked_at = [pa.array(batch[field.name], field.type) for field in self.rows.schema]
+        passes = self.rows(pa.table(looked_at, schema=self.rows.schema))
+        places = np.flatnonzero(passes).tolist()
+        return {name: [values[place] for place in places] for name, values in batch.items()}
+
+
+def _select_places(
+    dataset: Any, features: Any, status: str, expressions: Sequence[str | None], **query: Any
+) -> np.ndarray:
+    """Places of the rows that `select` keeps, by way of a score table of the columns it needs."""
+    schema = features.arrow_schema
+    used = columns_used([text for text in expressions if text is not None], schema)
+    identity = [
+        name for name in ("shard", "key", "uid") if name in schema.names and _is_text(schema, name)
+    ]
+    wanted = sorted({status, *used, *identity})
+    found = dataset.with_format("arrow").select_columns(wanted)[:]
+    rows = found.num_rows
+    known = {value.value: value for value in Status}
+    columns: dict[str, Any] = {
+        "shard": pa.array([""] * rows, pa.string()),
+        "key": pa.array([str(place) for place in range(rows)], pa.string()),
+        "uid": pa.nulls(rows, pa.string()),
+        **{name: found[name] for name in wanted},
+        "status": status_array(
+            [known.get(value, Status.MODEL_ERROR) for value in found[status].to_pylist()]
+        ),
+    }
+    with tempfile.TemporaryDirectory(prefix="pairsift-filter-") as folder:
+        scores = ScoreFolder(f"{folder}/scores", {"scorer": "dataset"}, "")
+        scores.commit("dataset", pa.table(columns), {})
+        kept = select(f"{folder}/scores", out=f"{folder}/kept", **query)
+        parts = [shard.rows for shard in kept.shards()]
+    return np.concatenate(parts) if parts else np.array([], dtype=np.int32)
+
+
+def _of_splits(splits: Any, function: Callable[[Any], Any]) -> Any:
+    return type(splits)({name: function(split) for name, split in splits.items()})
+
+
+def _known_features(dataset: Any) -> Any:
+    if dataset.features is None:
+        raise PairsiftError(
+            "this streaming dataset does not know its columns; name them first, for example "
+            'dataset.cast(Features({"image": Image(), "caption": Value("string")}))'
+        )
+    return dataset.features
+
+
+def _undecoded_stream(dataset: Any) -> tuple[Any, str | None]:
+    """A streaming dataset whose images stay bytes, in plain Python; and the format it had.
+
+    `load_dataset` puts threads into streams that decode ahead; these are taken out too.
+    """
+    formatting = getattr(dataset, "_formatting", None)  # no public name in a stream
+    format_type = formatting.format_type if formatting else None
+    stream = dataset.with_format(None) if format_type else dataset
+    return stream.decode(False), format_type
+
+
+def _as_it_was(stream: Any, features: Any, format_type: str | None) -> Any:
+    """Decoding and format of the user's dataset on a stream made of it."""
+    stream = stream.cast(features)
+    return stream.with_format(format_type) if format_type else stream
+
+
+def _beside(datasets: Any, dataset: Any, scores: Any) -> Any:
+    """Both datasets' columns side by side, in the first one's format."""
+    both = datasets.concatenate_datasets([dataset.with_format(None), scores], axis=1)
+    shown = dataset.format
+    if shown["type"] is None:
+        return both
+    columns = [*shown["columns"], *scores.column_names]
+    return both.with_format(shown["type"], columns=columns, **shown["format_kwargs"])
+
+
+def _image_column(features: Any, name: str | None) -> str:
+    if name is None:
+        images = [name for name, feature in features.items() if type(feature).__name__ == "Image"]
+        if len(images) != 1:
+            what = f"several image columns ({', '.join(images)})" if images else "no image column"
+            raise PairsiftError(
+                f"the dataset has {what}; name one, image=..., of {', '.join(features)}"
+            )
+        return str(images[0])
+    return _existing(features, name, "image")
+
+
+def _caption_column(features: Any, name: str | None) -> str:
+    if name is None:
+        found = [name for name in _CAPTIONS if name in features]
+        if not found:
+            raise PairsiftError(
+                f"the dataset has no column {' or '.join(_CAPTIONS)}; name the captions, "
+                f"caption=..., of {', '.join(features)}"
+            )
+        name = found[0]
+    column, *path = name.split(".")
+    feature: Any = features[_existing(features, column, "caption")]
+    for part in path:
+        feature = feature.get(part) if isinstance(feature, Mapping) else None
+    if feature is not None and getattr(feature, "dtype", None) not in ("string", "large_string"):
+        raise PairsiftError(
+            f"column {name!r} is no text; give one caption a row (datasets.Dataset.map with "
+            "batched=True can spread several over rows)"
+        )
+    return name
+
+
+def _existing(features: Any, name: str, what: str) -> str:
+    if name not in features:
+        raise PairsiftError(
+            f"the dataset has no column {name!r}; {what}=... is one of {', '.join(features)}"
+        )
+    return name
+
+
+def _dig(value: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _is_text(schema: pa.Schema, name: str) -> bool:
+    return bool(pa.types.is_string(schema.field(name).type))
+
+
+def _fingerprint(dataset: Any, scorer: Scorer, *settings: str) -> str:
+    """Under which the library caches the scores: all that decides them, and nothing else."""
+    facts = [dataset._fingerprint, dict(scorer.fingerprint), *settings]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _import_datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise PairsiftError(
+            "this needs the datasets package: pip install 'pairsift[datasets]'"
+        ) from error
+    return datasets

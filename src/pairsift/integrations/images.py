@@ -1,0 +1,80 @@
+"""Images as other tools hold them, back to the encoded bytes that the guarded decoder takes."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import fsspec
+import numpy as np
+from PIL import Image
+
+from pairsift.images import ImageLimits
+from pairsift.pair import Fault, Status
+
+# Others are turned into RGB; PNG holds no more.
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I")
+
+
+def encoded_image(value: Any, limits: ImageLimits | None = None) -> bytes | Fault | None:
+    """Encoded bytes of an image.
+
+    Args:
+        value: None; bytes; a path or fsspec URL; ``{"bytes": ..., "path": ...}`` as in Hugging
+            Face datasets; a PIL image; or uint8 pixels, (height, width) or (height, width, 3).
+
+    Returns:
+        the bytes as they are; decoded images without loss as BMP or PNG; None where there is no
+        image; a fault where it cannot be read.
+    """
+    limits = limits or ImageLimits()
+    if isinstance(value, Mapping):
+        held = value.get("bytes")
+        value = value.get("path") if held is None else held
+    if value is None:
+        return None
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, (str, os.PathLike)):
+        return _read(os.fspath(value), limits)
+    try:
+        if isinstance(value, np.ndarray):
+            value = _from_pixels(value)
+        if isinstance(value, Image.Image):
+            return _encode(value, limits)
+    except Exception as error:  # an image opened but not yet decoded fails here, in many ways
+        return Fault(Status.IMAGE_CORRUPT, f"{type(error).__name__}: {error}"[:300])
+    return Fault(Status.IMAGE_CORRUPT, f"not an image but a {type(value).__name__}")
+
+
+def _read(path: str, limits: ImageLimits) -> bytes | Fault:
+    try:
+        with fsspec.open(path, "rb") as file:
+            # One byte more than is allowed is enough for the decoder to refuse it.
+            data: bytes = file.read(limits.max_bytes + 1)
+    except FileNotFoundError:
+        return Fault(Status.IMAGE_MISSING, f"there is no file {path}"[:300])
+    except Exception as error:  # file systems fail in many ways; one image is one row
+        return Fault(Status.READ_ERROR, f"{path}: {type(error).__name__}: {error}"[:300])
+    return data
+
+
+def _from_pixels(pixels: np.ndarray) -> Image.Image:
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"pixels of type {pixels.dtype}; uint8 is needed, 0 to 255")
+    return Image.fromarray(pixels)
+
+
+def _encode(image: Image.Image, limits: ImageLimits) -> bytes:
+    if image.mode not in _PNG_MODES:
+        image = image.convert("RGB")
+    # BMP takes no time, but a large one is over the limit on bytes.
+    small = image.mode == "RGB" and 4 * image.width * image.height < limits.max_bytes
+    file = io.BytesIO()
+    if small:
+        image.save(file, "BMP")
+    else:
+        image.save(file, "PNG", compress_level=1)
+    return file.getvalue()

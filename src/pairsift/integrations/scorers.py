@@ -1,0 +1,145 @@
+"""A scorer as other tools want it: small to pickle, loaded where it works, once a process."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from pairsift.errors import PairsiftError
+from pairsift.integrations.images import encoded_image
+from pairsift.metrics import METRICS
+from pairsift.pair import Fault, Pair, Status
+from pairsift.scorers.base import Scorer
+from pairsift.scorers.registry import load_scorer
+from pairsift.scores import IDENTITY_FIELDS
+
+ScorerLike = str | os.PathLike[str] | Scorer
+
+#: Columns that every score table has and other tools do not: what became of the pair.
+OUTCOME_FIELDS = tuple(
+    pa.field(field.name, pa.string() if field.name == "status" else field.type)
+    for field in IDENTITY_FIELDS
+    if field.name not in ("shard", "key", "uid")
+)
+# Scorers kept at a time; an evaluation rarely has more.
+_KEPT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerRef:
+    """A scorer by name; pickles as its name and options, whatever it weighs once loaded."""
+
+    name: str
+    options: bytes
+
+    def load(self) -> Scorer:
+        """The scorer, the same one for all equal references in this process."""
+        return _load(self.name, self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedScorer:
+    """A scorer that the caller has made; goes to other processes only if it can be pickled."""
+
+    scorer: Scorer
+
+    def load(self) -> Scorer:
+        """The scorer."""
+        return self.scorer
+
+
+def refer(scorer: ScorerLike, **options: Any) -> ScorerRef | LoadedScorer:
+    """Refer to a scorer.
+
+    Args:
+        scorer: a name or a checkpoint's folder as in :func:`pairsift.load_scorer`, or a scorer.
+        options: as of :func:`pairsift.load_scorer`.
+
+    Raises:
+        PairsiftError: options for a scorer that is made already.
+    """
+    if isinstance(scorer, Scorer):
+        if given := [name for name, value in options.items() if value is not None]:
+            raise PairsiftError(f"the scorer is loaded; {given[0]} is chosen when it is loaded")
+        return LoadedScorer(scorer)
+    # As bytes, since a prompt pack cannot be hashed.
+    return ScorerRef(os.fspath(scorer), pickle.dumps(sorted(options.items())))
+
+
+@lru_cache(maxsize=_KEPT)
+def _load(name: str, options: bytes) -> Scorer:
+    return load_scorer(name, **dict(pickle.loads(options)))
+
+
+def make_pair(image: Any, caption: Any, key: str) -> Pair:
+    """A pair of whatever a tool holds; what cannot be read becomes a fault, never an exception.
+
+    Args:
+        image: as of :func:`pairsift.integrations.images.encoded_image`.
+        caption: text; None if there is none.
+    """
+    encoded = encoded_image(image)
+    fault = None
+    if isinstance(encoded, Fault):
+        encoded, fault = None, encoded
+    if caption is not None and not isinstance(caption, str):
+        kind = type(caption).__name__
+        caption, fault = None, fault or Fault(Status.CAPTION_INVALID, f"not a text but a {kind}")
+    return Pair(key, encoded, caption, fault=fault)
+
+
+def score_values(
+    scorer: Scorer,
+    images: Iterable[Any],
+    captions: Iterable[Any],
+    batch_size: int | None = None,
+) -> pa.Table:
+    """Score values side by side; the table is that of :meth:`Scorer.score`, keys are positions."""
+    pairs = (
+        make_pair(image, caption, str(place))
+        for place, (image, caption) in enumerate(zip(images, captions, strict=True))
+    )
+    return scorer.score(pairs, batch_size)
+
+
+def outcome_columns(scorer: Scorer) -> list[pa.Field]:
+    """Fields that a scored sample gets: what became of it, then the scorer's own columns."""
+    return [*OUTCOME_FIELDS, *scorer.columns]
+
+
+def outcomes(table: pa.Table, fields: Sequence[pa.Field]) -> pa.Table:
+    """These columns of a score table, in plain types."""
+    columns = [table[field.name].cast(field.type) for field in fields]
+    return pa.table(columns, schema=pa.schema(fields))
+
+
+def number_columns(scorer: Scorer, asked: str | Iterable[str] | None = None) -> tuple[str, ...]:
+    """Names of score columns to average.
+
+    Args:
+        asked: names; None for the quality metrics that the scorer has, or all its columns of
+            numbers where it has none of these.
+
+    Raises:
+        PairsiftError: the scorer has no such column, or it holds no numbers.
+    """
+    numbers = [
+        field.name
+        for field in scorer.columns
+        if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
+    ]
+    if asked is None:
+        return tuple(name for name in numbers if name in METRICS) or tuple(numbers)
+    wanted = (asked,) if isinstance(asked, str) else tuple(asked)
+    for name in wanted:
+        if name not in numbers:
+            raise PairsiftError(
+                f"the scorer has no column of numbers {name!r}; it has {', '.join(numbers)}"
+            )
+    return wanted

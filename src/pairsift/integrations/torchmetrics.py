@@ -1,0 +1,312 @@
+"""Pairsift's scores as a torchmetrics metric, in the shape of its CLIPScore.
+
+Where ``clip_score(images, texts, model_name_or_path=...)`` stands, ``pairsift_score`` takes its
+place with another model name, and :class:`PairsiftScore` that of ``CLIPScore``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from pairsift.errors import PairsiftError
+from pairsift.integrations.scorers import ScorerLike, number_columns, refer, score_values
+from pairsift.metrics import METRICS
+from pairsift.pair import Status
+from pairsift.scorers.base import Scorer
+from pairsift.scorers.registry import entries
+
+try:
+    from torchmetrics import Metric
+    from torchmetrics.utilities import dim_zero_cat
+except ImportError as error:
+    raise PairsiftError(
+        "this needs the torchmetrics package: pip install 'pairsift[torchmetrics]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
+
+Images = torch.Tensor | list[torch.Tensor]
+Texts = str | list[str]
+Reduction = Literal["mean", "none"]
+NanStrategy = Literal["warn", "error", "ignore"]
+Score = torch.Tensor | dict[str, torch.Tensor]
+Scores = Sequence[torch.Tensor] | Sequence[dict[str, torch.Tensor]]
+
+
+def pairsift_score(
+    source: Images | Texts,
+    target: Images | Texts,
+    model_name_or_path: ScorerLike = "pairsift-tiny",
+    *,
+    metrics: str | Sequence[str] = "itm",
+    reduction: Reduction = "mean",
+    nan_strategy: NanStrategy = "warn",
+    batch_size: int | None = None,
+    scorer_options: Mapping[str, Any] | None = None,
+) -> Score:
+    """Score pairs of images and captions, 0 (worst) to 100 (best).
+
+    Args:
+        source, target: images and captions, in either order. Images: (N, C, H, W) or (C, H, W), or
+            a list of (C, H, W), of integers 0..255, C 3 or 1. Captions: a string or a list.
+        model_name_or_path: scorer's name, checkpoint's folder, or a loaded scorer. Named ones are
+            kept in memory from call to call.
+        metrics: ``itm``, ``odf``, ``ctq``, ``su`` or another score column; several give a
+            dictionary.
+        reduction: ``none`` gives a score per pair instead of the mean, NaN where there is none.
+        nan_strategy: what to do about pairs that cannot be scored, such as empty captions, which
+            the mean leaves out: ``warn``, ``ignore``, or ``error``.
+        batch_size: pairs at a time; None for the scorer's own wish.
+        scorer_options: as of :func:`pairsift.load_scorer`. Without a ``device`` among them a
+            scorer works where the images are if that is a GPU.
+
+    Returns:
+        a scalar, or (N,) with ``reduction="none"``, float32, on the images' device; NaN without
+        any pair that has a score.
+
+    Raises:
+        ValueError: images, captions or their numbers are not as above; or, with
+            ``nan_strategy="error"``, a pair has no score.
+        PairsiftError: no such scorer or column.
+    """
+    names = _names(metrics)
+    _check_choices(reduction, nan_strategy)
+    scores = _score(
+        source, target, model_name_or_path, names, nan_strategy, batch_size, scorer_options
+    )
+    values = scores if reduction == "none" else scores.double().nanmean(0).float()
+    return _by_name(values, metrics, names)
+
+
+class PairsiftScore(Metric):
+    """Mean score of images and captions, 0 (worst) to 100 (best), over all batches and processes.
+
+    A drop-in for ``torchmetrics.multimodal.CLIPScore``. Of each pair a multimodal language model
+    (by default the one that comes along) reads image and caption together.
+
+    Args:
+        model_name_or_path, metrics, nan_strategy, batch_size, scorer_options: as of
+            :func:`pairsift_score`.
+        reduction: with ``none``, ``compute`` returns the scores of all pairs, (N,), in the order of
+            processes, NaN where there is none; they are kept in memory.
+        kwargs: of :class:`torchmetrics.Metric`.
+
+    Raises:
+        PairsiftError: no such scorer or column.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    plot_lower_bound = 0.0
+    plot_upper_bound = 100.0
+
+    score: torch.Tensor
+    n_samples: torch.Tensor
+    scores: list[torch.Tensor]
+
+    def __init__(
+        self,
+        model_name_or_path: ScorerLike = "pairsift-tiny",
+        *,
+        metrics: str | Sequence[str] = "itm",
+        reduction: Reduction = "mean",
+        nan_strategy: NanStrategy = "warn",
+        batch_size: int | None = None,
+        scorer_options: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        _check_choices(reduction, nan_strategy)
+        self.model_name_or_path = model_name_or_path
+        self.metrics = metrics
+        self.reduction = reduction
+        self.nan_strategy: NanStrategy = nan_strategy
+        self.batch_size = batch_size
+        self.scorer_options = dict(scorer_options or {})
+        self._names = _names(metrics)
+        if reduction == "none":
+            self.add_state("scores", default=[], dist_reduce_fx="cat")
+        else:
+            self.add_state("score", torch.zeros(len(self._names)), dist_reduce_fx="sum")
+            self.add_state("n_samples", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, source: Images | Texts, target: Images | Texts) -> None:
+        """Score a batch of pairs, given as to :func:`pairsift_score`.
+
+        Raises:
+            ValueError: as of :func:`pairsift_score`.
+        """
+        scores = _score(
+            source, target, self.model_name_or_path, self._names, self.nan_strategy,
+            self.batch_size, self.scorer_options,
+        ).to(self.device)  # fmt: skip
+        if self.reduction == "none":
+            self.scores.append(scores)
+            return
+        scored = scores[~scores.isnan().any(1)]
+        self.score += scored.sum(0)
+        self.n_samples += len(scored)
+
+    def compute(self) -> Score:
+        """The mean score; or with ``reduction="none"``, all of them."""
+        if self.reduction == "none":
+            held = self.scores
+            found = dim_zero_cat(held) if len(held) else torch.empty(0, len(self._names))
+        else:
+            found = self.score / self.n_samples
+        return _by_name(found, self.metrics, self._names)
+
+    def plot(self, val: Score | Scores | None = None, ax: _AX_TYPE | None = None) -> _PLOT_OUT_TYPE:
+        """Plot one value, or several over time.
+
+        Args:
+            val: result of ``forward`` or ``compute``, or a list of these; None for ``compute()``.
+            ax: of matplotlib, to draw into.
+
+        Returns:
+            figure and axes.
+        """
+        return self._plot(val, ax)
+
+
+def _score(
+    source: Images | Texts,
+    target: Images | Texts,
+    model: ScorerLike,
+    names: Sequence[str],
+    nan_strategy: NanStrategy,
+    batch_size: int | None,
+    options: Mapping[str, Any] | None,
+) -> torch.Tensor:
+    """Return (pairs, names) float32 on the images' device, NaN for pairs without scores."""
+    images, texts = _sides(source, target)
+    device = images[0].device
+    scorer = _load(model, names, device, options or {})
+    number_columns(scorer, names)
+    table = score_values(scorer, map(_pixels, images), texts, batch_size)
+    _tell_failures(table, nan_strategy)
+    columns = [table[name].cast(pa.float32()).to_numpy() for name in names]
+    return torch.from_numpy(np.stack(columns, axis=1)).to(device)
+
+
+def _load(
+    model: ScorerLike, names: Sequence[str], device: torch.device, options: Mapping[str, Any]
+) -> Scorer:
+    if isinstance(model, Scorer):
+        return refer(model, **options).load()
+    wanted = dict(options)
+    if device.type != "cpu" and _takes(model, "device"):
+        wanted.setdefault("device", str(device))
+    asked = [name for name in METRICS if name in names]
+    if asked and _takes(model, "metrics"):
+        wanted.setdefault("metrics", ",".join(asked))
+    return refer(model, **wanted).load()
+
+
+def _takes(model: str | os.PathLike[str], option: str) -> bool:
+    """Whether a scorer by this name has an option."""
+    entry = entries().get(os.fspath(model))
+    # A folder: only scorers with a model have checkpoints, but CLIP knows no quality metrics.
+    if entry is None:
+        return option == "device"
+    return option in inspect.signature(entry.load()).parameters
+
+
+def _sides(source: Images | Texts, target: Images | Texts) -> tuple[list[torch.Tensor], list[str]]:
+    """Images and captions, whichever came first."""
+    sides = _as_list(source), _as_list(target)
+    kinds = [{_kind(value) for value in side} for side in sides]
+    if kinds == [{"text"}, {"image"}]:
+        sides, kinds = (sides[1], sides[0]), [kinds[1], kinds[0]]
+    if kinds != [{"image"}, {"text"}]:
+        raise ValueError(
+            "a pair is an image and a caption: expected one of the two arguments to hold images "
+            "(tensors) and the other captions (str), and neither to be empty"
+        )
+    images, texts = sides
+    if len(images) != len(texts):
+        raise ValueError(
+            "Expected the number of images and captions to be the same but got "
+            f"{len(images)} and {len(texts)}"
+        )
+    return images, texts
+
+
+def _as_list(side: Any) -> list[Any]:
+    if isinstance(side, torch.Tensor):
+        return [side] if side.ndim == 3 else list(side)
+    return [side] if isinstance(side, str) else list(side)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return "image"
+    return "text" if isinstance(value, str) else "neither"
+
+
+def _pixels(image: torch.Tensor) -> np.ndarray:
+    """(C, H, W) integers as (H, W, 3) or (H, W) uint8."""
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ValueError(
+            f"Expected all images to be (C, H, W) with 3 channels or 1, but got "
+            f"{tuple(image.shape)}"
+        )
+    if image.is_floating_point() or image.dtype == torch.bool:
+        raise ValueError(
+            f"Expected images of integers from 0 to 255 but got {image.dtype}; for values from 0 "
+            "to 1 pass (255 * images).round().to(torch.uint8)"
+        )
+    if image.dtype != torch.uint8 and image.numel() and not 0 <= image.min() <= image.max() <= 255:
+        raise ValueError(
+            f"Expected images of integers from 0 to 255 but got {image.min()} to {image.max()}"
+        )
+    pixels: np.ndarray = image.detach().to("cpu", torch.uint8).permute(1, 2, 0).numpy()
+    return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+
+
+def _tell_failures(table: pa.Table, nan_strategy: NanStrategy) -> None:
+    statuses = table["status"].cast(pa.string()).to_pylist()
+    failed = [place for place, status in enumerate(statuses) if status != Status.OK.value]
+    if not failed or nan_strategy == "ignore":
+        return
+    first = failed[0]
+    words = (
+        f"{len(failed)} of {len(statuses)} pairs have no score, the first is number {first}: "
+        f"{statuses[first]}: {table['error'][first]}"
+    )
+    if nan_strategy == "error":
+        raise ValueError(words)
+    warnings.warn(f"{words}. The mean leaves them out", UserWarning, stacklevel=4)
+
+
+def _names(metrics: str | Sequence[str]) -> tuple[str, ...]:
+    names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    if not names:
+        raise PairsiftError(f"no metric given; choose from {', '.join(METRICS)}")
+    return names
+
+
+def _by_name(values: torch.Tensor, metrics: str | Sequence[str], names: Sequence[str]) -> Score:
+    """The last axis as names; gone where a single metric was asked for by name."""
+    if isinstance(metrics, str):
+        return values[..., 0]
+    return {name: values[..., place] for place, name in enumerate(names)}
+
+
+def _check_choices(reduction: str, nan_strategy: str) -> None:
+    for value, choices, what in (
+        (reduction, ("mean", "none"), "reduction"),
+        (nan_strategy, ("warn", "error", "ignore"), "nan_strategy"),
+    ):
+        if value not in choices:
+            raise ValueError(f"Expected {what} to be one of {', '.join(choices)}, got {value!r}")

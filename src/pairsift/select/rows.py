@@ -1,0 +1,100 @@
+"""A condition on rows in hand: what `pairsift select --where` keeps of them.
+
+For tools that stream samples past, where no folder of score tables is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from functools import cache
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from pairsift.errors import PairsiftError
+from pairsift.pair import Status
+from pairsift.select.expression import Kind, Term, compile_expression, text_sql
+from pairsift.select.tables import quoted, run_sql, score_columns
+
+_ROWS = "rows"
+
+
+class RowFilter:
+    """Compiled once, applied to table after table. Picklable.
+
+    Args:
+        where: condition over the columns, as of :func:`pairsift.select.select`; without
+            percentiles, which are facts of all rows.
+        schema: of the tables to come.
+        status: name of the column with the pairs' status; rows whose status is not ok never pass.
+
+    Raises:
+        PairsiftError: the condition names what is not there, or is none.
+
+    Attributes:
+        schema: of the columns that are looked at.
+    """
+
+    def __init__(self, where: str, schema: pa.Schema, *, status: str = "status") -> None:
+        if status not in schema.names:
+            raise PairsiftError(
+                f"there is no column {status!r} with the pairs' status; score them first"
+            )
+        with _connect(schema.empty_table()) as connection:
+            term = compile_expression(where, score_columns(connection, _ROWS), "where")
+        if term.kind is not Kind.BOOLEAN:
+            raise PairsiftError(
+                f'where "{where}" is {term.kind.value}; a condition is needed, for example '
+                '"itm >= 66"'
+            )
+        self.where = where
+        self.schema = pa.schema([schema.field(name) for name in sorted({status} | term.columns)])
+        is_ok = f"{quoted(status)} = {text_sql(Status.OK.value)}"
+        self._sql = f"SELECT coalesce({is_ok} AND {term.sql}, FALSE) AS passes FROM {_ROWS}"
+
+    def __call__(self, table: pa.Table) -> np.ndarray:
+        """(rows,) bool: whether each row passes."""
+        with _connect(table.select(self.schema.names)) as connection:
+            # DuckDB keeps the order of rows where nothing is grouped or joined.
+            found = run_sql(connection, self._sql).fetchnumpy()
+        return np.asarray(found["passes"], dtype=bool)
+
+
+def columns_used(expressions: Iterable[str], schema: pa.Schema) -> set[str]:
+    """Names of the columns that expressions read, in percentiles too.
+
+    Raises:
+        PairsiftError: one names what is not there.
+    """
+    used: set[str] = set()
+
+    def note(term: Term, percent: Fraction, name: str) -> float:
+        used.update(term.columns)
+        return 0.0
+
+    with _connect(schema.empty_table()) as connection:
+        columns = score_columns(connection, _ROWS)
+    for text in expressions:
+        used |= compile_expression(text, columns, "expression", note).columns
+    return used
+
+
+@contextlib.contextmanager
+def _connect(rows: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
+    # A connection of its own, since threads must not share one.
+    connection = _database(os.getpid()).cursor()
+    try:
+        connection.register(_ROWS, rows)
+        yield connection
+    finally:
+        connection.close()
+
+
+@cache
+def _database(process: int) -> duckdb.DuckDBPyConnection:
+    """A database for this process: opening one takes longer than a query, forks must not share."""
+    return duckdb.connect(":memory:", config={"threads": 1})
