@@ -92,6 +92,7 @@ def write_llava(
             ],
             "metric": choice.metric,
             "score": round(choice.score, 2),
+            "caption": choice.record.caption,
         }
         for number, choice in enumerate(chosen)
     ]

@@ -17,7 +17,7 @@ from pairsift.balance.sample import balance
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.images import ImageStore
 from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.prompt_files import load_prompts
+from pairsift.scorers.mlm.prompt_files import PACK_FILE, dump_pack, load_prompts
 from pairsift.storage import Folder
 from pairsift.teach.embed import load_embedder
 from pairsift.teach.records import Record, read_records
@@ -100,8 +100,9 @@ def balance_records(
 ) -> Summary:
     """Choose records and write them as training data.
 
-    `out` gets `llava.json`, `messages.parquet`, `images/` and `balance.json`. Without `images`
-    there is only `llava.json`, whose entries name images as the records do.
+    `out` gets `llava.json`, `messages.parquet`, `images/`, `pairsift-prompts.toml` (the pack) and
+    `balance.json`. Without `images` there is no `messages.parquet`, and the entries of
+    `llava.json` name images as the records do.
 
     Raises:
         PairsiftError: records, images or the prompt pack cannot be used.
@@ -148,6 +149,7 @@ def balance_records(
         dict(Counter(choice.record.kind for choice in chosen)),
         histograms(scored, chosen, metrics, options.buckets),
     )
+    folder.write(PACK_FILE, dump_pack(prompts).encode())
     folder.write(SUMMARY_FILE, (json.dumps(summary.to_json(), indent=1) + "\n").encode())
     return summary
 

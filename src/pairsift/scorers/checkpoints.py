@@ -11,7 +11,7 @@ from pairsift.errors import PairsiftError
 _CHUNK = 1 << 20
 _CHUNKS = 64
 # Weights in formats that are not read here, such as TensorFlow's, are not fetched.
-_FETCHED = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja")
+_FETCHED = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja", "*.toml")
 
 
 def find_checkpoint(name_or_path: str, what: str = "checkpoint") -> Path:

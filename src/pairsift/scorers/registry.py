@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pairsift.scorers.base import Scorer
 
 PLUGIN_GROUP = "pairsift.scorers"
@@ -28,12 +30,20 @@ class Entry:
     name: str
     summary: str
     factory: str  # "module:callable"
+    columns: str | None = None  # "module:callable" of its columns, where they are always the same
 
     def load(self) -> Callable[..., Scorer]:
         """Import the factory."""
-        module, _, attribute = self.factory.partition(":")
-        factory: Callable[..., Scorer] = getattr(importlib.import_module(module), attribute)
+        factory: Callable[..., Scorer] = _import(self.factory)
         return factory
+
+
+def _import(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+_MLM_COLUMNS = "pairsift.scorers.mlm.columns:score_columns"
 
 
 _BUILT_IN = (
@@ -41,11 +51,13 @@ _BUILT_IN = (
         "pairsift-tiny",
         "the embedded filter: itm, odf, ctq, su (default)",
         "pairsift.scorers.mlm.tiny_scorer:load_tiny_scorer",
+        _MLM_COLUMNS,
     ),
     Entry(
         "mlm",
         "any multimodal language model, published MLM-Filters included (--model)",
         "pairsift.scorers.mlm.load:load_mlm_scorer",
+        _MLM_COLUMNS,
     ),
     Entry(
         "classifier",
@@ -76,6 +88,19 @@ def entries() -> dict[str, Entry]:
     return found | {entry.name: entry for entry in _BUILT_IN}
 
 
+def known_columns(name_or_path: str | os.PathLike[str]) -> tuple[pa.Field, ...] | None:
+    """Columns of a scorer without loading its model; None where only the loaded scorer knows.
+
+    Raises:
+        PairsiftError: no such scorer.
+    """
+    entry = entries()[_resolve(os.fspath(name_or_path))]
+    if entry.columns is None:
+        return None
+    columns: tuple[pa.Field, ...] = _import(entry.columns)()
+    return columns
+
+
 def load_scorer(name_or_path: str | os.PathLike[str] = "pairsift-tiny", **options: Any) -> Scorer:
     """Make a scorer.
 
@@ -87,12 +112,21 @@ def load_scorer(name_or_path: str | os.PathLike[str] = "pairsift-tiny", **option
     Raises:
         PairsiftError: no such scorer, an option it does not take, or an unreadable checkpoint.
     """
-    name = os.fspath(name_or_path)
+    given = os.fspath(name_or_path)
     options = {key: value for key, value in options.items() if value not in (None, False)}
+    name = _resolve(given)
+    if name != given:
+        options["model"] = given
+    factory = entries()[name].load()
+    _check_options(name, factory, options)
+    return factory(**options)
+
+
+def _resolve(name: str) -> str:
+    """Name of the scorer that a name or a checkpoint's folder stands for."""
     known = entries()
     if name not in known and Path(name).is_dir():
-        options["model"] = name
-        name = _scorer_for_checkpoint(Path(name))
+        return _scorer_for_checkpoint(Path(name))
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -100,9 +134,7 @@ def load_scorer(name_or_path: str | os.PathLike[str] = "pairsift-tiny", **option
             f"no scorer {name!r}: {hint}choose from {', '.join(known)}, "
             "or give the folder of a checkpoint"
         )
-    factory = known[name].load()
-    _check_options(name, factory, options)
-    return factory(**options)
+    return name
 
 
 def _check_options(name: str, factory: Callable[..., Any], options: dict[str, Any]) -> None:
@@ -124,6 +156,8 @@ def _scorer_for_checkpoint(folder: Path) -> str:
     try:
         model_type = json.loads(config.read_text("utf-8")).get("model_type")
     except FileNotFoundError:
+        if (folder / "adapter_config.json").is_file():
+            return "mlm"
         raise PairsiftError(
             f"{folder} has no config.json; a folder with a checkpoint is needed"
         ) from None

@@ -137,6 +137,7 @@ def merge_adapter(model: Any, adapter: Path) -> Any:
         with quiet(), warnings.catch_warnings():
             # To peft, an adapter that lacks tensors is worth a warning.
             warnings.filterwarnings("error", message=".*missing adapter keys.*")
+            warnings.simplefilter("ignore", FutureWarning)  # peft calls what is being renamed
             wrapped = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
     except (*_BROKEN, UserWarning) as error:
         raise PairsiftError(

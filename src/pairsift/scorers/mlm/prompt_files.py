@@ -50,7 +50,8 @@ def load_prompts(prompts: PromptPack | str | Path | None = None) -> PromptPack:
         text = Path(name).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PairsiftError(
-            f"cannot read prompt pack {name}: {error}; give a .toml file, or {DEFAULT_PACK!r}"
+            f"cannot read prompt pack {name}: {error}; give a .toml file, "
+            f"{DEFAULT_PACK!r} or 'compact'"
         ) from None
     return parse_pack(text, name)
 

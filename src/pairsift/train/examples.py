@@ -1,0 +1,392 @@
+"""What is learned from: judged captions as `pairsift balance` wrote them, and instructions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from pairsift.balance.export import IMAGE_FOLDER, LLAVA_FILE, MESSAGES_FILE
+from pairsift.errors import PairsiftError
+from pairsift.evaluate.images import ImageStore
+from pairsift.evaluate.tables import read_json
+from pairsift.metrics import MAX_SCORE, METRICS, MIN_SCORE
+
+_IMAGE_TOKEN = "<image>"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A judged caption.
+
+    Attributes:
+        place: which of the image sources has the image.
+        image: its name there.
+        scores: the teacher's, 0..100 by metric; at least one.
+        why: its rationale by metric, where it gave one.
+    """
+
+    place: int
+    image: str
+    caption: str
+    scores: Mapping[str, float]
+    why: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A general instruction about an image and its answer."""
+
+    place: int
+    image: str
+    question: str
+    answer: str
+
+
+class Source(Protocol):
+    """Images by name. Picklable; may be used on both sides of a fork."""
+
+    def read(self, name: str) -> bytes:
+        """Encoded bytes."""
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are not there."""
+
+
+class StoredImages:
+    """Images in folders, tars and parquet files, opened anew in every process.
+
+    Args:
+        shelves: places that are looked through together; an earlier group hides a later one.
+    """
+
+    def __init__(self, *shelves: Sequence[str]) -> None:
+        self.shelves = [tuple(places) for places in shelves if places]
+        self._opened: tuple[int, list[ImageStore]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"shelves": self.shelves, "_opened": None}
+
+    def _stores(self) -> list[ImageStore]:
+        # Two processes that share an open file move each other's position in it.
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = (os.getpid(), [ImageStore(places) for places in self.shelves])
+        return self._opened[1]
+
+    def read(self, name: str) -> bytes:
+        stores = self._stores()
+        found = (store for store in stores if store.find(name) is not None)
+        return next(found, stores[0]).read(name)
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        left = list(names)
+        for store in self._stores():
+            left = store.missing(left)
+        return left
+
+
+class MessageImages:
+    """Images inside the Hugging Face dataset of `pairsift balance`, by the record's image name."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._opened: tuple[int, Any] | None = None
+        self._group: tuple[int, Any] = (-1, None)
+        self._rows: dict[str, tuple[int, int]] = {}
+        file = self._file()
+        for group in range(file.num_row_groups):
+            names = file.read_row_group(group, columns=["image"])["image"].to_pylist()
+            for row, name in enumerate(names):
+                self._rows.setdefault(name, (group, row))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None, "_group": (-1, None)}
+
+    def _file(self) -> Any:
+        import pyarrow.parquet as pq
+
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = (os.getpid(), pq.ParquetFile(self.path))
+            self._group = (-1, None)
+        return self._opened[1]
+
+    def read(self, name: str) -> bytes:
+        file = self._file()
+        group, row = self._rows[name]
+        if self._group[0] != group:
+            self._group = (group, file.read_row_group(group, columns=["images"])["images"])
+        images = self._group[1][row].as_py()
+        return (images[0].get("bytes") if images else None) or b""
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if name not in self._rows]
+
+
+@dataclass
+class TrainingData:
+    """Everything that was read.
+
+    Attributes:
+        sources: images, by an example's ``place``.
+        examples: distinct pairs, in the order in which they were first met.
+        exchanges: general instructions.
+        left_out: how many entries cannot be used, by reason.
+        digests: sha256 of every file, 16 hex digits.
+    """
+
+    sources: list[Source] = field(default_factory=list)
+    examples: list[Example] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+    digests: list[str] = field(default_factory=list)
+
+    def leave_out(self, reason: str, count: int = 1) -> None:
+        if count:
+            self.left_out[reason] = self.left_out.get(reason, 0) + count
+
+
+def read_data(
+    paths: Sequence[str],
+    images: Sequence[str] = (),
+    metrics: Sequence[str] | None = None,
+    sources: list[Source] | None = None,
+) -> TrainingData:
+    """Read folders that `pairsift balance` wrote, or their files.
+
+    A pair that was chosen for several metrics becomes one example with as many scores.
+
+    Args:
+        images: more places to look for images in.
+        metrics: scores of others are passed over.
+        sources: where images of other data come from; this data's are added to them.
+
+    Raises:
+        PairsiftError: a file has another form, an image is missing, or nothing is left.
+    """
+    data = TrainingData([] if sources is None else sources)
+    for path in paths:
+        file = _file_of(path)
+        data.digests.append(_digest(file))
+        if file.suffix == ".parquet":
+            _read_messages(file, data)
+        else:
+            _read_llava(file, images, data)
+    data.examples = _merge(data.examples, metrics)
+    if not data.examples:
+        asked = f" for {', '.join(metrics)}" if metrics else ""
+        raise PairsiftError(f"{', '.join(paths)}: no judged caption{asked} to learn from")
+    return data
+
+
+def read_mix(path: str, images: Sequence[str], count: int, seed: int, data: TrainingData) -> None:
+    """Add general instructions, drawn at random, to `data`: the first exchange of each entry.
+
+    Entries without an image, or whose image is not there, are left out and counted.
+
+    Raises:
+        PairsiftError: the file is not LLaVA's JSON, or none of it can be used.
+    """
+    file = Path(path)
+    entries = _llava_entries(file)
+    data.digests.append(_digest(file))
+    place, source = _add_images(file, images, data)
+    found = [
+        exchange for entry in entries if (exchange := _exchange(entry, place, data)) is not None
+    ]
+    found = _with_image(found, source, data)
+    if not found:
+        raise PairsiftError(
+            f"{path}: no instruction with an image that is there; give their folder with --images"
+        )
+    order = np.random.default_rng(seed).permutation(len(found))
+    data.exchanges += [found[index] for index in sorted(order[:count])]
+
+
+def split_dev(
+    examples: Sequence[Example], fraction: float, most: int, seed: int
+) -> tuple[list[Example], list[Example]]:
+    """Keep a fraction of the images, with all their captions, apart from training.
+
+    Which ones depends on their names and the seed alone.
+
+    Args:
+        most: how many dev pairs at most; further ones go unused, lest their images be trained on.
+
+    Returns:
+        the examples to train on, and those to measure on.
+    """
+    images = dict.fromkeys((example.place, example.image) for example in examples)
+    shuffled = sorted(images, key=lambda image: _drawn(f"{image[0]}/{image[1]}", seed))
+    apart = set(shuffled[: round(fraction * len(shuffled))])
+    train = [example for example in examples if (example.place, example.image) not in apart]
+    dev = [example for example in examples if (example.place, example.image) in apart]
+    return train, fewest(dev, most, seed)
+
+
+def fewest(examples: Sequence[Example], most: int, seed: int) -> list[Example]:
+    """At most so many examples, drawn by their names, in their order."""
+    if len(examples) <= most:
+        return list(examples)
+    draws = [_drawn(f"{e.place}/{e.image}/{e.caption}", seed) for e in examples]
+    kept = sorted(np.argsort(draws, kind="stable")[:most])
+    return [examples[index] for index in kept]
+
+
+def _drawn(name: str, seed: int) -> float:
+    digest = hashlib.sha256(f"{seed}/{name}".encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _file_of(path: str) -> Path:
+    place = Path(path)
+    if place.is_dir():
+        for name in (LLAVA_FILE, MESSAGES_FILE):
+            if (place / name).is_file():
+                return place / name
+        raise PairsiftError(
+            f"{path} holds neither {LLAVA_FILE} nor {MESSAGES_FILE}; give a folder that "
+            "`pairsift balance` wrote"
+        )
+    if not place.is_file() or place.suffix not in (".json", ".parquet"):
+        raise PairsiftError(
+            f"{path} is no training data; give a folder that `pairsift balance` wrote, or its "
+            f"{LLAVA_FILE} or {MESSAGES_FILE}"
+        )
+    return place
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise PairsiftError(f"cannot read {file}: {error}") from None
+    return digest.hexdigest()[:16]
+
+
+def _llava_entries(file: Path) -> list[dict[str, Any]]:
+    entries = read_json(str(file))
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise PairsiftError(f"{file} is not LLaVA's JSON: a list of entries with conversations")
+    return entries
+
+
+def _add_images(file: Path, images: Sequence[str], data: TrainingData) -> tuple[int, Source]:
+    beside = file.parent / IMAGE_FOLDER
+    source = StoredImages([str(file.parent)] if beside.is_dir() else [], images)
+    if not source.shelves:
+        raise PairsiftError(f"{file}: there is no folder {beside}; give --images")
+    data.sources.append(source)
+    return len(data.sources) - 1, source
+
+
+def _read_llava(file: Path, images: Sequence[str], data: TrainingData) -> None:
+    entries = _llava_entries(file)
+    place, source = _add_images(file, images, data)
+    examples, exchanges = [], []
+    for number, entry in enumerate(entries):
+        if "metric" in entry or "score" in entry:
+            said = entry.get("conversations") or [{}]
+            answer = said[-1].get("value") if isinstance(said[-1], dict) else None
+            where = f"{file}, entry {number}"
+            examples.append(_example(entry, entry.get("image"), answer, place, where))
+        elif (exchange := _exchange(entry, place, data)) is not None:
+            exchanges.append(exchange)
+    missing = source.missing(dict.fromkeys(example.image for example in examples))
+    if missing:
+        raise PairsiftError(
+            f"{file}: {len(missing):,} images are not there, for example {missing[0]}; "
+            "give their places with --images"
+        )
+    data.examples += examples
+    data.exchanges += _with_image(exchanges, source, data)
+
+
+def _read_messages(file: Path, data: TrainingData) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = ["messages", "metric", "score", "image", "caption"]
+    try:
+        rows = pq.read_table(file, columns=columns).to_pylist()
+        source = MessageImages(str(file))
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise PairsiftError(
+            f"{file} is not a dataset that `pairsift balance` wrote ({error})"
+        ) from None
+    place = len(data.sources)
+    data.sources.append(source)
+    for number, row in enumerate(rows):
+        try:
+            answer = row["messages"][-1]["content"][0]["text"]
+        except (KeyError, IndexError, TypeError):
+            answer = None
+        where = f"{file}, row {number}"
+        data.examples.append(_example(row, row["image"], answer, place, where))
+
+
+def _example(entry: Mapping[str, Any], image: Any, answer: Any, place: int, where: str) -> Example:
+    metric, score, caption = entry.get("metric"), entry.get("score"), entry.get("caption")
+    if metric not in METRICS:
+        raise PairsiftError(f"{where}: metric {metric!r} is none of {', '.join(METRICS)}")
+    if isinstance(score, bool) or not isinstance(score, (int, float)):
+        raise PairsiftError(f"{where}: score {score!r} is no number")
+    if not MIN_SCORE <= score <= MAX_SCORE:
+        raise PairsiftError(f"{where}: score {score} is not in {MIN_SCORE}..{MAX_SCORE}")
+    if not isinstance(caption, str) or not isinstance(image, str):
+        raise PairsiftError(
+            f"{where}: caption and image must be there; write the data with this version's "
+            "`pairsift balance`"
+        )
+    _, _, why = answer.partition("\n") if isinstance(answer, str) else ("", "", "")
+    return Example(
+        place, image, caption, {metric: float(score)}, {metric: why.strip()} if why.strip() else {}
+    )
+
+
+def _exchange(entry: Mapping[str, Any], place: int, data: TrainingData) -> Exchange | None:
+    image, turns = entry.get("image"), entry.get("conversations")
+    if not isinstance(image, str):
+        data.leave_out("instruction without an image")
+        return None
+    try:
+        asked, said = turns[0], turns[1]  # type: ignore[index]
+        if asked["from"] != "human" or said["from"] != "gpt":
+            raise ValueError
+        question = str(asked["value"]).replace(_IMAGE_TOKEN, "").strip()
+        answer = str(said["value"]).strip()
+    except (TypeError, IndexError, KeyError, ValueError):
+        data.leave_out("instruction that does not begin with a human and a gpt turn")
+        return None
+    if not question or not answer:
+        data.leave_out("instruction without words")
+        return None
+    return Exchange(place, image, question, answer)
+
+
+def _with_image(
+    exchanges: Sequence[Exchange], source: Source, data: TrainingData
+) -> list[Exchange]:
+    missing = set(source.missing(dict.fromkeys(exchange.image for exchange in exchanges)))
+    kept = [exchange for exchange in exchanges if exchange.image not in missing]
+    data.leave_out("instruction whose image is not there", len(exchanges) - len(kept))
+    return kept
+
+
+def _merge(examples: Sequence[Example], metrics: Sequence[str] | None) -> list[Example]:
+    merged: dict[tuple[int, str, str], Example] = {}
+    for example in examples:
+        scores = {m: s for m, s in example.scores.items() if metrics is None or m in metrics}
+        if not scores:
+            continue
+        key = (example.place, example.image, example.caption)
+        known = merged.get(key, Example(*key, {}, {}))
+        merged[key] = Example(*key, {**scores, **known.scores}, {**example.why, **known.why})
+    return list(merged.values())

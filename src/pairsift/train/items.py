@@ -1,0 +1,369 @@
+"""Examples as the model reads them: the scorer's own CPU half, with what is to be learned."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pairsift.captions import check_caption
+from pairsift.errors import PairsiftError
+from pairsift.images import ImageFaultError, ImageLimits, decode_image
+from pairsift.pair import Fault, Pair, Status
+from pairsift.scorers.base import Prepared
+from pairsift.scorers.mlm.backbone import Arrays, ImageTransform
+from pairsift.scorers.mlm.chat import render_chat
+from pairsift.scorers.mlm.encode import PromptEncoder
+from pairsift.scorers.mlm.packing import NO_TREE, Block, Collated, Tree, build_blocks, pad
+from pairsift.train.examples import Example, Exchange, Source, TrainingData
+from pairsift.train.labels import soft_labels
+
+MAX_ANSWER = 192
+"""Tokens of an answer that are learned; a rationale of two sentences has about sixty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image and what is learned behind one prefix.
+
+    Attributes:
+        image: arrays for the model's image encoder.
+        prefix: (P,) int64 token ids.
+        suffixes: (S,) int64 token ids of each prompt's remainder.
+        answers: ids to be written behind each suffix; None where distributions are learned.
+        scores: the teacher's, (suffixes,); NaN for what is no score.
+        metrics: which metric each suffix asks for; -1 for none.
+        group: rows of a batch with the same number are captions of one image.
+    """
+
+    image: Arrays
+    prefix: np.ndarray
+    suffixes: tuple[np.ndarray, ...]
+    answers: tuple[np.ndarray, ...] | None
+    scores: np.ndarray
+    metrics: np.ndarray
+    group: int
+
+
+class RowMaker:
+    """Makes rows. Picklable, so that it can run in worker processes.
+
+    Args:
+        preparer: the scorer's CPU half.
+        encoder: the scorer's prompts.
+        metrics: those of the encoder, in its order.
+        end: id of the token that ends an answer.
+        user_prompt: an instruction of a user as the model's prompt, up to the answer.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        preparer: Callable[[Pair], Prepared],
+        image_transform: ImageTransform,
+        encoder: PromptEncoder,
+        metrics: Sequence[str],
+        objective: str,
+        end: int,
+        user_prompt: UserPrompt,
+    ) -> None:
+        self.sources = sources
+        self.preparer = preparer
+        self.image_transform = image_transform
+        self.encoder = encoder
+        self.metrics = tuple(metrics)
+        self.objective = objective
+        self.end = end
+        self.user_prompt = user_prompt
+
+    def pair(self, example: Example) -> Pair:
+        """The example as the scorer takes it."""
+        image = self.sources[example.place].read(example.image)
+        return Pair(key=example.image, image=image, caption=example.caption)
+
+    def judged(self, example: Example, group: int = 0) -> Row:
+        """The row of a judged caption: one target for each metric that it has a score for.
+
+        Raises:
+            PairsiftError: it cannot be scored; names it.
+        """
+        prepared = self.preparer(self.pair(example))
+        if prepared.status is not Status.OK:
+            raise PairsiftError(f"{example.image}: {prepared.status.value}: {prepared.error}")
+        inputs = prepared.inputs
+        asked = [index for index, name in enumerate(self.metrics) if name in example.scores]
+        suffixes = tuple(inputs.suffixes[index] for index in asked)
+        scores = np.array([example.scores[self.metrics[index]] for index in asked])
+        answers = None
+        if self.objective == "words":
+            used = len(inputs.prefix) + max(map(len, suffixes))
+            room = min(MAX_ANSWER, self.encoder.max_length - used)
+            answers = tuple(self._words(example, index)[:room] for index in asked)
+        return Row(inputs.image, inputs.prefix, suffixes, answers, scores, np.array(asked), group)
+
+    def _words(self, example: Example, index: int) -> np.ndarray:
+        metric = self.metrics[index]
+        number = int(np.floor(example.scores[metric] + 0.5))
+        why = example.why.get(metric)
+        ids = self.encoder.answer_ids(f"{number}\n{why}" if why else f"{number}", index)
+        path = self.encoder.trie.paths[number]
+        if tuple(ids[: len(path)]) != path:
+            raise PairsiftError(
+                f"the tokenizer spells {number} differently before a rationale; train with "
+                "--objective distribution"
+            )
+        return np.array([*ids, self.end], dtype=np.int64)
+
+    def exchange(self, exchange: Exchange) -> Row | None:
+        """The row of a general instruction; None if it does not fit into the model.
+
+        Raises:
+            PairsiftError: its image cannot be decoded.
+        """
+        content = self.sources[exchange.place].read(exchange.image)
+        try:
+            image, _ = decode_image(content, ImageLimits())
+        except ImageFaultError as fault:
+            raise PairsiftError(f"{exchange.image}: {fault.status.value}: {fault}") from None
+        pixels = self.image_transform(image)
+        prompt, answer = self.user_prompt(exchange.question, exchange.answer, self.encoder)
+        at = prompt.index(self.encoder.image_marker)
+        ids = np.array([*prompt[:at], *pixels.ids, *prompt[at + 1 :]], dtype=np.int64)
+        room = min(MAX_ANSWER, self.encoder.max_length - len(ids))
+        if room < 2:
+            return None
+        written = np.array([*answer, self.end], dtype=np.int64)[:room]
+        none = np.array([np.nan]), np.array([-1])
+        return Row(pixels.arrays, ids[:-1], (ids[-1:],), (written,), *none, -1)
+
+
+class UserPrompt:
+    """A general instruction in the model's chat format, before any prompt pack. Picklable."""
+
+    def __init__(self, chat: str, image_token: str, tokenizer: Any) -> None:
+        self.chat, self.image_token, self.tokenizer = chat, image_token, tokenizer
+
+    def __call__(
+        self, question: str, answer: str, encoder: PromptEncoder
+    ) -> tuple[list[int], list[int]]:
+        """Token ids of the prompt, the image as its marker, and of the answer.
+
+        Raises:
+            PairsiftError: the prompt does not hold one image.
+        """
+        text = render_chat(
+            self.chat,
+            encoder.defuse(question),
+            image_token=self.image_token,
+            tokenizer=self.tokenizer,
+        )
+        prompt = encoder.encode(text)
+        space = "" if text[-1:].isspace() else " "
+        full = encoder.encode(f"{text}{space}{encoder.defuse(answer)}")
+        # Tokens across the border belong to the answer.
+        shared = 0
+        while shared < len(prompt) and prompt[shared] == full[shared]:
+            shared += 1
+        if full[:shared].count(encoder.image_marker) != 1:
+            raise PairsiftError("an instruction's prompt does not hold its image once")
+        return full[:shared], full[shared:]
+
+
+class TrainingItems:
+    """Everything that is trained on, by number; a `torch.utils.data.Dataset` in all but name.
+
+    An item is a judged caption, several of one image where they are to be ranked, or a general
+    instruction.
+
+    Args:
+        ranked: how many captions of an image make an item, at most.
+    """
+
+    def __init__(
+        self,
+        maker: RowMaker,
+        examples: Sequence[Example],
+        exchanges: Sequence[Exchange],
+        ranked: int = 1,
+    ) -> None:
+        self.maker = maker
+        self.groups = _groups(examples, ranked)
+        self.exchanges = list(exchanges)
+
+    def __len__(self) -> int:
+        return len(self.groups) + len(self.exchanges)
+
+    def __getitem__(self, index: int) -> list[Row]:
+        if index < len(self.groups):
+            return [self.maker.judged(example, index) for example in self.groups[index]]
+        row = self.maker.exchange(self.exchanges[index - len(self.groups)])
+        return [] if row is None else [row]
+
+
+def _groups(examples: Sequence[Example], most: int) -> list[list[Example]]:
+    if most == 1:
+        return [[example] for example in examples]
+    by_image: defaultdict[tuple[int, str], list[Example]] = defaultdict(list)
+    for example in examples:
+        by_image[example.place, example.image].append(example)
+    return [
+        group[start : start + most]
+        for group in by_image.values()
+        for start in range(0, len(group), most)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of a batch that are read in one pass.
+
+    Attributes:
+        images, prefixes: of the rows.
+        block: what stands behind the prefixes; its ``reads`` are not used.
+        row: (targets, or tokens) row of each place at which logits are wanted.
+        at: the places, in the block: (targets, nodes), or (tokens,).
+    """
+
+    images: list[Arrays]
+    prefixes: list[np.ndarray]
+    block: Collated
+    row: np.ndarray
+    at: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some rows, ready for the model.
+
+    Attributes:
+        scored: rows whose score distributions are learned; None if there is none.
+        labels: (targets, 101) float32.
+        scores, metrics, groups: (targets,).
+        worded: rows whose answers are learned word by word.
+        written: (tokens,) the right token at each place.
+        weights: (tokens,) float32; those of an answer sum to 1.
+        targets: distributions and answers together.
+    """
+
+    scored: Part | None
+    labels: np.ndarray
+    scores: np.ndarray
+    metrics: np.ndarray
+    groups: np.ndarray
+    worded: Part | None
+    written: np.ndarray
+    weights: np.ndarray
+    targets: int
+
+
+class Collator:
+    """Rows to a batch. Picklable.
+
+    Args:
+        tree: the score trie as :mod:`~pairsift.scorers.mlm.packing` sees it.
+        label_std: see :func:`~pairsift.train.labels.soft_labels`.
+    """
+
+    def __init__(self, tree: Tree, label_std: float) -> None:
+        self.tree = tree
+        self.label_std = label_std
+
+    def __call__(self, items: Sequence[Sequence[Row]]) -> Mapping[str, Batch]:
+        rows = [row for item in items for row in item]
+        scored = [row for row in rows if row.answers is None]
+        worded = [row for row in rows if row.answers is not None]
+        scores = _joined([row.scores for row in scored], np.float64)
+        part, written, weights, answers = self._worded(worded)
+        batch = Batch(
+            scored=self._scored(scored),
+            labels=soft_labels(scores, self.label_std),
+            scores=scores,
+            metrics=_joined([row.metrics for row in scored], np.int64),
+            groups=_joined([np.full(len(row.scores), row.group) for row in scored], np.int64),
+            worded=part,
+            written=written,
+            weights=weights,
+            targets=len(scores) + answers,
+        )
+        return {"batch": batch}
+
+    def _scored(self, rows: Sequence[Row]) -> Part | None:
+        if not rows:
+            return None
+        blocks = [build_blocks(row.suffixes, self.tree, "packed")[0] for row in rows]
+        reads = [block.shape.reads for block in blocks]
+        return _part(rows, blocks, np.concatenate(reads), [len(read) for read in reads])
+
+    def _worded(self, rows: Sequence[Row]) -> tuple[Part | None, np.ndarray, np.ndarray, int]:
+        blocks, at, written, weights, counts = [], [], [], [], []
+        for row in rows:
+            answers = row.answers or ()
+            # The last token of an answer is predicted, and never read.
+            texts = [
+                np.concatenate([suffix, answer[:-1]])
+                for suffix, answer in zip(row.suffixes, answers, strict=True)
+            ]
+            blocks.append(build_blocks(texts, NO_TREE, "packed")[0])
+            start = 0
+            for text, answer in zip(texts, answers, strict=True):
+                end = start + len(text)
+                at.append(np.arange(end - len(answer), end))
+                written.append(answer)
+                weights.append(np.full(len(answer), 1 / len(answer), dtype=np.float32))
+                start = end
+            counts.append(sum(map(len, answers)))
+        part = _part(rows, blocks, _joined(at, np.int64), counts) if rows else None
+        return part, _joined(written, np.int64), _joined(weights, np.float32), len(written)
+
+
+def _part(
+    rows: Sequence[Row], blocks: Sequence[Block], at: np.ndarray, counts: Sequence[int]
+) -> Part:
+    return Part(
+        [row.image for row in rows],
+        [row.prefix for row in rows],
+        pad(blocks, at),
+        np.repeat(np.arange(len(rows)), counts),
+        at,
+    )
+
+
+def _joined(arrays: Sequence[np.ndarray], dtype: Any) -> np.ndarray:
+    return np.concatenate([np.zeros(0, dtype), *arrays]).astype(dtype)
+
+
+def usable(data: TrainingData, limits: ImageLimits | None = None) -> TrainingData:
+    """Leave out examples and instructions that the scorer would refuse, and count why.
+
+    Every image is decoded once, here, rather than that a run ends over one after hours.
+    """
+    faults: dict[tuple[int, str], str | None] = {}
+
+    def fault(place: int, image: str) -> str | None:
+        if (place, image) not in faults:
+            try:
+                decode_image(data.sources[place].read(image), limits or ImageLimits())
+                faults[place, image] = None
+            except ImageFaultError as error:
+                faults[place, image] = error.status.value
+        return faults[place, image]
+
+    kept = TrainingData(data.sources, [], [], dict(data.left_out), data.digests)
+    for example in data.examples:
+        caption = check_caption(example.caption)
+        reason = caption.status.value if isinstance(caption, Fault) else None
+        reason = reason or fault(example.place, example.image)
+        if reason is None:
+            kept.examples.append(example)
+        else:
+            kept.leave_out(reason)
+    for exchange in data.exchanges:
+        reason = fault(exchange.place, exchange.image)
+        if reason is None:
+            kept.exchanges.append(exchange)
+        else:
+            kept.leave_out(reason)
+    return kept

@@ -1,0 +1,65 @@
+"""Numbers of a run as they come: JSON lines for machines, lines of text for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pairsift.storage import Folder
+
+Say = Callable[[str], None]
+Number = int | float | None
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one object a line, with `stage` (number), `step`, and what was measured."""
+
+    def __init__(self, path: Path, say: Say) -> None:
+        self.path = path
+        self.say = say
+
+    def rewind(self, stage: int, step: int) -> None:
+        """Forget everything after a step: what a killed run did beyond its last checkpoint."""
+        kept = [row for row in self.rows() if (row["stage"], row["step"]) <= (stage, step)]
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        Folder(self.path.parent).write(self.path.name, text.encode())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All whole lines."""
+        if not self.path.exists():
+            return []
+        rows = []
+        for line in self.path.read_text("utf-8").split("\n"):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue  # cut off by a kill
+            if isinstance(row, dict) and {"stage", "step"} <= row.keys():
+                rows.append(row)
+        return rows
+
+    def training(self, stage: int, step: int, steps: int, numbers: Mapping[str, Number]) -> None:
+        """Loss and the like."""
+        self._add({"stage": stage, "step": step, **numbers})
+        text = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items() if value)
+        self.say(f"stage {stage}  step {step:,}/{steps:,}  {text}")
+
+    def measured(self, stage: int, step: int, numbers: Mapping[str, Number]) -> None:
+        """Agreement on the dev pairs."""
+        self._add({"stage": stage, "step": step, **{f"dev_{k}": v for k, v in numbers.items()}})
+        self.say(f"stage {stage}  step {step:,}  dev: {shown(numbers)}")
+
+    def _add(self, row: Mapping[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def shown(numbers: Mapping[str, Number]) -> str:
+    """Dev agreement for people; spreads are left to the file."""
+    return "  ".join(
+        f"{name.replace('_', ' ')} {'-' if value is None else format(value, '.3f')}"
+        for name, value in numbers.items()
+        if not name.startswith("std_")
+    )

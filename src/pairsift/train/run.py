@@ -1,0 +1,348 @@
+"""`train`: from data and a checkpoint to a scorer, stage by stage, and on after a kill."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pairsift.errors import PairsiftError
+from pairsift.scorers.mlm.load import ADAPTER_CONFIG
+from pairsift.scorers.mlm.scorer import MLMScorer
+from pairsift.scorers.placement import pick_device
+from pairsift.scorers.registry import load_scorer
+from pairsift.storage import Folder
+from pairsift.train.checkpoints import move_into
+from pairsift.train.dev import decisive, measure
+from pairsift.train.items import Collator, RowMaker, TrainingItems, UserPrompt
+from pairsift.train.log import MetricsLog, Say, shown
+from pairsift.train.objective import Objective
+from pairsift.train.parts import choose_trainable, count_parameters
+from pairsift.train.plan import Plan, make_plan
+from pairsift.train.settings import Settings, Stage
+from pairsift.train.student import Student
+from pairsift.train.trainer import FilterTrainer, StageFolder, planned_steps
+
+#: what `train` keeps beside the checkpoint
+WORK_FOLDER = "training"
+RUN_FILE, RESULT_FILE, METRICS_FILE = "run.json", "result.json", "metrics.jsonl"
+_STAGES, _EXPORT = "stages", "export"
+
+Measured = Mapping[str, "float | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run came to.
+
+    Attributes:
+        best: stage and step of the checkpoint that was kept.
+        dev: agreement of the finished scorer, loaded from ``out``; see
+            :func:`pairsift.train.dev.measure`.
+        before: that of the model as it was.
+        seconds: of this call.
+    """
+
+    out: str
+    train: int
+    dev_pairs: int
+    best: str
+    dev: Measured
+    before: Measured
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `--json` and for result.json."""
+        return {
+            "out": self.out,
+            "train": self.train,
+            "dev_pairs": self.dev_pairs,
+            "best": self.best,
+            "dev": dict(self.dev),
+            "before": dict(self.before),
+            "seconds": round(self.seconds, 1),
+        }
+
+    def text(self) -> str:
+        """For people."""
+        shown = [
+            f"{name.replace('_', ' ')} {_number(self.before.get(name))} -> {_number(value)}"
+            for name, value in self.dev.items()
+            if name.startswith("tau")
+        ]
+        agreement = f"dev {', '.join(shown)}; " if shown else ""
+        return (
+            f"best checkpoint: {self.best}; {agreement}"
+            f"score with: pairsift score SHARDS --scorer {self.out} --out SCORES"
+        )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def train(settings: Settings, say: Say = print) -> Summary:
+    """Train, or go on where a run of the same settings was killed.
+
+    ``out`` becomes a checkpoint folder (with LoRA, an adapter's) with its prompt pack, and holds
+    ``training/`` with ``metrics.jsonl``, ``run.json`` and ``result.json``.
+
+    Raises:
+        PairsiftError: bad input, or another run's folder.
+    """
+    begin = time.monotonic()
+    plan = make_plan(settings, say)
+    out = Path(settings.out)
+    claim(out, plan)
+    if (done := _finished(out)) is not None:
+        say(f"{out} is finished already")
+        return done
+    for line in plan.lines():
+        say(line)
+    log = MetricsLog(out / WORK_FOLDER / METRICS_FILE, say)
+    runner = _Runner(plan, out, log)
+    results = []
+    start: Path | None = None
+    for stage in settings.stages:
+        folder = runner.folder(stage)
+        runner.train_stage(stage, folder, start)
+        runner.free()
+        start, tau = folder.best()
+        results.append((start, stage, tau))
+    best, stage, _ = max(results, key=lambda result: (result[2] or 0.0, result[1].number))
+    say(f"best checkpoint: {best}")
+    runner.export(best)
+    runner.free()
+    measured = runner.measure_result()
+    before = next((row for row in log.rows() if row["step"] == 0), {})
+    summary = Summary(
+        str(out),
+        len(plan.train),
+        len(plan.dev),
+        f"{stage.name}/{best.name}",
+        measured,
+        {name.removeprefix("dev_"): v for name, v in before.items() if name.startswith("dev_")},
+        time.monotonic() - begin,
+    )
+    content = json.dumps(summary.to_json(), indent=1) + "\n"
+    Folder(out / WORK_FOLDER).write(RESULT_FILE, content.encode())
+    if not settings.keep_checkpoints:
+        shutil.rmtree(out / WORK_FOLDER / _STAGES)
+    return summary
+
+
+def describe(settings: Settings, say: Say = print) -> dict[str, Any]:
+    """What `train` would do: the data, and each stage's steps and trainable parameters.
+
+    Raises:
+        PairsiftError: bad input.
+    """
+    plan = make_plan(settings, say)
+    runner = _Runner(plan, Path(settings.out), MetricsLog(Path(os.devnull), say))
+    student = runner.student(None)
+    items = runner.items(MLMScorer(student.backbone, plan.pack, plan.metrics))
+    stages = {}
+    for line in plan.lines():
+        say(line)
+    for stage in settings.stages:
+        counts = choose_trainable(student.model, stage.parts, student.is_lora)
+        stages[stage.name] = {"steps": planned_steps(stage, len(items), settings)} | counts
+        say(_stage_line(stage, stages[stage.name]["steps"], counts, student))
+    return {
+        "train": len(plan.train),
+        "dev": len(plan.dev),
+        "general": len(plan.exchanges),
+        "parameters": count_parameters(student.model),
+        "stages": stages,
+    }
+
+
+def claim(out: Path, plan: Plan) -> None:
+    """Make the folder this run's.
+
+    Raises:
+        PairsiftError: it holds a run of other settings, or something else.
+    """
+    wanted = json.loads(json.dumps(plan.fingerprint))
+    file = out / WORK_FOLDER / RUN_FILE
+    if file.is_file():
+        try:
+            found = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise PairsiftError(f"cannot read {file}: {error}") from None
+        differing = [name for name in wanted if found.get(name) != wanted[name]]
+        if differing:
+            name = differing[0]
+            raise PairsiftError(
+                f"{out} holds a training run with another {name} ({found.get(name)!r}, now "
+                f"{wanted[name]!r}); choose another --out"
+            )
+        return
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise PairsiftError(f"{out} is not an empty folder; choose another --out")
+    work = Folder(out / WORK_FOLDER)
+    work.create()
+    work.write(RUN_FILE, (json.dumps(wanted, indent=1) + "\n").encode())
+
+
+def _finished(out: Path) -> Summary | None:
+    file = out / WORK_FOLDER / RESULT_FILE
+    return Summary(**json.loads(file.read_text("utf-8"))) if file.is_file() else None
+
+
+class _Runner:
+    """One run's stages, one after the other."""
+
+    def __init__(self, plan: Plan, out: Path, log: MetricsLog) -> None:
+        self.plan = plan
+        self.settings = plan.settings
+        self.out = out
+        self.log = log
+        self.device, self.dtype, self.autocast = _precision(plan.settings)
+
+    def folder(self, stage: Stage) -> StageFolder:
+        return StageFolder(self.out / WORK_FOLDER / _STAGES / stage.name)
+
+    def student(self, start: Path | None) -> Student:
+        settings = self.settings
+        return Student(
+            self.plan.base,
+            start,
+            settings.lora,
+            [stage.parts for stage in settings.stages],
+            dtype=self.dtype,
+            device=self.device,
+            seed=settings.seed,
+        )
+
+    def items(self, scorer: MLMScorer) -> TrainingItems:
+        """What is trained on; the prompts are the scorer's own."""
+        plan, settings = self.plan, self.settings
+        backbone = scorer.backbone
+        end = backbone.tokenizer.eos_token_id
+        if end is None:
+            raise PairsiftError(f"{plan.base.name}: its tokenizer has no token to end an answer")
+        maker = RowMaker(
+            plan.sources,
+            scorer.preparer,
+            backbone.image_transform,
+            scorer.encoder,
+            plan.metrics,
+            settings.objective,
+            int(end),
+            UserPrompt(scorer.encoder.chat, backbone.image_token, backbone.tokenizer),
+        )
+        ranked = settings.captions_per_image if settings.ranking else 1
+        return TrainingItems(maker, plan.train, plan.exchanges, ranked)
+
+    def train_stage(self, stage: Stage, folder: StageFolder, start: Path | None) -> None:
+        """Train a stage to its end; nothing is done if it is there."""
+        plan, settings = self.plan, self.settings
+        folder.clean()
+        reached = folder.reached
+        if folder.finished:
+            self.log.say(f"stage {stage.name}: finished already, {reached:,} steps")
+            return
+        student = self.student(folder.last if reached else start)
+        counts = choose_trainable(student.model, stage.parts, student.is_lora)
+        if settings.gradient_checkpointing:
+            student.save_activations_only_at_layers()
+        scorer = MLMScorer(student.backbone, plan.pack, plan.metrics)
+        items = self.items(scorer)
+        if settings.workers:
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # they are forked
+        trainer = FilterTrainer(
+            Objective(student.model, student.backbone, scorer.trie, settings.ranking),
+            student,
+            plan.pack,
+            stage,
+            folder,
+            items,
+            Collator((scorer.trie.tokens, scorer.trie.parents), settings.label_std),
+            settings,
+            self.log,
+            (lambda: self.measure(scorer, items.maker)) if plan.dev else None,
+            lambda found: decisive(found, plan.best_by),
+            autocast=self.autocast,
+            device=self.device,
+        )
+        steps = trainer.args.max_steps
+        self.log.rewind(stage.number, reached)
+        self.log.say(_stage_line(stage, steps, counts, student))
+        if reached:
+            self.log.say(f"going on after step {reached:,}")
+        elif plan.dev and stage.number == 1 and not self.log.rows():
+            trainer.evaluate()
+        trainer.run()
+
+    def measure(self, scorer: MLMScorer, maker: RowMaker) -> dict[str, float | None]:
+        """Dev agreement of a scorer."""
+        return measure(
+            scorer, self.plan.dev, maker.pair, self.plan.metrics, self.settings.batch_size
+        )
+
+    def export(self, best: Path) -> None:
+        """Write a checkpoint into ``out``, whole before it can be loaded."""
+        student = self.student(best)
+        target = self.out / WORK_FOLDER / _EXPORT
+        if target.exists():
+            shutil.rmtree(target)
+        if self.autocast and not student.is_lora:
+            student.model.to(torch.bfloat16)  # what scoring on this device computes in
+        student.save(target, self.plan.pack)
+        config = ADAPTER_CONFIG if self.settings.lora else "config.json"
+        move_into(target, self.out, config)
+
+    def measure_result(self) -> dict[str, float | None]:
+        """Load the result as any user would, and measure it."""
+        if not self.plan.dev:
+            return {}
+        scorer = load_scorer(self.out, metrics=self.plan.metrics, device=str(self.device))
+        assert isinstance(scorer, MLMScorer)
+        found = self.measure(scorer, self.items(scorer).maker)
+        self.log.say(f"the finished scorer: {shown(found)}")
+        return found
+
+    def free(self) -> None:
+        """Give the memory of a model that is no longer used back to the device."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _precision(settings: Settings) -> tuple[torch.device, torch.dtype, bool]:
+    """Device, dtype of the weights, and whether they are multiplied in bfloat16.
+
+    Small steps vanish when they are added to bfloat16 weights, so what is trained is float32.
+    """
+    device = pick_device(settings.device)
+    if device.type == "cuda" and device.index not in (None, 0):
+        raise PairsiftError("choose a GPU with CUDA_VISIBLE_DEVICES, and give --device cuda")
+    if settings.dtype not in ("auto", "float32", "bfloat16"):
+        raise PairsiftError(f"--dtype {settings.dtype!r}: choose auto, float32 or bfloat16")
+    if device.type == "cpu":
+        if settings.dtype == "bfloat16":
+            raise PairsiftError("on CPU, training is in float32")
+        return device, torch.float32, False
+    coarse = settings.dtype == "bfloat16" or (
+        settings.dtype == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
+    frozen = torch.bfloat16 if coarse and settings.lora else torch.float32
+    return device, frozen, coarse
+
+
+def _stage_line(stage: Stage, steps: int, counts: Mapping[str, int], student: Student) -> str:
+    trained = ", ".join(f"{part} {count:,}" for part, count in counts.items())
+    how = "LoRA" if student.is_lora else "full"
+    return (
+        f"stage {stage.name}: {steps:,} steps at {stage.learning_rate:g}; {how}; trains "
+        f"{sum(counts.values()):,} of {count_parameters(student.model):,} parameters ({trained})"
+    )

@@ -1,0 +1,207 @@
+"""What a training run is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pairsift.errors import PairsiftError
+
+#: what each stage trains, from what :mod:`pairsift.train.parts` tells apart
+STAGE_PARTS: dict[str, tuple[str, ...]] = {
+    "projector": ("projector",),
+    "language": ("projector", "language"),
+    "all": ("projector", "language", "vision"),
+}
+OBJECTIVES = ("distribution", "words")
+MEAN = "mean"
+
+_PROJECTOR_RATE = 1e-3
+_FULL_RATE = 2e-5
+_LORA_RATE = 2e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the run with trainable parameters and a learning-rate schedule of its own.
+
+    Attributes:
+        number: from 1.
+        parts: a key of :data:`STAGE_PARTS`.
+        epochs: passes over the examples; not used where ``steps`` is given.
+        steps: optimizer steps.
+        learning_rate: at its peak.
+    """
+
+    number: int
+    parts: str
+    epochs: float
+    steps: int | None
+    learning_rate: float
+
+    @property
+    def name(self) -> str:
+        """For folders and logs."""
+        return f"{self.number}-{self.parts}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Low-rank adaptation of the linear layers; the projector is trained as a whole beside it."""
+
+    rank: int
+    alpha: int
+    dropout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A training run.
+
+    Attributes:
+        data: folders of `pairsift balance`, or their `llava.json` or `messages.parquet`.
+        model: checkpoint folder or hub name to start from.
+        out: folder of the result, local.
+        images: more places for images: folders, tars or parquet files.
+        prompts: prompt pack; None for the model's own, then the data's, then Pairsift's.
+        metrics: None for all that the data has.
+        objective: ``distribution``, or ``words``: score, then rationale, as text.
+        label_std: of the soft label around a teacher's score, in points.
+        ranking: weight of the ranking loss over captions of an image; 0: none.
+        captions_per_image: at most so many captions of an image are ranked among each other.
+        lora: None for full fine-tuning.
+        batch_size: pairs (with ranking, images) a forward pass.
+        accumulate: forward passes a step.
+        warmup: fraction of a stage's steps; then the rate falls as a cosine.
+        save_every: steps between checkpoints, at each of which dev agreement is measured.
+        dev_fraction, dev_data, dev_pairs: dev images are drawn from the data, or all of other
+            data; at most so many pairs of them are scored.
+        best_by: a metric, or ``mean`` over metrics; None for itm if it is taught, else the mean.
+        mix, mix_ratio: LLaVA JSON of general instructions, and how many of them per pair.
+        keep_checkpoints: leave the state of the optimizer in place when all is done.
+    """
+
+    data: tuple[str, ...]
+    model: str
+    out: str
+    stages: tuple[Stage, ...]
+    images: tuple[str, ...] = ()
+    prompts: str | None = None
+    metrics: tuple[str, ...] | None = None
+    objective: str = "distribution"
+    label_std: float = 5.0
+    ranking: float = 0.0
+    captions_per_image: int = 4
+    lora: Lora | None = None
+    batch_size: int = 8
+    accumulate: int = 4
+    warmup: float = 0.03
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    gradient_checkpointing: bool = False
+    save_every: int = 100
+    log_every: int = 10
+    dev_fraction: float = 0.1
+    dev_data: str | None = None
+    dev_pairs: int = 1000
+    best_by: str | None = None
+    mix: str | None = None
+    mix_ratio: float = 0.25
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    workers: int = 0
+    keep_checkpoints: bool = False
+
+    def check(self) -> None:
+        """Look for contradictions.
+
+        Raises:
+            PairsiftError: there is one.
+        """
+        if self.objective not in OBJECTIVES:
+            raise PairsiftError(f"--objective {self.objective!r}: choose {' or '.join(OBJECTIVES)}")
+        if self.ranking and self.objective != "distribution":
+            raise PairsiftError("--ranking compares expected scores: it needs the distribution")
+        if self.ranking and self.captions_per_image < 2:
+            raise PairsiftError("--ranking needs --captions-per-image of at least 2")
+        if "://" in self.out:
+            raise PairsiftError(f"--out {self.out}: training needs a folder on a local disk")
+        if not self.stages:
+            raise PairsiftError("--stages: at least one is needed")
+        if self.lora and all(stage.parts == "projector" for stage in self.stages):
+            raise PairsiftError("--lora adapts the language model: name a stage language or all")
+        if self.lora is None and self.dtype == "float16":
+            raise PairsiftError("--dtype float16 is too coarse to train in; choose bfloat16")
+
+    def decisive(self) -> dict[str, Any]:
+        """Everything that decides the result beside model and data; a resumed run must agree."""
+        return {
+            "stages": [
+                [stage.name, stage.epochs, stage.steps, stage.learning_rate]
+                for stage in self.stages
+            ],
+            "lora": self.lora and [self.lora.rank, self.lora.alpha, self.lora.dropout],
+            **{
+                name: getattr(self, name)
+                for name in (
+                    "objective", "label_std", "ranking", "captions_per_image", "batch_size",
+                    "accumulate", "warmup", "weight_decay", "max_grad_norm", "save_every",
+                    "log_every", "dev_fraction", "dev_pairs", "best_by", "mix_ratio", "seed",
+                )
+            },
+        }  # fmt: skip
+
+
+def parse_stages(
+    names: str,
+    *,
+    epochs: str | None = None,
+    steps: str | None = None,
+    learning_rates: str | None = None,
+    lora: bool = False,
+) -> tuple[Stage, ...]:
+    """Read lists joined by commas: a value for each stage, or one for all.
+
+    Raises:
+        PairsiftError: an unknown stage, a list of another length, or no number.
+    """
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    for name in chosen:
+        if name not in STAGE_PARTS:
+            raise PairsiftError(f"--stages {name!r}: choose from {', '.join(STAGE_PARTS)}")
+    if epochs is not None and steps is not None:
+        raise PairsiftError("give either --epochs or --steps")
+    per_epochs = _numbers("--epochs", epochs, len(chosen))
+    per_steps = _numbers("--steps", steps, len(chosen))
+    rates = _numbers("--learning-rate", learning_rates, len(chosen))
+    stages = []
+    for index, name in enumerate(chosen):
+        usual = _PROJECTOR_RATE if name == "projector" else _LORA_RATE if lora else _FULL_RATE
+        if per_steps and per_steps[index] != int(per_steps[index]):
+            raise PairsiftError(f"--steps {steps}: whole numbers are needed")
+        stages.append(
+            Stage(
+                index + 1,
+                name,
+                per_epochs[index] if per_epochs else 1.0,
+                int(per_steps[index]) if per_steps else None,
+                rates[index] if rates else usual,
+            )
+        )
+    return tuple(stages)
+
+
+def _numbers(option: str, text: str | None, count: int) -> Sequence[float] | None:
+    if text is None:
+        return None
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise PairsiftError(f"{option} {text!r}: numbers, joined by commas") from None
+    if any(not 0 < value < float("inf") for value in values):
+        raise PairsiftError(f"{option} {text!r}: numbers above 0 are needed")
+    if len(values) not in (1, count):
+        raise PairsiftError(f"{option} {text!r}: one number, or one for each of {count} stages")
+    return values * count if len(values) == 1 else values
