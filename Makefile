@@ -35,7 +35,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
-	$(PIP) install -c $(VENV)/constraints.txt -e '.[demo,datasets,evaluate,lora,ray,s3,serve,teach,torchmetrics,docs,dev]'
+	$(PIP) install -c $(VENV)/constraints.txt -e '.[demo,datasets,evaluate,lora,ray,s3,serve,teach,torchmetrics,train,docs,dev]'
 	touch $@
 
 clean:
