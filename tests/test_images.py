@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from pairsift import image_headers
 from pairsift.images import ImageFaultError, ImageLimits, decode_image
@@ -209,6 +209,19 @@ class TestFaults:
         fault = fault_of(jpeg(200, 150)[:-2000])
         assert (fault.status, fault.size) == (Status.IMAGE_CORRUPT, (200, 150))
         assert "truncated" in str(fault)
+
+    def test_cut_off_where_another_library_wants_the_rest_grey(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+        cut = [encode(picture(400, 300, seed), format)[:-2000]
+               for seed in range(10) for format in ("JPEG", "PNG", "GIF", "BMP")]  # fmt: skip
+        with ThreadPoolExecutor(4) as threads:
+            faults = list(threads.map(fault_of, cut))
+        assert {fault.status for fault in faults} == {Status.IMAGE_CORRUPT}
+        assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+        decode_image(jpeg())
+        assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
     def test_too_many_bytes(self) -> None:
         fault = fault_of(png(), ImageLimits(max_bytes=100))

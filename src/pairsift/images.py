@@ -1,8 +1,9 @@
 """Encoded image bytes to RGB pixels, or the reason why not. Built for bytes nobody has vetted.
 
 Sizes are checked before pixels are allocated, metadata is never parsed by a decoder, and whatever
-a decoder throws becomes an :class:`ImageFaultError`. Nothing global is changed, so threads and
-processes may decode side by side, and Pillow's own bomb limit plays no part.
+a decoder throws becomes an :class:`ImageFaultError`. Threads and processes may decode side by side.
+Pillow's process-wide settings play no part: not its bomb limit, and not its switch for truncated
+images, which other libraries turn on and which would make grey pixels of what is missing.
 
 What the pixels are:
 
@@ -16,11 +17,14 @@ What the pixels are:
 from __future__ import annotations
 
 import io
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+from PIL import ImageFile as ImageFileModule
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -90,7 +94,7 @@ def decode_image(data: bytes | None, limits: ImageLimits | None = None) -> tuple
     size = None
     try:
         open_file = _find_format(data, limits)
-        with open_file(io.BytesIO(data)) as file:
+        with _strict, open_file(io.BytesIO(data)) as file:
             orientation = _orientation(file, data)
             size = file.size
             if max(size) > _MAX_SIDE:  # which no column of a score table holds
@@ -113,6 +117,37 @@ def decode_image(data: bytes | None, limits: ImageLimits | None = None) -> tuple
         image = image.transpose(_TURNS[orientation])
     image.info = {}  # profiles and EXIF, which would only be carried around
     return image, size
+
+
+class _Strict:
+    """Keeps Pillow's switch for truncated images off while at least one decode is going on.
+
+    There is no other way to be told. Where nobody turned it on, nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self._switch = False
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)  # other threads are not there any more
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if ImageFileModule.LOAD_TRUNCATED_IMAGES:
+                self._switch, ImageFileModule.LOAD_TRUNCATED_IMAGES = True, False
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._switch and not self._inside:
+                self._switch, ImageFileModule.LOAD_TRUNCATED_IMAGES = False, True
+
+
+_strict = _Strict()
 
 
 class _Jpeg(JpegImageFile):
