@@ -27,8 +27,10 @@ from pairsift.cli import (
     run,
     score,
     select,
+    serve,
     status,
     teach,
+    train,
     write,
 )
 from pairsift.errors import PairsiftError
@@ -52,9 +54,11 @@ for module in (
     report,
     explore,
     explain,
+    serve,
     prompts,
     teach,
     balance,
+    train,
     evaluate,
     doctor,
 ):
@@ -142,12 +146,24 @@ def main() -> None:
         if isinstance(error, typer.Exit):
             sys.exit(error.exit_code)
         if (show := getattr(error, "show", None)) is None:
+            if isinstance(error, Exception):
+                _ask_for_report()
             raise
         show()  # a usage error of the option parser
         sys.exit(getattr(error, "exit_code", USER_ERROR))
     if code:
         signals.stop_if_received()  # the option parser makes a code of it
         sys.exit(code)
+
+
+def _ask_for_report() -> None:
+    """Tell what to do with the traceback that follows: no user's mistake should end in one."""
+    typer.echo(
+        "pairsift: this is a defect, or a mistake that should have been explained. Please report "
+        "it with the lines below and the output of `pairsift doctor --report`, which names no "
+        "paths; the lines below do.",
+        err=True,
+    )
 
 
 _TWICE_S = 2.0

@@ -21,6 +21,7 @@ Prepare = Callable[[Pair], Prepared]
 
 # A chunk takes a second at worst. A machine under water may take many times that.
 TIME_LIMIT_S = 120.0
+_MANAGER_S = 5.0
 
 
 class PreparerPool:
@@ -84,7 +85,10 @@ class PreparerPool:
     def close(self) -> None:
         """End the workers at once; nothing they hold is of use any more."""
         with self._lock:
+            manager = getattr(self._executor, "_executor_manager_thread", None)
             _kill(self._executor)
+            if manager is not None:  # the interpreter must not meet it half closed at its exit
+                manager.join(_MANAGER_S)
 
     def _start(self, workers: int) -> ProcessPoolExecutor:
         # Not fork: the parent has threads and, with a GPU, a CUDA context. The server from which

@@ -1,0 +1,114 @@
+"""`pairsift serve`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(serve)
+
+
+def serve(
+    scorer: Annotated[
+        str, typer.Option(help="Name of a scorer, or a folder that holds a checkpoint.")
+    ] = "pairsift-tiny",
+    model: Annotated[str | None, typer.Option(help="Checkpoint of the scorer.")] = None,
+    vision_tower: Annotated[
+        str | None, typer.Option(help="Folder of the tower, if a legacy checkpoint lacks it.")
+    ] = None,
+    adapter: Annotated[str | None, typer.Option(help="LoRA adapter on top of the model.")] = None,
+    prompts: Annotated[
+        str | None, typer.Option(help="Prompt pack (.toml) that the model was trained with.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Of itm,odf,ctq,su; all where the scorer has them.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond the loopback a key is needed.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 8000,
+    api_key_file: Annotated[
+        str | None,
+        typer.Option(help="File with the key that clients must send; or set $PAIRSIFT_API_KEY."),
+    ] = None,
+    no_api_key: Annotated[
+        bool, typer.Option("--no-api-key", help="Let everyone ask who can connect.")
+    ] = False,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Fetch images from URLs that clients give.")
+    ] = False,
+    allow_network: Annotated[
+        list[str] | None,
+        typer.Option(help="Private network to fetch from all the same, 10.1.0.0/16; repeatable."),
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Pairs a batch.")] = None,
+    max_wait_ms: Annotated[
+        float, typer.Option(min=0, help="That a batch waits for pairs being decoded.")
+    ] = 10.0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Decode processes; 0 decodes in threads.")
+    ] = 1,
+    max_body_mib: Annotated[float, typer.Option(help="Of a request.")] = 32.0,
+    max_image_mib: Annotated[float, typer.Option(help="Of an encoded image.")] = 16.0,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Of a decoded image.")] = 32_000_000,
+    max_pairs: Annotated[int, typer.Option(min=1, help="Of a request.")] = 64,
+    max_queue: Annotated[int, typer.Option(min=1, help="Pairs waiting; then clients get 429.")] = (
+        512
+    ),
+    max_memory_mib: Annotated[
+        float, typer.Option(help="Of all requests in hand; then clients get 503.")
+    ] = 256.0,
+    time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds; then clients get 504.")] = (
+        120.0
+    ),
+) -> None:
+    """Score over HTTP: POST /score, with /healthz, /metrics and /openapi.json.
+
+    Only this machine can connect unless --host says otherwise, and no URL is fetched unless
+    --allow-remote does. SIGTERM and Ctrl-C finish the requests in hand.
+    """
+    from pairsift.scorers.registry import load_scorer
+    from pairsift.serve import ServeSettings
+    from pairsift.serve import serve as run
+    from pairsift.serve.settings import MIB, read_api_key
+
+    settings = ServeSettings(
+        host=host,
+        port=port,
+        api_key=read_api_key(api_key_file),
+        open_to_all=no_api_key,
+        allow_remote=allow_remote,
+        allow_networks=tuple(allow_network or ()),
+        batch_size=batch_size,
+        max_wait=max_wait_ms / 1000,
+        workers=workers,
+        max_body=int(max_body_mib * MIB),
+        max_image=int(max_image_mib * MIB),
+        max_pixels=max_pixels,
+        max_pairs=max_pairs,
+        max_queue=max_queue,
+        max_bytes=int(max_memory_mib * MIB),
+        time_limit=time_limit,
+    )
+    loaded = load_scorer(
+        scorer,
+        model=model,
+        vision_tower=vision_tower,
+        adapter=adapter,
+        prompts=prompts,
+        metrics=metrics,
+        device=device,
+        dtype=dtype,
+    )
+    run(
+        loaded,
+        settings,
+        ready=lambda url: typer.echo(
+            f"serving {loaded.name} on {url} (Ctrl-C ends it); described at {url}/openapi.json"
+        ),
+    )

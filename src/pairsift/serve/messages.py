@@ -1,0 +1,131 @@
+"""What goes over the wire, and how it is described in the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pairsift.pair import Status
+
+Value = bool | int | float | str | None
+
+
+class ScoredRow(BaseModel):
+    """One pair: its status and, where that is `ok`, its scores."""
+
+    status: Status = Field(description="ok, or why there are no scores.")
+    error: str | None = Field(description="The reason in words; null when ok.")
+    width: int | None = Field(description="Of the image as stored, in pixels.")
+    height: int | None = Field(description="Of the image as stored, in pixels.")
+    caption_length: int | None = Field(description="In characters.")
+    scores: dict[str, Value] = Field(
+        description="The scorer's columns by name, as in a score table; null when not ok."
+    )
+
+
+class ScoreAnswer(BaseModel):
+    """One row for each caption or URL of the request, in its order."""
+
+    rows: list[ScoredRow]
+
+
+class UrlPair(BaseModel):
+    """An image somewhere else, and its caption."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(description="http:// or https://, of an image.")
+    caption: str
+
+
+class UrlRequest(BaseModel):
+    """Pairs whose images the server fetches."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pairs: list[UrlPair]
+    metrics: list[str] = []
+
+
+class ScorerFacts(BaseModel):
+    """The scorer that answers, and the limits of this server."""
+
+    scorer: str
+    fingerprint: dict[str, str] = Field(description="Everything that decides a score.")
+    columns: list[str]
+    metrics: list[str] = Field(description="Those that `metrics` may name.")
+    limits: dict[str, int | float]
+
+
+class Health(BaseModel):
+    """Whether scores can be expected."""
+
+    status: str
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    detail: str
+
+
+_MEANINGS = {
+    400: "The body cannot be read.",
+    401: "The API key is missing or wrong.",
+    403: "The server does not do this, or not for this caller.",
+    408: "The request took too long to arrive.",
+    413: "The request has too many bytes.",
+    415: "The body is of another kind.",
+    422: "A field is missing, unknown, or has a value it cannot have.",
+    429: "Too many pairs are waiting; see Retry-After.",
+    503: "The server cannot take this on now; see Retry-After.",
+    504: "The scores took too long.",
+}
+
+
+def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Responses for the OpenAPI document."""
+    return {code: {"model": Problem, "description": _MEANINGS[code]} for code in codes}
+
+
+def request_body(metrics: tuple[str, ...], max_pairs: int, with_urls: bool) -> dict[str, Any]:
+    """The `requestBody` of `POST /score`, which is read by our own bounded reader."""
+    several = {"type": "array", "minItems": 1, "maxItems": max_pairs}
+    form_fields: dict[str, Any] = {
+        "image": {
+            "type": "string",
+            "format": "binary",
+            "description": "JPEG, PNG, WebP, GIF, BMP or TIFF. One that cannot be read gives "
+            "rows with a status, not an error.",
+        },
+        # In a form, one of several and a single one look alike.
+        "caption": {
+            "anyOf": [{"type": "string"}, several | {"items": {"type": "string"}}],
+            "description": "One for each row of the answer; repeat the field.",
+        },
+    }
+    json_fields: dict[str, Any] = {"pairs": several | {"items": UrlPair.model_json_schema()}}
+    if metrics:
+        name = {"type": "string", "enum": list(metrics)}
+        names = {"type": "array", "items": name}
+        told = {"description": "Only these; all if left out."}
+        form_fields["metrics"] = {"anyOf": [name, names]} | told
+        json_fields["metrics"] = names | told
+    form = {
+        "type": "object",
+        "required": ["image", "caption"],
+        "additionalProperties": False,
+        "properties": form_fields,
+    }
+    content: dict[str, Any] = {"multipart/form-data": {"schema": form}}
+    if with_urls:
+        content["application/json"] = {
+            "schema": {
+                "type": "object",
+                "required": ["pairs"],
+                "additionalProperties": False,
+                "properties": json_fields,
+            }
+        }
+    return {"required": True, "content": content}

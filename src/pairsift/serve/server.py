@@ -1,0 +1,113 @@
+"""The server process: a socket, a scorer that is known to work, and a graceful end."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from pairsift.errors import PairsiftError
+from pairsift.pair import Pair, Status
+from pairsift.scorers.base import Scorer
+from pairsift.serve.settings import ServeSettings
+
+_BACKLOG = 512
+
+
+@contextlib.contextmanager
+def running_server(scorer: Scorer, settings: ServeSettings | None = None) -> Iterator[str]:
+    """Serve while the block runs; yields the address, such as ``http://127.0.0.1:8000``.
+
+    When the block ends, no more connections are taken, and requests in hand are finished within
+    ``settings.grace`` seconds.
+
+    Raises:
+        PairsiftError: the extra `serve` is not installed, the address cannot be used, or the
+            scorer does not work.
+    """
+    settings = settings or ServeSettings()
+    try:
+        import uvicorn
+
+        from pairsift.serve.app import create_app
+    except ImportError as error:
+        raise PairsiftError(
+            f"the server needs {error.name}: pip install 'pairsift[serve]'"
+        ) from error
+    # It reports every client's broken form, which the client is told.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    listening = _listen(settings)
+    with contextlib.closing(listening):
+        _try_out(scorer)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(scorer, settings),
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                ws="none",
+                limit_concurrency=settings.max_connections,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=math.ceil(settings.grace),
+            )
+        )
+        # In a thread of its own it leaves signals alone: here they are the caller's.
+        thread = threading.Thread(
+            target=server.run, args=([listening],), name="pairsift-serve", daemon=True
+        )
+        thread.start()
+        try:
+            while not server.started:
+                if not thread.is_alive():
+                    raise PairsiftError("the server did not start; see the messages above")
+                time.sleep(0.01)
+            yield _url(settings.host, listening)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def serve(
+    scorer: Scorer, settings: ServeSettings | None = None, ready: Callable[[str], None] = print
+) -> None:
+    """Serve until interrupted: Ctrl-C, or SIGTERM where the command line made it the same.
+
+    Args:
+        ready: called with the address once the server answers.
+    """
+    with running_server(scorer, settings) as url, contextlib.suppress(KeyboardInterrupt):
+        ready(url)
+        threading.Event().wait()
+
+
+def _listen(settings: ServeSettings) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise PairsiftError(
+            f"cannot listen on {settings.host} port {settings.port} ({why}); "
+            "choose another --host or --port"
+        ) from error
+
+
+def _url(host: str, listening: socket.socket) -> str:
+    port = listening.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _try_out(scorer: Scorer) -> None:
+    """Score one picture: the first request shall not find out that the device is out of memory."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), "grey").save(file, "PNG")
+    row = scorer.score([Pair("warm-up", file.getvalue(), "a grey square")]).to_pylist()[0]
+    if row["status"] != Status.OK.value:
+        raise PairsiftError(f"the scorer does not work: {row['error']}")
