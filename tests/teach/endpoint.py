@@ -31,8 +31,15 @@ def good_answer(caption: str) -> str:
     return json.dumps({m: {"score": score(caption, m), "rationale": f"{m}."} for m in METRICS})
 
 
+Judge = Callable[[Image.Image, str], str]
+"""(image as it was sent, caption) -> content of the reply."""
+
+
 class Endpoint:
     """Serves while it is entered.
+
+    Args:
+        judge: what is answered where no fault is due; good_answer() by default.
 
     Attributes:
         url: base URL, with `/v1`.
@@ -41,8 +48,11 @@ class Endpoint:
         most_at_once: requests that were open at a time.
     """
 
-    def __init__(self, fault: Fault | None = None, delay: float = 0.0) -> None:
+    def __init__(
+        self, fault: Fault | None = None, delay: float = 0.0, judge: Judge | None = None
+    ) -> None:
         self.fault, self.delay = fault or (lambda number, caption: None), delay
+        self.judge = judge or (lambda image, caption: good_answer(caption))
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.at: list[float] = []
@@ -56,9 +66,17 @@ class Endpoint:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def do_GET(self) -> None:
+                self._answer({})
+
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                self._answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+
+            def _answer(self, body: dict[str, Any]) -> None:
                 status, headers, content = endpoint.handle(self.path, dict(self.headers), body)
+                if not status:
+                    self.close_connection = True  # hang up without a word
+                    return
                 try:
                     self.send_response(status)
                     for name, value in headers.items():
@@ -94,22 +112,25 @@ class Endpoint:
         image, text = body["messages"][1]["content"]
         data = image["image_url"]["url"].removeprefix("data:image/jpeg;base64,")
         caption = text["text"].split("==========\n")[1].rstrip("\n")
+        picture = Image.open(io.BytesIO(base64.b64decode(data)))
         with self._lock:
             number = len(self.requests)
             self.requests.append(body)
             self.headers.append({name.lower(): value for name, value in headers.items()})
             self.captions.append(caption)
             self.at.append(time.monotonic())
-            self.image_sizes.add(Image.open(io.BytesIO(base64.b64decode(data))).size)
+            self.image_sizes.add(picture.size)
             self._open += 1
             self.most_at_once = max(self.most_at_once, self._open)
         try:
-            return self._respond(number, caption)
+            return self._respond(number, caption, picture)
         finally:
             with self._lock:
                 self._open -= 1
 
-    def _respond(self, number: int, caption: str) -> tuple[int, dict[str, str], bytes]:
+    def _respond(
+        self, number: int, caption: str, image: Image.Image
+    ) -> tuple[int, dict[str, str], bytes]:
         fault = self.fault(number, caption) or {}
         time.sleep(fault.get("sleep", self.delay))
         if "status" in fault:
@@ -118,7 +139,8 @@ class Endpoint:
             return fault["status"], kind | fault.get("headers", {}), json.dumps(error).encode()
         if "body" in fault:
             return 200, {"content-type": "application/json"}, fault["body"]
-        message = {"role": "assistant", "content": fault.get("content", good_answer(caption))}
+        content = fault["content"] if "content" in fault else self.judge(image, caption)
+        message = {"role": "assistant", "content": content}
         message["refusal"] = fault.get("refusal")
         completion = {
             "id": f"chatcmpl-{number}",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,9 @@ from pairsift.scorers.mlm.encode import PromptEncoder
 from pairsift.scorers.mlm.packing import NO_TREE, Block, Collated, Tree, build_blocks, pad
 from pairsift.train.examples import Example, Exchange, Source, TrainingData
 from pairsift.train.labels import soft_labels
+
+# Encoded images that are held while they are tried.
+_AT_ONCE = 256
 
 MAX_ANSWER = 192
 """Tokens of an answer that are learned; a rationale of two sentences has about sixty."""
@@ -340,30 +345,42 @@ def usable(data: TrainingData, limits: ImageLimits | None = None) -> TrainingDat
 
     Every image is decoded once, here, rather than that a run ends over one after hours.
     """
-    faults: dict[tuple[int, str], str | None] = {}
-
-    def fault(place: int, image: str) -> str | None:
-        if (place, image) not in faults:
-            try:
-                decode_image(data.sources[place].read(image), limits or ImageLimits())
-                faults[place, image] = None
-            except ImageFaultError as error:
-                faults[place, image] = error.status.value
-        return faults[place, image]
-
+    images = [(item.place, item.image) for item in (*data.examples, *data.exchanges)]
+    faults = _image_faults(data, list(dict.fromkeys(images)), limits or ImageLimits())
     kept = TrainingData(data.sources, [], [], dict(data.left_out), data.digests)
     for example in data.examples:
         caption = check_caption(example.caption)
         reason = caption.status.value if isinstance(caption, Fault) else None
-        reason = reason or fault(example.place, example.image)
+        reason = reason or faults[example.place, example.image]
         if reason is None:
             kept.examples.append(example)
         else:
             kept.leave_out(reason)
     for exchange in data.exchanges:
-        reason = fault(exchange.place, exchange.image)
+        reason = faults[exchange.place, exchange.image]
         if reason is None:
             kept.exchanges.append(exchange)
         else:
             kept.leave_out(reason)
     return kept
+
+
+def _image_faults(
+    data: TrainingData, images: Sequence[tuple[int, str]], limits: ImageLimits
+) -> dict[tuple[int, str], str | None]:
+    """Why each image cannot be decoded; None where it can."""
+
+    def fault(content: bytes) -> str | None:
+        try:
+            decode_image(content, limits)
+        except ImageFaultError as error:
+            return error.status.value
+        return None
+
+    found: dict[tuple[int, str], str | None] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for start in range(0, len(images), _AT_ONCE):
+            chunk = images[start : start + _AT_ONCE]
+            contents = [data.sources[place].read(name) for place, name in chunk]
+            found.update(zip(chunk, threads.map(fault, contents), strict=True))
+    return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gc
 import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from pairsift.train.trainer import FilterTrainer, StageFolder, planned_steps
 #: what `train` keeps beside the checkpoint
 WORK_FOLDER = "training"
 RUN_FILE, RESULT_FILE, METRICS_FILE = "run.json", "result.json", "metrics.jsonl"
-_STAGES, _EXPORT = "stages", "export"
+_STAGES, _EXPORT, _LOCK = "stages", "export", "lock"
 
 Measured = Mapping[str, "float | None"]
 
@@ -48,7 +50,7 @@ class Summary:
         dev: agreement of the finished scorer, loaded from ``out``; see
             :func:`pairsift.train.dev.measure`.
         before: that of the model as it was.
-        seconds: of this call.
+        seconds: of the call that finished it, reading the data aside.
     """
 
     out: str
@@ -98,10 +100,15 @@ def train(settings: Settings, say: Say = print) -> Summary:
     Raises:
         PairsiftError: bad input, or another run's folder.
     """
-    begin = time.monotonic()
     plan = make_plan(settings, say)
     out = Path(settings.out)
     claim(out, plan)
+    with _alone(out):
+        return _train(plan, out, say)
+
+
+def _train(plan: Plan, out: Path, say: Say) -> Summary:
+    begin, settings = time.monotonic(), plan.settings
     if (done := _finished(out)) is not None:
         say(f"{out} is finished already")
         return done
@@ -191,6 +198,21 @@ def claim(out: Path, plan: Plan) -> None:
     work = Folder(out / WORK_FOLDER)
     work.create()
     work.write(RUN_FILE, (json.dumps(wanted, indent=1) + "\n").encode())
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the kernel drops if this process dies in whatever way.
+
+    Raises:
+        PairsiftError: another process holds it.
+    """
+    with (out / WORK_FOLDER / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PairsiftError(f"another process is training in {out}") from None
+        yield
 
 
 def _finished(out: Path) -> Summary | None:
@@ -326,12 +348,6 @@ def _precision(settings: Settings) -> tuple[torch.device, torch.dtype, bool]:
     device = pick_device(settings.device)
     if device.type == "cuda" and device.index not in (None, 0):
         raise PairsiftError("choose a GPU with CUDA_VISIBLE_DEVICES, and give --device cuda")
-    if settings.dtype not in ("auto", "float32", "bfloat16"):
-        raise PairsiftError(f"--dtype {settings.dtype!r}: choose auto, float32 or bfloat16")
-    if device.type == "cpu":
-        if settings.dtype == "bfloat16":
-            raise PairsiftError("on CPU, training is in float32")
-        return device, torch.float32, False
     coarse = settings.dtype == "bfloat16" or (
         settings.dtype == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
     )

@@ -132,8 +132,8 @@ class Settings:
             raise PairsiftError("--stages: at least one is needed")
         if self.lora and all(stage.parts == "projector" for stage in self.stages):
             raise PairsiftError("--lora adapts the language model: name a stage language or all")
-        if self.lora is None and self.dtype == "float16":
-            raise PairsiftError("--dtype float16 is too coarse to train in; choose bfloat16")
+        if self.dtype not in ("auto", "float32", "bfloat16"):
+            raise PairsiftError(f"--dtype {self.dtype!r}: choose auto, float32 or bfloat16")
 
     def decisive(self) -> dict[str, Any]:
         """Everything that decides the result beside model and data; a resumed run must agree."""

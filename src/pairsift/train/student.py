@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from pairsift.errors import PairsiftError
@@ -25,6 +26,7 @@ from pairsift.train.settings import Lora
 
 # Tokenizer, image processor, chat template: whatever lies beside the weights, but for these.
 _BESIDE = ("*.json", "*.model", "*.txt", "*.jinja")
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _OWN = ("config.json", "generation_config.json", ADAPTER_CONFIG)
 
 
@@ -107,7 +109,7 @@ class Student:
 
     def _adapt(self, lora: Lora, stages: Sequence[str], start: Path | None, seed: int) -> nn.Module:
         try:
-            from peft import LoraConfig, PeftModel, get_peft_model
+            from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
         except ImportError:
             raise PairsiftError("--lora needs peft: pip install 'pairsift[train]'") from None
         torch.manual_seed(seed)
@@ -121,14 +123,13 @@ class Student:
         with warnings.catch_warnings():
             # peft calls what transformers is about to rename.
             warnings.simplefilter("ignore", FutureWarning)
-            if start is not None:
-                adapted = PeftModel.from_pretrained(self.model, str(start), is_trainable=True)
-            else:
-                adapted = get_peft_model(self.model, config)
+            adapted = get_peft_model(self.model, config)
         adapted.peft_config["default"].base_model_name_or_path = self.base.reference
         for name, parameter in adapted.named_parameters():
             if ".lora_" in name or ".modules_to_save." in name:
                 parameter.data = parameter.data.float()  # small steps vanish in bfloat16
+        if start is not None:
+            set_peft_model_state_dict(adapted, load_file(start / _ADAPTER_WEIGHTS))
         result: nn.Module = adapted
         return result
 

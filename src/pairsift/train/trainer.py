@@ -180,7 +180,7 @@ class FilterTrainer(Trainer):  # type: ignore[misc]
         was_training = self.model.training
         self.model.eval()
         try:
-            with self.autocast_smart_context_manager():
+            with self.accelerator.autocast():
                 found = self.measure()
         finally:
             self.model.train(was_training)
