@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
+import re
+import socket
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -12,6 +15,8 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from pairsift.errors import PairsiftError
+
+_FAULTY = "cannot be loaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,28 @@ class Findings:
                 )
             )
         return lines + [(f"scorer {name}", state) for name, state in self.scorers.items()]
+
+    def report(self) -> str:
+        """Markdown for an issue: versions, device, extras; no paths, no names of user or machine.
+
+        The environment and the configuration are left out altogether, and so are secrets in them.
+        """
+        core = [f"{_name(package)} {package.found or 'missing'}" for package in self.core]
+        lines = [
+            f"- pairsift {self.pairsift}; embedded filter {_embedded_filter()}",
+            f"- Python {self.python} on {self.system}; {self.cores} cores, {_memory()}",
+            f"- device: {self.device}",
+            f"- core: {', '.join(core)}",
+        ]
+        for extra, packages in self.extras.items():
+            found = [f"{_name(package)} {package.found or 'missing'}" for package in packages]
+            lines.append(f"- extra {extra}: {', '.join(found)}")
+        faulty = {name: state for name, state in self.scorers.items() if state.startswith(_FAULTY)}
+        lines += [f"- scorer {name}: {state}" for name, state in faulty.items()]
+        lines.append(
+            f"- scorers that load: {', '.join(name for name in self.scorers if name not in faulty)}"
+        )
+        return "\n".join(["**pairsift doctor --report**", "", *map(anonymous, lines)])
 
 
 def _name(package: Package) -> str:
@@ -129,5 +156,41 @@ def _scorers() -> dict[str, str]:
             entry.load()
             states[name] = entry.summary
         except (ImportError, PairsiftError) as error:
-            states[name] = f"cannot be loaded: {error}"
+            states[name] = f"{_FAULTY}: {error}"
     return states
+
+
+def anonymous(text: str) -> str:
+    """The text without URLs, paths, and the names of this user and this machine."""
+    text = re.sub(r"[a-z][a-z0-9+.-]*://[^\s'\",)]+", "<url>", text)
+    text = re.sub(r"(?<![\w.<])[~.]{0,2}/[^\s'\",:;)]+", "<path>", text)
+    text = re.sub(r"\b[A-Za-z]:\\[^\s'\",;)]+", "<path>", text)
+    for name, stands_for in ((_user(), "<user>"), (socket.gethostname(), "<host>")):
+        if len(name) > 2:  # shorter ones are parts of words, and tell little
+            text = re.sub(rf"\b{re.escape(name)}\b", stands_for, text)
+    return text
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # containers run as numbers that have no name
+        return ""
+
+
+def _memory() -> str:
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    except (AttributeError, OSError, ValueError):
+        return "memory unknown"
+
+
+def _embedded_filter() -> str:
+    import json
+    from importlib import resources
+
+    config = resources.files("pairsift").joinpath("assets/pairsift-tiny/config.json")
+    try:
+        return str(json.loads(config.read_text("utf-8")).get("version"))
+    except (OSError, ValueError):
+        return "missing"

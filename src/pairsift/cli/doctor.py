@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from pairsift.cli.common import Json, emit, table
@@ -11,9 +13,15 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def doctor(json: Json = False) -> None:
+def doctor(
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Markdown to paste into an issue: no paths, no names."),
+    ] = False,
+    json: Json = False,
+) -> None:
     """Tell what is installed, which device is used, what is missing and how to get it."""
     from pairsift.doctor import examine
 
     findings = examine()
-    emit(findings.to_json(), json, table(findings.lines()))
+    emit(findings.to_json(), json, findings.report() if report else table(findings.lines()))
