@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairsift import __version__
@@ -174,7 +175,7 @@ class _KeyCheck(HTTPBearer):
         )
         self._key = key.encode()
 
-    async def __call__(self, request: Request) -> None:
+    async def __call__(self, request: HTTPConnection) -> None:
         given = await super().__call__(request)
         sent = given.credentials.encode("utf-8", "replace") if given else b""
         if not hmac.compare_digest(sent, self._key):

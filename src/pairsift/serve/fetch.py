@@ -182,12 +182,12 @@ class Fetcher:
 
     async def _get(self, url: str) -> bytes | str:
         """Content, or where it is said to be."""
-        headers = {
-            "Host": urlsplit(url).netloc,
-            "User-Agent": f"pairsift/{__version__}",
-            "Accept": "image/*",
-            "Accept-Encoding": "identity",  # what is compressed twice may burst
-        }
+        headers = [
+            ("Host", urlsplit(url).netloc),
+            ("User-Agent", f"pairsift/{__version__}"),
+            ("Accept", "image/*"),
+            ("Accept-Encoding", "identity"),  # what is compressed twice may burst
+        ]
         async with self._pool.stream("GET", url, headers=headers) as response:
             fields = {name.lower(): value for name, value in response.headers}
             if response.status in _REDIRECTS and b"location" in fields:
