@@ -16,6 +16,7 @@ What the pixels are:
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import threading
@@ -117,6 +118,15 @@ def decode_image(data: bytes | None, limits: ImageLimits | None = None) -> tuple
         image = image.transpose(_TURNS[orientation])
     image.info = {}  # profiles and EXIF, which would only be carried around
     return image, size
+
+
+def jpeg_data_uri(image: Image.Image, max_side: int) -> str:
+    """An RGB image as services take it: scaled down to fit, JPEG, without metadata."""
+    sent = image.copy()
+    sent.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    sent.save(file, "JPEG", quality=92)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 class _Strict:

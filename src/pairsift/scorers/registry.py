@@ -60,6 +60,12 @@ _BUILT_IN = (
         _MLM_COLUMNS,
     ),
     Entry(
+        "vllm",
+        "a multimodal model on a vLLM server (--model URL#NAME)",
+        "pairsift.scorers.vllm:load_vllm_scorer",
+        _MLM_COLUMNS,
+    ),
+    Entry(
         "classifier",
         "legacy LLaVA with a score head, such as UniFilter (--model)",
         "pairsift.scorers.mlm.classifier:load_classifier",
@@ -113,7 +119,10 @@ def load_scorer(name_or_path: str | os.PathLike[str] = "pairsift-tiny", **option
         PairsiftError: no such scorer, an option it does not take, or an unreadable checkpoint.
     """
     given = os.fspath(name_or_path)
-    options = {key: value for key, value in options.items() if value not in (None, False)}
+    # By identity: 0 is a value.
+    options = {
+        key: value for key, value in options.items() if value is not None and value is not False
+    }
     name = _resolve(given)
     if name != given:
         options["model"] = given

@@ -7,8 +7,6 @@ the rationale. Replies go to the cache before anything else is done with them.
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import random
 import time
 from collections.abc import Sequence
@@ -16,11 +14,9 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol
 
-from PIL import Image
-
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.images import Images
-from pairsift.images import ImageFaultError, decode_image
+from pairsift.images import ImageFaultError, decode_image, jpeg_data_uri
 from pairsift.metrics import METRICS
 from pairsift.teach.cache import Reply, ReplyCache, request_key
 from pairsift.teach.cost import Bill, Prices, answer_tokens, image_tokens, text_tokens
@@ -468,10 +464,7 @@ def data_uri(image: bytes, max_side: int) -> str:
         ImageFaultError: it cannot be decoded.
     """
     picture, _ = decode_image(image)
-    picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=92)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return jpeg_data_uri(picture, max_side)
 
 
 def _retry_after(headers: Any) -> float | None:

@@ -1,0 +1,255 @@
+"""A multimodal model on a vLLM server, asked for numbers; the columns are those of `mlm`.
+
+One request a metric. The image and the caption stand before what differs between the metrics, and
+the first metric is asked alone, so that the server's prefix cache serves the others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from pairsift.errors import PairsiftError
+from pairsift.images import ImageLimits, jpeg_data_uri
+from pairsift.metrics import METRICS, parse_metrics
+from pairsift.pair import Pair, Status
+from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.mlm.columns import metric_columns, score_columns
+from pairsift.scorers.mlm.prompt_files import load_prompts
+from pairsift.scorers.mlm.prompts import PromptPack
+from pairsift.scorers.mlm.trie import summarise
+from pairsift.scorers.vllm_client import VLLMClient, VLLMError
+from pairsift.scorers.vllm_numbers import NumberWalk
+
+# What servers would read as a control token, such as <|im_end|>, <image> or [INST]: which of them
+# are, only the tokenizer knows, so all are broken up.
+_CONTROL = re.compile(r"<(?=[^<>\s]{1,40}>)|\[(?=/?[A-Z_]{2,20}\])")
+# Where log(0) would be: below what any token has.
+_NEVER = -1e4
+
+
+@dataclass(slots=True)
+class VLLMInputs:
+    """One pair, ready to be sent.
+
+    Attributes:
+        image: JPEG as a data URI.
+        caption: as it is sent.
+        truncated: whether part of the caption was cut.
+        outcome: (metrics, 101) probabilities, or why there are none; None before it was asked.
+    """
+
+    image: str
+    caption: str
+    truncated: bool
+    outcome: np.ndarray | Exception | None = None
+
+
+class VLLMTransform:
+    """The CPU half. Picklable.
+
+    Args:
+        max_side: longer images are scaled down, in pixels.
+        max_caption_characters: longer captions are cut at their end.
+    """
+
+    def __init__(self, max_side: int, max_caption_characters: int) -> None:
+        self.max_side = max_side
+        self.max_caption_characters = max_caption_characters
+
+    def __call__(self, image: Any, caption: str) -> VLLMInputs:
+        cut = caption[: self.max_caption_characters]
+        return VLLMInputs(
+            jpeg_data_uri(image, self.max_side), _CONTROL.sub(r"\g<0> ", cut), cut != caption
+        )
+
+    def describe(self) -> str:
+        """For the fingerprint."""
+        return (
+            f"jpeg within {self.max_side}; caption {self.max_caption_characters} characters; "
+            "then the server's"
+        )
+
+
+class VLLMScorer(Scorer):
+    """Scores read from the log probabilities that a server gives.
+
+    Args:
+        client: the model on its server.
+        pack: what it is asked; the chat format is the server's.
+        metrics: names, in canonical order.
+        transform: the CPU half.
+        concurrency: pairs in flight.
+        tolerance: share of the probability that need not be looked at (see `vllm_numbers`).
+        limits: what images are refused as too large.
+    """
+
+    name: ClassVar[str] = "vllm"
+
+    def __init__(
+        self,
+        client: VLLMClient,
+        pack: PromptPack,
+        metrics: Sequence[str],
+        transform: VLLMTransform,
+        *,
+        concurrency: int,
+        tolerance: float,
+        limits: ImageLimits | None = None,
+    ) -> None:
+        self.client = client
+        self.pack = pack
+        self.metrics = tuple(metrics)
+        self.tolerance = tolerance
+        self.columns = score_columns()
+        self.preparer = Preparer(transform, limits)
+        # Some pairs take longer than others: a few times as many as are in flight keep it full.
+        self.batch_size = 4 * concurrency
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="pairsift-vllm")
+        for metric in self.metrics:
+            pack.user_turn(metric, "")  # raises if the pack lacks one
+        self._fingerprint = {
+            "scorer": self.name,
+            "model_type": "served",
+            "checkpoint": client.root,
+            "prompts": pack.digest,
+            "chat": "server; control tokens broken up",
+            "preprocessing": transform.describe(),
+            "dtype": "server",
+            "metrics": ",".join(self.metrics),
+            "reference_quirks": "false",
+            "top_logprobs": str(client.top_logprobs),
+            "tolerance": f"{tolerance:g}",
+        }
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        return dict(self._fingerprint)
+
+    def score_batch(self, inputs: Sequence[VLLMInputs]) -> Mapping[str, np.ndarray]:
+        summary = summarise(self._log_probabilities(inputs))
+        columns = {field.name: np.full(len(inputs), np.nan) for field in self.columns}
+        columns |= metric_columns(summary, self.metrics)
+        columns["caption_truncated"] = np.array([pair.truncated for pair in inputs])
+        return columns
+
+    def distributions(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """Return (pairs, metrics, 101) float64 probabilities of the scores 0..100.
+
+        Raises:
+            PairsiftError: a pair cannot be scored; names its key.
+        """
+        rows = [self.preparer(pair) for pair in pairs]
+        for row in rows:
+            if row.status is not Status.OK:
+                raise PairsiftError(f"{row.key}: {row.status.value}: {row.error}")
+        try:
+            p = np.exp(self._log_probabilities([row.inputs for row in rows]))
+        except VLLMError as error:
+            raise PairsiftError(str(error)) from error
+        return np.asarray(p / p.sum(-1, keepdims=True))
+
+    def _log_probabilities(self, inputs: Sequence[VLLMInputs]) -> np.ndarray:
+        """(pairs, metrics, 101). Raises what one pair failed with, when all are settled.
+
+        Outcomes are kept: when a batch has failed and is scored again pair by pair, no pair is
+        asked about twice.
+        """
+        waiting = [pair for pair in inputs if pair.outcome is None]
+        for pair, outcome in zip(waiting, self._threads.map(self._settle, waiting), strict=True):
+            pair.outcome = outcome
+        for pair in inputs:
+            if isinstance(pair.outcome, Exception):
+                raise pair.outcome
+        p = np.stack([np.asarray(pair.outcome) for pair in inputs])
+        log_p: np.ndarray = np.log(p, out=np.full_like(p, _NEVER), where=p > 0)
+        return log_p
+
+    def _settle(self, pair: VLLMInputs) -> np.ndarray | Exception:
+        try:
+            return np.stack([self._ask(pair, metric) for metric in self.metrics])
+        except Exception as error:  # one pair must not take its batch along
+            return error
+
+    def _ask(self, pair: VLLMInputs, metric: str) -> np.ndarray:
+        text = self.pack.user_turn(metric, pair.caption).strip()
+        steps = self.client.answer(pair.image, text)
+        walk = NumberWalk.along(steps)
+        p = walk.finish(
+            lambda written: self.client.next_step(pair.image, text, written), self.tolerance
+        )
+        if not p.sum() > 0:
+            answer = "".join(step.token for step in steps)
+            raise VLLMError(f"{metric}: the model answers with no number: {answer!r}")
+        return p
+
+
+def load_vllm_scorer(
+    model: str,
+    *,
+    metrics: str | Iterable[str] = tuple(METRICS),
+    prompts: PromptPack | str | Path | None = None,
+    api_key: str | None = None,
+    concurrency: int = 32,
+    timeout: float = 120.0,
+    retries: int = 5,
+    top_logprobs: int = 20,
+    tolerance: float = 0.01,
+    max_side: int = 1024,
+    max_caption_characters: int = 8000,
+    limits: ImageLimits | None = None,
+) -> VLLMScorer:
+    """Use a model on a vLLM server as a scorer.
+
+    Args:
+        model: ``URL#NAME``, such as ``http://localhost:8000/v1#Qwen/Qwen2.5-VL-7B-Instruct``;
+            without a name, the only model that the server has.
+        metrics: names, joined by commas or as a sequence.
+        prompts: a prompt pack, its TOML file, or None for Pairsift's own.
+        api_key: None for that in ``VLLM_API_KEY``, if any.
+        concurrency: pairs in flight.
+        timeout: of one request, in seconds.
+        retries: of one request on rate limits, time-outs, broken connections and server errors.
+        top_logprobs: how many of the likeliest tokens to ask for; more than 20 if the server was
+            started with a larger ``--max-logprobs``.
+        tolerance: share of the probability of a score that need not be looked at.
+        max_side: longer images are scaled down before they are sent, in pixels.
+        max_caption_characters: longer captions are cut at their end.
+        limits: what images are refused as too large.
+
+    Raises:
+        PairsiftError: nobody answers there, the key is refused, the model is not served, or an
+            option has no sound value.
+    """
+    url, _, name = model.partition("#")
+    if not url.startswith(("http://", "https://")):
+        raise PairsiftError(
+            f"--model {model!r}: the scorer `vllm` needs the address of a server, for example "
+            "http://localhost:8000/v1#Qwen/Qwen2.5-VL-7B-Instruct"
+        )
+    for what, value in (("concurrency", concurrency), ("top_logprobs", top_logprobs),
+                        ("max_side", max_side)):  # fmt: skip
+        if value < 1:
+            raise PairsiftError(f"{what} is {value}; at least 1 is needed")
+    if not 0 <= tolerance < 1:
+        raise PairsiftError(f"tolerance is {tolerance}; a share from 0 to below 1 is needed")
+    asked, pack = parse_metrics(metrics), load_prompts(prompts)
+    client = VLLMClient(
+        url.rstrip("/"), name or None,
+        api_key=api_key, top_logprobs=top_logprobs, timeout=timeout, retries=retries,
+    )  # fmt: skip
+    return VLLMScorer(
+        client,
+        pack,
+        asked,
+        VLLMTransform(max_side, max_caption_characters),
+        concurrency=concurrency,
+        tolerance=tolerance,
+        limits=limits,
+    )

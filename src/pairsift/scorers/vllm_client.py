@@ -1,0 +1,144 @@
+"""Requests to a server that speaks vLLM's OpenAI protocol."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pairsift.errors import PairsiftError
+from pairsift.scorers.vllm_numbers import Step
+
+API_KEY_VARIABLE = "VLLM_API_KEY"
+# White space and three digits; what follows is not read.
+ANSWER_TOKENS = 4
+
+
+class VLLMClient:
+    """One model on a server; safe to use from many threads.
+
+    Args:
+        base_url: with `/v1`.
+        model: as the server names it; None for the only one it has.
+        top_logprobs: how many of the likeliest tokens to ask for; servers allow 20 unless started
+            with ``--max-logprobs``.
+        timeout: of one request, in seconds.
+        retries: of one request, on rate limits, time-outs, broken connections and server errors.
+
+    Raises:
+        PairsiftError: nobody answers there, the key is refused, or the model is not there.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str | None = None,
+        *,
+        api_key: str | None = None,
+        top_logprobs: int = 20,
+        timeout: float = 120.0,
+        retries: int = 5,
+    ) -> None:
+        self._openai = _import_openai()
+        self.base_url = base_url
+        self.top_logprobs = top_logprobs
+        self._client = self._openai.OpenAI(
+            base_url=base_url,
+            api_key=api_key or os.environ.get(API_KEY_VARIABLE) or "none",
+            timeout=timeout,
+            max_retries=retries,
+        )
+        self.model, self.root = self._find(model)
+
+    def _find(self, wanted: str | None) -> tuple[str, str]:
+        """Name of the model, and what the server says it is made from."""
+        try:
+            served = {model.id: model for model in self._client.models.list().data}
+        except self._openai.OpenAIError as error:
+            raise PairsiftError(
+                f"no model can be had from {self.base_url}: {_in_words(error)}. Give the address "
+                f"of a vLLM server with /v1, and its key, if it has one, in ${API_KEY_VARIABLE}"
+            ) from error
+        if wanted is None and len(served) == 1:
+            (wanted,) = served
+        if wanted is None or wanted not in served:
+            what = f"does not serve {wanted!r}" if wanted else "serves several models"
+            raise PairsiftError(
+                f"{self.base_url} {what}; it has {', '.join(served)}: --model {self.base_url}#NAME"
+            )
+        return wanted, str(getattr(served[wanted], "root", None) or wanted)
+
+    def answer(self, image: str, text: str) -> list[Step]:
+        """What the model writes about an image, a token at a time, the likeliest always.
+
+        Args:
+            image: data URI.
+            text: what the user says below it.
+
+        Raises:
+            VLLMError: no answer, after all retries.
+        """
+        return self._ask(_user_turn(image, text), ANSWER_TOKENS)
+
+    def next_step(self, image: str, text: str, written: str) -> Step:
+        """What the model would write behind `written`.
+
+        Raises:
+            VLLMError: no answer, after all retries.
+        """
+        messages = [*_user_turn(image, text), {"role": "assistant", "content": written}]
+        goes_on = {"continue_final_message": True, "add_generation_prompt": False}
+        steps = self._ask(messages, 1, goes_on)
+        if not steps:
+            raise VLLMError(f"the server has no token to follow {written!r}")
+        return steps[0]
+
+    def _ask(
+        self, messages: list[dict[str, Any]], tokens: int, extra: dict[str, Any] | None = None
+    ) -> list[Step]:
+        try:
+            completion = self._client.chat.completions.create(
+                model=self.model,
+                messages=messages,
+                temperature=0.0,
+                max_tokens=tokens,
+                logprobs=True,
+                top_logprobs=self.top_logprobs,
+                extra_body=extra,
+            )
+            content = completion.choices[0].logprobs.content or []
+            return [
+                Step(entry.token, [(top.token, top.logprob) for top in entry.top_logprobs])
+                for entry in content
+            ]
+        except self._openai.OpenAIError as error:
+            raise VLLMError(_in_words(error)) from error
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise VLLMError(f"the server's answer holds no logprobs: {error}") from error
+
+
+class VLLMError(Exception):
+    """A pair that cannot be asked about; others may be."""
+
+
+def _user_turn(image: str, text: str) -> list[dict[str, Any]]:
+    content = [
+        {"type": "image_url", "image_url": {"url": image}},
+        {"type": "text", "text": text},
+    ]
+    return [{"role": "user", "content": content}]
+
+
+def _in_words(error: Exception) -> str:
+    cause = error.__cause__
+    words = f"{type(error).__name__}: {error}"
+    return (f"{words} ({cause})" if cause is not None and str(cause) else words)[:300]
+
+
+def _import_openai() -> Any:
+    try:
+        import openai
+    except ImportError as error:
+        raise PairsiftError(
+            "the scorer `vllm` needs the openai package: pip install 'pairsift[vllm]'"
+        ) from error
+    return openai
