@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairsift.errors import PairsiftError
+from pairsift.extents import EXTENTS_KEY, encode_extents
 from pairsift.pair import Status
 from pairsift.storage import Folder
 
@@ -42,7 +43,6 @@ IDENTITY_FIELDS: tuple[pa.Field, ...] = (
     pa.field("height", pa.int32()),
     pa.field("caption_length", pa.int32()),
 )
-_STATUSES = pa.array([status.value for status in Status])
 _STATUS_INDEX = {status: index for index, status in enumerate(Status)}
 
 
@@ -54,7 +54,7 @@ def score_schema(columns: Iterable[pa.Field]) -> pa.Schema:
 def status_array(statuses: Sequence[Status]) -> pa.DictionaryArray:
     """Statuses as Arrow; the dictionary is the whole closed list, the same in every file."""
     indices = pa.array([_STATUS_INDEX[status] for status in statuses], pa.int8())
-    return pa.DictionaryArray.from_arrays(indices, _STATUSES)
+    return pa.DictionaryArray.from_arrays(indices, pa.array([status.value for status in Status]))
 
 
 def read_fingerprint(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, str]:
@@ -163,12 +163,24 @@ class ScoreFolder:
             text = "".join(f"{name}\n" for name in sorted(merged))
             self.folder.write(SHARD_NAMES, gzip.compress(text.encode(), 6, mtime=0))
 
-    def commit(self, name: str, table: pa.Table, facts: Mapping[str, Any]) -> None:
-        """Write one shard's table whole, with the fingerprint and the run's facts about it."""
+    def commit(
+        self,
+        name: str,
+        table: pa.Table,
+        facts: Mapping[str, Any],
+        extents: Sequence[int] | None = None,
+    ) -> None:
+        """Write one shard's table whole, with the fingerprint and the run's facts about it.
+
+        Args:
+            extents: where the rows' samples lie in the shard; see :mod:`pairsift.extents`.
+        """
         metadata = {
             FINGERPRINT_KEY: json.dumps(self.fingerprint, sort_keys=True).encode(),
             FACTS_KEY: json.dumps(facts, sort_keys=True).encode(),
         }
+        if extents is not None and len(extents) == 2 * table.num_rows:
+            metadata[EXTENTS_KEY] = encode_extents(extents)
         buffer = io.BytesIO()
         pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
         self.folder.write(name + TABLE_SUFFIX, buffer.getvalue())

@@ -26,6 +26,8 @@ from pairsift.retry import Backoff, is_transient, persist
 _TEMPORARY = re.compile(r"^\..+\.(?P<kernel>[^~]+)~[0-9a-f]+\.tmp$")
 _FOREIGN_TEMPORARY_LIFETIME_S = 6 * 3600
 
+# Many small writes at odd places cost a file system more than few large ones.
+_BUFFER_BYTES = 4 << 20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 BACKOFF = Backoff()
@@ -184,7 +186,7 @@ class Folder:
     def _open_temporary(self, name: str) -> tuple[str, IO[bytes]]:
         while True:
             path = self.file(f".{name}.{_kernel()}~{uuid.uuid4().hex}.tmp")
-            file = open(path, "wb")  # noqa: SIM115 - the caller closes it
+            file = open(path, "wb", _BUFFER_BYTES)  # noqa: SIM115 - the caller closes it
             if _lock(file.fileno()) is not False and os.fstat(file.fileno()).st_nlink:
                 return path, file
             file.close()  # a neighbour took it for a leftover before it was locked

@@ -306,7 +306,7 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(
     took = time.perf_counter() - begin
     choice = random.Random(7)
     killed = 0
-    script = tmp_path / "write.py"  # a file, which spawned workers can import
+    script = tmp_path / "write.py"
     script.write_text(_KILLED)
     for _ in range(3):
         child = subprocess.Popen(
@@ -315,7 +315,7 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(
         )
         assert child.stdout is not None
         assert child.stdout.readline() == b"ready\n"
-        time.sleep(choice.uniform(0, took / 3) + (workers > 1) * 1.5)  # workers start
+        time.sleep(choice.uniform(0, took / 3))
         if child.poll() is None:
             child.send_signal(signal.SIGKILL)
             killed += 1

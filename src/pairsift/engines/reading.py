@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from pairsift.errors import PairsiftError
@@ -19,10 +19,13 @@ class UnreadableShardError(PairsiftError):
 
 
 class Reader(Protocol):
-    """Pairs of one shard; `problem` is valid after the last."""
+    """Pairs of one shard; `problem` and `extents` (of all its samples) hold after the last."""
 
     @property
     def problem(self) -> str | None: ...
+
+    @property
+    def extents(self) -> Sequence[int] | None: ...
 
     def __iter__(self) -> Iterator[Pair]: ...
 
@@ -47,6 +50,7 @@ class PatientReader:
     ) -> None:
         self.shard = shard
         self.problem: str | None = None
+        self.extents: Sequence[int] | None = None
         self._wait = wait
         self._backoff = backoff or BACKOFF
 
@@ -67,7 +71,7 @@ class PatientReader:
                     taken, last = index + 1, pair.key
                     delays = self._backoff.delays()
                     yield pair
-                self.problem = reader.problem
+                self.problem, self.extents = reader.problem, reader.extents
                 return
             except PairsiftError as error:
                 raise UnreadableShardError(str(error)) from error
@@ -100,6 +104,10 @@ class SelectedRows:
     @property
     def problem(self) -> str | None:
         return self._reader.problem
+
+    @property
+    def extents(self) -> Sequence[int] | None:
+        return self._reader.extents
 
     def __iter__(self) -> Iterator[Pair]:
         left = len(self.rows)

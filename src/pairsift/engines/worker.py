@@ -125,7 +125,7 @@ class ShardWorker:
         }
         if outcome == "retried":
             facts |= {"seconds": extra.get("seconds"), "retried_rows": count}
-        self.scores.commit(job.shard.name, table, facts)
+        self.scores.commit(job.shard.name, table, facts, rows.reader.extents)
         if job.noted:
             self.scores.forget_unreadable(job.shard.name)
         return result

@@ -6,13 +6,40 @@ turn it into data. A selection is a folder with ``kept.parquet`` (columns ``fold
 ``selection.json``, a readable copy of the record that ``kept.parquet`` carries in its metadata.
 """
 
-from pairsift.select.cut import Cut
-from pairsift.select.join import Join, parse_join
-from pairsift.select.query import select
-from pairsift.select.record import Drop, KeptShard, Record, Selection, read_selection
-from pairsift.select.split import Bucket, split_selection
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pairsift.select.cut import Cut
+    from pairsift.select.join import Join, parse_join
+    from pairsift.select.query import select
+    from pairsift.select.record import Drop, KeptShard, Record, Selection, read_selection
+    from pairsift.select.split import Bucket, split_selection
 
 __all__ = [
     "Bucket", "Cut", "Drop", "Join", "KeptShard", "Record", "Selection", "parse_join",
     "read_selection", "select", "split_selection",
 ]  # fmt: skip
+
+# Imported when asked for: a process that only copies samples needs no query engine.
+_HOMES = {
+    "Bucket": "pairsift.select.split",
+    "Cut": "pairsift.select.cut",
+    "Drop": "pairsift.select.record",
+    "Join": "pairsift.select.join",
+    "KeptShard": "pairsift.select.record",
+    "Record": "pairsift.select.record",
+    "Selection": "pairsift.select.record",
+    "parse_join": "pairsift.select.join",
+    "read_selection": "pairsift.select.record",
+    "select": "pairsift.select.query",
+    "split_selection": "pairsift.select.split",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairsift.errors import PairsiftError
+from pairsift.extents import decode_extents
 from pairsift.scores import FACTS_KEY
 from pairsift.select.cut import Cut
 from pairsift.storage import Folder
@@ -133,11 +134,18 @@ class KeptShard:
 
     def facts(self) -> dict[str, Any]:
         """What the scoring run noted about the source shard: its place, kind and size."""
+        facts: dict[str, Any] = json.loads(self._metadata().get(FACTS_KEY, b"{}"))
+        return facts
+
+    def extents(self) -> np.ndarray | None:
+        """Start and end in the source tar of the kept samples, (rows, 2); None if not noted."""
+        extents = decode_extents(self._metadata())
+        return None if extents is None else extents[self.rows]
+
+    def _metadata(self) -> dict[bytes, bytes]:
         folder = self.folder
         with folder.fs.open(folder.file(f"{self.shard}.parquet"), "rb") as file:
-            metadata = pq.read_metadata(file).metadata or {}
-        facts: dict[str, Any] = json.loads(metadata.get(FACTS_KEY, b"{}"))
-        return facts
+            return pq.read_metadata(file).metadata or {}
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,17 @@ class DamagedTarError(Exception):
 
 
 class Member:
-    """A regular file of a tar, to be read, or not, before the next one is asked for."""
+    """A regular file of a tar, to be read, or not, before the next one is asked for.
 
-    def __init__(self, name: str, size: int, stream: _Stream) -> None:
+    Attributes:
+        start, end: of its headers and padded content, in bytes of the (unpacked) tar.
+    """
+
+    def __init__(self, name: str, size: int, start: int, end: int, stream: _Stream) -> None:
         self.name = name
         self.size = size
+        self.start = start
+        self.end = end
         self._stream = stream
 
     def read(self) -> bytes:
@@ -65,6 +71,7 @@ def iterate_tar(file: IO[bytes]) -> Iterator[Member]:
     tar: _Tar | None = None
     while True:
         stream.expect_header()
+        start = stream.tell()
         try:
             if tar is None:  # this reads the first header
                 tar = _Tar(fileobj=cast("IO[bytes]", stream), tarinfo=_Header, encoding="utf-8")
@@ -86,7 +93,7 @@ def iterate_tar(file: IO[bytes]) -> Iterator[Member]:
         if header.isreg() and not header.issparse():
             if header.size < 0:
                 raise DamagedTarError(f"{header.name!r} has size {header.size}", begin)
-            yield Member(header.name, header.size, stream)
+            yield Member(header.name, header.size, start, tar.offset, stream)
         if tar.offset < stream.tell():
             raise DamagedTarError(f"the header of {header.name!r} leads backwards", begin)
         _skip(stream, tar.offset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -30,6 +31,8 @@ class _Sample:
     """Members of one key as they come in; of the images only the preferred one is held."""
 
     key: str
+    start: int
+    end: int
     suffixes: set[str] = field(default_factory=set)
     image: bytes | None = None
     image_rank: int = len(IMAGE_SUFFIXES)
@@ -72,6 +75,7 @@ class WebdatasetReader(ShardReader):
     def __iter__(self) -> Iterator[Pair]:
         self.problem = None
         self.notes.clear()
+        self.extents = array("q")
         seen: set[str] = set()
         sample: _Sample | None = None
         with open_file(self.shard.url) as file:
@@ -84,7 +88,9 @@ class WebdatasetReader(ShardReader):
                     if sample and (sample.key != key or suffix in sample.suffixes):
                         yield self._pair(sample, seen)
                         sample = None
-                    sample = sample or _Sample(key)
+                    sample = sample or _Sample(key, member.start, member.start)
+                    # Other entries between its members would be copied along: no extent then.
+                    sample.end = member.end if member.start == sample.end else -1
                     self._take(sample, suffix, member)
             except DamagedTarError as damage:
                 if damage.position == 0:
@@ -134,6 +140,7 @@ class WebdatasetReader(ShardReader):
         if sample.key in seen:
             fault = Fault(Status.DUPLICATE_KEY, "an earlier sample of the shard has this key")
         seen.add(sample.key)
+        self._note_extent(sample)
         return Pair(
             key=sample.key,
             image=sample.image,
@@ -180,4 +187,10 @@ class WebdatasetReader(ShardReader):
 
     def _truncated(self, sample: _Sample, damage: DamagedTarError) -> Pair:
         fault = Fault(Status.SHARD_TRUNCATED, printable(str(damage)))
+        self._note_extent(sample)
         return Pair(sample.key, None, None, shard=self.shard.name, fault=fault)
+
+    def _note_extent(self, sample: _Sample) -> None:
+        assert self.extents is not None
+        together = 0 <= sample.end < 2**63  # headers may claim any size
+        self.extents.extend((sample.start, sample.end) if together else (-1, -1))

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
-import multiprocessing.connection
 import os
 import tarfile
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -29,12 +27,12 @@ from pairsift.storage import Folder
 from pairsift.writers.claim import claim
 from pairsift.writers.origin import find_source
 from pairsift.writers.pairs import member_key, pair_members
-from pairsift.writers.rawtar import END, Member, RawTar, Sample, sample_key
+from pairsift.writers.rawtar import END, Member, RawTar, member_end, sample_key
 
 SIZES = "sizes.json"
 SAMPLES_PER_SHARD = 10_000
-# Fewer are written sooner than another process starts.
-_SAMPLES_PER_WORKER = 20_000
+# Not worth another thread below this.
+_SAMPLES_PER_WORKER = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +88,8 @@ def write_webdataset(
     Args:
         scores: score columns to add to each sample's ``.json`` (made where there is none).
         root: where the source shards lie now, if they were moved since they were scored.
-        workers: processes that write, each a range of the shards; None for as many as there are
-            cores and work. The bytes are the same however many there are. More than one need a
-            script that calls this below ``if __name__ == "__main__":``.
+        workers: threads that write, each a range of the shards; None for as many as there are
+            cores and work. The bytes are the same however many there are.
 
     Raises:
         PairsiftError: the folder holds something else; a source is gone, moved or not the one
@@ -150,15 +147,20 @@ def plan_shards(selection: Selection, samples_per_shard: int) -> list[list[Piece
     return plan
 
 
+class _StoppedError(Exception):
+    """Another thread failed, or the user wants to stop."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A range of the shards to write: picklable, for worker processes."""
+    """A range of the shards to write, and a way to end that early."""
 
     selection: Selection
     out: str
     shards: dict[int, list[Piece]]
     scores: tuple[str, ...]
     root: str | None
+    stop: threading.Event
 
     def __call__(self) -> int:
         """Write them; returns how many samples could not take scores."""
@@ -168,6 +170,8 @@ class _Job:
             for index, pieces in self.shards.items():
                 with folder.atomic(_name(index)) as target:
                     for piece in pieces:
+                        if self.stop.is_set():
+                            raise _StoppedError
                         tables.copy(piece, target)
                     target.write(END)
                     target.write(bytes(-target.tell() % tarfile.RECORDSIZE))
@@ -191,33 +195,19 @@ def _write_all(
     workers = max(1, min(workers, len(missing)))
     # Neighbouring shards to one worker, so that next to no source is read by two.
     parts = [part for part in np.array_split(np.array(missing, dtype=int), workers) if len(part)]
+    stop = threading.Event()
     jobs = [
-        _Job(selection, out, {int(index): plan[index] for index in part}, scores, root)
+        _Job(selection, out, {int(index): plan[index] for index in part}, scores, root, stop)
         for part in parts
     ]
-    if len(jobs) <= 1:
-        return sum(job() for job in jobs)
-    with ProcessPoolExecutor(
-        len(jobs), multiprocessing.get_context("spawn"), initializer=_die_with_parent
-    ) as pool:
+    # Copying is reading and writing, which other threads need not wait for.
+    with ThreadPoolExecutor(max(1, len(jobs)), "pairsift-write") as pool:
         futures = [pool.submit(job) for job in jobs]
         try:
             return sum(future.result() for future in as_completed(futures))
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            stop.set()
             raise
-
-
-def _die_with_parent() -> None:
-    """End this worker when the command was killed: nobody is left to wait for it."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 class _Tables:
@@ -258,7 +248,7 @@ def _open(shard: KeptShard, job: _Job) -> _TarCopier | _PairCopier:
         for row in table.select(list(job.scores)).to_pylist()
     ] if job.scores else None  # fmt: skip
     if facts["source_kind"] == "webdataset":
-        return _TarCopier(source.url, facts, keys, scores)
+        return _TarCopier(source.url, facts, keys, scores, shard.extents())
     return _PairCopier(source, shard.rows, keys, scores)
 
 
@@ -276,6 +266,7 @@ class _TarCopier:
         facts: Mapping[str, Any],
         keys: list[str],
         scores: list[dict[str, Any]] | None,
+        extents: np.ndarray | None,
     ) -> None:
         self.keys = keys
         self.scores = scores
@@ -288,38 +279,61 @@ class _TarCopier:
                     f"{url} has {now:,} bytes, but had {size:,} when it was scored; score it again"
                 )
         self.tar = RawTar(url)
+        self.extents = extents
         caption = str((facts.get("source_options") or {}).get("caption", "txt")).lstrip(".")
-        self._samples = self.tar.samples(frozenset({*IMAGE_SUFFIXES, "json", caption.lower()}))
+        suffixes = {*IMAGE_SUFFIXES, "json", caption.lower()}
+        self._unique = frozenset(suffix.encode() for suffix in suffixes)
 
     def copy(self, start: int, stop: int, target: IO[bytes]) -> None:
         if self.scores is not None:
             for place in range(start, stop):
-                self._annotate(self._next(self.keys[place]), self.scores[place], target)
+                self._annotate(self._members(place), self.scores[place], target)
             return
         begin = end = 0
         for place in range(start, stop):
-            for member in self._next(self.keys[place]).members:
-                if member.start != end:  # neighbours are copied together
+            extent = self._extent(place)
+            if extent is not None:
+                if extent[0] != end:
                     self.tar.copy(begin, end, target)
-                    begin = member.start
-                end = member.end
+                    begin = extent[0]
+                end = extent[1]
+                continue
+            for member in self._members(place):
+                if member[1] != end:  # neighbours are copied together
+                    self.tar.copy(begin, end, target)
+                    begin = member[1]
+                end = member_end(member)
         self.tar.copy(begin, end, target)
 
-    def _next(self, key: str) -> Sample:
-        for sample in self._samples:
-            if sample.key == key:
-                return sample
+    def _extent(self, place: int) -> tuple[int, int] | None:
+        """Where a kept row's whole sample lies; None if it has to be searched."""
+        if self.extents is None:
+            return None
+        start, end = self.extents[place].tolist()
+        # Long names have headers of their own, which only a search reads.
+        if start < 0 or not self.tar.starts_sample(start, self.keys[place]):
+            return None
+        return start, end
+
+    def _members(self, place: int) -> list[Member]:
+        key, extent = self.keys[place], self._extent(place)
+        if extent is not None:
+            self.tar.seek(extent[0])
+        members = self.tar.find(key, self._unique)
+        if members is not None:
+            return members
         raise PairsiftError(
             f"{self.tar.url} has no sample {key} where it had one when it was scored; "
             "score it again"
         )
 
-    def _annotate(self, sample: Sample, scores: dict[str, Any], target: IO[bytes]) -> None:
+    def _annotate(self, sample: list[Member], scores: dict[str, Any], target: IO[bytes]) -> None:
         """Copy a sample with scores in its .json, which is added at the end if there is none."""
         done = False
-        for member in sample.members:
-            stem = sample_key(member.name) or ""
-            if member.name[len(stem) :].lower() == ".json" and not done:
+        for member in sample:
+            name = member[0].decode("utf-8", "surrogateescape")
+            stem = sample_key(name) or ""
+            if name[len(stem) :].lower() == ".json" and not done:
                 done = True
                 content = self._with_scores(member, scores)
                 if content is not None:
@@ -328,17 +342,18 @@ class _TarCopier:
                     _add(header, content, target)
                     continue
                 self.unannotated += 1
-            self.tar.copy(member.start, member.end, target)
+            self.tar.copy(member[1], member_end(member), target)
         if not done:
-            header = self._header(sample.members[0])
+            header = self._header(sample[0])
             header.name = f"{sample_key(header.name)}.json"
             content = json.dumps(scores).encode()
             header.size = len(content)
             _add(header, content, target)
 
     def _with_scores(self, member: Member, scores: dict[str, Any]) -> bytes | None:
+        _, _, data, size = member
         try:
-            content = json.loads(self.tar.read(member.data, member.size))
+            content = json.loads(self.tar.read(data, size))
         except ValueError:
             return None
         if not isinstance(content, dict):
@@ -347,7 +362,8 @@ class _TarCopier:
 
     def _header(self, member: Member) -> tarfile.TarInfo:
         """Name, owner and time as in the source."""
-        headers = self.tar.read(member.start, member.data - member.start)
+        _, start, data, _ = member
+        headers = self.tar.read(start, data - start)
         with tarfile.open(fileobj=io.BytesIO(headers), mode="r:") as tar:
             header = tar.next()
         assert isinstance(header, tarfile.TarInfo)
