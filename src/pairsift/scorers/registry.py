@@ -76,6 +76,11 @@ _BUILT_IN = (
         "pairsift.scorers.clip:load_clip_scorer",
     ),
     Entry(
+        "dual-encoder",
+        "cosine of image and caption on the embedded filter's encoders: the baseline beside it",
+        "pairsift.scorers.dual_encoder:load_dual_encoder",
+    ),
+    Entry(
         "heuristics",
         "caption length, image size, aspect ratio, language; DataComp's basic filter",
         "pairsift.scorers.heuristics:HeuristicsScorer",
