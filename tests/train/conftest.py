@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-pytest.importorskip("accelerate")
-
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread() -> Iterator[None]:

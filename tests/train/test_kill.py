@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,15 +14,18 @@ import pytest
 
 from tests.scorers.mlm.checkpoints import save_checkpoint
 from tests.train.toy import write_toy
+from tests.train.worker import start
 
-ROOT = Path(__file__).parents[2]
+pytest.importorskip("accelerate")
+pytest.importorskip("scipy")
+
 STEPS = {1: 6, 2: 40}  # by stage
 EVERY = 10
 
 
 def _command(folder: Path, out: Path, *more: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "pairsift", "train", str(folder / "toy")),
+        *("train", str(folder / "toy")),
         *("--model", str(folder / "base"), "--out", str(out), "--prompts", "compact"),
         *("--stages", "projector,all", "--steps", "6,40", "--learning-rate", "3e-3"),
         *("--batch-size", "4", "--accumulate", "2", "--dev-fraction", "0.25"),
@@ -33,29 +33,24 @@ def _command(folder: Path, out: Path, *more: str) -> list[str]:
     ]
 
 
-def _run(command: list[str]) -> str:
-    done = subprocess.run(
-        command, cwd=ROOT, env=_env(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def _run(command: list[str], folder: Path) -> str:
+    output = folder / "output.txt"
+    process = start(command, output)
+    process.join()
+    assert process.exitcode == 0, output.read_text()
+    return output.read_text()
 
 
-def _env() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def _kill_when(command: list[str], ready: Callable[[], bool]) -> None:
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=_env(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def _kill_when(command: list[str], ready: Callable[[], bool], folder: Path) -> None:
+    process = start(command, folder / "output.txt")
     deadline = time.monotonic() + 180
     while not ready():
         assert time.monotonic() < deadline
-        assert process.poll() is None
+        assert process.is_alive(), (folder / "output.txt").read_text()
         time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def _rows(out: Path) -> list[dict[str, Any]]:
@@ -87,12 +82,12 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
     write_toy(tmp_path / "toy", 16)
     save_checkpoint(tmp_path / "base", "llava")
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
-    _run(_command(tmp_path, undisturbed))
+    _run(_command(tmp_path, undisturbed), tmp_path)
     command = _command(tmp_path, out)
     stage = out / "training" / "stages" / "2-all"
 
-    _kill_when(command, _reached(out, 1, 3))  # nothing is saved yet: the run begins anew
-    _kill_when(command, _reached(out, 2, 14))  # between two checkpoints
+    _kill_when(command, _reached(out, 1, 3), tmp_path)  # nothing is saved yet: the run begins anew
+    _kill_when(command, _reached(out, 2, 14), tmp_path)  # between two checkpoints
     assert (stage / "checkpoint-10" / "COMPLETE").exists()
     beyond = [r for r in _rows(out) if (r["stage"], r["step"]) > (2, 10)]
     assert beyond  # steps that are trained again, and logged once
@@ -103,11 +98,11 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     # And in the middle of writing the next one, if it can be caught there.
     half = stage / "checkpoint-30"
-    _kill_when(command, lambda: half.exists() and not (half / "COMPLETE").exists())
+    _kill_when(command, lambda: half.exists() and not (half / "COMPLETE").exists(), tmp_path)
     # Then while the result is written: its config.json comes last, so nothing half of it loads.
-    _kill_when(command, (out / "training" / "export").exists)
+    _kill_when(command, (out / "training" / "export").exists, tmp_path)
     assert not (out / "config.json").exists() or (out / "model.safetensors").exists()
-    said = _run(command)
+    said = _run(command, tmp_path)
     assert "stage 1-projector: finished already" in said
     assert "stage 2-all: finished already" in said
     assert "loss" not in said
@@ -121,10 +116,10 @@ def test_a_kill_changes_nothing_for_adapters_with_dropout(tmp_path: Path) -> Non
     save_checkpoint(tmp_path / "base", "llava")
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
     more = ("--lora", "4", "--lora-dropout", "0.1")
-    _run(_command(tmp_path, undisturbed, *more))
+    _run(_command(tmp_path, undisturbed, *more), tmp_path)
     command = _command(tmp_path, out, *more)
-    _kill_when(command, _reached(out, 2, 24))
-    said = _run(command)
+    _kill_when(command, _reached(out, 2, 24), tmp_path)
+    said = _run(command, tmp_path)
     went_on = next(step for step in (10, 20, 30) if f"going on after step {step}\n" in said)
     again = [line for line in said.splitlines() if "/40  loss" in line]
     assert len(again) == 40 - went_on  # no step before the last whole checkpoint

@@ -26,6 +26,9 @@ from tests.samples import tar_bytes
 from tests.scorers.mlm.checkpoints import save_checkpoint
 from tests.train.toy import COLOURS, FALSE, TEMPLATES, TRUE, png, write_toy
 
+for module in ("accelerate", "peft", "scipy"):
+    pytest.importorskip(module)
+
 # Two scores and twelve images a score: what tau-b comes to when every pair is in order.
 PERFECT = 0.722
 

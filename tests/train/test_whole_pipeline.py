@@ -29,7 +29,7 @@ from tests.scorers.mlm.checkpoints import save_checkpoint
 from tests.teach.endpoint import Endpoint
 from tests.train.toy import COLOURS, TEMPLATES, png
 
-for module in ("openai", "sklearn", "scipy"):
+for module in ("accelerate", "openai", "sklearn", "scipy"):
     pytest.importorskip(module)
 
 ROOT = Path(__file__).parents[2]

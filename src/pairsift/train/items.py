@@ -345,7 +345,8 @@ def usable(data: TrainingData, limits: ImageLimits | None = None) -> TrainingDat
 
     Every image is decoded once, here, rather than that a run ends over one after hours.
     """
-    images = [(item.place, item.image) for item in (*data.examples, *data.exchanges)]
+    images = [(example.place, example.image) for example in data.examples]
+    images += [(exchange.place, exchange.image) for exchange in data.exchanges]
     faults = _image_faults(data, list(dict.fromkeys(images)), limits or ImageLimits())
     kept = TrainingData(data.sources, [], [], dict(data.left_out), data.digests)
     for example in data.examples:
