@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint types unit clean
+.PHONY: demo test lint types unit docs dist test-integrations clean
 
 demo: $(VENV)/.demo
 	$(BIN)/pairsift demo --out demo-output
 
-test: lint types unit
+test: lint types unit docs dist
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -23,6 +23,16 @@ types: $(VENV)/.dev
 # pytest's exit code 5 (no test ran) is a failure like any other.
 unit: $(VENV)/.dev
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+# No network: fonts, scripts and references are all local.
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+
+# The wheel in a clean environment, without the repository.
+dist: $(VENV)/.dev
+	PAIRSIFT_DIST=1 PAIRSIFT_TORCH='$(TORCH)' $(BIN)/pytest tests/packaging
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
 
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
@@ -38,5 +48,19 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	$(PIP) install -c $(VENV)/constraints.txt -e '.[demo,datasets,evaluate,lora,ray,s3,serve,teach,torchmetrics,train,docs,dev]'
 	touch $@
 
+# Data-Juicer and NeMo Curator bring a gigabyte each and pin what they like: a venv of its own each.
+HEAVY := data-juicer curator
+test-integrations: $(HEAVY:%=.venv-%/.ready)
+	.venv-data-juicer/bin/pytest tests/integrations/test_data_juicer.py
+	.venv-curator/bin/pytest tests/integrations/test_nemo_curator.py
+
+.venv-%/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check -q install $(TORCH)
+	echo '$(TORCH)' > .venv-$*/constraints.txt
+	.venv-$*/bin/python -m pip --disable-pip-version-check -q install \
+	  -c .venv-$*/constraints.txt -e '.[$*]' pytest
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo-output build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(HEAVY:%=.venv-%) demo-output build dist .mypy_cache .pytest_cache .ruff_cache

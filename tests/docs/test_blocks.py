@@ -1,0 +1,137 @@
+"""Every shell block of README and documents runs, in the order of its page, on the demo's data.
+
+A block marked ``sh`` or ``bash`` is run unless a comment in front of it says why it cannot be:
+``<!-- not run: the reason -->``. Lines that install are left to `make dist`. A block with a title
+is a file of that name. Every page starts in a folder with ``pool/`` (two shards), a few
+photographs, and, where it says ``<!-- starts with: scores -->``, the scores of the pool.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("skimage", reason="the demo's photographs come with scikit-image")
+
+from pairsift import load_scorer
+from pairsift.demo.photos import PHOTOS, captions
+from pairsift.engines.local import score_shards
+from pairsift.sources import find_shards
+from tests.samples import write_tar
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SHELLS = ("sh", "bash", "shell")
+PAIRS = 8  # that a shard of the pool has
+TIME_LIMIT_S = 240
+
+_FENCE = re.compile(
+    r"(?:<!-- not run: (?P<reason>[^\n]*?) -->\s*\n)?"
+    r"^(?P<indent> *)```(?P<language>\w+)?(?P<options>[^\n]*)\n(?P<body>.*?)^(?P=indent)```",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    language: str
+    body: str
+    reason: str | None
+    title: str | None
+
+    @property
+    def script(self) -> str:
+        """What of it is run: nothing that is for another language, cannot be, or installs."""
+        if self.language not in SHELLS or self.reason is not None:
+            return ""
+        lines = [line for line in self.body.splitlines() if not line.startswith("pip install")]
+        return "\n".join(lines).strip()
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """All fenced blocks, in order."""
+    for found in _FENCE.finditer(page.read_text("utf-8")):
+        title = re.search(r'title="([^"]+)"', found["options"])
+        yield Block(
+            found["language"] or "", found["body"], found["reason"], title[1] if title else None
+        )
+
+
+RUNNABLE = [page for page in PAGES if any(block.script for block in blocks(page))]
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with shards as img2dataset writes them, and their scores."""
+    folder = tmp_path_factory.mktemp("documents")
+    (folder / "pool").mkdir()
+    rows = list(captions())[: 2 * PAIRS]
+    for shard in range(2):
+        samples: list[tuple[str, dict[str, bytes | str]]] = []
+        for index, (photo, _, caption) in enumerate(rows[shard * PAIRS : (shard + 1) * PAIRS]):
+            key, uid = f"{shard:04d}{index:05d}", f"{shard * PAIRS + index:032x}"
+            suffix = photo.path.rpartition(".")[2]
+            fields = f'{{"uid": "{uid}", "key": "{key}"}}'
+            samples.append((key, {suffix: photo.read(), "txt": caption, "json": fields}))
+        write_tar(folder / "pool" / f"{shard:08d}.tar", samples)
+    # The scores carry the paths of the shards: pages that get them find the pool there.
+    score_shards(
+        find_shards([str(folder / "pool")]), load_scorer(), str(folder / "scores"), workers=0
+    )
+    return folder
+
+
+def test_marks_say_why() -> None:
+    for page in PAGES:
+        assert not [b for b in blocks(page) if b.reason is not None and len(b.reason) < 5], page
+
+
+def test_there_is_something_to_run() -> None:
+    names = {page.name for page in RUNNABLE}
+    assert names >= {"README.md", "quickstart.md", "threshold.md", "serve.md", "train.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_blocks_are_python(page: Path) -> None:
+    for block in blocks(page):
+        if block.language in ("python", "py"):
+            compile(block.body, str(page), "exec")
+
+
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_blocks_run(page: Path, pool: Path, tmp_path: Path) -> None:
+    shutil.copytree(pool / "pool", tmp_path / "pool")
+    if "<!-- starts with: scores -->" in page.read_text("utf-8"):
+        shutil.copytree(pool / "scores", tmp_path / "scores")
+    for photo in PHOTOS[:4]:
+        (tmp_path / Path(photo.path).name).write_bytes(photo.read())
+    (tmp_path / "photo.png").write_bytes(PHOTOS[1].read())
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HF_HUB_OFFLINE": "1",
+    }
+    for block in blocks(page):
+        if block.title:
+            (tmp_path / block.title).write_text(block.body)
+        if not block.script:
+            continue
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block.script],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIME_LIMIT_S,
+        )
+        told = f"{block.script}\n--- output\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, told
