@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from pairsift.integrations.images import encoded_image
 from pairsift.metrics import METRICS
 from pairsift.pair import Fault, Pair, Status
 from pairsift.scorers.base import Scorer
-from pairsift.scorers.registry import load_scorer
+from pairsift.scorers.registry import entries, load_scorer
 from pairsift.scores import IDENTITY_FIELDS
 
 ScorerLike = str | os.PathLike[str] | Scorer
@@ -75,6 +76,17 @@ def refer(scorer: ScorerLike, **options: Any) -> ScorerRef | LoadedScorer:
 @lru_cache(maxsize=_KEPT)
 def _load(name: str, options: bytes) -> Scorer:
     return load_scorer(name, **dict(pickle.loads(options)))
+
+
+def takes_option(scorer: str | os.PathLike[str], option: str) -> bool:
+    """Whether a scorer by this name has an option.
+
+    Of a checkpoint's folder only ``device`` is told, which all scorers with a model have.
+    """
+    entry = entries().get(os.fspath(scorer))
+    if entry is None:
+        return option == "device"
+    return option in inspect.signature(entry.load()).parameters
 
 
 def make_pair(image: Any, caption: Any, key: str) -> Pair:

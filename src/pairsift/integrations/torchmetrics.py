@@ -6,8 +6,6 @@ place with another model name, and :class:`PairsiftScore` that of ``CLIPScore``.
 
 from __future__ import annotations
 
-import inspect
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,11 +15,16 @@ import pyarrow as pa
 import torch
 
 from pairsift.errors import PairsiftError
-from pairsift.integrations.scorers import ScorerLike, number_columns, refer, score_values
+from pairsift.integrations.scorers import (
+    ScorerLike,
+    number_columns,
+    refer,
+    score_values,
+    takes_option,
+)
 from pairsift.metrics import METRICS
 from pairsift.pair import Status
 from pairsift.scorers.base import Scorer
-from pairsift.scorers.registry import entries
 
 try:
     from torchmetrics import Metric
@@ -205,21 +208,12 @@ def _load(
     if isinstance(model, Scorer):
         return refer(model, **options).load()
     wanted = dict(options)
-    if device.type != "cpu" and _takes(model, "device"):
+    if device.type != "cpu" and takes_option(model, "device"):
         wanted.setdefault("device", str(device))
     asked = [name for name in METRICS if name in names]
-    if asked and _takes(model, "metrics"):
+    if asked and takes_option(model, "metrics"):
         wanted.setdefault("metrics", ",".join(asked))
     return refer(model, **wanted).load()
-
-
-def _takes(model: str | os.PathLike[str], option: str) -> bool:
-    """Whether a scorer by this name has an option."""
-    entry = entries().get(os.fspath(model))
-    # A folder: only scorers with a model have checkpoints, but CLIP knows no quality metrics.
-    if entry is None:
-        return option == "device"
-    return option in inspect.signature(entry.load()).parameters
 
 
 def _sides(source: Images | Texts, target: Images | Texts) -> tuple[list[torch.Tensor], list[str]]:
