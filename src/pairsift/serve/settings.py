@@ -32,7 +32,8 @@ class ServeSettings:
         max_pixels: of a decoded one; decoding takes up to 13 bytes a pixel and worker.
         max_pairs: captions, or URLs, of a request.
         max_queue: pairs taken on and not yet answered; above it clients get 429.
-        max_bytes: of all bodies and fetched images held; above it clients get 503.
+        max_bytes: of all bodies held; above it clients get 503. Fetched images may take as much
+            again, and wait for their turn.
         max_connections: open at once; above it clients get 503.
         time_limit: seconds from the body's arrival to the answer; then 504.
         body_time_limit: seconds a client has to send its request; then 408.
