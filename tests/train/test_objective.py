@@ -222,7 +222,7 @@ def test_ranking_punishes_the_wrong_order_of_captions_of_one_image(llava: Path) 
     expected = torch.tensor([30.0, 99.0, 40.0, 25.0, 80.0], requires_grad=True)
     loss = ranking_loss(expected, batch)
     softplus = torch.nn.functional.softplus(torch.tensor([(40 - 30) / 10, (25 - 30) / 10]))
-    assert float(loss) == pytest.approx(float(softplus.mean()))
+    assert loss.item() == pytest.approx(float(softplus.mean()))
     loss.backward()
     assert expected.grad[0] < 0 < expected.grad[2]
     assert expected.grad[1] == expected.grad[4] == 0

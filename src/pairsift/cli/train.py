@@ -27,7 +27,7 @@ def train(
     ] = None,
     prompts: Annotated[
         str | None,
-        typer.Option(help="Prompt pack: a .toml, pairsift, or compact; the data's by default."),
+        typer.Option(help="A .toml, pairsift, or compact; else the model's own, then the data's."),
     ] = None,
     metrics: Annotated[
         str | None, typer.Option(help="Of itm,odf,ctq,su; all that the data has.")
