@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from pairsift import Pair, load_scorer
@@ -15,7 +20,7 @@ from pairsift.explain import explain
 from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.columns import score_columns
 from pairsift.scorers.vllm_numbers import NumberWalk, Step
-from tests.samples import jpeg
+from tests.samples import CAPTION, good_samples, jpeg, write_tar
 from tests.scorers.vllm_server import MODEL, VLLMServer, believed
 
 pytest.importorskip("openai", reason="needs the extra vllm")
@@ -172,6 +177,22 @@ def test_a_server_that_dies_costs_rows_not_the_run() -> None:
     assert {row["status"] for row in rows} == {"model_error"}
     assert "Connection" in rows[0]["error"]
     assert len(server.requests) == 4 + 2 * len(PAIRS)
+
+
+def test_the_command_scores_through_a_server(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", good_samples(5))
+    with VLLMServer("whole", key="s3cret") as server:
+        done = subprocess.run(
+            [sys.executable, "-m", "pairsift", "score", str(tmp_path / "0.tar"),
+             "--out", str(tmp_path / "scores"), "--scorer", "vllm", "--metrics", "itm",
+             "--model", f"{server.url}#{MODEL}", "--workers", "1"],
+            env={**os.environ, "VLLM_API_KEY": "s3cret"}, capture_output=True, text=True,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = pq.read_table(tmp_path / "scores" / "0.parquet")
+    expected = [believed(f"{CAPTION} number {i}", "itm")[0].argmax() for i in range(5)]
+    assert table["itm_top"].to_pylist() == expected
+    assert b"s3cret" not in b"".join(path.read_bytes() for path in (tmp_path / "scores").iterdir())
 
 
 def test_long_and_hostile_captions() -> None:

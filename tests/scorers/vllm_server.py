@@ -13,7 +13,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -119,13 +119,10 @@ class VLLMServer(Endpoint):
             return _json(fault["status"], {"error": {"message": fault.get("message", "no")}})
         if "body" in fault:
             return 200, {"content-type": "application/json"}, fault["body"]
-        p, sure = believed(caption, metric)
-        sure = fault.get("sure", sure)
+        following = self.model(caption, metric, body, fault.get("sure"))
         steps: list[dict[str, Any]] = []
         while len(steps) < body["max_tokens"] and not written.endswith(END):
-            likely = sorted(
-                self._next(p, sure, written).items(), key=lambda item: item[1], reverse=True
-            )
+            likely = sorted(following(written).items(), key=lambda item: item[1], reverse=True)
             top = [_logprob(token, q) for token, q in likely[: body["top_logprobs"]] if q > 0]
             steps.append({**top[0], "top_logprobs": top})
             written += top[0]["token"]
@@ -138,6 +135,13 @@ class VLLMServer(Endpoint):
         answer = {"id": f"c{number}", "object": "chat.completion", "created": int(time.time()),
                   "model": body["model"], "choices": [choice]}  # fmt: skip
         return _json(200, answer)
+
+    def model(
+        self, caption: str, metric: str, body: dict[str, Any], sure: float | None
+    ) -> Callable[[str], dict[str, float]]:
+        """The model: what is written → probabilities of the next token, by its text."""
+        p, usual = believed(caption, metric)
+        return lambda written: self._next(p, usual if sure is None else sure, written)
 
     def _next(self, p: np.ndarray, sure: float, written: str) -> dict[str, float]:
         """Probabilities of all next tokens."""

@@ -137,4 +137,5 @@ def _is_number(digits: str) -> bool:
 
 
 def _may_go_on(digits: str) -> bool:
-    return digits != "0" and _is_number(digits + "0")
+    # Digits behind a 0 make no number of the scale, but are no 0 either.
+    return digits == "0" or _is_number(digits + "0")
