@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pairsift.cli import evaluate_downstream
 from pairsift.cli.common import Json, emit
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ BatchSize = Annotated[int | None, typer.Option(min=1, help="Pairs a batch.")]
 
 
 def register(app: typer.Typer) -> None:
+    evaluate_downstream.register(commands)
     app.add_typer(commands, name="evaluate")
 
 

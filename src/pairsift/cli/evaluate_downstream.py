@@ -1,0 +1,273 @@
+"""`pairsift evaluate downstream`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pairsift.cli.common import Json, emit
+from pairsift.errors import PairsiftError
+
+if TYPE_CHECKING:
+    from pairsift.engines.base import Listener
+    from pairsift.evaluate.downstream.results import Downstream
+
+Many = list[str]
+
+
+def register(commands: typer.Typer) -> None:
+    commands.command()(downstream)
+
+
+def downstream(
+    out: Annotated[str, typer.Option(help="Folder for pool, scores, features and results.")],
+    images: Annotated[
+        Many, typer.Option(help="Images with known-good captions: folder, .tar or .parquet.")
+    ] = [],  # noqa: B006 - Typer reads it and makes a new list for every call
+    captions: Annotated[
+        str | None, typer.Option(help="Table with the captions of all these images.")
+    ] = None,
+    alt_text: Annotated[
+        str | None, typer.Option(help="Table with real alt texts, for the pool's noise.")
+    ] = None,
+    image_limit: Annotated[
+        int | None, typer.Option(min=2, help="Make the pool of so many of them, drawn at random.")
+    ] = None,
+    pool: Annotated[
+        Many, typer.Option(help="Shards of a pool of your own, in place of --images.")
+    ] = [],  # noqa: B006
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Which of its pairs are clean: a table with key, clean (shard, kind)."),
+    ] = None,
+    retrieval_images: Annotated[
+        Many, typer.Option(help="Test images; --captions describe them too.")
+    ] = [],  # noqa: B006
+    retrieval_captions: Annotated[
+        str | None, typer.Option(help="Their captions, if they are in another table.")
+    ] = None,
+    classification: Annotated[
+        Many, typer.Option(help="Table with image bytes and class names; may be repeated.")
+    ] = [],  # noqa: B006
+    classification_limit: Annotated[
+        int, typer.Option(min=0, help="Images of each set, drawn at random; 0 for all.")
+    ] = 2000,
+    scorer: Annotated[
+        Many,
+        typer.Option(help="Names or checkpoint folders, joined by commas or repeated."),
+    ] = [],  # noqa: B006
+    keep: Annotated[str, typer.Option(help="Fractions every filter keeps, by commas.")] = "0.3",
+    seeds: Annotated[int, typer.Option(min=1, help="Students of each filter.")] = 3,
+    samples_seen: Annotated[
+        int | None, typer.Option(min=1, help="Of each student; three times the pool by default.")
+    ] = None,
+    rows_per_image: Annotated[int, typer.Option(min=1, help="Pairs of the pool an image.")] = 4,
+    pool_seed: Annotated[int, typer.Option(help="Of the pool's draws.")] = 0,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Pairs a batch, scoring.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Students at a time; one a core by default.")
+    ] = None,
+    datacomp: Annotated[
+        str | None,
+        typer.Option(
+            help="small, medium, large or xlarge: train on a --selection by DataComp's own code.",
+            rich_help_panel="DataComp",
+        ),
+    ] = None,
+    selection: Annotated[
+        str | None,
+        typer.Option(help="Folder that `pairsift select` wrote.", rich_help_panel="DataComp"),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="What its download_upstream.py made.", rich_help_panel="DataComp"),
+    ] = None,
+    datacomp_code: Annotated[
+        str, typer.Option(help="Its checkout.", rich_help_panel="DataComp")
+    ] = "datacomp",
+    evalsets: Annotated[
+        str | None,
+        typer.Option(
+            help="What its download_evalsets.py fetched; streamed otherwise.",
+            rich_help_panel="DataComp",
+        ),
+    ] = None,
+    gpus: Annotated[
+        int, typer.Option(min=1, help="Of this machine.", rich_help_panel="DataComp")
+    ] = 8,
+    accumulate: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Micro-batches a step, for fewer GPUs.", rich_help_panel="DataComp"
+        ),
+    ] = 1,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the commands only.", rich_help_panel="DataComp"),
+    ] = False,
+    results: Annotated[
+        Many,
+        typer.Option(
+            help="Results to tabulate instead: eval_results.jsonl, or open_clip's table (.csv).",
+            rich_help_panel="DataComp",
+        ),
+    ] = [],  # noqa: B006
+    json: Json = False,
+) -> None:
+    """Train the same small model on what each filter keeps of a noisy pool, and compare.
+
+    The pool is made of images whose captions are good, with noise of known kinds and rates; or it
+    is yours. Stop it at any moment and run it again: what is finished is kept.
+
+    With --datacomp, the official training and 38-task evaluation run instead, on a selection of
+    DataComp's pool.
+    """
+    if datacomp is not None or results:
+        _datacomp(
+            scale=datacomp,
+            results=results,
+            dry_run=dry_run,
+            as_json=json,
+            selection=selection,
+            data=data,
+            code=datacomp_code,
+            out=out,
+            gpus=gpus,
+            evalsets=evalsets,
+            accumulate=accumulate,
+        )
+        return
+    from pairsift.evaluate.downstream.pool import PoolSettings
+    from pairsift.evaluate.downstream.run import (
+        SCORERS,
+        Options,
+        Sources,
+        evaluate_downstream,
+    )
+
+    sources = Sources(
+        images=images,
+        captions=captions,
+        alt_text=alt_text,
+        pool=pool,
+        labels=labels,
+        retrieval_images=retrieval_images,
+        retrieval_captions=retrieval_captions,
+        classification=classification,
+    )
+    options = Options(
+        scorers=[name for names in scorer for name in _split(names)] or SCORERS,
+        keep=_fractions(keep),
+        seeds=seeds,
+        samples_seen=samples_seen,
+        jobs=jobs,
+        image_limit=image_limit,
+        classification_limit=classification_limit or None,
+        batch_size=batch_size,
+        pool=PoolSettings(rows=rows_per_image, seed=pool_seed),
+    )
+    with _Progress() as progress:
+        comparison = evaluate_downstream(sources, out, options, progress)
+    _show(comparison, out, json)
+
+
+def _datacomp(
+    scale: str | None, results: list[str], dry_run: bool, as_json: bool, out: str, **given: Any
+) -> None:
+    from pairsift.evaluate.downstream import datacomp_results
+    from pairsift.evaluate.downstream.datacomp import SCALES, DatacompRun, drive, steps
+
+    if scale is not None and scale not in SCALES:
+        raise PairsiftError(f"--datacomp {scale!r}: choose from {', '.join(SCALES)}")
+    if not results:
+        for option in ("selection", "data"):
+            if given[option] is None:
+                raise PairsiftError(f"--datacomp needs --{option}")
+        assert scale is not None  # or there would be results
+        run = DatacompRun(scale=scale, out=out, **given)
+        if dry_run:
+            emit(
+                {"steps": [{"name": step.name, "command": step.text()} for step in steps(run)]},
+                as_json,
+                "\n".join(step.text() for step in steps(run)),
+            )
+            return
+        results = [str(drive(run, lambda words: typer.echo(words, err=True)))]
+    rows = [row for path in results for row in datacomp_results.read_results(path)]
+    datacomp_results.write(rows, scale, out)
+    if as_json:
+        emit(datacomp_results.to_json(rows, scale), True, "")
+        return
+    _print_table(*datacomp_results.table(rows, scale))
+    for note in datacomp_results.notes(rows, scale):
+        typer.echo(note)
+    typer.echo(f"Written to {out}: datacomp.md, datacomp.json")
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _fractions(text: str) -> list[float]:
+    try:
+        return [float(value) for value in _split(text)]
+    except ValueError:
+        raise PairsiftError(f"--keep {text!r}: write fractions, for example 0.1,0.3") from None
+
+
+class _Progress:
+    """Stages and bars on stderr; where stderr is no terminal, a line a stage."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self._console = Console(stderr=True)
+        self._bar = Progress(console=self._console, disable=not self._console.is_terminal)
+        self._task: Any = None
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def stage(self, words: str) -> None:
+        self._console.print(words, markup=False, highlight=False)
+
+    def scoring(self) -> Listener:
+        from pairsift.engines.base import Silence
+
+        return Silence()
+
+    def trained(self, done: int, total: int) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task("training", total=total)
+        self._bar.update(self._task, completed=done, total=total)
+
+
+def _show(comparison: Downstream, out: str, as_json: bool) -> None:
+    if as_json:
+        emit(comparison.to_json(), True, "")
+        return
+    _print_table(*comparison.header_and_rows())
+    for note in comparison.notes():
+        typer.echo(note)
+    typer.echo(f"Written to {out}: table.md, result.json, plot.svg")
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for index, name in enumerate(header):
+        table.add_column(Text(name), justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    # A pipe or a log file has no width of its own: there, nothing is folded.
+    Console(width=None if Console().is_terminal else 240).print(table)

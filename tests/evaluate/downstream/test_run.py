@@ -1,0 +1,238 @@
+"""The whole comparison on drawn shapes, with the real filter, from the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pairsift.cli import main
+from pairsift.errors import PairsiftError
+from pairsift.evaluate.downstream.data import read_classes, read_pool
+from pairsift.evaluate.downstream.features import FeatureCache, Sample, join_parts
+from pairsift.evaluate.downstream.results import mean_over_seeds, summarise
+from pairsift.evaluate.downstream.run import Options, Sources, evaluate_downstream
+from pairsift.sources import find_shards
+from tests.evaluate.downstream.conftest import World
+
+
+@pytest.fixture(scope="module")
+def done(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished comparison of filters by two metrics of the filter in the package."""
+    out = tmp_path_factory.mktemp("downstream")
+    evaluate_downstream(_sources(world), str(out), _options())
+    return out
+
+
+def _sources(world: World) -> Sources:
+    return Sources(
+        images=[str(world.images)],
+        captions=str(world.captions),
+        alt_text=str(world.alt_text),
+        retrieval_images=[str(world.test_images)],
+        classification=[str(world.classes)],
+    )
+
+
+def _options() -> Options:
+    return Options(
+        scorers=("pairsift-tiny",),
+        seeds=2,
+        samples_seen=1000,
+        jobs=1,
+        scorer_options={"metrics": "itm,odf"},
+    )
+
+
+def test_every_filter_is_measured(done: Path) -> None:
+    result = json.loads((done / "result.json").read_text())
+    filters = {entry["filter"]: entry for entry in result["filters"]}
+    assert list(filters) == [
+        "none",
+        "random",
+        "labels",
+        "pairsift-tiny itm",
+        "pairsift-tiny odf",
+        "pairsift-tiny itm AND odf",
+        "pairsift-tiny itm OR odf",
+    ]
+    assert filters["none"]["pairs"] == 144
+    assert all(entry["pairs"] == 43 for name, entry in filters.items() if name != "none")
+    # 40 % of the pool is clean: a perfect filter keeps nothing else, and no filter keeps all noise.
+    assert filters["labels"]["quality"]["precision"] == 1
+    assert filters["none"]["quality"] == pytest.approx(
+        {"precision": 0.4, "noise_dropped": 0, "clean_kept": 1}, abs=0.02
+    )
+    assert filters["pairsift-tiny itm"]["quality"]["precision"] > 0.5
+    # What is true teaches: twelve classes of shapes are learnt from clean pairs.
+    best, random = (filters[name]["scores"] for name in ("labels", "random"))
+    assert best["classification"]["value"] > random["classification"]["value"]
+    assert best["classification"]["value"] > 0.6
+    minus = filters["labels"]["minus"]["random"]["classification"]["value"]
+    assert minus == pytest.approx(
+        best["classification"]["value"] - random["classification"]["value"]
+    )
+    text = (done / "table.md").read_text()
+    assert "| pairsift-tiny itm | 30 % | 43 |" in text
+    assert "near duplicate" in text
+    assert b"pairsift-tiny itm AND odf" in (done / "plot.svg").read_bytes()
+
+
+def test_a_second_run_does_only_what_is_missing(done: Path, world: World) -> None:
+    runs = sorted((done / "runs").iterdir())
+    assert len(runs) == 14
+    gone = next(path for path in runs if path.name.startswith("labels-0.3-1-"))
+    was = json.loads(gone.read_text())
+    gone.unlink()
+    times = {path: path.stat().st_mtime_ns for path in done.rglob("*.npz")}
+    times |= {path: path.stat().st_mtime_ns for path in runs if path != gone}
+    told: list[tuple[int, int]] = []
+
+    class Reporter:
+        def stage(self, words: str) -> None: ...
+
+        def scoring(self) -> object:
+            from pairsift.engines.base import Silence
+
+            return Silence()
+
+        def trained(self, done: int, total: int) -> None:
+            told.append((done, total))
+
+    evaluate_downstream(_sources(world), str(done), _options(), Reporter())  # type: ignore[arg-type]
+    assert told == [(0, 1), (1, 1)]
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    again = json.loads(gone.read_text())
+    # The same student: on one thread, equal seeds give equal numbers.
+    assert again["scores"] == was["scores"]
+
+
+def test_worker_processes_find_the_same(done: Path, world: World, tmp_path: Path) -> None:
+    """A user's own pool, with labels of its own, students in two processes."""
+    options = Options(scorers=("heuristics",), seeds=1, samples_seen=1000, jobs=2)
+    sources = Sources(
+        pool=[str(done / "pool")],
+        labels=str(done / "labels.parquet"),
+        retrieval_images=[str(world.test_images)],
+        retrieval_captions=str(world.captions),
+        classification=[str(world.classes)],
+    )
+    found = evaluate_downstream(sources, str(tmp_path), options)
+    before = json.loads((done / "result.json").read_text())
+    runs = {path.name.rsplit("-", 2)[0]: path for path in (done / "runs").glob("*-0-*")}
+    assert len(runs) == 7
+    same = [path for path in (tmp_path / "runs").iterdir() if not path.name.startswith("heur")]
+    assert len(same) == 3
+    for path in same:
+        scores = json.loads(path.read_text())["scores"]
+        assert scores == json.loads(runs[path.name.rsplit("-", 2)[0]].read_text())["scores"]
+    assert [result.filter for result in found.results] == ["none", "random", "labels", "heuristics"]
+    assert before["pairs"] == found.pairs == 144
+
+
+def test_test_images_in_the_pool_are_refused(done: Path, world: World) -> None:
+    sources = Sources(
+        pool=[str(done / "pool")],
+        retrieval_images=[str(world.images)],
+        retrieval_captions=str(world.captions),
+    )
+    with pytest.raises(PairsiftError, match="36 images of .* are in the pool too, for example"):
+        evaluate_downstream(sources, str(done), Options(scorers=("heuristics",)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give either --images with --captions"),
+        (["--images", "a", "--pool", "b"], "give either --images with --captions"),
+        (["--images", "a"], "needs their --captions"),
+        (["--pool", "a"], "nothing to test on"),
+        (["--pool", "a", "--classification", "b", "--keep", "30"], "fractions above 0"),
+        (["--pool", "a", "--classification", "b", "--keep", "x"], "--keep 'x'"),
+        (["--pool", "a", "--retrieval-images", "b"], "need --captions that describe them"),
+    ],
+)
+def test_mistakes_are_told(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = ["pairsift", "evaluate", "downstream", "--out", str(tmp_path), *arguments]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert words in re.sub(r"\s+", " ", capsys.readouterr().err)
+
+
+def test_labels_must_be_of_the_pool(done: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("key,clean\n000000-0,true\n")
+    shards = find_shards([str(done / "pool")])
+    with pytest.raises(PairsiftError, match="no label for 143 of 144 pairs"):
+        read_pool(shards, str(tmp_path / "labels.csv"), FeatureCache(str(done)))
+
+
+def test_features_are_cached_and_bad_images_passed_over(world: World, tmp_path: Path) -> None:
+    cache = FeatureCache(str(tmp_path))
+    image = next(world.images.iterdir()).read_bytes()
+
+    def samples() -> Iterator[Sample]:
+        yield Sample("a", "one", image)
+        yield Sample("b", "two", b"no image")
+        yield Sample("c", "three", None)
+        yield Sample("d", "four", image)
+
+    part = cache.part("p", samples)
+    assert part.image.tolist() == [0, -1, -1, 0]
+    assert part.features.shape == (1, 1280)
+    again = cache.part("p", lambda: pytest.fail("asked for again"))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(again.features, part.features)
+    assert (again.keys, again.texts, again.digests) == (part.keys, part.texts, part.digests)
+    both = join_parts([part, again])
+    assert both.image.tolist() == [0, -1, -1, 0] * 2
+    assert len(both.features) == 1
+
+
+def test_classes_are_sampled_the_same_way(world: World, tmp_path: Path) -> None:
+    images, part = read_classes(str(world.classes), 10, 0, FeatureCache(str(tmp_path)))
+    assert len(images.labels) == 10
+    assert [images.classes[label] for label in images.labels] == part.texts
+    again, _ = read_classes(str(world.classes), 10, 0, FeatureCache(str(tmp_path)))
+    np.testing.assert_array_equal(again.labels, images.labels)
+
+
+def test_intervals_are_students_t() -> None:
+    found = mean_over_seeds([0.1, 0.2, 0.3])
+    assert found.value == pytest.approx(0.2)
+    assert found.interval is not None
+    # 4.3027 x 0.1 / sqrt(3)
+    assert found.interval.high - 0.2 == pytest.approx(0.24841, abs=1e-4)
+    assert mean_over_seeds([0.5]).interval is None
+
+
+def test_differences_are_paired_by_seed() -> None:
+    def run(name: str, keep: float, seed: int, value: float) -> dict[str, object]:
+        scores = {"retrieval": value}
+        return {
+            "filter": name,
+            "keep": keep,
+            "seed": seed,
+            "pairs": 3,
+            "scores": scores,
+            "quality": None,
+        }
+
+    runs = [run("none", 1.0, s, v) for s, v in enumerate((0.1, 0.5))]
+    runs += [run("good", 0.3, s, v) for s, v in enumerate((0.2, 0.6))]
+    good = summarise(runs)[1]
+    found = good.minus["none"]["retrieval"]
+    assert found.value == pytest.approx(0.1)
+    assert found.interval is not None
+    assert found.interval.low == pytest.approx(0.1)
