@@ -30,7 +30,7 @@ from tests.samples import write_tar
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHELLS = ("sh", "bash", "shell")
-PAIRS = 8  # that a shard of the pool has
+PAIRS = 5  # that a shard of the pool has
 TIME_LIMIT_S = 240
 
 _FENCE = re.compile(
