@@ -90,6 +90,7 @@ def test_the_default_scorer_keeps_what_select_keeps(tmp_path: Path) -> None:
     [
         ({"where": "itmm > 3"}, "no column 'itmm' (did you mean itm?)"),
         ({"scorer": "pairsift-tinny"}, "did you mean 'pairsift-tiny'"),
+        ({"scorer_options": {"metric": "itm"}}, "takes no option 'metric'"),
         ({"where": "itm"}, "a condition is needed"),
         ({"whre": "itm > 3"}, "whre"),
     ],

@@ -150,6 +150,8 @@ def test_mistakes_are_named_before_a_pipeline_runs(tmp_path: Path) -> None:
         PairsiftStage(where="itmm > 3")
     with pytest.raises(PairsiftError, match="did you mean 'pairsift-tiny'"):
         PairsiftStage(scorer="pairsift-tinny")
+    with pytest.raises(PairsiftError, match="takes no option 'metric'"):
+        PairsiftStage(scorer_options={"metric": "itm"})
     task = FileGroupTask(dataset_name="d", data=[str(tmp_path / "gone.tar")])
     with pytest.raises(PairsiftError, match="gone"):
         PairReaderStage().process(task)

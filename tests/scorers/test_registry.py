@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pairsift import PairsiftError, load_scorer
-from pairsift.scorers.registry import entries
+from pairsift.scorers.registry import check_scorer, entries, known_columns
 
 
 def test_close_name_is_suggested() -> None:
@@ -22,6 +22,24 @@ def test_unknown_option_is_named_with_those_there_are() -> None:
 
 def test_options_left_at_none_do_not_count() -> None:
     assert load_scorer("heuristics", prompts=None, device=None).name == "heuristics"
+
+
+def test_zero_is_a_value() -> None:
+    with pytest.raises(PairsiftError, match="'heuristics' takes no option 'workers'"):
+        load_scorer("heuristics", workers=0)
+
+
+def test_mistakes_are_found_without_loading() -> None:
+    check_scorer("pairsift-tiny", metrics="itm")
+    with pytest.raises(PairsiftError, match="'pairsift-tiny' takes no option 'metric'"):
+        check_scorer("pairsift-tiny", metric="itm")
+    with pytest.raises(PairsiftError, match="'mlm' needs the option 'model'"):
+        check_scorer("mlm")
+
+
+def test_known_columns_are_those_of_the_scorer() -> None:
+    assert known_columns("pairsift-tiny") == load_scorer("pairsift-tiny").columns
+    assert known_columns("heuristics") is None
 
 
 def test_folder_without_checkpoint(tmp_path: Path) -> None:

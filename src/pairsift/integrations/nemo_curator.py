@@ -29,7 +29,7 @@ from pairsift.integrations.scorers import (
     takes_option,
 )
 from pairsift.pair import Fault, Pair
-from pairsift.scorers.registry import known_columns
+from pairsift.scorers.registry import check_scorer, known_columns
 from pairsift.select.rows import RowFilter
 from pairsift.sources import find_shards
 from pairsift.storage import Folder
@@ -147,7 +147,7 @@ class PairsiftStage(ProcessingStage[ImageBatch, ImageBatch]):  # type: ignore[mi
         gpus: of each worker; 0 scores on the CPU.
 
     Raises:
-        PairsiftError: no such scorer, or the condition names what it does not have.
+        PairsiftError: no such scorer or option, or the condition names what it does not have.
     """
 
     where: str | None = None
@@ -160,6 +160,7 @@ class PairsiftStage(ProcessingStage[ImageBatch, ImageBatch]):  # type: ignore[mi
 
     def __post_init__(self) -> None:
         self.resources = Resources(cpus=1.0, gpus=self.gpus)
+        check_scorer(self.scorer, **self.scorer_options)
         columns = known_columns(self.scorer)
         if columns is None:
             columns = refer(self.scorer, **self.scorer_options).load().columns

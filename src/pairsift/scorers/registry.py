@@ -99,6 +99,19 @@ def entries() -> dict[str, Entry]:
     return found | {entry.name: entry for entry in _BUILT_IN}
 
 
+def check_scorer(name_or_path: str | os.PathLike[str], **options: Any) -> None:
+    """Look for mistakes without loading a model, where the loading comes later and elsewhere.
+
+    Raises:
+        PairsiftError: no such scorer, or an option it does not take.
+    """
+    given = os.fspath(name_or_path)
+    name = _resolve(given)
+    if name != given:
+        options["model"] = given
+    _check_options(name, entries()[name].load(), options)
+
+
 def known_columns(name_or_path: str | os.PathLike[str]) -> tuple[pa.Field, ...] | None:
     """Columns of a scorer without loading its model; None where only the loaded scorer knows.
 

@@ -15,6 +15,7 @@ from data_juicer.ops.base_op import OPERATORS, Filter
 from data_juicer.utils.constant import Fields
 from data_juicer.utils.mm_utils import SpecialTokens, remove_special_tokens
 from data_juicer.utils.process_utils import setup_worker_threads
+from loguru import logger
 
 from pairsift.integrations.scorers import (
     OUTCOME_FIELDS,
@@ -22,9 +23,10 @@ from pairsift.integrations.scorers import (
     make_pair,
     outcomes,
     refer,
+    takes_option,
 )
 from pairsift.pair import Fault, Pair, Status
-from pairsift.scorers.registry import known_columns
+from pairsift.scorers.registry import check_scorer, known_columns
 from pairsift.select.rows import RowFilter
 
 
@@ -66,8 +68,9 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
         self.scorer = scorer
         self.scorer_options = dict(scorer_options or {})
         self.stats_prefix = stats_prefix
-        self.fields = self._known_fields()
         # Here, since what raises in a batch is not seen.
+        check_scorer(scorer, **self.scorer_options)
+        self.fields = self._known_fields()
         self.passes = RowFilter(where, pa.schema(self.fields))
 
     def compute_stats_batched(
@@ -85,6 +88,7 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
             found = outcomes(table, self.fields).to_pylist()
         except Exception as error:  # such as a full device: the samples are failures, not lost
             words = f"{type(error).__name__}: {error}"
+            logger.error(f"{len(todo)} samples have no scores: {words}")
             failed = {"status": Status.MODEL_ERROR.value, "error": words}
             found = [{field.name: failed.get(field.name) for field in self.fields}] * len(todo)
         for place, row in zip(todo, found, strict=True):
@@ -117,7 +121,7 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
 
     def _reference(self, rank: int | None) -> ScorerRef:
         options = dict(self.scorer_options)
-        if rank is not None and self.use_cuda():
+        if rank is not None and self.use_cuda() and takes_option(self.scorer, "device"):
             import torch
 
             options.setdefault("device", f"cuda:{rank % torch.cuda.device_count()}")
