@@ -90,3 +90,52 @@ def test_keyboard_reaches_every_control_and_shows_where_it_is(browser: Any, page
         reached.add(name)
     assert {"skip", "cut-0", "cut-1", "cut-2", "best-1", "worst-1"} <= reached
     assert unseen == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 320])
+def test_all_text_has_contrast_and_fits(browser: Any, page: str, scheme: str, width: int) -> None:
+    """WCAG AA: 4.5 to 1 for text; 320 pixels are the narrowest window it asks for."""
+    visit(browser, page, width=width, scheme=scheme)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    poor = browser.execute_script(
+        """
+        const light = (rgb) => rgb.slice(0, 3).map((v) => v / 255)
+          .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+          .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+        // A canvas reads any notation of a colour.
+        const pen = Object.assign(document.createElement("canvas"), {width: 1, height: 1})
+          .getContext("2d", {willReadFrequently: true});
+        const rgba = (colour) => { pen.clearRect(0, 0, 1, 1); pen.fillStyle = colour;
+          pen.fillRect(0, 0, 1, 1); return [...pen.getImageData(0, 0, 1, 1).data]; };
+        const behind = (e) => { for (; e; e = e.parentElement) {
+          const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] === 255) return c; }
+          return [255, 255, 255, 255]; };
+        const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = {};
+        for (let node; (node = walker.nextNode());) {
+          const e = node.parentElement;
+          if (!node.textContent.trim() || !e.getClientRects().length) continue;
+          const style = getComputedStyle(e);
+          const ink = e.closest("svg") ? style.fill : style.color;
+          const [a, b] = [light(rgba(ink)), light(behind(e))];
+          const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+          if (ratio < 4.5) found[`${e.tagName}.${e.getAttribute("class")}`] = ratio.toFixed(2);
+        }
+        return found;
+        """
+    )
+    assert poor == {}
+
+
+def test_touch_targets_are_large_enough(browser: Any, page: str) -> None:
+    """WCAG 2.2 AA: 24 pixels."""
+    visit(browser, page, width=390)
+    small = browser.execute_script(
+        """
+        return [...document.querySelectorAll(
+          "nav a, .tabs > label, button, .slider input, summary")]
+          .filter((e) => e.getClientRects().length && e.getBoundingClientRect().height < 24)
+          .map((e) => [e.outerHTML.slice(0, 80), e.getBoundingClientRect().height]);
+        """
+    )
+    assert small == []

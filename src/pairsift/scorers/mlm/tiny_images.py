@@ -33,7 +33,7 @@ class EncodedImages:
         """Return the distinct images (D, ...) and which of them each pair has."""
         distinct: dict[bytes, int] = {}
         image_of = [
-            distinct.setdefault(hashlib.blake2b(image, digest_size=16).digest(), len(distinct))
+            distinct.setdefault(hashlib.blake2b(image.data, digest_size=16).digest(), len(distinct))
             for image in pixels
         ]
         found = {place: self._kept.pop(digest, None) for digest, place in distinct.items()}
