@@ -270,4 +270,4 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     # A pipe or a log file has no width of its own: there, nothing is folded.
-    Console(width=None if Console().is_terminal else 240).print(table)
+    Console(width=None if Console().is_terminal else 400).print(table)

@@ -59,7 +59,7 @@ class PreparerPool:
             return self._rescue(pairs)
         except FutureTimeoutError:
             with self._lock:
-                _kill(self._executor)  # other chunks lose their workers too, and are rescued
+                kill_workers(self._executor)  # other chunks lose their workers too, and are rescued
             return self._rescue(pairs)
 
     def _rescue(self, pairs: Sequence[Pair]) -> list[Prepared]:
@@ -68,7 +68,7 @@ class PreparerPool:
         try:
             return executor.submit(_prepare_chunk, pairs).result(self._time_limit)
         except (BrokenProcessPool, FutureTimeoutError) as error:
-            _kill(executor)
+            kill_workers(executor)
             if len(pairs) > 1:
                 middle = len(pairs) // 2
                 return self._rescue(pairs[:middle]) + self._rescue(pairs[middle:])
@@ -86,7 +86,7 @@ class PreparerPool:
         """End the workers at once; nothing they hold is of use any more."""
         with self._lock:
             manager = getattr(self._executor, "_executor_manager_thread", None)
-            _kill(self._executor)
+            kill_workers(self._executor)
             if manager is not None:  # the interpreter must not meet it half closed at its exit
                 manager.join(_MANAGER_S)
 
@@ -118,7 +118,8 @@ class PreparedChunk:
         return self._pool.collect(self._pairs, self._future)
 
 
-def _kill(executor: ProcessPoolExecutor) -> None:
+def kill_workers(executor: ProcessPoolExecutor) -> None:
+    """End a pool's processes at once, whatever they are at."""
     # Python 3.14 has kill_workers(); before, their handles are private.
     processes = list((getattr(executor, "_processes", None) or {}).values())
     executor.shutdown(wait=False, cancel_futures=True)
@@ -136,11 +137,11 @@ def _begin(payload: bytes) -> None:
     # Ctrl-C and a batch system's SIGTERM reach the whole group; the parent decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, name="pairsift-parent", daemon=True).start()
+    threading.Thread(target=follow_parent, name="pairsift-parent", daemon=True).start()
     _prepare = pickle.loads(payload)
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """End with the parent: idle workers of one that was killed would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from pairsift.cli import main
@@ -133,6 +138,40 @@ def test_worker_processes_find_the_same(done: Path, world: World, tmp_path: Path
         assert scores == json.loads(runs[path.name.rsplit("-", 2)[0]].read_text())["scores"]
     assert [result.filter for result in found.results] == ["none", "random", "labels", "heuristics"]
     assert before["pairs"] == found.pairs == 144
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_leaves_no_process_and_goes_on(
+    blow: signal.Signals, done: Path, world: World, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(done, out, ignore=shutil.ignore_patterns("runs", "result.json"))
+    command = [sys.executable, "-m", "pairsift", "evaluate", "downstream", "--jobs", "2"]
+    command += ["--pool", str(out / "pool"), "--labels", str(out / "labels.parquet")]
+    command += ["--classification", str(world.classes), "--scorer", "heuristics"]
+    command += ["--seeds", "2", "--samples-seen", "1500", "--out", str(out)]
+    runner = subprocess.Popen(command, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 300
+    while not list(out.glob("runs/*.json")) and time.monotonic() < deadline:
+        assert runner.poll() is None, runner.communicate()[1]
+        time.sleep(0.05)
+    children = psutil.Process(runner.pid).children(recursive=True)
+    runner.send_signal(blow)
+    runner.communicate(timeout=60)
+    assert len(children) >= 2
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("runs/*.json")}
+    assert 1 <= len(kept) < 8
+    sources = Sources(
+        pool=[str(out / "pool")],
+        labels=str(out / "labels.parquet"),
+        classification=[str(world.classes)],
+    )
+    options = Options(scorers=("heuristics",), seeds=2, samples_seen=1500, jobs=1)
+    evaluate_downstream(sources, str(out), options)
+    assert len(list(out.glob("runs/*.json"))) == 8
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_test_images_in_the_pool_are_refused(done: Path, world: World) -> None:

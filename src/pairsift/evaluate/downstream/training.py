@@ -11,6 +11,8 @@ import hashlib
 import json
 import multiprocessing
 import re
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pairsift.engines.pool import follow_parent, kill_workers
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.downstream.data import Pool
 from pairsift.evaluate.downstream.filters import Filter, quality
@@ -169,8 +172,11 @@ def _results(
             finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in finished:
                 yield waiting.pop(future), future.result()
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+    except BaseException:
+        # Stopped half-way, a student is of no use; nor must its process outlive this one.
+        kill_workers(executor)
+        raise
+    executor.shutdown()
 
 
 _worker: tuple[Bench, Vocabulary, NDArray[np.int64]] | None = None
@@ -180,6 +186,9 @@ def _start_worker(bench: Bench, vocabulary: Vocabulary, ids: NDArray[np.int64]) 
     global _worker
     import torch
 
+    # Ctrl-C reaches the whole group; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=follow_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker = bench, vocabulary, ids
 
