@@ -45,7 +45,7 @@ def write(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes that write tars; if not set, as many as pay."),
+        typer.Option(min=1, help="Threads that write tars; if not set, as many as pay."),
     ] = None,
     root: Annotated[
         str | None, typer.Option(help="Where the scored shards lie now, if they were moved.")
