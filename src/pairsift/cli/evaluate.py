@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pairsift.cli import evaluate_downstream
-from pairsift.cli.common import Json, emit
+from pairsift.cli.common import Json
+from pairsift.cli.evaluation import Bars, show_result, split, split_all
 
 if TYPE_CHECKING:
     from pairsift.evaluate.results import Evaluation
@@ -80,12 +81,12 @@ def human(
     from pairsift.evaluate.protocols import Request
 
     request = Request(
-        judgments, captions, _split(given), (image_column, caption_column, score_column)
+        judgments, captions, split(given), (image_column, caption_column, score_column)
     )
     options = _options(
         scorer, images, columns, resamples, seed, skip_missing, device, dtype, batch_size
     )
-    with _Progress() as progress:
+    with _Scoring() as progress:
         evaluation = evaluate_human(protocol, request, out, options, progress)
     _show(evaluation, out, json)
 
@@ -113,7 +114,7 @@ def pairs(
     options = _options(
         scorer, images, columns, resamples, seed, skip_missing, device, dtype, batch_size
     )
-    with _Progress() as progress:
+    with _Scoring() as progress:
         evaluation = evaluate_pairs(pairs, out, options, progress)
     _show(evaluation, out, json)
 
@@ -132,9 +133,9 @@ def _options(
     from pairsift.evaluate.run import Options
 
     return Options(
-        scorers=[name for names in scorer for name in _split(names)],
+        scorers=split_all(scorer),
         images=images,
-        columns=_split(columns) or None,
+        columns=split(columns) or None,
         resamples=resamples,
         seed=seed,
         batch_size=batch_size,
@@ -143,52 +144,11 @@ def _options(
     )
 
 
-def _split(names: str | None) -> list[str]:
-    return [name.strip() for name in (names or "").split(",") if name.strip()]
-
-
-class _Progress:
-    """One bar per scorer on stderr; nothing where stderr is no terminal."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(stderr=True)
-        self._bar = Progress(console=console, disable=not console.is_terminal)
-        self._tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
+class _Scoring(Bars):
     def scoring(self, scorer: str, done: int, total: int) -> None:
-        if scorer not in self._tasks:
-            self._tasks[scorer] = self._bar.add_task(scorer)
-        self._bar.update(self._tasks[scorer], completed=done, total=total)
+        self.show(scorer, done, total)
 
 
 def _show(evaluation: Evaluation, out: str, as_json: bool) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    if as_json:
-        emit(evaluation.to_json(), True, "")
-        return
-    header, rows = evaluation.header_and_rows()
-    table = Table(title=Text(evaluation.title), title_justify="left", box=box.SIMPLE_HEAD)
-    for index, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if index < 2 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    # A pipe or a log file has no width of its own: there, nothing is folded.
-    console = Console(width=None if Console().is_terminal else 200)
-    console.print(table)
-    for note in evaluation.notes():
-        console.print(Text(note))
-    console.print(Text(f"Written to {out}"))
+    table = evaluation.header_and_rows()
+    show_result(evaluation, {evaluation.title: table}, out, as_json, left=2)

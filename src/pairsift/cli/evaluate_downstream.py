@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pairsift.cli.common import Json, emit
+from pairsift.cli.evaluation import Bars, print_table, show_result, split, split_all
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:
     from pairsift.engines.base import Listener
-    from pairsift.evaluate.downstream.results import Downstream
 
 Many = list[str]
 
@@ -157,7 +157,7 @@ def downstream(
         classification=classification,
     )
     options = Options(
-        scorers=[name for names in scorer for name in _split(names)] or SCORERS,
+        scorers=split_all(scorer) or SCORERS,
         keep=_fractions(keep),
         seeds=seeds,
         samples_seen=samples_seen,
@@ -167,9 +167,9 @@ def downstream(
         batch_size=batch_size,
         pool=PoolSettings(rows=rows_per_image, seed=pool_seed),
     )
-    with _Progress() as progress:
+    with _Stages() as progress:
         comparison = evaluate_downstream(sources, out, options, progress)
-    _show(comparison, out, json)
+    show_result(comparison, {"": comparison.header_and_rows()}, out, json)
 
 
 def _datacomp(
@@ -199,43 +199,22 @@ def _datacomp(
     if as_json:
         emit(datacomp_results.to_json(rows, scale), True, "")
         return
-    _print_table(*datacomp_results.table(rows, scale))
+    print_table(*datacomp_results.table(rows, scale))
     for note in datacomp_results.notes(rows, scale):
         typer.echo(note)
     typer.echo(f"Written to {out}: datacomp.md, datacomp.json")
 
 
-def _split(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
-
-
 def _fractions(text: str) -> list[float]:
     try:
-        return [float(value) for value in _split(text)]
+        return [float(value) for value in split(text)]
     except ValueError:
         raise PairsiftError(f"--keep {text!r}: write fractions, for example 0.1,0.3") from None
 
 
-class _Progress:
-    """Stages and bars on stderr; where stderr is no terminal, a line a stage."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self._console = Console(stderr=True)
-        self._bar = Progress(console=self._console, disable=not self._console.is_terminal)
-        self._task: Any = None
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
+class _Stages(Bars):
     def stage(self, words: str) -> None:
-        self._console.print(words, markup=False, highlight=False)
+        self.say(words)
 
     def scoring(self) -> Listener:
         from pairsift.engines.base import Silence
@@ -243,31 +222,4 @@ class _Progress:
         return Silence()
 
     def trained(self, done: int, total: int) -> None:
-        if self._task is None:
-            self._task = self._bar.add_task("training", total=total)
-        self._bar.update(self._task, completed=done, total=total)
-
-
-def _show(comparison: Downstream, out: str, as_json: bool) -> None:
-    if as_json:
-        emit(comparison.to_json(), True, "")
-        return
-    _print_table(*comparison.header_and_rows())
-    for note in comparison.notes():
-        typer.echo(note)
-    typer.echo(f"Written to {out}: table.md, result.json, plot.svg")
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for index, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if index == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    # A pipe or a log file has no width of its own: there, nothing is folded.
-    Console(width=None if Console().is_terminal else 400).print(table)
+        self.show("training", done, total)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pairsift.evaluate.statistics import ACCURACY, CORRELATIONS, Interval
-from pairsift.storage import Folder
+from pairsift.evaluate.written import markdown_page, markdown_table, write_evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +18,19 @@ class Estimate:
     value: float
     interval: Interval | None = None
 
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Low and high end of the interval."""
+        return (self.interval.low, self.interval.high) if self.interval else None
+
+    def scaled(self, factor: float) -> Estimate:
+        """The same in another unit, `factor` of which make one of this."""
+        ends = self.interval and Interval(self.interval.low * factor, self.interval.high * factor)
+        return Estimate(self.value * factor, ends)
+
     def to_json(self) -> dict[str, float | None]:
         """`value`, `low`, `high`; null for what is not a number."""
-        low, high = (self.interval.low, self.interval.high) if self.interval else (None, None)
+        low, high = self.ends or (None, None)
         value = self.value if math.isfinite(self.value) else None
         return {"value": value, "low": low, "high": high}
 
@@ -31,8 +40,8 @@ class Estimate:
             return "-"
         sign = "+" if signed else ""
         words = f"{self.value * scale:{sign}.1f}"
-        if self.interval:
-            low, high = self.interval.low * scale, self.interval.high * scale
+        if ends := self.scaled(scale).ends:
+            low, high = ends
             words += f" [{low:{sign}.1f}, {high:{sign}.1f}]"
         return words
 
@@ -132,18 +141,8 @@ class Evaluation:
 
     def markdown(self) -> str:
         """Title, table and what was left out."""
-        header, rows = self.header_and_rows()
-        # A caption never gets here, but a scorer's path or a category may hold a bar.
-        lines = [
-            f"# {self.title}",
-            "",
-            _markdown_row(header),
-            _markdown_row(["---", "---", *["---:"] * (len(header) - 2)]),
-            *map(_markdown_row, rows),
-            "",
-            *self.notes(),
-        ]
-        return "\n".join(lines) + "\n"
+        table = markdown_table(self.header_and_rows(), left=2)
+        return markdown_page(self.title, table, self.notes())
 
     def notes(self) -> list[str]:
         """Sentences that belong below the table."""
@@ -164,17 +163,9 @@ class Evaluation:
 
     def write(self, out: str) -> list[str]:
         """Write result.json, table.md and, where matplotlib is, plot.svg; return their names."""
-        folder = Folder(out)
-        folder.create()
-        folder.write("result.json", (json.dumps(self.to_json(), indent=1) + "\n").encode())
-        folder.write("table.md", self.markdown().encode())
-        written = ["result.json", "table.md"]
         from pairsift.evaluate.plot import draw
 
-        if (picture := draw(self)) is not None:
-            folder.write("plot.svg", picture)
-            written.append("plot.svg")
-        return written
+        return write_evaluation(out, self.to_json(), self.markdown(), draw(self))
 
 
 def statistic_title(name: str) -> str:
@@ -182,7 +173,3 @@ def statistic_title(name: str) -> str:
     if name.startswith(f"{ACCURACY}/"):
         return name.split("/", 1)[1]
     return CORRELATIONS.get(name, name)
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

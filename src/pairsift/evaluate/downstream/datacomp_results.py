@@ -14,7 +14,7 @@ from typing import Any
 
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.tables import read_rows, read_text
-from pairsift.storage import Folder
+from pairsift.evaluate.written import markdown_page, markdown_table, write_evaluation
 
 IMAGENET = "ImageNet 1k"
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -230,17 +230,10 @@ def notes(rows: Sequence[DatacompRow], scale: str | None) -> list[str]:
 
 def write(rows: Sequence[DatacompRow], scale: str | None, out: str) -> list[str]:
     """Write datacomp.md and datacomp.json into a folder; return their names."""
-    header, lines = table(rows, scale)
-    marks = ["---", *["---:"] * (len(header) - 2), "---"]
-    cells = [header, marks, *lines]
-    text = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in cells]
-    said = notes(rows, scale)
-    title = "# DataComp" + (f", scale {scale}" if scale else "")
-    folder = Folder(out)
-    folder.create()
-    folder.write("datacomp.md", "\n".join([title, "", *text, "", *said]).rstrip().encode() + b"\n")
-    folder.write("datacomp.json", (json.dumps(to_json(rows, scale), indent=1) + "\n").encode())
-    return ["datacomp.md", "datacomp.json"]
+    title = "DataComp" + (f", scale {scale}" if scale else "")
+    page = markdown_page(title, markdown_table(table(rows, scale)), notes(rows, scale))
+    names = ("datacomp.json", "datacomp.md", "datacomp.svg")
+    return write_evaluation(out, to_json(rows, scale), page, names=names)
 
 
 def to_json(rows: Sequence[DatacompRow], scale: str | None) -> dict[str, Any]:

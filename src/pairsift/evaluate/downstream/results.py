@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pairsift.evaluate.downstream.filters import NONE, ORACLE, RANDOM
 from pairsift.evaluate.downstream.training import CLASSIFICATION, RETRIEVAL
 from pairsift.evaluate.results import Estimate
 from pairsift.evaluate.statistics import Interval
-from pairsift.storage import Folder
+from pairsift.evaluate.written import markdown_page, markdown_table, write_evaluation
 
 HEADLINES = (RETRIEVAL, CLASSIFICATION)
 _CONFIDENCE = 0.95
@@ -131,14 +130,12 @@ class Downstream:
 
     def markdown(self) -> str:
         """All tables and notes."""
-        lines = ["# Downstream: what each filter is worth to a model", ""]
-        lines += _markdown(*self.header_and_rows())
-        lines += ["", *self.notes(), ""]
+        parts = [markdown_table(self.header_and_rows()), self.notes()]
         if any(result.minus for result in self.results):
-            lines += ["## Differences, paired by seed", "", *_markdown(*self.differences()), ""]
+            parts += [["## Differences, paired by seed"], markdown_table(self.differences())]
         if any(result.kept_of_kind for result in self.results):
-            lines += ["## Share kept of each kind of pair", "", *_markdown(*self.kinds()), ""]
-        return "\n".join(lines).rstrip() + "\n"
+            parts += [["## Share kept of each kind of pair"], markdown_table(self.kinds())]
+        return markdown_page("Downstream: what each filter is worth to a model", *parts)
 
     def notes(self) -> list[str]:
         """Sentences that belong below the table."""
@@ -159,15 +156,7 @@ class Downstream:
         """Write result.json, table.md and, where matplotlib is, plot.svg; return their names."""
         from pairsift.evaluate.downstream.plot import draw
 
-        folder = Folder(out)
-        folder.create()
-        folder.write("result.json", (json.dumps(self.to_json(), indent=1) + "\n").encode())
-        folder.write("table.md", self.markdown().encode())
-        written = ["result.json", "table.md"]
-        if (picture := draw(self)) is not None:
-            folder.write("plot.svg", picture)
-            written.append("plot.svg")
-        return written
+        return write_evaluation(out, self.to_json(), self.markdown(), draw(self))
 
 
 def summarise(
@@ -244,9 +233,3 @@ def mean_over_seeds(values: Sequence[float]) -> Estimate:
 
 def _hundredths(value: float | None) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    # A file's or a scorer's name may hold a bar.
-    lines = [list(header), ["---", *["---:"] * (len(header) - 1)], *map(list, rows)]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

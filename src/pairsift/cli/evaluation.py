@@ -1,0 +1,94 @@
+"""What the commands below `pairsift evaluate` share: names in options, bars, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import typer
+
+from pairsift.cli.common import emit
+
+
+class Result(Protocol):
+    """What an evaluation found."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    def notes(self) -> list[str]: ...
+
+
+def split(names: str | None) -> list[str]:
+    """Names that are joined by commas."""
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
+
+
+def split_all(names: Sequence[str]) -> list[str]:
+    """Names of an option that may be repeated too."""
+    return [name for joined in names for name in split(joined)]
+
+
+class Bars:
+    """Bars on stderr, one for each name; where stderr is no terminal, only what is said."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self._console = Console(stderr=True)
+        self._bar = Progress(console=self._console, disable=not self._console.is_terminal)
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Bars:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, words: str) -> None:
+        self._console.print(words, markup=False, highlight=False)
+
+    def show(self, name: str, done: int, total: int) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(name)
+        self._bar.update(self._tasks[name], completed=done, total=total)
+
+
+def show_result(
+    result: Result,
+    tables: Mapping[str, tuple[list[str], list[list[str]]]],
+    out: str,
+    as_json: bool,
+    left: int = 1,
+) -> None:
+    """Print an evaluation, for a machine or for a person.
+
+    Args:
+        tables: header and rows by title, which may be empty.
+        out: where the evaluation was written.
+        left: columns that are aligned to the left.
+    """
+    if as_json:
+        emit(result.to_json(), True, "")
+        return
+    for title, table in tables.items():
+        print_table(*table, title=title, left=left)
+    for note in [*result.notes(), f"Written to {out}"]:
+        typer.echo(note)
+
+
+def print_table(header: list[str], rows: list[list[str]], title: str = "", left: int = 1) -> None:
+    """Print a table, its first `left` columns aligned to the left."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
+    for index, name in enumerate(header):
+        table.add_column(Text(name), justify="left" if index < left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    # A pipe or a log file has no width of its own: there, nothing is folded.
+    Console(width=None if Console().is_terminal else 400).print(table)
