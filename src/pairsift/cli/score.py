@@ -44,6 +44,17 @@ def score(
     metrics: Annotated[
         str | None, typer.Option(help="Of itm,odf,ctq,su; all where the scorer has them.")
     ] = None,
+    mark_out_of_scope: Annotated[
+        bool,
+        typer.Option(
+            "--mark-out-of-scope",
+            help="Tell captions in languages the scorer was not trained for; scores stay.",
+        ),
+    ] = False,
+    languages: Annotated[
+        str | None,
+        typer.Option(help="For that: languages the scorer reads (en,de), if it does not say."),
+    ] = None,
     kind: Annotated[
         str | None, typer.Option(help="webdataset, parquet or folder, if not plain to see.")
     ] = None,
@@ -101,7 +112,7 @@ def score(
     found = find_shards(
         shards, kind, caption=caption_field, image=image_field, captions_file=captions_file
     )
-    options = {
+    options: dict[str, Any] = {
         "model": model,
         "vision_tower": vision_tower,
         "adapter": adapter,
@@ -109,6 +120,8 @@ def score(
         "reference_quirks": reference_quirks,
         "w": w,
         "metrics": metrics,
+        "mark_out_of_scope": mark_out_of_scope,
+        "languages": languages,
         "device": device,
         "dtype": dtype,
     }

@@ -156,6 +156,7 @@ class ShardWorker:
             "seconds": round(result.seconds, 3),
             "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "run": self.run_id,
+            "scope": self.scorer.scope.to_json() if self.scorer.scope else None,
             "pairsift_version": __version__,
         }
 

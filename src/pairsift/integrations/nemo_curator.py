@@ -161,7 +161,7 @@ class PairsiftStage(ProcessingStage[ImageBatch, ImageBatch]):  # type: ignore[mi
     def __post_init__(self) -> None:
         self.resources = Resources(cpus=1.0, gpus=self.gpus)
         check_scorer(self.scorer, **self.scorer_options)
-        columns = known_columns(self.scorer)
+        columns = known_columns(self.scorer, **self.scorer_options)
         if columns is None:
             columns = refer(self.scorer, **self.scorer_options).load().columns
         self._fields = [*OUTCOME_FIELDS, *columns]

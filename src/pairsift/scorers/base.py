@@ -19,6 +19,7 @@ import pyarrow as pa
 from pairsift.captions import check_caption
 from pairsift.images import ImageFaultError, ImageLimits, decode_image
 from pairsift.pair import Fault, Pair, Status
+from pairsift.scorers.scope import Scope
 from pairsift.scores import score_schema, status_array
 
 WINDOW_BATCHES = 8
@@ -101,12 +102,14 @@ class Scorer(abc.ABC):
         columns: Arrow fields this scorer adds to the score table; fixed for its lifetime.
         preparer: the CPU half.
         batch_size: pairs the device half takes at a time when the caller has no wish.
+        scope: what it was trained for; None if that is not known, or nothing was trained.
     """
 
     name: ClassVar[str]
     columns: tuple[pa.Field, ...]
     preparer: Callable[[Pair], Prepared]
     batch_size: int = 32
+    scope: Scope | None = None
 
     @property
     @abc.abstractmethod

@@ -31,7 +31,7 @@ from pairsift.scorers.mlm.tiny_images import EncodedImages
 from pairsift.scorers.mlm.tiny_inputs import TinyInputs, TinyTransform
 from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE
 from pairsift.scorers.mlm.tiny_scorer import ASSET as TINY
-from pairsift.scorers.mlm.tiny_scorer import checkpoint_files_digest
+from pairsift.scorers.mlm.tiny_scorer import SCOPE, checkpoint_files_digest
 from pairsift.scorers.mlm.tiny_weights import read_tensors
 from pairsift.scorers.placement import pick_device
 
@@ -84,6 +84,7 @@ class DualEncoderScorer(Scorer):
     name: ClassVar[str] = "dual-encoder"
     columns = (pa.field("dual_encoder", pa.float32()),)
     batch_size = 32
+    scope = SCOPE
 
     def __init__(self, tiny: TinyModel, heads: DualHeads, device: torch.device) -> None:
         self.tiny, self.heads, self.device = tiny.to(device), heads.to(device), device

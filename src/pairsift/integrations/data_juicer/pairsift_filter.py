@@ -114,7 +114,7 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
 
     def _known_fields(self) -> list[pa.Field]:
         """Columns, without loading a model: workers are forked from this process."""
-        columns = known_columns(self.scorer)
+        columns = known_columns(self.scorer, **self.scorer_options)
         if columns is None:
             columns = refer(self.scorer, **self.scorer_options).load().columns
         return [*OUTCOME_FIELDS, *columns]

@@ -28,9 +28,15 @@ from pairsift.scorers.mlm.tiny_inputs import (
 from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE
 from pairsift.scorers.mlm.trie import summarise
 from pairsift.scorers.placement import pick_device
+from pairsift.scorers.scope import Scope
 
 ASSET = Path(__file__).parents[2] / "assets" / "pairsift-tiny"
 FILES = ("config.json", TOKENIZER_FILE, SENTENCE_TOKENIZER_FILE, "model.safetensors")
+SCOPE = Scope(
+    languages=("en",),
+    trained_on="photographs of everyday scenes and some clip art, with captions in English",
+    not_trained_on="captions in other languages, screenshots, diagrams and text in images",
+)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -54,6 +60,8 @@ class TinyScorer(Scorer):
         self.device, self.dtype, self.folder = device, dtype, folder
         self.preparer = Preparer(TinyTransform(folder, model.config.max_caption_tokens))
         self.columns = score_columns()
+        # Another checkpoint of this make may have been trained on anything.
+        self.scope = SCOPE if folder == ASSET else None
         self._images = EncodedImages(self.model.encode_images, device)
         self._digest = checkpoint_files_digest(folder)
         self._version = str(json.loads((folder / "config.json").read_text()).get("version", ""))

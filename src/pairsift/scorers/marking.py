@@ -1,0 +1,100 @@
+"""Rows of a score table marked that lie outside what the scorer was trained for.
+
+The scores stay as they are: whoever reads the table decides what to do with marked rows, for
+example `--where "out_of_scope is null"`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from pairsift.errors import PairsiftError
+from pairsift.languages import MODEL
+from pairsift.pair import Pair, Status
+from pairsift.scorers.base import Prepared, Scorer
+from pairsift.scorers.scope import CERTAINTY, Scope, Verdict, judge_caption
+
+LANGUAGE, LANGUAGE_SCORE, OUT_OF_SCOPE = "language", "language_score", "out_of_scope"
+COLUMNS = (
+    pa.field(LANGUAGE, pa.string()),
+    pa.field(LANGUAGE_SCORE, pa.float32()),
+    pa.field(OUT_OF_SCOPE, pa.string()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _JudgingPreparer:
+    """A scorer's CPU half that looks at the caption's language besides."""
+
+    prepare: Callable[[Pair], Prepared]
+    scope: Scope
+
+    def __call__(self, pair: Pair) -> Prepared:
+        row = self.prepare(pair)
+        if row.status is Status.OK:
+            row.inputs = (row.inputs, judge_caption(pair.caption or "", self.scope))
+        return row
+
+
+class ScopeMarker(Scorer):
+    """Another scorer with the columns `COLUMNS` after its own.
+
+    ``language`` (ISO 639) and ``language_score`` (0..1) are the likeliest language of the caption;
+    ``out_of_scope`` is a :class:`~pairsift.scorers.scope.Reason`, or null where the row is in
+    scope or that is not sure. All are null where the pair is not scored.
+
+    Args:
+        languages: ISO 639 codes that the scorer reads, in place of those it declares.
+
+    Raises:
+        PairsiftError: nobody says what languages it reads, or it has columns of these names.
+    """
+
+    name: ClassVar[str] = "scope-marker"
+
+    def __init__(self, scorer: Scorer, languages: Sequence[str] = ()) -> None:
+        self.scorer = scorer
+        self.scope = declared = _scope_of(scorer, languages)
+        if taken := {field.name for field in scorer.columns} & {field.name for field in COLUMNS}:
+            raise PairsiftError(
+                f"scorer {scorer.name!r} has columns of its own named {', '.join(sorted(taken))}: "
+                "mark the rows of another scorer"
+            )
+        self.columns = (*scorer.columns, *COLUMNS)
+        self.preparer = _JudgingPreparer(scorer.preparer, declared)
+        self.batch_size = scorer.batch_size
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        assert self.scope is not None
+        rule = f"captions in {','.join(self.scope.languages)} by {MODEL}, {CERTAINTY:g}"
+        return {**self.scorer.fingerprint, "scope": rule}
+
+    def cost(self, inputs: tuple[Any, Verdict]) -> int:
+        return self.scorer.cost(inputs[0])
+
+    def score_batch(self, inputs: Sequence[tuple[Any, Verdict]]) -> Mapping[str, np.ndarray]:
+        verdicts = [verdict for _, verdict in inputs]
+        reasons = [verdict.reason and verdict.reason.value for verdict in verdicts]
+        return {
+            **self.scorer.score_batch([own for own, _ in inputs]),
+            LANGUAGE: np.array([verdict.language for verdict in verdicts], object),
+            LANGUAGE_SCORE: np.array([verdict.score for verdict in verdicts]),
+            OUT_OF_SCOPE: np.array(reasons, object),
+        }
+
+
+def _scope_of(scorer: Scorer, languages: Sequence[str]) -> Scope:
+    if languages:
+        return Scope(tuple(languages))
+    if scorer.scope is None:
+        raise PairsiftError(
+            f"scorer {scorer.name!r} does not say what it was trained for; say what languages it "
+            "reads, for example --languages en,de"
+        )
+    return scorer.scope

@@ -1,0 +1,159 @@
+"""Rows in languages that a scorer was not trained for are told; the others are left alone."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pairsift import Pair, PairsiftError, load_scorer
+from pairsift.engines.local import score_shards
+from pairsift.languages import likely_languages
+from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.marking import COLUMNS, ScopeMarker
+from pairsift.scorers.registry import check_scorer, known_columns
+from pairsift.scorers.scope import Reason, Scope, judge_caption
+from pairsift.select import select
+from pairsift.sources import find_shards
+from tests.samples import jpeg, write_tar
+
+ENGLISH = Scope(("en",), "English captions", "anything else")
+
+
+def _length(image: Image.Image, caption: str) -> int:
+    if caption == "refuse":
+        raise ValueError("no")
+    return len(caption)
+
+
+class Lengths(Scorer):
+    """A caption's length, by a model that reads English."""
+
+    name: ClassVar[str] = "lengths"
+    columns = (pa.field("length", pa.float32()),)
+    scope = ENGLISH
+
+    def __init__(self) -> None:
+        self.preparer = Preparer(_length)
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        return {"scorer": self.name}
+
+    def cost(self, inputs: int) -> int:
+        return inputs
+
+    def score_batch(self, inputs: Sequence[Any]) -> Mapping[str, np.ndarray]:
+        return {"length": np.array(inputs, float)}
+
+
+@pytest.mark.parametrize(
+    ("caption", "language"),
+    [
+        ("两个孩子在花园里玩耍", "zh"),
+        ("Две собаки бегут по пляжу", "ru"),
+        ("ضفدع يجلس على ورقة خضراء", "ar"),
+        ("ein brauner Hund läuft mit einem Ball am Strand", "de"),
+        ("deux enfants jouent dans le jardin", "fr"),
+        ("Malá dívka leze do dřevěného domku", "cs"),
+    ],
+)
+def test_other_languages_are_out_of_scope(caption: str, language: str) -> None:
+    verdict = judge_caption(caption, ENGLISH)
+    assert (verdict.language, verdict.reason) == (language, Reason.LANGUAGE)
+    assert 0 < verdict.score <= 1
+    assert judge_caption(caption, Scope((language,))).reason is None
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "A brown dog runs along the beach with a ball .",
+        "A frog.",
+        "dog",
+        "Canon Rebel DSLR Camera",  # by its names, fastText takes it for French
+        "DSC_0012.JPG",
+        "2003",
+        "???",
+    ],
+)
+def test_english_and_what_is_not_sure_is_left_alone(caption: str) -> None:
+    assert judge_caption(caption, ENGLISH).reason is None
+
+
+def test_more_than_the_first_words_are_read() -> None:
+    """The library by itself reads 80 characters."""
+    text = "42 " * 30 + "Zwei Kinder spielen im Garten mit einem roten Ball und einem Hund. " * 8
+    assert likely_languages(text)[0][0] == "de"
+    assert likely_languages("???", 2)[0][1] < 0.3
+
+
+def test_regions_belong_to_their_language() -> None:
+    scope = Scope(("en", "zh"))
+    assert all(map(scope.reads, ("en", "en-GB", "zh_TW", "ZH")))
+    assert not scope.reads("de")
+    assert Scope.from_json(scope.to_json()) == scope
+
+
+def test_marked_rows_keep_their_scores() -> None:
+    captions = ["a dog on the grass", "两个孩子在花园里玩耍", "refuse", "", "two dogs"]
+    pairs = [Pair(str(i), jpeg(), caption) for i, caption in enumerate(captions)]
+    scorer = Lengths()
+    marked = ScopeMarker(scorer)
+    plain, table = scorer.score(pairs, 2), marked.score(pairs, 2)
+    assert table.select(plain.schema.names).equals(plain)
+    assert [field.name for field in marked.columns] == [
+        *("length", "language", "language_score", "out_of_scope")
+    ]
+    assert table["out_of_scope"].to_pylist() == [None, "language", None, None, None]
+    assert table["language"].to_pylist() == ["en", "zh", None, None, "en"]
+    scores = table["language_score"].to_pylist()
+    assert scores[2:4] == [None, None]
+    assert all(0 < score <= 1 for score in scores[:2])
+    assert pickle.loads(pickle.dumps(marked.preparer))(pairs[1]).inputs[1].language == "zh"
+
+
+def test_marking_is_part_of_the_fingerprint(tmp_path: Path) -> None:
+    captions = ["a dog on the grass", "两个孩子在花园里玩耍"]
+    samples = {str(i): {"jpg": jpeg(), "txt": text} for i, text in enumerate(captions)}
+    shards = find_shards([str(write_tar(tmp_path / "0.tar", samples))])
+    out = str(tmp_path / "scores")
+    score_shards(shards, ScopeMarker(Lengths()), out, workers=0)
+    with pytest.raises(PairsiftError, match="scope is 'captions in en"):
+        score_shards(shards, Lengths(), out, workers=0)
+    with pytest.raises(PairsiftError, match="'captions in en,zh by lid.176"):
+        score_shards(shards, ScopeMarker(Lengths(), ["en", "zh"]), out, workers=0)
+    selection = select(out, where="length >= 1 and out_of_scope is null")
+    assert selection.kept == 1
+    assert [(drop.reason, drop.rows) for drop in selection.record.dropped] == [
+        ("length >= 1", 0),
+        ("out_of_scope is null", 1),
+    ]
+
+
+def test_who_does_not_say_must_be_told() -> None:
+    silent = Lengths()
+    silent.scope = None
+    with pytest.raises(PairsiftError, match="'lengths' does not say.*--languages en,de"):
+        ScopeMarker(silent)
+    assert ScopeMarker(silent, ["de"]).scope == Scope(("de",))
+    with pytest.raises(PairsiftError, match="columns of its own named language, language_score"):
+        load_scorer("heuristics", mark_out_of_scope=True, languages="en")
+
+
+def test_by_name() -> None:
+    scorer = load_scorer(mark_out_of_scope=True)
+    assert known_columns("pairsift-tiny", mark_out_of_scope=True, metrics="itm") == scorer.columns
+    assert scorer.columns[-3:] == COLUMNS
+    assert scorer.scope is not None
+    assert scorer.scope.languages == ("en",)
+    with pytest.raises(PairsiftError, match="--mark-out-of-scope"):
+        check_scorer("pairsift-tiny", languages="en")
+    with pytest.raises(PairsiftError, match="'english' is not an ISO 639 code"):
+        load_scorer("heuristics", mark_out_of_scope=True, languages="english")
