@@ -28,7 +28,13 @@ Columns = Annotated[
     str | None, typer.Option(help="Only these score columns, joined by commas; all by default.")
 ]
 Resamples = Annotated[int, typer.Option(min=0, help="Of the bootstrap; 0: no intervals.")]
-Seed = Annotated[int, typer.Option(help="Of the bootstrap.")]
+Seed = Annotated[int, typer.Option(help="Of the bootstrap, and of what is drawn.")]
+By = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of the table to measure slices by: domain,language or domain+language."
+    ),
+]
 SkipMissing = Annotated[
     bool, typer.Option("--skip-missing", help="Leave out what has no image, instead of stopping.")
 ]
@@ -64,6 +70,7 @@ def human(
     caption_column: Annotated[str, typer.Option(help="csv: of the caption.")] = "caption",
     score_column: Annotated[str, typer.Option(help="csv: of the human score.")] = "score",
     columns: Columns = None,
+    by: By = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
     skip_missing: SkipMissing = False,
@@ -81,7 +88,11 @@ def human(
     from pairsift.evaluate.protocols import Request
 
     request = Request(
-        judgments, captions, split(given), (image_column, caption_column, score_column)
+        judgments,
+        captions,
+        split(given),
+        (image_column, caption_column, score_column),
+        split(by),
     )
     options = _options(
         scorer, images, columns, resamples, seed, skip_missing, device, dtype, batch_size
@@ -100,6 +111,14 @@ def pairs(
     scorer: Scorers,
     out: Out,
     columns: Columns = None,
+    by: By = None,
+    draw_wrong: Annotated[
+        bool,
+        typer.Option(
+            "--draw-wrong",
+            help="No column of wrong captions: take another image's, of the same slice.",
+        ),
+    ] = False,
     resamples: Resamples = 1000,
     seed: Seed = 0,
     skip_missing: SkipMissing = False,
@@ -108,14 +127,14 @@ def pairs(
     batch_size: BatchSize = None,
     json: Json = False,
 ) -> None:
-    """Count how often the right caption scores above the wrong one, per category."""
+    """Count how often the right caption scores above the wrong one, per category and slice."""
     from pairsift.evaluate.pairs import evaluate_pairs
 
     options = _options(
         scorer, images, columns, resamples, seed, skip_missing, device, dtype, batch_size
     )
     with _Scoring() as progress:
-        evaluation = evaluate_pairs(pairs, out, options, progress)
+        evaluation = evaluate_pairs(pairs, out, options, progress, by=split(by), draw=draw_wrong)
     _show(evaluation, out, json)
 
 
@@ -150,5 +169,5 @@ class _Scoring(Bars):
 
 
 def _show(evaluation: Evaluation, out: str, as_json: bool) -> None:
-    table = evaluation.header_and_rows()
-    show_result(evaluation, {evaluation.title: table}, out, as_json, left=2)
+    tables = {evaluation.title: evaluation.header_and_rows(), **evaluation.slice_tables()}
+    show_result(evaluation, tables, out, as_json, left=2)

@@ -5,22 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from pairsift.errors import PairsiftError
-from pairsift.evaluate.compare import ColumnName, compare_preferences, compare_ratings
+from pairsift.evaluate.compare import ColumnName, compare_ratings
 from pairsift.evaluate.judgments import Preferences, Ratings
 from pairsift.evaluate.protocols import Request, read_judgments
-from pairsift.evaluate.results import Evaluation
+from pairsift.evaluate.results import ColumnResult, Evaluation
 from pairsift.evaluate.run import (
     MISSING_IMAGE,
     Options,
     ScoringListener,
     Silence,
     open_images,
+    preference_results,
     score_all,
     scorer_facts,
     wanted_columns,
 )
 from pairsift.evaluate.scoring import PairScores
-from pairsift.evaluate.statistics import Floats, ImageBootstrap
+from pairsift.evaluate.slices import measure_slices
+from pairsift.evaluate.statistics import Floats
 from pairsift.storage import Folder
 
 GIVEN = "given"
@@ -53,18 +55,24 @@ def evaluate_human(
         store, there = open_images(judgments.images, options)
         judgments = judgments.keep(there, MISSING_IMAGE)
         found = score_all(judgments.pairs(), store, options, out, listener or Silence())
-    bootstrap = ImageBootstrap(judgments.images, options.resamples, options.seed)
     if isinstance(judgments, Preferences):
-        columns = compare_preferences(judgments, _two_sided(judgments, found, options), bootstrap)
+        columns, slices = preference_results(judgments, found, options, request.by)
     else:
-        scores = _one_sided(judgments, found, options)
-        columns = compare_ratings(judgments, scores, chosen.headline, bootstrap)
+        scores = _scores(judgments, found, options)
+        headline = chosen.headline
+
+        def compare(part: Ratings, rows: np.ndarray) -> list[ColumnResult]:
+            own = {name: values[rows] for name, values in scores.items()}
+            return compare_ratings(part, own, headline, options.bootstrap(part.images))
+
+        columns = compare(judgments, np.ones(len(judgments), bool))
+        slices = measure_slices(judgments, request.by, found, compare)
         _write_judgments(judgments, scores, out)
     evaluation = Evaluation(
         title=f"Agreement with people: {chosen.name}",
         headline=chosen.headline,
         judgments=len(judgments),
-        images=bootstrap.images,
+        images=len(set(judgments.images)),
         columns=columns,
         left_out=judgments.left_out,
         settings={
@@ -74,14 +82,16 @@ def evaluate_human(
             "images": list(options.images),
             "resamples": options.resamples,
             "seed": options.seed,
+            "by": list(request.by),
         },
         scorers=scorer_facts(found),
+        slices=slices,
     )
     evaluation.write(out)
     return evaluation
 
 
-def _one_sided(
+def _scores(
     ratings: Ratings, found: list[PairScores], options: Options
 ) -> dict[ColumnName, Floats]:
     columns = {
@@ -92,25 +102,17 @@ def _one_sided(
     return columns | {(GIVEN, name): values for name, values in ratings.given.items()}
 
 
-def _two_sided(
-    preferences: Preferences, found: list[PairScores], options: Options
-) -> dict[ColumnName, tuple[Floats, Floats]]:
-    return {
-        (scores.name, column): (
-            scores.of(column, preferences.images, preferences.first),
-            scores.of(column, preferences.images, preferences.second),
-        )
-        for scores in found
-        for column in wanted_columns(scores, options)
-    }
-
-
 def _write_judgments(ratings: Ratings, scores: dict[ColumnName, Floats], out: str) -> None:
     """Every judgment beside every score, for whoever wants to look at the outliers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = {"image": ratings.images, "caption": ratings.captions, "rating": ratings.ratings}
+    table = {
+        **ratings.labels,
+        "image": ratings.images,
+        "caption": ratings.captions,
+        "rating": ratings.ratings,
+    }
     arrays = {name: pa.array(values) for name, values in table.items()}
     for (scorer, column), values in scores.items():
         arrays[f"{scorer}/{column}"] = pa.array(np.asarray(values), from_pandas=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from pairsift.evaluate.statistics import Floats
 
 ImageCaption = tuple[str, str]
 """An image's file name, and a caption."""
+
+Labels = Mapping[str, Sequence[str]]
+"""What kind of judgment each one is, by name of the table's column, such as language or domain."""
 
 
 @dataclass(slots=True)
@@ -22,6 +25,7 @@ class Ratings:
         ratings: higher is better; shape (n,), finite.
         given: scores that the file itself brings along, by column name; shape (n,), NaN is null.
         left_out: how many rows the protocol drops, by reason.
+        labels: columns that rows can be told apart by.
     """
 
     images: list[str]
@@ -29,6 +33,7 @@ class Ratings:
     ratings: Floats
     given: Mapping[str, Floats] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -38,15 +43,18 @@ class Ratings:
         yield from zip(self.images, self.captions, strict=True)
 
     def keep(self, rows: np.ndarray, reason: str) -> Ratings:
-        """Only the rows where the mask `rows`, shape (n,), is true."""
-        if rows.all():
-            return self
-        return Ratings(
-            [image for image, kept in zip(self.images, rows, strict=True) if kept],
-            [caption for caption, kept in zip(self.captions, rows, strict=True) if kept],
-            self.ratings[rows],
-            {name: values[rows] for name, values in self.given.items()},
-            {**self.left_out, reason: int((~rows).sum())},
+        """The rows where the mask `rows`, shape (n,), is true; the others count as left out."""
+        return self if rows.all() else replace(self.take(rows), left_out=_more(self, rows, reason))
+
+    def take(self, rows: np.ndarray) -> Ratings:
+        """The rows where the mask `rows`, shape (n,), is true."""
+        return replace(
+            self,
+            images=_those(self.images, rows),
+            captions=_those(self.captions, rows),
+            ratings=self.ratings[rows],
+            given={name: values[rows] for name, values in self.given.items()},
+            labels={name: _those(values, rows) for name, values in self.labels.items()},
         )
 
 
@@ -58,6 +66,8 @@ class Preferences:
         images, first, second: file name of the image, and the two captions.
         preferred: 1 for the first, 0 for the second, 0.5 where votes are tied; shape (n,).
         categories: what kind of comparison each one is.
+        left_out: how many rows do not count, by reason.
+        labels: columns that rows can be told apart by.
     """
 
     images: list[str]
@@ -66,6 +76,7 @@ class Preferences:
     preferred: Floats
     categories: list[str]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -76,21 +87,28 @@ class Preferences:
         yield from zip(self.images, self.second, strict=True)
 
     def keep(self, rows: np.ndarray, reason: str) -> Preferences:
-        """Only the rows where the mask `rows`, shape (n,), is true."""
-        if rows.all():
-            return self
+        """The rows where the mask `rows`, shape (n,), is true; the others count as left out."""
+        return self if rows.all() else replace(self.take(rows), left_out=_more(self, rows, reason))
 
-        def those(values: list[str]) -> list[str]:
-            return [value for value, kept in zip(values, rows, strict=True) if kept]
-
-        return Preferences(
-            those(self.images),
-            those(self.first),
-            those(self.second),
-            self.preferred[rows],
-            those(self.categories),
-            {**self.left_out, reason: int((~rows).sum())},
+    def take(self, rows: np.ndarray) -> Preferences:
+        """The rows where the mask `rows`, shape (n,), is true."""
+        return replace(
+            self,
+            images=_those(self.images, rows),
+            first=_those(self.first, rows),
+            second=_those(self.second, rows),
+            preferred=self.preferred[rows],
+            categories=_those(self.categories, rows),
+            labels={name: _those(values, rows) for name, values in self.labels.items()},
         )
 
 
 Judgments = Ratings | Preferences
+
+
+def _those(values: Sequence[str], rows: np.ndarray) -> list[str]:
+    return [value for value, kept in zip(values, rows, strict=True) if kept]
+
+
+def _more(judgments: Judgments, rows: np.ndarray, reason: str) -> dict[str, int]:
+    return {**judgments.left_out, reason: int((~rows).sum())}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pairsift.errors import PairsiftError
-from pairsift.evaluate.compare import compare_preferences
 from pairsift.evaluate.judgments import Preferences
+from pairsift.evaluate.mismatch import draw_wrong
 from pairsift.evaluate.results import Evaluation
 from pairsift.evaluate.run import (
     MISSING_IMAGE,
@@ -14,23 +16,30 @@ from pairsift.evaluate.run import (
     ScoringListener,
     Silence,
     open_images,
+    preference_results,
     score_all,
     scorer_facts,
-    wanted_columns,
 )
-from pairsift.evaluate.statistics import ACCURACY, ImageBootstrap
+from pairsift.evaluate.slices import read_labels, slice_values
+from pairsift.evaluate.statistics import ACCURACY
 from pairsift.evaluate.tables import first_column, read_rows
 
 _IMAGE = ("image", "image_file", "filename")
 _RIGHT = ("right", "right_caption", "caption", "caption_right", "positive")
 _WRONG = ("wrong", "wrong_caption", "negative_caption", "caption_wrong", "negative")
 ALL = "all"
+NO_WRONG = "no other caption in the slice"
 
 
-def read_pairs(path: str) -> Preferences:
+def read_pairs(path: str, by: Sequence[str] = (), draw: bool = False, seed: int = 0) -> Preferences:
     """Read a table of image, right caption, wrong caption and, if there, `category`.
 
     Column names: image, right, wrong; SugarCrepe's filename, caption, negative_caption do too.
+
+    Args:
+        by: columns that slices are made by.
+        draw: the table has no wrong captions; draw them, each from the row's own slice (that of
+            all columns of `by` together), by `seed`.
 
     Raises:
         PairsiftError: a column is missing, or there is no row.
@@ -38,54 +47,70 @@ def read_pairs(path: str) -> Preferences:
     rows = read_rows(path)
     if not rows:
         raise PairsiftError(f"{path} holds no pairs")
-    image, right, wrong = (first_column(rows[0], names, path) for names in (_IMAGE, _RIGHT, _WRONG))
-    return Preferences(
-        [str(row[image]) for row in rows],
-        [str(row[right] or "") for row in rows],
-        [str(row[wrong] or "") for row in rows],
+    image, right = (first_column(rows[0], names, path) for names in (_IMAGE, _RIGHT))
+    images = [str(row[image]) for row in rows]
+    captions = [str(row[right] or "") for row in rows]
+    labels = read_labels(rows, by, path)
+    wrong: Sequence[str | None]
+    if draw:
+        together = slice_values(labels, "+".join(by)) if by else [ALL] * len(rows)
+        wrong = draw_wrong(images, captions, together, seed)
+    else:
+        column = first_column(rows[0], _WRONG, path)
+        wrong = [str(row[column] or "") for row in rows]
+    preferences = Preferences(
+        images,
+        captions,
+        [caption or "" for caption in wrong],
         np.ones(len(rows), np.float64),
         [str(row.get("category") or ALL) for row in rows],
+        labels=labels,
     )
+    return preferences.keep(np.array([caption is not None for caption in wrong]), NO_WRONG)
 
 
 def evaluate_pairs(
-    path: str, out: str, options: Options, listener: ScoringListener | None = None
+    path: str,
+    out: str,
+    options: Options,
+    listener: ScoringListener | None = None,
+    *,
+    by: Sequence[str] = (),
+    draw: bool = False,
 ) -> Evaluation:
     """Measure how often each score column prefers the right caption, and write `out`.
 
     A tie counts one half; its share is reported, so that the strict accuracy of the literature is
     accuracy - ties/2.
 
+    Args:
+        by, draw: see :func:`read_pairs`.
+
     Raises:
         PairsiftError: the table, the images or a scorer cannot be used.
     """
-    preferences = read_pairs(path)
+    preferences = read_pairs(path, by, draw, options.seed)
     store, there = open_images(preferences.images, options)
     preferences = preferences.keep(there, MISSING_IMAGE)
     found = score_all(preferences.pairs(), store, options, out, listener or Silence())
-    bootstrap = ImageBootstrap(preferences.images, options.resamples, options.seed)
-    columns = {
-        (scores.name, column): (
-            scores.of(column, preferences.images, preferences.first),
-            scores.of(column, preferences.images, preferences.second),
-        )
-        for scores in found
-        for column in wanted_columns(scores, options)
-    }
+    columns, slices = preference_results(preferences, found, options, by)
     evaluation = Evaluation(
         title="Right caption against wrong caption",
         headline=ACCURACY,
         judgments=len(preferences),
-        images=bootstrap.images,
-        columns=compare_preferences(preferences, columns, bootstrap),
+        images=len(set(preferences.images)),
+        columns=columns,
         left_out=preferences.left_out,
         settings={
             "pairs": path,
             "images": list(options.images),
             "resamples": options.resamples,
             "seed": options.seed,
+            "by": list(by),
+            "wrong_captions": "drawn" if draw else "given",
         },
         scorers=scorer_facts(found),
+        slices=slices,
     )
     evaluation.write(out)
     return evaluation

@@ -1,23 +1,23 @@
-"""The headline statistic of every score column, with its interval, as one SVG."""
+"""The headline statistic of every score column, with its interval, as SVG."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pairsift.evaluate.figures import RowFigure, plain, point
-from pairsift.evaluate.statistics import ACCURACY
+from pairsift.evaluate.statistics import chance_level
 
 if TYPE_CHECKING:
     from pairsift.evaluate.results import Evaluation
 
 _COLOURS = ("#2f6f9f", "#c8682b", "#4d8b4a", "#8a5a9e", "#a33b3b", "#6b6b6b")
+_OUTSIDE = "#999999"
+_PANELS = 6
 
 
 def draw(evaluation: Evaluation) -> bytes | None:
     """SVG bytes; None where matplotlib is not installed or there is nothing to show."""
-    from pairsift.evaluate.results import statistic_title
-
     shown = [
         column
         for column in evaluation.columns
@@ -35,7 +35,43 @@ def draw(evaluation: Evaluation) -> bytes | None:
         estimate = column.statistics[evaluation.headline].scaled(100)
         colour = _COLOURS[scorers.index(column.scorer) % len(_COLOURS)]
         point(axes, row, estimate.value, estimate.ends, colour, f"{estimate.value:.1f}")
-    axes.axvline(50 if evaluation.headline == ACCURACY else 0, color="#bbbbbb", linewidth=1)
-    axes.set_xlabel(f"{statistic_title(evaluation.headline)} x 100")
-    axes.set_title(plain(evaluation.title), loc="left")
+    _finish(axes, evaluation, evaluation.title)
     return figure.svg()
+
+
+def draw_slices(evaluation: Evaluation, by: str) -> bytes | None:
+    """A row for every slice, a panel for every score column; SVG bytes, or None as `draw`.
+
+    Grey: the scorer was not trained for any of the slice's languages.
+    """
+    parts = [part for part in evaluation.slices if part.by == by and part.columns]
+    columns = [column.label for column in evaluation.columns][:_PANELS]
+    if not parts or not columns:
+        return None
+    try:
+        figure = RowFigure(
+            [f"{part.value} ({part.judgments:,})" for part in parts],
+            panels=len(columns),
+            width=2 + 3 * len(columns),
+        )
+    except ImportError:
+        return None
+    for panel, (axes, label) in enumerate(zip(figure.panels, columns, strict=True)):
+        for row, part in enumerate(parts):
+            column = part.columns[panel]
+            estimate = column.statistics[evaluation.headline].scaled(100)
+            if not math.isfinite(estimate.value):
+                continue
+            outside = part.outside.get(column.scorer) == 1
+            colour = _OUTSIDE if outside else _COLOURS[panel % len(_COLOURS)]
+            point(axes, row, estimate.value, estimate.ends, colour, f"{estimate.value:.1f}")
+        _finish(axes, evaluation, label)
+    return figure.svg()
+
+
+def _finish(axes: Any, evaluation: Evaluation, title: str) -> None:
+    from pairsift.evaluate.results import statistic_title
+
+    axes.axvline(100 * chance_level(evaluation.headline), color="#bbbbbb", linewidth=1)
+    axes.set_xlabel(f"{statistic_title(evaluation.headline)} x 100")
+    axes.set_title(plain(title), loc="left")

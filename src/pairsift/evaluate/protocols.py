@@ -27,8 +27,9 @@ import numpy as np
 
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.captions import Captions, read_captions
-from pairsift.evaluate.judgments import Judgments, Preferences, Ratings
+from pairsift.evaluate.judgments import Judgments, Labels, Preferences, Ratings
 from pairsift.evaluate.pascal import read_pascal_folder
+from pairsift.evaluate.slices import read_labels
 from pairsift.evaluate.statistics import ACCURACY
 from pairsift.evaluate.tables import Row, number, read_fields, read_json, read_rows
 
@@ -45,12 +46,14 @@ class Request:
         captions: file with the captions, for judgments that name them by number.
         given: columns of the judgments that hold scores (csv protocol).
         columns: the csv protocol's names for image, caption and score.
+        by: columns of a table of judgments that slices are made by.
     """
 
     path: str
     captions: str | None = None
     given: Sequence[str] = ()
     columns: tuple[str, str, str] = ("image", "caption", "score")
+    by: Sequence[str] = ()
 
     def read_captions(self) -> Captions:
         if self.captions is None:
@@ -98,7 +101,7 @@ def _flickr8k_cf(request: Request) -> Ratings:
         return _rated_json(request.path)
     if ".csv" in request.path:
         rows = read_rows(request.path, ("image_file", "caption", "yes_fraction"))
-        return _from_rows(rows, request.path, ("image_file", "caption", "yes_fraction"), ())
+        return _from_rows(rows, request, ("image_file", "caption", "yes_fraction"))
     captions = request.read_captions()
     images, texts, ratings = [], [], []
     for line, fields in read_fields(request.path):
@@ -121,7 +124,7 @@ def _composite(request: Request) -> Ratings:
 
 def _csv(request: Request) -> Ratings:
     rows = read_rows(request.path, (*request.columns, *request.given))
-    return _from_rows(rows, request.path, request.columns, request.given)
+    return _from_rows(rows, request, request.columns)
 
 
 def _pascal_50s(request: Request) -> Preferences:
@@ -140,6 +143,7 @@ def _pascal_50s(request: Request) -> Preferences:
         [str(row["caption_b"]) for row in rows],
         np.array([0.5 + 0.5 * np.sign(a - b) for a, b in votes], dtype=np.float64),
         [str(row["category"]) for row in rows],
+        labels=read_labels(rows, request.by, request.path),
     )
     return found.keep(np.isfinite(found.preferred), NO_RATING)
 
@@ -168,6 +172,11 @@ def read_judgments(protocol: str, request: Request) -> tuple[Protocol, Judgments
     if request.given and chosen.read is not _csv:
         raise PairsiftError("scores that the judgments bring along need --protocol csv")
     judgments = chosen.read(request)
+    if request.by and not judgments.labels:
+        raise PairsiftError(
+            f"{request.path} has no columns to tell slices by (--by {','.join(request.by)}): "
+            "give the judgments as CSV or parquet, for example with --protocol csv"
+        )
     if not len(judgments):
         raise PairsiftError(f"{request.path} holds no judgment that {protocol} counts")
     return chosen, judgments
@@ -203,17 +212,18 @@ def _rated_json(path: str) -> Ratings:
     return _ratings(images, texts, ratings)
 
 
-def _from_rows(
-    rows: Sequence[Row], path: str, columns: tuple[str, str, str], given: Sequence[str]
-) -> Ratings:
+def _from_rows(rows: Sequence[Row], request: Request, columns: tuple[str, str, str]) -> Ratings:
     def numbers(column: str) -> list[float]:
-        return [number(row[column], path, f"row {n}") for n, row in enumerate(rows, start=1)]
+        return [
+            number(row[column], request.path, f"row {n}") for n, row in enumerate(rows, start=1)
+        ]
 
     def texts(column: str) -> list[str]:
         return [str(_or_empty(row[column])) for row in rows]
 
-    scores = {name: np.array(numbers(name), dtype=np.float64) for name in given}
-    return _ratings(texts(columns[0]), texts(columns[1]), numbers(columns[2]), scores)
+    scores = {name: np.array(numbers(name), dtype=np.float64) for name in request.given}
+    labels = read_labels(rows, request.by, request.path)
+    return _ratings(texts(columns[0]), texts(columns[1]), numbers(columns[2]), scores, labels)
 
 
 def _or_empty(value: Any) -> Any:
@@ -225,7 +235,9 @@ def _ratings(
     captions: list[str],
     ratings: list[float],
     given: dict[str, Any] | None = None,
+    labels: Labels | None = None,
     left_out: dict[str, int] | None = None,
 ) -> Ratings:
-    found = Ratings(images, captions, np.array(ratings, np.float64), given or {}, left_out or {})
+    numbers = np.array(ratings, np.float64)
+    found = Ratings(images, captions, numbers, given or {}, left_out or {}, labels or {})
     return found.keep(np.array([math.isfinite(rating) for rating in ratings], bool), NO_RATING)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pairsift.evaluate.statistics import ACCURACY, CORRELATIONS, Interval
+from pairsift.evaluate.statistics import ACCURACY, CORRELATIONS, Interval, chance_level
 from pairsift.evaluate.written import markdown_page, markdown_table, write_evaluation
+from pairsift.storage import Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,54 @@ class ColumnResult:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class SliceResult:
+    """What was found on the judgments that have one value in a column.
+
+    Attributes:
+        by, value: the column, or several joined by ``+``, and the value.
+        judgments, images: how many there are.
+        columns: as of the whole; empty where the judgments are too few.
+        outside: by scorer, the share of the judgments whose caption is in a language that it was
+            not trained for.
+    """
+
+    by: str
+    value: str
+    judgments: int
+    images: int
+    columns: list[ColumnResult]
+    outside: Mapping[str, float] = field(default_factory=dict)
+
+    def is_blind(self, column: ColumnResult, headline: str) -> bool | None:
+        """Whether the interval holds what guessing gives, or lies below; None without one."""
+        ends = column.statistics[headline].ends
+        return None if ends is None else ends[0] <= chance_level(headline)
+
+    def note(self, column: ColumnResult, headline: str) -> str:
+        """What to know before reading the figures."""
+        words = []
+        if outside := self.outside.get(column.scorer, 0.0):
+            share = "" if outside == 1 else f"{100 * outside:.0f} % "
+            words.append(f"{share}outside scope")
+        if self.is_blind(column, headline):
+            words.append("blind")
+        return ", ".join(words)
+
+    def to_json(self, headline: str) -> dict[str, Any]:
+        return {
+            "by": self.by,
+            "value": self.value,
+            "judgments": self.judgments,
+            "images": self.images,
+            "outside_scope": dict(self.outside),
+            "columns": [
+                {**column.to_json(), "blind": self.is_blind(column, headline)}
+                for column in self.columns
+            ],
+        }
+
+
 @dataclass(slots=True)
 class Evaluation:
     """A whole evaluation.
@@ -92,6 +142,7 @@ class Evaluation:
         left_out: judgments that do not count, by reason.
         settings: what was given: files, resamples, seed.
         scorers: fingerprint, failures, pairs scored now and seconds, by scorer.
+        slices: the same on parts of the judgments.
     """
 
     title: str
@@ -102,6 +153,7 @@ class Evaluation:
     left_out: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     scorers: Mapping[str, Any] = field(default_factory=dict)
+    slices: Sequence[SliceResult] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, statistics in -1..1 or 0..1."""
@@ -114,7 +166,32 @@ class Evaluation:
             "settings": dict(self.settings),
             "scorers": dict(self.scorers),
             "columns": [column.to_json() for column in self.columns],
+            "slices": [part.to_json(self.headline) for part in self.slices],
         }
+
+    def slices_by(self) -> dict[str, list[SliceResult]]:
+        """The slices by column."""
+        return {
+            by: [part for part in self.slices if part.by == by]
+            for by in dict.fromkeys(part.by for part in self.slices)
+        }
+
+    def slice_tables(self) -> dict[str, tuple[list[str], list[list[str]]]]:
+        """A table for every column that there are slices by; by title."""
+        tables = {}
+        for by, parts in self.slices_by().items():
+            header = [by, "scorer", "n", statistic_title(self.headline), "minus first", "note"]
+            rows = []
+            for part in parts:
+                for column in part.columns:
+                    found = column.statistics[self.headline].text()
+                    gap = column.difference.text(signed=True) if column.difference else ""
+                    note = part.note(column, self.headline)
+                    rows.append([part.value, column.label, f"{column.n:,}", found, gap, note])
+                if not part.columns:
+                    rows.append([part.value, "", f"{part.judgments:,}", "-", "", "too few"])
+            tables[f"By {by.replace('+', ' and ')}"] = (header, rows)
+        return tables
 
     def header_and_rows(self) -> tuple[list[str], list[list[str]]]:
         """The table, as text; statistics in hundredths."""
@@ -141,8 +218,10 @@ class Evaluation:
 
     def markdown(self) -> str:
         """Title, table and what was left out."""
-        table = markdown_table(self.header_and_rows(), left=2)
-        return markdown_page(self.title, table, self.notes())
+        parts: list[Sequence[str]] = [markdown_table(self.header_and_rows(), left=2)]
+        for title, table in self.slice_tables().items():
+            parts += [[f"## {title}"], markdown_table(table, left=2)]
+        return markdown_page(self.title, *parts, self.notes())
 
     def notes(self) -> list[str]:
         """Sentences that belong below the table."""
@@ -159,13 +238,26 @@ class Evaluation:
             if failures:
                 told = ", ".join(f"{count} {status}" for status, count in failures.items())
                 lines.append(f"{name}: pairs without a score: {told}.")
+        if self.slices:
+            lines.append(
+                "outside scope: captions in a language that the scorer was not trained for. blind: "
+                "the interval holds what guessing gives, or lies below; by luck alone, one slice "
+                "in forty of a blind scorer is not called so."
+            )
         return lines
 
     def write(self, out: str) -> list[str]:
-        """Write result.json, table.md and, where matplotlib is, plot.svg; return their names."""
-        from pairsift.evaluate.plot import draw
+        """Write result.json, table.md and, where matplotlib is, plot.svg and one for each column
+        with slices; return their names.
+        """
+        from pairsift.evaluate.plot import draw, draw_slices
 
-        return write_evaluation(out, self.to_json(), self.markdown(), draw(self))
+        written = write_evaluation(out, self.to_json(), self.markdown(), draw(self))
+        for by in self.slices_by():
+            if (picture := draw_slices(self, by)) is not None:
+                written.append(f"plot-by-{re.sub(r'[^A-Za-z0-9_]+', '-', by)}.svg")
+                Folder(out).write(written[-1], picture)
+        return written
 
 
 def statistic_title(name: str) -> str:

@@ -9,9 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from pairsift.errors import PairsiftError
+from pairsift.evaluate.compare import ColumnName, compare_preferences
 from pairsift.evaluate.images import ImageStore
-from pairsift.evaluate.judgments import ImageCaption
+from pairsift.evaluate.judgments import ImageCaption, Preferences
+from pairsift.evaluate.results import ColumnResult, SliceResult
 from pairsift.evaluate.scoring import PairScores, score_pairs
+from pairsift.evaluate.slices import measure_slices
+from pairsift.evaluate.statistics import Floats, ImageBootstrap
 
 MISSING_IMAGE = "image missing"
 
@@ -50,6 +54,10 @@ class Options:
     batch_size: int | None = None
     skip_missing: bool = False
     scorer_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def bootstrap(self, images: list[str]) -> ImageBootstrap:
+        """Of judgments on these images."""
+        return ImageBootstrap(images, self.resamples, self.seed)
 
 
 def open_images(judged: Sequence[str], options: Options) -> tuple[ImageStore, np.ndarray]:
@@ -127,6 +135,27 @@ def wanted_columns(scores: PairScores, options: Options) -> list[str]:
     ]
 
 
+def preference_results(
+    preferences: Preferences, found: Sequence[PairScores], options: Options, by: Sequence[str]
+) -> tuple[list[ColumnResult], list[SliceResult]]:
+    """Accuracy of every score column, on the whole and on every slice."""
+    columns: dict[ColumnName, tuple[Floats, Floats]] = {
+        (scores.name, column): (
+            scores.of(column, preferences.images, preferences.first),
+            scores.of(column, preferences.images, preferences.second),
+        )
+        for scores in found
+        for column in wanted_columns(scores, options)
+    }
+
+    def compare(part: Preferences, rows: np.ndarray) -> list[ColumnResult]:
+        own = {name: (a[rows], b[rows]) for name, (a, b) in columns.items()}
+        return compare_preferences(part, own, options.bootstrap(part.images))
+
+    whole = compare(preferences, np.ones(len(preferences), bool))
+    return whole, measure_slices(preferences, by, found, compare)
+
+
 def scorer_facts(found: Sequence[PairScores]) -> dict[str, Any]:
     """For result.json."""
     return {
@@ -135,6 +164,7 @@ def scorer_facts(found: Sequence[PairScores]) -> dict[str, Any]:
             "pairs": len(scores.rows),
             "failures": scores.failures,
             "scored_now": scores.scored,
+            "scope": scores.scope.to_json() if scores.scope else None,
             "seconds": round(scores.seconds, 2),
         }
         for scores in found

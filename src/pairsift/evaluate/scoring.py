@@ -26,6 +26,7 @@ from pairsift.evaluate.judgments import ImageCaption
 from pairsift.evaluate.statistics import Floats
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Scorer
+from pairsift.scorers.scope import Scope
 from pairsift.scores import ScoreFolder
 
 CHUNK = 512
@@ -48,6 +49,7 @@ class PairScores:
         failures: distinct pairs without scores, by status.
         scored: how many were scored now; the others were found in the cache.
         seconds: that took.
+        scope: what the scorer was trained for, if it says so.
     """
 
     name: str
@@ -57,6 +59,7 @@ class PairScores:
     failures: dict[str, int]
     scored: int
     seconds: float
+    scope: Scope | None = None
 
     def of(self, column: str, images: Sequence[str], captions: Sequence[str]) -> Floats:
         """Scores of a column for pairs in any order, shape (n,)."""
@@ -121,6 +124,7 @@ def score_pairs(
         failures,
         len(waiting),
         time.perf_counter() - begin,
+        scorer.scope,
     )
 
 

@@ -26,6 +26,12 @@ CORRELATIONS = {
 }
 ACCURACY = "accuracy"
 
+
+def chance_level(statistic: str) -> float:
+    """What guessing gives: half of the preferences, and no correlation."""
+    return 0.5 if statistic.startswith(ACCURACY) else 0.0
+
+
 # A table of counts larger than this costs more than sorting repeated rows does.
 _MAX_CELLS = 8_000_000
 
