@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pairsift.pair import Status
+from pairsift.scorers.scope import Scope
 from tests.score_folders import score_folder, score_table, write_tar
 
 HOSTILE = (
@@ -86,3 +87,21 @@ def make_scored(folder: Path, shards: int = 3, rows: int = 30) -> Scored:
     facts[max(facts)]["source_error"] = "cut off <here>"
     root = folder / "shards"
     return Scored(score_folder(folder / "scores", tables, root=root, facts=facts), captions, itm)
+
+
+@pytest.fixture(scope="session")
+def marked(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Scores of 40 pairs, one of four in a language that the scorer was not trained for."""
+    folder = tmp_path_factory.mktemp("marked")
+    rng = np.random.default_rng(3)
+    languages = ["de" if row % 4 == 0 else "en" for row in range(40)]
+    scores = {
+        "itm": (rng.random(40) * 100).tolist(),
+        "language": languages,
+        "out_of_scope": ["language" if name == "de" else None for name in languages],
+    }
+    statuses = [Status.IMAGE_MISSING if row in (4, 5) else Status.OK for row in range(40)]
+    keys = [f"{row:03d}" for row in range(40)]
+    table = score_table("a", keys, scores, statuses=statuses)
+    scope = Scope(("en",), "photographs <of cats>", "anything else").to_json()
+    return score_folder(folder / "scores", {"a": table}, facts={"a": {"scope": scope}})

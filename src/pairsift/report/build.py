@@ -23,6 +23,7 @@ from pairsift.report.cuts import describe, margin_sql, read_conditions, slider_s
 from pairsift.report.galleries import Gallery, Pick, pick_galleries
 from pairsift.report.page import Content, Reason, render_page
 from pairsift.report.pictures import fetch_pictures
+from pairsift.report.scope import read_scope
 from pairsift.report.table import ScoredRows, open_rows
 from pairsift.select import Join, Selection, parse_join, read_selection
 from pairsift.storage import Folder
@@ -151,6 +152,7 @@ def gather(
         galleries=galleries,
         details=details,
         pictures=fetch_pictures(details, rows.facts),
+        scope=read_scope(rows),
         slices=[(name, count_slices(rows, name)) for name in rows.slices],
         failures=failures,
         broken_shards=[

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pairsift.metrics import METRICS
 from pairsift.report.columns import ScoreColumn, quoted
 from pairsift.report.table import ScoredRows
+from pairsift.scorers.marking import OUT_OF_SCOPE
 from pairsift.select.expression import text_sql
 
 SHOWN_COLUMNS = 5
@@ -179,11 +180,21 @@ def _by_slice(rows: ScoredRows, number: int, size: int) -> Gallery:
         f"SELECT {quoted(name)}::VARCHAR AS value FROM rows WHERE status = 'ok' AND value IS NOT "
         f"NULL GROUP BY value ORDER BY count(*) DESC, value LIMIT {SLICE_PANELS}"
     )
+    title = f"By {name}"
+    explains = (
+        f"The best and the worst pairs by {rows.columns[0].name} of each frequent value of {name}, "
+        "and others at random."
+    )
+    if name == OUT_OF_SCOPE:
+        title = "Out of scope"
+        explains = (
+            "Pairs that the scorer was not trained for, by what is foreign to it: the best and the "
+            f"worst by {rows.columns[0].name}, and others at random."
+        )
     return Gallery(
         f"by-{number}",
-        f"By {name}",
-        f"The best and the worst pairs by {rows.columns[0].name} of each frequent value of {name}, "
-        "and others at random.",
+        title,
+        explains,
         [Panel(value, _of_slice(rows, name, value, size)) for (value,) in values],
     )
 

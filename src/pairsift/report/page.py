@@ -27,6 +27,7 @@ from pairsift.report.charts import JointChart, draw_histogram, draw_joint, draw_
 from pairsift.report.columns import FINE, ScoreColumn
 from pairsift.report.galleries import SHOWN_COLUMNS, Gallery
 from pairsift.report.pictures import Picture
+from pairsift.report.scope import NULL_MEANS, ScopeNote
 from pairsift.report.table import Details
 from pairsift.report.text import printable, script_json
 
@@ -58,6 +59,7 @@ class Content:
         start: slider positions that make the selection's own cut, if there are any.
         histograms: of all score columns; the leading ones are the cube's, in its order.
         details, pictures: of the galleries' rows, by place.
+        scope: what the scorer was trained for, if that is known.
         slices: slice column and its values.
         broken_shards: shard name and why it could not be read to its end.
         run_facts: what ran, as name and value.
@@ -76,6 +78,7 @@ class Content:
     galleries: Sequence[Gallery]
     details: Mapping[int, Details]
     pictures: Mapping[int, Picture]
+    scope: ScopeNote | None
     slices: Sequence[tuple[str, Sequence[SliceValue]]]
     failures: Sequence[Failure]
     broken_shards: Sequence[tuple[str, str]]
@@ -129,6 +132,8 @@ def render_page(content: Content) -> str:
         pictures=content.pictures,
         columns=content.columns,
         shown=content.columns[:SHOWN_COLUMNS],
+        scope=content.scope,
+        null_means=NULL_MEANS,
         slices=content.slices,
         failures=content.failures,
         broken_shards=content.broken_shards,
