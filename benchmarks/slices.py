@@ -1,0 +1,245 @@
+"""Where a scorer is blind: agreement with people by language, and right against wrong captions by
+domain and language, on real data.
+
+    OMP_NUM_THREADS=1 nice -n 5 python -m benchmarks.slices --data ../shared/data --out out/slices
+
+Two tables are written, and measured as anybody's own tables would be:
+
+- ``captions.parquet``: image, caption, language, domain, for `pairsift evaluate pairs --draw-wrong
+  --by domain+language`. Domains: ``flickr8k``, test images with one caption each, the same in five
+  languages (German, French and Czech of Multi30k, Chinese of Flickr8k-CN, all translated by
+  people); ``stamps``, clip art and cut-out photographs that `pairsift-tiny` was not trained on,
+  each with a short caption in up to 25 languages; ``documentation``, screenshots, diagrams and
+  photographs with their real alt texts; ``openclipart``, clip art with the original file name as
+  caption; ``clothing``, product photographs as "a photo of a dress".
+- ``judgments.parquet``: Flickr8k-CF's judgments of English captions, and of the same captions in
+  the other languages, for `pairsift evaluate human --protocol csv --by language`. People judged the
+  English; that a translation says the same is taken from its translators.
+
+Scores are kept below OUT: another scorer, or another checkpoint by its folder (`--scorer`), costs
+only its own. The data may be used, not redistributed: nothing of it belongs into a repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import hashlib
+import json
+import random
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pairsift.evaluate.human import evaluate_human
+from pairsift.evaluate.images import ImageStore
+from pairsift.evaluate.pairs import evaluate_pairs
+from pairsift.evaluate.protocols import Request
+from pairsift.evaluate.run import Options
+
+sys.path.append(str(Path(__file__).parents[1] / "training"))
+import domains  # the split into trained and held out is the training's own
+
+Row = dict[str, Any]
+
+FLICKR_IMAGES = "flickr8k/images_test_1000_expert_judged.tar"
+DOCUMENTATION_IMAGES = "documentation_alt_text/images.tar"
+OPENCLIPART_IMAGES = "openclipart/images_1000.tar"
+CLOTHING = "classification/clothing_test_and_validation.parquet"
+IMAGES = (
+    FLICKR_IMAGES, domains.TARS["stamps"], DOCUMENTATION_IMAGES, OPENCLIPART_IMAGES, CLOTHING,
+)  # fmt: skip
+LETTERS = "symbols/alphabets"
+TRANSLATED = "human translation of the English caption of the same number"
+LANGUAGES = {"de": "caption_german", "fr": "caption_french", "cs": "caption_czech"}
+
+Sentences = Mapping[tuple[str, int], Mapping[str, str]]
+"""A caption in every language, by image and caption number."""
+
+
+def flickr_sentences(data: Path) -> Sentences:
+    """The captions of Flickr8k's test images that there are in all five languages."""
+    test = [("split", "=", "test")]
+    folder = data / "flickr8k"
+    sentences: dict[tuple[str, int], dict[str, str]] = {}
+    number_of: dict[tuple[str, str], int] = {}
+    for row in pq.read_table(folder / "captions_english.parquet", filters=test).to_pylist():
+        place = row["image_file"], row["caption_number"]
+        sentences[place] = {"en": row["caption_english"]}
+        number_of[place[0], _letters(row["caption_english"])] = place[1]
+    for row in pq.read_table(folder / "captions_chinese.parquet", filters=test).to_pylist():
+        if row["how_written"] == TRANSLATED:
+            sentences[row["image_file"], row["caption_number"]]["zh"] = row["caption_chinese"]
+    multi = folder / "captions_english_german_french_czech_multi30k.parquet"
+    for row in pq.read_table(multi, filters=test).to_pylist():
+        number = number_of.get((row["image_file"], _letters(row["caption_english"])))
+        if number is not None:
+            own = sentences[row["image_file"], number]
+            own |= {language: row[column] for language, column in LANGUAGES.items()}
+    complete = 2 + len(LANGUAGES)
+    return {place: found for place, found in sentences.items() if len(found) == complete}
+
+
+def _letters(caption: str) -> str:
+    """What does not depend on how a copy of the data sets spaces and points."""
+    return re.sub(r"[^a-z0-9]", "", caption.lower())
+
+
+def flickr_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
+    """One caption an image, in every language."""
+    sentences = flickr_sentences(data)
+    first: dict[str, tuple[str, int]] = {}
+    for place in sorted(sentences):
+        first.setdefault(place[0], place)
+    for image in _some(first, limit, rng):
+        for language, caption in sentences[first[image]].items():
+            yield _row("flickr8k", image, caption, language)
+
+
+def stamp_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
+    """Held-out stamps but for pictures of letters and digits."""
+    table = pq.read_table(data / "tuxpaint_stamps/captions_multilingual.parquet")
+    rows = [
+        row
+        for row in table.to_pylist()
+        if domains.is_held_out(row["image_file"]) and not row["category"].startswith(LETTERS)
+    ]
+    chosen = set(_some({row["image_file"] for row in rows}, limit, rng))
+    for row in rows:
+        if row["image_file"] in chosen:
+            yield _row("stamps", row["image_file"], row["caption"], row["language"])
+
+
+def documentation_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
+    """Alt texts; translated pages say their language in their path."""
+    found: dict[tuple[str, str, str], Row] = {}
+    for row in _csv_rows(data / "documentation_alt_text/alt_text.csv"):
+        translated = re.search(r"_articles/([A-Za-z-]+)/", row["page_path"])
+        language = translated[1] if translated else "en"
+        key = row["image_file"], row["alt_text"], language
+        found[key] = _row("documentation", *key)
+    chosen = set(_some({image for image, _, _ in found}, limit, rng))
+    yield from (row for (image, _, _), row in found.items() if image in chosen)
+
+
+def openclipart_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
+    """File names, in whatever language they are."""
+    rows = _csv_rows(data / "openclipart/alt_text.csv")
+    names = {row["image_file"]: row["alt_text_from_original_file_name"] for row in rows}
+    for image in _some(names, limit, rng):
+        yield _row("openclipart", image, names[image], "")
+
+
+def clothing_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
+    """Classes as captions."""
+    table = pq.read_table(data / CLOTHING, columns=["image_file", "class_name"])
+    classes = dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    for image in _some(classes, limit, rng):
+        yield _row("clothing", image, f"a photo of a {classes[image]}", "en")
+
+
+def judgments(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
+    """Judged captions in every language."""
+    sentences = flickr_sentences(data)
+    rows = [
+        row
+        for row in _csv_rows(data / "flickr8k/human_judgments_crowdflower.csv.gz")
+        if (row["caption_source_image_file"], int(row["caption_number"])) in sentences
+    ]
+    chosen = set(_some({row["image_file"] for row in rows}, limit, rng))
+    for row in rows:
+        if row["image_file"] in chosen:
+            place = row["caption_source_image_file"], int(row["caption_number"])
+            for language, caption in sentences[place].items():
+                yield {
+                    "image": row["image_file"],
+                    "caption": caption,
+                    "score": float(row["yes_fraction"]),
+                    "language": language,
+                }
+
+
+def _row(domain: str, image: str, caption: str, language: str) -> Row:
+    return {"image": image, "caption": caption, "language": language, "domain": domain}
+
+
+def _csv_rows(path: Path) -> list[dict[str, str]]:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _some(names: Iterable[str], count: int, rng: random.Random) -> list[str]:
+    ordered = sorted(names)
+    return sorted(rng.sample(ordered, min(count, len(ordered))))
+
+
+def digest(rows: Sequence[Row], images: ImageStore) -> str:
+    """Of the rows and of the images they name."""
+    found = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode())
+    for name in sorted({row["image"] for row in rows}):
+        found.update(hashlib.sha256(images.read(name)).digest())
+    return f"sha256:{found.hexdigest()[:16]}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--scorer", default="pairsift-tiny,dual-encoder", help="by commas")
+    parser.add_argument("--columns", default="itm,dual_encoder", help="score columns, by commas")
+    parser.add_argument("--limit", type=int, default=150, help="images of a domain")
+    parser.add_argument("--judged", type=int, default=80, help="images of the human judgments")
+    parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    makers = (
+        flickr_captions, stamp_captions, documentation_captions, openclipart_captions,
+        clothing_captions,
+    )  # fmt: skip
+    captions = [
+        row
+        for make in makers
+        for row in make(options.data, options.limit, random.Random(options.seed))
+    ]
+    judged = list(judgments(options.data, options.judged, random.Random(options.seed)))
+    places = [str(options.data / place) for place in IMAGES]
+    store = ImageStore(places)
+    for name, rows in (("captions", captions), ("judgments", judged)):
+        pq.write_table(pa.Table.from_pylist(rows), options.out / f"{name}.parquet")
+        sizes: dict[str, int] = defaultdict(int)
+        for row in rows:
+            sizes[row.get("domain", "judgments")] += 1
+        told = ", ".join(f"{count} {domain}" for domain, count in sizes.items())
+        print(f"{name}: {told}; {digest(rows, store)}", flush=True)
+
+    asked = Options(
+        scorers=options.scorer.split(","),
+        images=places,
+        columns=[*options.columns.split(",")],
+        resamples=options.resamples,
+        seed=options.seed,
+    )
+    out = str(options.out)
+    right = evaluate_pairs(
+        f"{out}/captions.parquet", f"{out}/pairs", asked, by=["domain+language"], draw=True
+    )
+    request = Request(f"{out}/judgments.parquet", by=["language"])
+    human = evaluate_human("csv", request, f"{out}/human", asked)
+    print(f"\n{right.markdown()}\n{human.markdown()}")
+    for evaluation in (right, human):
+        for name, facts in evaluation.scorers.items():
+            print(f"{name}: {facts['scored_now']:,} pairs scored in {facts['seconds']:,.0f} s")
+
+
+if __name__ == "__main__":
+    main()
