@@ -37,9 +37,11 @@ import transformers
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from pairsift import Pair
+from pairsift.evaluate.cost.flops import count_flops
+from pairsift.evaluate.cost.machine import matmul_peak, seconds_of
+from pairsift.evaluate.cost.memory import peak_resident_mib
 from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.backbone import Arrays, EmbedsBackbone, ImageFeatures, ImageInputs
 from pairsift.scorers.mlm.encode import TokenizerEncode
@@ -318,39 +320,8 @@ def _prepare_chunk(preparer: Any, pairs: Sequence[Pair]) -> list[MLMInputs]:
     return [preparer(pair).inputs for pair in pairs]
 
 
-def timed(run: Callable[[], None], device: torch.device) -> float:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    begin = clock()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return clock() - begin
-
-
-def count_flops(run: Callable[[], Any]) -> int:
-    """Multiplications and additions of matrix products, attention included."""
-
-    def attention(
-        query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any
-    ) -> int:
-        batch, heads, length, width = query
-        return 2 * batch * heads * length * key[2] * (width + value[3])
-
-    cpu_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    with FlopCounterMode(display=False, custom_mapping={cpu_attention: attention}) as counter:
-        run()
-    return counter.get_total_flops()
-
-
-def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Best of ten square matrix products, in FLOP per second."""
-    side = 8192 if device.type == "cuda" else 1024
-    a = torch.randn(side, side, device=device).to(dtype)
-    seconds = [timed(lambda: torch.mm(a, a), device) for _ in range(10)]
-    return 2 * side**3 / min(seconds)
+def clock(device: torch.device) -> Callable[[], float]:
+    return time.perf_counter if device.type == "cuda" else time.process_time
 
 
 class PeakMemory:
@@ -371,8 +342,7 @@ class PeakMemory:
         if self.device.type == "cuda":
             self.mib = torch.cuda.max_memory_allocated() / 2**20
             return
-        status = Path("/proc/self/status").read_text()
-        self.mib = int(status.split("VmHWM:")[1].split()[0]) / 2**10
+        self.mib = peak_resident_mib()
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -399,7 +369,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     our_pairs = pairs[: options.pairs]
     their_pairs = pairs[: options.reference_pairs or options.pairs]
     prepare = make_prepare(options.workers)
-    peak = matmul_peak(device, dtype)
+    peak = matmul_peak(device, dtype, clock(device))
 
     runs: dict[str, Callable[[], None]] = {
         "reference": lambda: reference.score(their_pairs, prepare, options.reference_batch_size)
@@ -424,7 +394,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     for _ in range(options.repeats):
         for way, run in runs.items():
             with PeakMemory(device) as used:
-                seconds[way].append(timed(run, device) / counts[way])
+                seconds[way].append(seconds_of(run, device, clock(device)) / counts[way])
             memory[way] = max(memory[way], used.mib)
     result: dict[str, Any] = {
         "size": name,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairsift.cli import evaluate_downstream
+from pairsift.cli import evaluate_cost, evaluate_downstream
 from pairsift.cli.common import Json
 from pairsift.cli.evaluation import Bars, show_result, split, split_all
 
@@ -44,6 +44,7 @@ BatchSize = Annotated[int | None, typer.Option(min=1, help="Pairs a batch.")]
 
 
 def register(app: typer.Typer) -> None:
+    evaluate_cost.register(commands)
     evaluate_downstream.register(commands)
     app.add_typer(commands, name="evaluate")
 

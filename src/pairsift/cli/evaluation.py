@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import typer
 
 from pairsift.cli.common import emit
+
+Self = TypeVar("Self", bound="Bars")
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""Header and rows."""
 
 
 class Result(Protocol):
@@ -39,7 +43,7 @@ class Bars:
         self._bar = Progress(console=self._console, disable=not self._console.is_terminal)
         self._tasks: dict[str, Any] = {}
 
-    def __enter__(self) -> Bars:
+    def __enter__(self: Self) -> Self:
         self._bar.start()
         return self
 
@@ -57,7 +61,7 @@ class Bars:
 
 def show_result(
     result: Result,
-    tables: Mapping[str, tuple[list[str], list[list[str]]]],
+    tables: Mapping[str, Table],
     out: str,
     as_json: bool,
     left: int = 1,
@@ -65,7 +69,7 @@ def show_result(
     """Print an evaluation, for a machine or for a person.
 
     Args:
-        tables: header and rows by title, which may be empty.
+        tables: by title, which may be empty.
         out: where the evaluation was written.
         left: columns that are aligned to the left.
     """
@@ -78,7 +82,9 @@ def show_result(
         typer.echo(note)
 
 
-def print_table(header: list[str], rows: list[list[str]], title: str = "", left: int = 1) -> None:
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", left: int = 1
+) -> None:
     """Print a table, its first `left` columns aligned to the left."""
     from rich import box
     from rich.console import Console

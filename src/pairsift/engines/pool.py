@@ -134,11 +134,16 @@ _prepare: Prepare | None = None
 def _begin(payload: bytes) -> None:
     """Set a worker process up."""
     global _prepare
+    leave_signals_to_parent()
+    _prepare = pickle.loads(payload)
+
+
+def leave_signals_to_parent() -> None:
+    """Outlive no parent, and leave it to the parent to stop a worker process."""
     # Ctrl-C and a batch system's SIGTERM reach the whole group; the parent decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=follow_parent, name="pairsift-parent", daemon=True).start()
-    _prepare = pickle.loads(payload)
 
 
 def follow_parent() -> None:

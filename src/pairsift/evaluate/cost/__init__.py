@@ -1,0 +1,1 @@
+"""`evaluate cost`: what scoring costs, against CLIPScore, and what it would cost at scale."""

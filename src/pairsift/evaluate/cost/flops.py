@@ -1,0 +1,29 @@
+"""Floating-point operations of matrix products, convolutions and attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def count_flops(run: Callable[[], object]) -> int:
+    """Multiplications and additions, counted one by one, of the matrix products of a call.
+
+    Convolutions and attention are matrix products too; what works element by element is left out,
+    as is usual. Padding counts: it is computed.
+    """
+    cpu_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    with FlopCounterMode(display=False, custom_mapping={cpu_attention: _attention}) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def _attention(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any
+) -> int:
+    """Of the CPU's kernel, which PyTorch's counter does not know; shapes (B, heads, length, D)."""
+    batch, heads, length, width = query
+    return 2 * batch * heads * length * key[2] * (width + value[3])

@@ -1,0 +1,35 @@
+"""Rate, work and memory of every scorer as one SVG."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pairsift.evaluate.cost.projection import significant
+from pairsift.evaluate.figures import RowFigure, point
+
+if TYPE_CHECKING:
+    from pairsift.evaluate.cost.results import Cost
+
+_REAL, _RANDOM = "#2f6f9f", "#8b8b8b"
+
+
+def draw(cost: Cost) -> bytes | None:
+    """SVG bytes; None where matplotlib is not installed."""
+    names = [scorer.name for scorer in cost.scorers]
+    try:
+        figure = RowFigure(names, panels=3, width=12)
+    except ImportError:
+        return None
+    titles = ("pairs/s", "GFLOP a pair", "memory, MiB")
+    for axes, title in zip(figure.panels, titles, strict=True):
+        axes.set_xscale("log")
+        axes.set_xlabel(title)
+        axes.margins(x=0.15)
+    for row, scorer in enumerate(cost.scorers):
+        colour = _RANDOM if scorer.random_weights else _REAL
+        rate = scorer.rate
+        shown = [(rate.value, rate.ends), (scorer.flops / 1e9, None), (scorer.memory.process, None)]
+        for axes, (value, ends) in zip(figure.panels, shown, strict=True):
+            if value > 0:  # a logarithm has no place for what a scorer without a model computes
+                point(axes, row, value, ends, colour, significant(value))
+    return figure.svg()

@@ -1,0 +1,304 @@
+"""What scoring costs, as tables, JSON and a plot."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pairsift.evaluate.cost.bench import Memory, Timing
+from pairsift.evaluate.cost.projection import POOLS, Projection, count, project, significant
+from pairsift.evaluate.results import Estimate
+from pairsift.evaluate.statistics import Interval
+from pairsift.evaluate.written import Table, markdown_page, markdown_table, write_evaluation
+
+# Below this share of a core, somebody else was at work on the machine.
+_UNDISTURBED = 0.9
+
+
+@dataclass(frozen=True)
+class ScorerCost:
+    """What a scorer costs.
+
+    Attributes:
+        pairs: of a round.
+        timings: of each round, in order.
+        flops: of matrix products, a pair; 0 where there are none in this process.
+        peak: FLOP per second of this machine's matrix products in the same dtype; None without one.
+        on_gpu: whether the device half ran there.
+        facts: fingerprint, batch size, seconds of loading.
+    """
+
+    name: str
+    random_weights: bool
+    pairs: int
+    timings: Sequence[Timing]
+    flops: float
+    peak: float | None
+    memory: Memory
+    dtype: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.memory.device is not None
+
+    @property
+    def rate(self) -> Estimate:
+        """Pairs a second, one half after the other."""
+        return spread(self.pairs / timing.total for timing in self.timings)
+
+    @property
+    def prepare_ms(self) -> Estimate:
+        """Of the CPU half, a pair, on one core."""
+        return spread(1e3 * timing.prepare / self.pairs for timing in self.timings)
+
+    @property
+    def score_ms(self) -> Estimate:
+        """Of the device half, a pair."""
+        return spread(1e3 * timing.score / self.pairs for timing in self.timings)
+
+    @property
+    def device_rate(self) -> float:
+        """Pairs a second that a device does at scale.
+
+        A GPU is fed by other cores, so there it is the device half's; a CPU does both halves.
+        """
+        return 1e3 / self.score_ms.value if self.on_gpu else self.rate.value
+
+    @property
+    def cores_to_feed(self) -> float | None:
+        """Cores that prepare pairs as fast as one GPU scores them; None on a CPU."""
+        return self.prepare_ms.value / self.score_ms.value if self.on_gpu else None
+
+    @property
+    def of_peak(self) -> float | None:
+        """FLOPs a second of the device half, as a share of what the machine can do."""
+        if not (self.peak and self.flops):
+            return None
+        return self.flops / (self.score_ms.value / 1e3) / self.peak
+
+    def times(self, other: ScorerCost) -> Estimate:
+        """How many times as fast as another scorer, round by round."""
+        return spread(
+            theirs.total / mine.total
+            for mine, theirs in zip(self.timings, other.timings, strict=True)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "scorer": self.name,
+            "random_weights": self.random_weights,
+            "dtype": self.dtype,
+            "pairs_per_second": self.rate.to_json(),
+            "prepare_ms": self.prepare_ms.to_json(),
+            "score_ms": self.score_ms.to_json(),
+            "processor_ms": spread(1e3 * t.processor / self.pairs for t in self.timings).to_json(),
+            "cores_to_feed": self.cores_to_feed,
+            "gflop_per_pair": self.flops / 1e9,
+            "fraction_of_peak": self.of_peak,
+            "matmul_peak_gflops": self.peak and self.peak / 1e9,
+            "peak_memory_mib": self.memory.process,
+            "peak_device_memory_mib": self.memory.device,
+            **self.facts,
+        }
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A whole measurement.
+
+    Attributes:
+        baseline: name of the scorer that the others are compared with.
+        devices: that pools are scored on.
+        price: of a device for an hour; None if not told.
+        left_out: scorers that could not be loaded, and why.
+        facts: machine, threads, pairs and their digest, versions, date.
+    """
+
+    scorers: Sequence[ScorerCost]
+    baseline: str
+    devices: int
+    price: float | None
+    left_out: Mapping[str, str]
+    facts: Mapping[str, Any]
+
+    def projections(self, scorer: ScorerCost) -> list[Projection]:
+        """For DataComp's scales."""
+        return project(scorer.device_rate, self.devices, self.price)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        compared = self._compared()
+        return {
+            "facts": dict(self.facts),
+            "baseline": self.baseline,
+            "scorers": [
+                {
+                    **scorer.to_json(),
+                    "times_baseline": scorer.times(compared).to_json(),
+                    "projections": [found.to_json() for found in self.projections(scorer)],
+                }
+                for scorer in self.scorers
+            ],
+            "devices": self.devices,
+            "price_per_hour": self.price,
+            "assumptions": self.assumptions(),
+            "left_out": dict(self.left_out),
+        }
+
+    def _compared(self) -> ScorerCost:
+        return next(scorer for scorer in self.scorers if scorer.name == self.baseline)
+
+    def header_and_rows(self) -> Table:
+        """The main table, as text."""
+        gpu = any(scorer.on_gpu for scorer in self.scorers)
+        dtypes = len({scorer.dtype for scorer in self.scorers if scorer.dtype}) > 1
+        compared = self._compared()
+        header = [
+            "scorer",
+            *(["dtype"] if dtypes else []),
+            "pairs/s",
+            f"times {self.baseline}",
+            "CPU half, ms",
+            "device half, ms",
+        ]
+        header += ["cores to feed it"] if gpu else []
+        header += ["GFLOP a pair", "of peak", "memory, MiB"]
+        header += ["on the GPU"] if gpu else []
+        rows = []
+        for scorer in self.scorers:
+            row = [
+                scorer.name + (" (random)" if scorer.random_weights else ""),
+                *([scorer.dtype or "-"] if dtypes else []),
+                _spread(scorer.rate),
+                _spread(scorer.times(compared)),
+                significant(scorer.prepare_ms.value),
+                significant(scorer.score_ms.value),
+            ]
+            row += [_or_dash(scorer.cores_to_feed)] if gpu else []
+            row += [
+                _or_dash(scorer.flops / 1e9 or None),
+                "-" if scorer.of_peak is None else f"{scorer.of_peak:.0%}",
+                f"{scorer.memory.process:,.0f}",
+            ]
+            row += [_or_dash(scorer.memory.device)] if gpu else []
+            rows.append(row)
+        return header, rows
+
+    def projection_table(self) -> Table:
+        """Time, and cost where there is a price, for DataComp's scales."""
+        header = ["scorer", *(f"{count(pairs)} pairs" for pairs in POOLS)]
+        rows = [
+            [scorer.name, *(found.text() for found in self.projections(scorer))]
+            for scorer in self.scorers
+        ]
+        return header, rows
+
+    @property
+    def projection_title(self) -> str:
+        devices = "one device" if self.devices == 1 else f"{self.devices:,} devices"
+        price = "" if self.price is None else f", and cost at {self.price:g} a device and hour"
+        return f"Projected time on {devices}{price}"
+
+    def notes(self) -> list[str]:
+        """Sentences that belong below the main table."""
+        facts = self.facts
+        lines = [
+            f"{facts['pairs']:,} pairs a round ({facts['source']}, {facts['mean_image_kb']:.0f} kB "
+            f"and {facts['mean_caption_characters']:.0f} characters on average, "
+            f"{facts['captions_per_image']} an image, {facts['digest']}); {facts['rounds']} rounds "
+            f"in turns; {facts['device']}, {facts['threads']} of {facts['cores']} cores; "
+            f"{facts['date'][:10]}.",
+            "pairs/s: median of the rounds and their range, CPU half and device half one after "
+            "the other. The CPU half (decode, resize, tokens) runs on one core.",
+            "GFLOP: matrix products, convolutions and attention, padding included, counted on as "
+            "many other pairs.",
+            *_peaks(facts["matmul_peak_gflops"]),
+            "memory: peak of a fresh process with this scorer alone, Python and loading included.",
+        ]
+        if any(scorer.random_weights for scorer in self.scorers):
+            lines.append("(random): random weights, whose scores mean nothing; only cost is real.")
+        if (share := self._core_share()) is not None and share < _UNDISTURBED:
+            lines.append(
+                f"The machine was busy: scorers got {share:.0%} of a core. Trust the ratios, "
+                "which fall on all alike, before the rates."
+            )
+        if self.left_out:
+            told = "; ".join(f"{name} ({why})" for name, why in self.left_out.items())
+            lines.append(f"Not measured: {told}.")
+        return lines
+
+    def _core_share(self) -> float | None:
+        """Least share of a core that a scorer had; None where it cannot be told."""
+        if self.facts["threads"] != 1 or any(scorer.on_gpu for scorer in self.scorers):
+            return None
+        return min(
+            statistics.median(timing.processor / timing.total for timing in scorer.timings)
+            for scorer in self.scorers
+        )
+
+    def assumptions(self) -> list[str]:
+        """What the projection takes for granted."""
+        gpu = any(scorer.on_gpu for scorer in self.scorers)
+        facts = self.facts
+        lines = [
+            f"A device is {facts['device']}"
+            + ("." if gpu else f" with {facts['threads']} of its {facts['cores']} cores."),
+            "Every device does as many pairs a second as this one did here: time grows with the "
+            "pairs and falls with the devices, in proportion.",
+            "Decoding keeps up: each GPU has the cores that its scorer needs (`cores to feed it`)."
+            if gpu
+            else "Decoding is included: it shares the device's cores with the model.",
+            "Storage and network keep up, nothing fails and is done again, and starting and "
+            "loading (once a process) do not count.",
+            "Pairs are like those measured: image sizes, lengths of captions, "
+            f"{facts['captions_per_image']} caption(s) an image.",
+        ]
+        if self.price is not None:
+            lines.append("A device costs the same every hour, and nothing while it does not score.")
+        return lines
+
+    def markdown(self) -> str:
+        """All tables, notes and assumptions."""
+        return markdown_page(
+            "Cost of scoring",
+            markdown_table(self.header_and_rows()),
+            self.notes(),
+            [f"## {self.projection_title}"],
+            markdown_table(self.projection_table()),
+            [f"- {assumption}" for assumption in self.assumptions()],
+        )
+
+    def write(self, out: str) -> list[str]:
+        """Write result.json, table.md and, where matplotlib is, plot.svg; return their names."""
+        from pairsift.evaluate.cost.plot import draw
+
+        return write_evaluation(out, self.to_json(), self.markdown(), draw(self))
+
+
+def spread(values: Any) -> Estimate:
+    """Median, with the lowest and the highest value."""
+    found = list(values)
+    return Estimate(statistics.median(found), Interval(min(found), max(found)))
+
+
+def _spread(estimate: Estimate) -> str:
+    low, high = estimate.ends or (estimate.value, estimate.value)
+    return f"{significant(estimate.value)} [{significant(low)}, {significant(high)}]"
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else significant(value)
+
+
+def _peaks(gflops: Mapping[str, float]) -> list[str]:
+    if not gflops:
+        return []
+    told = ", ".join(f"{peak:,.0f} GFLOP/s in {dtype}" for dtype, peak in gflops.items())
+    return [
+        "of peak: GFLOP of the device half against the best square matrix product of this run on "
+        f"as many threads, {told}."
+    ]

@@ -1,0 +1,214 @@
+"""`evaluate cost`: every scorer on the same pairs, in turns, on the same threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import torch
+
+from pairsift import __version__
+from pairsift.errors import PairsiftError
+from pairsift.evaluate.cost.bench import Loaded, Timing
+from pairsift.evaluate.cost.clip_shapes import ClipShape
+from pairsift.evaluate.cost.machine import device_name, matmul_peak, torch_threads
+from pairsift.evaluate.cost.pairs import Rounds, demo_rounds, digest, mean_of, shard_rounds
+from pairsift.evaluate.cost.process import ScorerProcess
+from pairsift.evaluate.cost.results import Cost, ScorerCost
+from pairsift.evaluate.cost.subjects import NamedScorer, RandomClip, Subject, check_names, installed
+from pairsift.scorers.placement import pick_device, pick_dtype
+
+PAIRS, PAIRS_ON_GPU = 12, 768
+_LAST = "ViT-L/14"
+
+
+class Reporter(Protocol):
+    """Told what is going on."""
+
+    def stage(self, words: str) -> None:
+        """A part of the work begins."""
+
+    def measured(self, done: int, total: int) -> None:
+        """`done` of `total` turns are over."""
+
+
+class Silence:
+    """A reporter that says nothing."""
+
+    def stage(self, words: str) -> None: ...
+
+    def measured(self, done: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How scorers are measured.
+
+    Attributes:
+        scorers: names or checkpoint folders; None for every installed one that needs no checkpoint.
+        shapes: of CLIPScore with random weights.
+        shards: with the pairs; none for the demonstration's photographs.
+        pairs: of a round; None for `PAIRS`, or `PAIRS_ON_GPU` where there is one.
+        captions_per_image: that share an image; models may encode it once for all.
+        threads: of PyTorch on the CPU.
+        batch_size: of all scorers; None for their own.
+        baseline: name that the others are compared with; None for CLIPScore ViT-L/14 if it is
+            there, or the first.
+        device, dtype: passed to the scorers that take them.
+        devices, price_per_hour: of the projection.
+    """
+
+    scorers: Sequence[str] | None = None
+    shapes: Sequence[ClipShape] = ()
+    shards: Sequence[str] = ()
+    pairs: int | None = None
+    captions_per_image: int = 1
+    rounds: int = 3
+    threads: int = 1
+    batch_size: int | None = None
+    baseline: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    devices: int = 1
+    price_per_hour: float | None = None
+
+
+def evaluate_cost(out: str, options: Options, reporter: Reporter | None = None) -> Cost:
+    """Measure, and write table, JSON and plot into `out`.
+
+    Every scorer has a process of its own; all are in memory at once, and work in turns, so that
+    what disturbs the machine falls on all alike. No round has an image of another.
+
+    Raises:
+        PairsiftError: a scorer cannot be loaded, a pair not scored, or there are too few pairs.
+    """
+    reporter = reporter or Silence()
+    subjects, left_out = _subjects(options)
+    check_names(subjects)
+    if options.baseline is not None and options.baseline not in [each.name for each in subjects]:
+        raise PairsiftError(
+            f"--baseline {options.baseline!r} is not measured; there are "
+            f"{', '.join(subject.name for subject in subjects)}"
+        )
+    device = pick_device(options.device or "auto")
+    rounds = _rounds(options, device)
+    with ExitStack() as stack:
+        processes = []
+        for subject in subjects:
+            process = ScorerProcess(subject, options.threads, options.batch_size)
+            stack.callback(process.close)
+            processes.append(process)
+        reporter.stage(f"loading {len(subjects)} scorers")
+        ready: dict[ScorerProcess, Loaded] = {}
+        for process in processes:
+            try:
+                ready[process] = process.loaded()
+            except PairsiftError as error:
+                if options.scorers is not None or process.subject.random_weights:
+                    raise
+                left_out[process.subject.name] = str(error)
+        cost = _measure(ready, rounds, device, left_out, options, reporter)
+    cost.write(out)
+    return cost
+
+
+def _subjects(options: Options) -> tuple[list[Subject], dict[str, str]]:
+    asked = {"device": options.device, "dtype": options.dtype}
+    given = {name: value for name, value in asked.items() if value is not None}
+    left_out: dict[str, str] = {}
+    names = options.scorers
+    if names is None:
+        names, left_out = installed()
+    subjects: list[Subject] = [NamedScorer(name, given) for name in names]
+    return subjects + [RandomClip(shape, given) for shape in options.shapes], left_out
+
+
+def _rounds(options: Options, device: torch.device) -> Rounds:
+    pairs = options.pairs or (PAIRS_ON_GPU if device.type == "cuda" else PAIRS)
+    wanted = (options.rounds + 1, pairs, options.captions_per_image)
+    return shard_rounds(options.shards, *wanted) if options.shards else demo_rounds(*wanted)
+
+
+def _measure(
+    processes: dict[ScorerProcess, Loaded],
+    rounds: Rounds,
+    device: torch.device,
+    left_out: dict[str, str],
+    options: Options,
+    reporter: Reporter,
+) -> Cost:
+    warm_up, *timed = rounds
+    reporter.stage("warming up, and counting operations")
+    flops = {process: process.warm_up(warm_up) / len(warm_up) for process in processes}
+    reporter.stage(f"measuring, {len(timed)} rounds")
+    timings: dict[ScorerProcess, list[Timing]] = {process: [] for process in processes}
+    peaks: dict[str, float] = {}
+    order = list(processes)
+    for number, pairs in enumerate(timed):
+        for loaded in processes.values():
+            if loaded.dtype is not None:
+                peaks[loaded.dtype] = max(
+                    peaks.get(loaded.dtype, 0), _peak(device, loaded.dtype, options.threads)
+                )
+        # Nobody is always first after a pause.
+        start = number % len(order)
+        for turn, process in enumerate(order[start:] + order[:start]):
+            timings[process].append(process.time(pairs))
+            reporter.measured(number * len(order) + turn + 1, len(timed) * len(order))
+    scorers = [
+        ScorerCost(
+            name=process.subject.name,
+            random_weights=process.subject.random_weights,
+            pairs=len(warm_up),
+            timings=timings[process],
+            flops=flops[process],
+            peak=peaks.get(loaded.dtype or ""),
+            memory=process.memory(),
+            dtype=loaded.dtype,
+            facts={
+                "batch_size": loaded.batch_size,
+                "load_seconds": round(loaded.seconds, 2),
+                "fingerprint": loaded.fingerprint,
+            },
+        )
+        for process, loaded in processes.items()
+    ]
+    names = [scorer.name for scorer in scorers]
+    every = [pair for pairs in timed for pair in pairs]
+    facts: dict[str, Any] = {
+        "pairs": len(warm_up),
+        "rounds": len(timed),
+        "captions_per_image": options.captions_per_image,
+        "source": ", ".join(options.shards) or "the demo's photographs",
+        "digest": digest(rounds),
+        "mean_image_kb": mean_of(every, lambda pair: len(pair.image or b"")) / 1e3,
+        "mean_caption_characters": mean_of(every, lambda pair: len(pair.caption or "")),
+        "device": device_name(device),
+        "threads": options.threads,
+        "cores": len(os.sched_getaffinity(0)),
+        "matmul_peak_gflops": {dtype: peak / 1e9 for dtype, peak in peaks.items()},
+        "versions": {
+            "pairsift": __version__,
+            **{name: version(name) for name in ("torch", "transformers")},
+        },
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    usual = next((name for name in names if name.endswith(f" {_LAST}")), names[0])
+    return Cost(
+        scorers,
+        options.baseline or usual,
+        options.devices,
+        options.price_per_hour,
+        left_out,
+        facts,
+    )
+
+
+def _peak(device: torch.device, dtype: str, threads: int) -> float:
+    with torch_threads(threads):
+        return matmul_peak(device, pick_dtype(dtype, device))
