@@ -34,7 +34,7 @@ def cost(
         typer.Option(help="With the pairs; the demonstration's photographs by default."),
     ] = [],  # noqa: B006
     pairs: Annotated[
-        int | None, typer.Option(min=1, help="Of a round; 12 by default, 768 with a GPU.")
+        int | None, typer.Option(min=1, help="Of a round; of 12 images by default, 768 with a GPU.")
     ] = None,
     captions_per_image: Annotated[
         int, typer.Option(min=1, help="Pairs that share an image; models may encode it once.")

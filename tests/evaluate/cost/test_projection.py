@@ -6,7 +6,8 @@ import pytest
 
 from pairsift.evaluate.cost.bench import Memory, Timing
 from pairsift.evaluate.cost.projection import POOLS, count, duration, project, significant
-from pairsift.evaluate.cost.results import Cost, ScorerCost
+from pairsift.evaluate.cost.results import Cost
+from pairsift.evaluate.cost.scorer_cost import ScorerCost
 
 
 def test_twice_the_devices_take_half_the_time_for_the_same_money() -> None:

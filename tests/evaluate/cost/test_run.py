@@ -108,6 +108,8 @@ def test_mistakes_are_found_before_anything_is_loaded(tmp_path: Path) -> None:
         measure(scorers=[])
     with pytest.raises(PairsiftError, match="'clip' is not measured"):
         measure(scorers=["heuristics"], baseline="clip")
+    with pytest.raises(PairsiftError, match="at least 16"):
+        measure(scorers=["heuristics"], pairs=12, captions_per_image=4)
 
 
 def test_what_needs_a_checkpoint_is_left_out_with_the_reason() -> None:

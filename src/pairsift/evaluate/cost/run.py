@@ -19,11 +19,12 @@ from pairsift.evaluate.cost.clip_shapes import ClipShape
 from pairsift.evaluate.cost.machine import device_name, matmul_peak, torch_threads
 from pairsift.evaluate.cost.pairs import Rounds, demo_rounds, digest, mean_of, shard_rounds
 from pairsift.evaluate.cost.process import ScorerProcess
-from pairsift.evaluate.cost.results import Cost, ScorerCost
+from pairsift.evaluate.cost.results import Cost
+from pairsift.evaluate.cost.scorer_cost import ScorerCost
 from pairsift.evaluate.cost.subjects import NamedScorer, RandomClip, Subject, check_names, installed
 from pairsift.scorers.placement import pick_device, pick_dtype
 
-PAIRS, PAIRS_ON_GPU = 12, 768
+IMAGES, IMAGES_ON_GPU = 12, 768
 _LAST = "ViT-L/14"
 
 
@@ -53,7 +54,7 @@ class Options:
         scorers: names or checkpoint folders; None for every installed one that needs no checkpoint.
         shapes: of CLIPScore with random weights.
         shards: with the pairs; none for the demonstration's photographs.
-        pairs: of a round; None for `PAIRS`, or `PAIRS_ON_GPU` where there is one.
+        pairs: of a round; None for those of `IMAGES` images, or `IMAGES_ON_GPU` where there is one.
         captions_per_image: that share an image; models may encode it once for all.
         threads: of PyTorch on the CPU.
         batch_size: of all scorers; None for their own.
@@ -129,8 +130,14 @@ def _subjects(options: Options) -> tuple[list[Subject], dict[str, str]]:
 
 
 def _rounds(options: Options, device: torch.device) -> Rounds:
-    pairs = options.pairs or (PAIRS_ON_GPU if device.type == "cuda" else PAIRS)
-    wanted = (options.rounds + 1, pairs, options.captions_per_image)
+    each = options.captions_per_image
+    pairs = options.pairs or each * (IMAGES_ON_GPU if device.type == "cuda" else IMAGES)
+    if each * (each - 1) >= pairs:
+        raise PairsiftError(
+            f"--captions-per-image {each} takes the captions of as many images: --pairs must be "
+            f"at least {each * each}"
+        )
+    wanted = (options.rounds + 1, pairs, each)
     return shard_rounds(options.shards, *wanted) if options.shards else demo_rounds(*wanted)
 
 

@@ -82,7 +82,7 @@ def installed() -> tuple[list[str], dict[str, str]]:
     for name in entries():
         try:
             check_scorer(name)
-        except PairsiftError as error:
+        except (PairsiftError, ImportError) as error:  # a plug-in may lack what it imports
             left_out[name] = str(error)
         else:
             found.append(name)
