@@ -58,14 +58,8 @@ def write(
     """Turn a selection into data to train on."""
     from dataclasses import asdict
 
+    from pairsift import writers
     from pairsift.select import read_selection
-    from pairsift.writers import (
-        write_buckets,
-        write_datacomp,
-        write_dataset,
-        write_parquet,
-        write_webdataset,
-    )
 
     if not (datacomp or webdataset or parquet or dataset or buckets):
         raise PairsiftError(
@@ -76,14 +70,14 @@ def write(
     written: dict[str, Any] = {}
     lines = []
     if datacomp:
-        subset = write_datacomp(chosen, datacomp, duplicates=keep_duplicates)
+        subset = writers.write_datacomp(chosen, datacomp, duplicates=keep_duplicates)
         written["datacomp"] = asdict(subset)
         lines.append(
             f"{subset.uids:,} uids in {subset.path}"
             + (f" ({subset.duplicates:,} repeated left out)" if subset.duplicates else "")
         )
     if webdataset:
-        shards = write_webdataset(
+        shards = writers.write_webdataset(
             chosen,
             webdataset,
             samples_per_shard=samples_per_shard,
@@ -94,7 +88,7 @@ def write(
         written["webdataset"] = asdict(shards)
         lines.append(f"{shards.samples:,} samples in {shards.train_data}")
     if buckets:
-        split = write_buckets(
+        split = writers.write_buckets(
             chosen,
             buckets,
             bucket_by,
@@ -112,11 +106,11 @@ def write(
         ]
         lines.append(f"--train-data '{split.train_data}'")
     if dataset:
-        rows = write_dataset(chosen, dataset, root=root)
+        rows = writers.write_dataset(chosen, dataset, root=root)
         written["dataset"] = asdict(rows)
         lines.append(f"{rows.rows:,} rows in {rows.path}: load_dataset({rows.path!r})")
     if parquet:
-        listed = write_parquet(chosen, parquet)
+        listed = writers.write_parquet(chosen, parquet)
         written["parquet"] = asdict(listed)
         lines.append(f"{listed.rows:,} rows in {listed.path}")
     emit(written, json, "\n".join(lines))

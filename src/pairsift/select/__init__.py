@@ -12,10 +12,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pairsift.select.cut import Cut
     from pairsift.select.join import Join, parse_join
     from pairsift.select.query import select
-    from pairsift.select.record import Drop, KeptShard, Record, Selection, read_selection
+    from pairsift.select.record import Cut, Drop, KeptShard, Record, Selection, read_selection
     from pairsift.select.split import Bucket, split_selection
 
 __all__ = [
@@ -26,7 +25,7 @@ __all__ = [
 # Imported when asked for: a process that only copies samples needs no query engine.
 _HOMES = {
     "Bucket": "pairsift.select.split",
-    "Cut": "pairsift.select.cut",
+    "Cut": "pairsift.select.record",
     "Drop": "pairsift.select.record",
     "Join": "pairsift.select.join",
     "KeptShard": "pairsift.select.record",

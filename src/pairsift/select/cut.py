@@ -18,29 +18,12 @@ import duckdb
 import numpy as np
 
 from pairsift.select.expression import number_sql, text_sql
+from pairsift.select.record import Cut
 from pairsift.select.tables import run_sql
 
 # Half the width of the bracket in standard deviations of a sampled rank, and in rows at least.
 _DEVIATIONS = 6
 _MARGIN_ROWS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Where one group is cut: its `kept` best of `scorable` rows.
-
-    Attributes:
-        group: value of the ``--per`` expression; None for the whole, and for rows where it is null.
-        threshold: the lowest ranking value kept; None if nothing is.
-        ties: rows at the threshold, of which `ties_kept` are kept.
-    """
-
-    group: Any
-    scorable: int
-    kept: int
-    threshold: float | None = None
-    ties: int = 0
-    ties_kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from pairsift.errors import PairsiftError
 from pairsift.extents import decode_extents
 from pairsift.scores import FACTS_KEY
-from pairsift.select.cut import Cut
 from pairsift.storage import Folder
 
 ROWS = "kept.parquet"
@@ -46,6 +45,24 @@ class Drop:
     alone: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where one group is cut: its `kept` best of `scorable` rows.
+
+    Attributes:
+        group: value of the ``--per`` expression; None for the whole, and for rows where it is null.
+        threshold: the lowest ranking value kept; None if nothing is.
+        ties: rows at the threshold, of which `ties_kept` are kept.
+    """
+
+    group: Any
+    scorable: int
+    kept: int
+    threshold: float | None = None
+    ties: int = 0
+    ties_kept: int = 0
+
+
 @dataclass(frozen=True)
 class Record:
     """How a selection was made, enough to make it again.
@@ -61,6 +78,8 @@ class Record:
         kept: rows kept.
         percentiles: value of every percentile that the expressions name.
         digest: of the kept rows (shards and row numbers); equal selections have equal digests.
+        agreement: of scores of a cascade: :meth:`pairsift.select.agreement.Agreement.to_json`,
+            how much of the selection full scoring would select; None elsewhere.
     """
 
     query: dict[str, Any]
@@ -74,6 +93,7 @@ class Record:
     percentiles: dict[str, float] = field(default_factory=dict)
     digest: str = ""
     pairsift_version: str = ""
+    agreement: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -114,7 +134,7 @@ class KeptShard:
         path = folder.file(f"{self.shard}.parquet")
         try:
             with folder.fs.open(path, "rb") as file:
-                table = pq.read_table(file, columns=None if columns is None else list(columns))
+                table = pq.ParquetFile(file).read(None if columns is None else list(columns))
         except FileNotFoundError as error:
             raise PairsiftError(
                 f"the score table {path} of this selection is gone; put it back or select again"
@@ -124,7 +144,9 @@ class KeptShard:
                 f"{path} has {len(table)} rows, fewer than when the selection was made; "
                 "select again"
             )
-        return table.take(pa.array(self.rows))
+        # Not pa.array(): it imports pandas where that is installed, which takes longer than this.
+        buffer = pa.py_buffer(np.ascontiguousarray(self.rows, dtype=np.int32))
+        return table.take(pa.Array.from_buffers(pa.int32(), len(self.rows), [None, buffer]))
 
     def schema(self) -> pa.Schema:
         """Of the score table."""
@@ -221,12 +243,13 @@ def _runs(batch: pa.RecordBatch) -> Iterator[tuple[tuple[int, str], np.ndarray]]
     """Cut a batch where the shard changes."""
     if not len(batch):
         return
-    folder = batch.column("folder").to_numpy()
+    # Not to_numpy(): see KeptShard.table.
+    folder = np.from_dlpack(batch.column("folder"))
     shard = batch.column("shard")
     if not pa.types.is_dictionary(shard.type):
         shard = shard.dictionary_encode()
-    codes = shard.indices.to_numpy()
-    rows = batch.column("row").to_numpy()
+    codes = np.from_dlpack(shard.indices)
+    rows = np.from_dlpack(batch.column("row"))
     changes = np.flatnonzero((np.diff(folder) != 0) | (np.diff(codes) != 0)) + 1
     for start, stop in zip([0, *changes], [*changes, len(rows)], strict=True):
         yield (int(folder[start]), shard.dictionary[int(codes[start])].as_py()), rows[start:stop]

@@ -27,6 +27,8 @@ from pairsift.sources.files import is_url, open_file
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+    from pairsift.writers.append import Appender
+
 BLOCK = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK)
 # Of a ustar header: name, size in octal and what ends it, kind, magic, first byte of the prefix.
@@ -102,23 +104,28 @@ class RawTar:
         """Bytes at a place; fewer where the tar ends."""
         return os.pread(self._descriptor, size, start)
 
-    def copy(self, start: int, end: int, target: IO[bytes]) -> None:
+    def copy(self, start: int, end: int, target: Appender) -> None:
         """Append a range of bytes to `target`.
 
         Raises:
             PairsiftError: the tar ends before `end`.
         """
-        while start < end:
-            content = self.read(start, min(_COPY_BYTES, end - start))
-            if not content:
-                raise PairsiftError(f"{self.url} ends in the middle of a sample; was it replaced?")
-            target.write(content)
-            start += len(content)
+        try:
+            target.write_from(self._descriptor, start, end)
+        except EOFError as error:
+            raise PairsiftError(
+                f"{self.url} ends in the middle of a sample; was it replaced?"
+            ) from error
 
-    def _announce(self, place: int) -> None:
-        """Have the system read on from a place while this process is busy with what is there."""
+    def announce(self, start: int, end: int) -> None:
+        """Have the system read a range while this process is busy with what is before it."""
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._descriptor, place, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+            os.posix_fadvise(self._descriptor, start, end - start, os.POSIX_FADV_WILLNEED)
+
+    def expect_jumps(self) -> None:
+        """Have the system read nothing but what was announced or is asked for."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
     def _odd_member(self, place: int) -> tuple[Member | None, int]:
         """A member with a header that only tarfile reads, and where the next one starts."""
@@ -192,7 +199,7 @@ class RawTar:
             at = place - begin
             if at + BLOCK > len(window):
                 if place >= ahead:
-                    self._announce(place)
+                    self.announce(place, place + _AHEAD_BYTES)
                     ahead = place + _AHEAD_BYTES // 2
                 # Small members and the header behind them come with the header before them.
                 window, begin, at = self.read(place, _HEADER_BYTES), place, 0

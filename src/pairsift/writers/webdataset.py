@@ -15,7 +15,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from pairsift.select.record import KeptShard, Selection
 from pairsift.sources.base import Shard
 from pairsift.sources.webdataset import IMAGE_SUFFIXES
 from pairsift.storage import Folder
+from pairsift.writers.append import Appender
 from pairsift.writers.claim import claim
 from pairsift.writers.origin import find_source
 from pairsift.writers.pairs import member_key, pair_members
@@ -33,6 +34,8 @@ SIZES = "sizes.json"
 SAMPLES_PER_SHARD = 10_000
 # Not worth another thread below this.
 _SAMPLES_PER_WORKER = 5_000
+# So far ahead of the copying the disk is told what is wanted.
+_AHEAD_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,7 @@ class _Job:
         tables = _Tables(self)
         try:
             for index, pieces in self.shards.items():
-                with folder.atomic(_name(index)) as target:
+                with folder.atomic(_name(index)) as file, Appender(file) as target:
                     for piece in pieces:
                         if self.stop.is_set():
                             raise _StoppedError
@@ -189,12 +192,15 @@ def _write_all(
     root: str | None,
     workers: int | None,
 ) -> int:
+    sizes = np.array([sum(p.stop - p.start for p in plan[i]) for i in missing], dtype=int)
     if workers is None:
-        samples = sum(piece.stop - piece.start for index in missing for piece in plan[index])
-        workers = min(os.cpu_count() or 1, samples // _SAMPLES_PER_WORKER)
+        workers = min(os.cpu_count() or 1, int(sizes.sum()) // _SAMPLES_PER_WORKER)
     workers = max(1, min(workers, len(missing)))
     # Neighbouring shards to one worker, so that next to no source is read by two.
-    parts = [part for part in np.array_split(np.array(missing, dtype=int), workers) if len(part)]
+    middles = sizes.cumsum() - sizes / 2
+    worker = (middles * workers / max(sizes.sum(), 1)).astype(int)
+    parts = [np.array(missing, dtype=int)[worker == number] for number in range(workers)]
+    parts = [part for part in parts if len(part)]
     stop = threading.Event()
     jobs = [
         _Job(selection, out, {int(index): plan[index] for index in part}, scores, root, stop)
@@ -220,7 +226,7 @@ class _Tables:
         self._index = -1
         self._copier: _TarCopier | _PairCopier | None = None
 
-    def copy(self, piece: Piece, target: IO[bytes]) -> None:
+    def copy(self, piece: Piece, target: Appender) -> None:
         """Copy a piece's samples; pieces come in ascending order."""
         while self._index < piece.table:
             self.close()
@@ -280,11 +286,14 @@ class _TarCopier:
                 )
         self.tar = RawTar(url)
         self.extents = extents
+        self._coming = [] if extents is None else _stretches(extents)[::-1]
+        if self._coming:
+            self.tar.expect_jumps()
         caption = str((facts.get("source_options") or {}).get("caption", "txt")).lstrip(".")
         suffixes = {*IMAGE_SUFFIXES, "json", caption.lower()}
         self._unique = frozenset(suffix.encode() for suffix in suffixes)
 
-    def copy(self, start: int, stop: int, target: IO[bytes]) -> None:
+    def copy(self, start: int, stop: int, target: Appender) -> None:
         if self.scores is not None:
             for place in range(start, stop):
                 self._annotate(self._members(place), self.scores[place], target)
@@ -310,6 +319,8 @@ class _TarCopier:
         if self.extents is None:
             return None
         start, end = self.extents[place].tolist()
+        while self._coming and self._coming[-1][0] < start + _AHEAD_BYTES:
+            self.tar.announce(*self._coming.pop())
         # Long names have headers of their own, which only a search reads.
         if start < 0 or not self.tar.starts_sample(start, self.keys[place]):
             return None
@@ -327,7 +338,7 @@ class _TarCopier:
             "score it again"
         )
 
-    def _annotate(self, sample: list[Member], scores: dict[str, Any], target: IO[bytes]) -> None:
+    def _annotate(self, sample: list[Member], scores: dict[str, Any], target: Appender) -> None:
         """Copy a sample with scores in its .json, which is added at the end if there is none."""
         done = False
         for member in sample:
@@ -374,6 +385,15 @@ class _TarCopier:
         self.tar.close()
 
 
+def _stretches(extents: np.ndarray) -> list[tuple[int, int]]:
+    """(rows, 2) places of samples, neighbours joined; unknown places (-1) are left out."""
+    known = extents[extents[:, 0] >= 0]
+    first = np.ones(len(known), dtype=bool)
+    first[1:] = known[1:, 0] != known[:-1, 1]
+    last = np.roll(first, -1)
+    return list(zip(known[first, 0].tolist(), known[last, 1].tolist(), strict=True))
+
+
 class _PairCopier:
     """Writes kept samples of a source that is not a tar."""
 
@@ -394,7 +414,7 @@ class _PairCopier:
         self.scores = scores
         self._pairs = enumerate(open_shard(source))
 
-    def copy(self, start: int, stop: int, target: IO[bytes]) -> None:
+    def copy(self, start: int, stop: int, target: Appender) -> None:
         for place in range(start, stop):
             wanted = int(self.rows[place])
             pair = next((pair for row, pair in self._pairs if row == wanted), None)
@@ -415,7 +435,7 @@ class _PairCopier:
             close()
 
 
-def _add(header: tarfile.TarInfo, content: bytes, target: IO[bytes]) -> None:
+def _add(header: tarfile.TarInfo, content: bytes, target: Appender) -> None:
     target.write(header.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
     target.write(content)
     target.write(bytes(-len(content) % tarfile.BLOCKSIZE))

@@ -1,0 +1,135 @@
+"""Gigabytes appended to a new file through one buffer, past the page cache where that can be had.
+
+A subset is written once and not read back soon. Through the page cache every byte of it takes a
+fresh page, a second copy and the place of something that is still wanted; with ``O_DIRECT``
+(open(2), Linux) the disk takes it from the buffer, while other threads fill theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import io
+import mmap
+import os
+from types import TracebackType
+from typing import IO
+
+_BUFFER_BYTES = 4 << 20
+# Places and lengths that every disk takes directly.
+_ALIGNMENT = 4096
+_DIRECT: int = getattr(os, "O_DIRECT", 0)
+
+
+class Appender:
+    """Appends to a file that was just opened for writing and is still empty.
+
+    The file stays its opener's: leaving the block hands the last bytes over, and neither syncs nor
+    closes. After an error nothing more is handed over.
+
+    Args:
+        file: a local file, or anything with ``write``.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._descriptor = _descriptor(file)
+        self._direct = self._descriptor is not None and _set_direct(self._descriptor, True)
+        self._view = memoryview(mmap.mmap(-1, _BUFFER_BYTES))  # starts on a page
+        self._filled = 0
+        self._handed_over = 0
+
+    def __enter__(self) -> Appender:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._hand_over()
+
+    def tell(self) -> int:
+        """Bytes appended so far."""
+        return self._handed_over + self._filled
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Append bytes."""
+        rest = memoryview(content)
+        while rest:
+            count = min(len(rest), _BUFFER_BYTES - self._filled)
+            self._view[self._filled : self._filled + count] = rest[:count]
+            self._advance(count)
+            rest = rest[count:]
+
+    def write_from(self, descriptor: int, start: int, end: int) -> None:
+        """Append a range of another file's bytes.
+
+        Raises:
+            EOFError: that file ends before `end`.
+        """
+        while start < end:
+            count = min(end - start, _BUFFER_BYTES - self._filled)
+            place = self._view[self._filled : self._filled + count]
+            count = os.preadv(descriptor, [place], start)
+            if not count:
+                raise EOFError
+            self._advance(count)
+            start += count
+
+    def _advance(self, count: int) -> None:
+        self._filled += count
+        if self._filled == _BUFFER_BYTES:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        rest = self._view[: self._filled]
+        if self._descriptor is None:
+            self._file.write(rest)
+        else:
+            self._write(self._descriptor, rest)
+        self._handed_over += self._filled
+        self._filled = 0
+
+    def _write(self, descriptor: int, rest: memoryview) -> None:
+        while rest:
+            if self._direct and len(rest) >= _ALIGNMENT:
+                whole = rest[: len(rest) // _ALIGNMENT * _ALIGNMENT]
+            else:  # the end of the file, of whatever length
+                self._stop_direct(descriptor)
+                whole = rest
+            try:
+                count = os.write(descriptor, whole)
+            except OSError as error:
+                # This disk wants it otherwise; through the page cache it takes anything.
+                if not self._direct or error.errno != errno.EINVAL:
+                    raise
+                count = 0
+            if not count or count % _ALIGNMENT:
+                self._stop_direct(descriptor)
+            rest = rest[count:]
+
+    def _stop_direct(self, descriptor: int) -> None:
+        if self._direct:
+            _set_direct(descriptor, False)
+            self._direct = False
+
+
+def _descriptor(file: IO[bytes]) -> int | None:
+    with contextlib.suppress(io.UnsupportedOperation, AttributeError):
+        return file.fileno()
+    return None
+
+
+def _set_direct(descriptor: int, direct: bool) -> bool:
+    """Whether the file is now written past the page cache."""
+    try:
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        flags = flags | _DIRECT if direct else flags & ~_DIRECT
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
+    except OSError:  # this file system cannot
+        return False
+    return direct and bool(_DIRECT)
