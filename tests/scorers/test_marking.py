@@ -14,7 +14,9 @@ from PIL import Image
 
 from pairsift import Pair, PairsiftError, load_scorer
 from pairsift.engines.local import score_shards
+from pairsift.images import ImageLimits
 from pairsift.languages import likely_languages
+from pairsift.pair import Status
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.marking import COLUMNS, ScopeMarker
 from pairsift.scorers.registry import check_scorer, known_columns
@@ -117,6 +119,9 @@ def test_marked_rows_keep_their_scores() -> None:
     assert scores[2:4] == [None, None]
     assert all(0 < score <= 1 for score in scores[:2])
     assert pickle.loads(pickle.dumps(marked.preparer))(pairs[1]).inputs[1].language == "zh"
+    small = marked.preparer.limited(ImageLimits(max_pixels=10))
+    assert small(pairs[1]).status is Status.IMAGE_TOO_LARGE
+    assert marked.preparer(pairs[1]).status is Status.OK
 
 
 def test_marking_is_part_of_the_fingerprint(tmp_path: Path) -> None:

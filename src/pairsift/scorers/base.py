@@ -72,6 +72,10 @@ class Preparer:
         self.transform = transform
         self.limits = limits or ImageLimits()
 
+    def limited(self, limits: ImageLimits) -> Preparer:
+        """One with other limits; this one stays as it is."""
+        return Preparer(self.transform, limits)
+
     def __call__(self, pair: Pair) -> Prepared:
         row = Prepared(pair.shard, pair.key, pair.uid)
         if pair.caption is not None:

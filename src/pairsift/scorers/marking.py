@@ -7,13 +7,14 @@ example `--where "out_of_scope is null"`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from pairsift.errors import PairsiftError
+from pairsift.images import ImageLimits
 from pairsift.languages import MODEL
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Prepared, Scorer
@@ -39,6 +40,12 @@ class _JudgingPreparer:
         if row.status is Status.OK:
             row.inputs = (row.inputs, judge_caption(pair.caption or "", self.scope))
         return row
+
+    def limited(self, limits: ImageLimits) -> _JudgingPreparer:
+        """One with other limits, if the scorer's has any."""
+        if hasattr(self.prepare, "limited"):
+            return replace(self, prepare=self.prepare.limited(limits))
+        return self
 
 
 class ScopeMarker(Scorer):

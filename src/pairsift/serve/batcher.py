@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import math
 import time
 from collections import deque
@@ -23,7 +22,7 @@ from typing import Any
 from pairsift.engines.pool import PreparerPool
 from pairsift.images import ImageLimits
 from pairsift.pair import Pair, Status
-from pairsift.scorers.base import Prepared, Preparer, Scorer, score_prepared
+from pairsift.scorers.base import Prepared, Scorer, score_prepared
 
 Row = dict[str, Any]
 Watch = Callable[[int, float], None]
@@ -82,9 +81,8 @@ class Batcher:
         self._max_wait, self._max_queue = max_wait, max_queue
         self._watch = watch
         self._prepare = scorer.preparer
-        if limits is not None and isinstance(self._prepare, Preparer):
-            self._prepare = copy.copy(self._prepare)  # the scorer's own stays as it was
-            self._prepare.limits = limits
+        if limits is not None and hasattr(self._prepare, "limited"):
+            self._prepare = self._prepare.limited(limits)  # the scorer's own stays as it was
         self._pool = PreparerPool(self._prepare, workers, time_limit) if workers else None
         self._decoders = ThreadPoolExecutor(workers or _THREADS, "pairsift-decode")
         self._device = ThreadPoolExecutor(1, "pairsift-device")
