@@ -16,11 +16,11 @@ from pairsift.languages import likely_languages
 CERTAINTY = 0.85
 """Probability of languages outside the scope from which a caption is out of it.
 
-Chosen on captions that nothing is measured on, for the scope English. Of English captions, 4 of
-29,995 (Flickr8k, train) reach it, and 116 of 9,733 real alt texts (LAION), of which 17 are English
-by a person's reading: names of products. Of others: Chinese 99.98 %, German 99.0 %, French 98.4 %,
-Czech 95.6 % (Flickr8k, train). Captions of two words are harder: clip art's in 24 languages, 21 to
-99 %, half of them above 80 %; 9 of 401 in English.
+Chosen on captions that nothing is measured on, for the scope English (`benchmarks/languages.py`).
+Of English captions, 4 of 29,995 (Flickr8k, train) reach it, and 116 of 9,733 real alt texts
+(LAION), of which 17 are English by a person's reading: names of products. Of others: Chinese
+99.97 %, German 99.0 %, French 98.4 %, Czech 95.6 % (Flickr8k, train). Captions of two words are
+harder: clip art's in 24 languages, 21 to 99 %, half of them above 80 %; 9 of 401 in English.
 """
 # What lies beyond is too unlikely to add up to anything.
 _LANGUAGES_READ = 5
@@ -97,8 +97,11 @@ def judge_caption(caption: str, scope: Scope) -> Verdict:
     language, score = found[0] if found else (None, float("nan"))
     # Capitals and names lead fastText astray: a caption is out of scope only if it is in lower
     # case too. That halves the English alt texts that are taken for something else.
-    sure = all(
-        sum(chance for name, chance in languages if not scope.reads(name)) >= CERTAINTY
-        for languages in (found, likely_languages(caption.lower(), _LANGUAGES_READ))
+    sure = _is_outside(found, scope) and _is_outside(
+        likely_languages(caption.lower(), _LANGUAGES_READ), scope
     )
     return Verdict(language, score, Reason.LANGUAGE if sure else None)
+
+
+def _is_outside(languages: list[tuple[str, float]], scope: Scope) -> bool:
+    return sum(chance for name, chance in languages if not scope.reads(name)) >= CERTAINTY
