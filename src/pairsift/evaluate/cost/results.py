@@ -119,9 +119,9 @@ class Cost:
         lines = [
             f"{facts['pairs']:,} pairs a round ({facts['source']}, {facts['mean_image_kb']:.0f} kB "
             f"and {facts['mean_caption_characters']:.0f} characters on average, "
-            f"{facts['captions_per_image']} an image, {facts['digest']}); {facts['rounds']} rounds "
-            f"in turns; {facts['device']}, {facts['threads']} of {facts['cores']} cores; "
-            f"{facts['date'][:10]}.",
+            f"captions an image: {facts['captions_per_image']}, {facts['digest']}); rounds: "
+            f"{facts['rounds']}, scorers in turns; {facts['device']}, {facts['threads']} of "
+            f"{facts['cores']} cores; {facts['date'][:10]}.",
             "pairs/s: median of the rounds and their range, CPU half and device half one after "
             "the other. The CPU half (decode, resize, tokens) runs on one core.",
             "GFLOP: matrix products, convolutions and attention, padding included, counted on as "
@@ -164,8 +164,8 @@ class Cost:
             else "Decoding is included: it shares the device's cores with the model.",
             "Storage and network keep up, nothing fails and is done again, and starting and "
             "loading (once a process) do not count.",
-            "Pairs are like those measured: image sizes, lengths of captions, "
-            f"{facts['captions_per_image']} caption(s) an image.",
+            "Pairs are like those measured, in size of images, length of captions and captions an "
+            f"image ({facts['captions_per_image']}).",
         ]
         if self.price is not None:
             lines.append("A device costs the same every hour, and nothing while it does not score.")

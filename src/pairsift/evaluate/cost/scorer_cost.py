@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pairsift.evaluate.cost.bench import Memory, Timing
@@ -91,6 +91,7 @@ class ScorerCost:
             "prepare_ms": self.prepare_ms.to_json(),
             "score_ms": self.score_ms.to_json(),
             "processor_ms": spread(1e3 * t.processor / self.pairs for t in self.timings).to_json(),
+            "seconds_by_round": [asdict(timing) for timing in self.timings],
             "cores_to_feed": self.cores_to_feed,
             "gflop_per_pair": self.flops / 1e9,
             "fraction_of_peak": self.of_peak,
