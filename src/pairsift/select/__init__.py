@@ -8,8 +8,9 @@ turn it into data. A selection is a folder with ``kept.parquet`` (columns ``fold
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pairsift.lazy import importer
 
 if TYPE_CHECKING:
     from pairsift.select.join import Join, parse_join
@@ -22,23 +23,13 @@ __all__ = [
     "read_selection", "select", "split_selection",
 ]  # fmt: skip
 
-# Imported when asked for: a process that only copies samples needs no query engine.
-_HOMES = {
-    "Bucket": "pairsift.select.split",
-    "Cut": "pairsift.select.record",
-    "Drop": "pairsift.select.record",
-    "Join": "pairsift.select.join",
-    "KeptShard": "pairsift.select.record",
-    "Record": "pairsift.select.record",
-    "Selection": "pairsift.select.record",
-    "parse_join": "pairsift.select.join",
-    "read_selection": "pairsift.select.record",
-    "select": "pairsift.select.query",
-    "split_selection": "pairsift.select.split",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+# A process that only copies samples needs no query engine.
+__getattr__ = importer(
+    __name__,
+    {
+        "split": ("Bucket", "split_selection"),
+        "record": ("Cut", "Drop", "KeptShard", "Record", "Selection", "read_selection"),
+        "join": ("Join", "parse_join"),
+        "query": ("select",),
+    },
+)

@@ -6,8 +6,9 @@ parquet list, a Hugging Face dataset.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pairsift.lazy import importer
 
 if TYPE_CHECKING:
     from pairsift.writers.buckets import BucketFolder, write_buckets
@@ -21,22 +22,14 @@ __all__ = [
     "write_buckets", "write_datacomp", "write_dataset", "write_parquet", "write_webdataset",
 ]  # fmt: skip
 
-# Imported when asked for: a process that only copies samples needs no query engine.
-_HOMES = {
-    "BucketFolder": "pairsift.writers.buckets",
-    "DatacompFile": "pairsift.writers.datacomp",
-    "DatasetFolder": "pairsift.writers.dataset",
-    "ParquetList": "pairsift.writers.parquet",
-    "WebdatasetFolder": "pairsift.writers.webdataset",
-    "write_buckets": "pairsift.writers.buckets",
-    "write_datacomp": "pairsift.writers.datacomp",
-    "write_dataset": "pairsift.writers.dataset",
-    "write_parquet": "pairsift.writers.parquet",
-    "write_webdataset": "pairsift.writers.webdataset",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+# A process that only copies samples needs no query engine.
+__getattr__ = importer(
+    __name__,
+    {
+        "buckets": ("BucketFolder", "write_buckets"),
+        "datacomp": ("DatacompFile", "write_datacomp"),
+        "dataset": ("DatasetFolder", "write_dataset"),
+        "parquet": ("ParquetList", "write_parquet"),
+        "webdataset": ("WebdatasetFolder", "write_webdataset"),
+    },
+)
