@@ -39,6 +39,7 @@ class SelectSection:
     by: str | None = None
     per: str | None = None
     seed: int = 0
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

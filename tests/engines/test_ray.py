@@ -16,6 +16,7 @@ from pairsift.engines.base import ShardResult
 from pairsift.sources import find_shards
 from tests.engines.conftest import tables
 from tests.samples import good_samples, write_tar
+from tests.scorers.cascade.conftest import words_plan
 
 ray = pytest.importorskip("ray", reason="needs pairsift[ray]")
 pytest.importorskip("ray.data", reason="needs pairsift[ray]")
@@ -97,6 +98,17 @@ def test_goes_on_where_the_local_engine_stopped(cluster: None, pool: Path, tmp_p
             (out / "00000.parquet").unlink()
         with pytest.raises(PairsiftError, match="scorer_version is '0' there and '1' now"):
             engine.score_shards(shards, HEURISTICS, str(out), ray_options=TWO)
+
+
+def test_a_cascade_is_a_scorer_like_any_other(cluster: None, pool: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    words_plan().write(plan)
+    spec = engine.ScorerSpec("cascade", {"plan": str(plan)})
+    shards = find_shards(str(pool))
+    one = engine.RayOptions(actors=1)
+    engine.score_shards(shards, spec, str(tmp_path / "ray"), ray_options=one)
+    local.score_shards(shards, spec.load(), str(tmp_path / "local"))
+    assert tables(tmp_path / "ray") == tables(tmp_path / "local")
 
 
 def test_unknown_scorer_is_one_clear_line(cluster: None, pool: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import typer
 
 from pairsift.cli import (
     balance,
+    cascade,
     demo,
     doctor,
     evaluate,
@@ -47,6 +48,7 @@ app = typer.Typer(
 for module in (
     demo,
     run,
+    cascade,
     score,
     status,
     select,

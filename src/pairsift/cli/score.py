@@ -40,6 +40,9 @@ def score(
         bool,
         typer.Option("--reference-quirks", help="Use the model exactly as its authors' code does."),
     ] = False,
+    plan: Annotated[
+        str | None, typer.Option(help="Of the scorer cascade: what `pairsift cascade` wrote.")
+    ] = None,
     w: Annotated[float | None, typer.Option(help="CLIPScore's factor: 1, 2.5 or 100.")] = None,
     metrics: Annotated[
         str | None, typer.Option(help="Of itm,odf,ctq,su; all where the scorer has them.")
@@ -118,6 +121,7 @@ def score(
         "adapter": adapter,
         "prompts": prompts,
         "reference_quirks": reference_quirks,
+        "plan": plan,
         "w": w,
         "metrics": metrics,
         "mark_out_of_scope": mark_out_of_scope,
@@ -167,6 +171,8 @@ def score(
         f"{summary.scored:,} shards scored, "
         f"{summary.skipped:,} finished before; tables in {out}",
     )
+    if plan is not None:
+        _tell_agreement(out, plan)
     if summary.unreadable:
         name, why = next(iter(summary.unreadable.items()))
         typer.echo(
@@ -175,6 +181,19 @@ def score(
             err=True,
         )
         raise typer.Exit(SHARDS_UNREADABLE)
+
+
+def _tell_agreement(out: str, plan: str) -> None:
+    """With the last shard of a cascade's scores, how far they agree with full scoring."""
+    from pairsift.cli.select import describe_agreement
+    from pairsift.scorers.cascade.plan import Plan
+    from pairsift.select.beside import NAME, write_agreement
+    from pairsift.storage import join
+
+    planned = Plan.load(plan)
+    if (found := write_agreement(out, planned)) is not None:
+        words = f"{planned.cut}: {describe_agreement(found)}; in {join(out, NAME)}"
+        typer.echo(words, err=True)
 
 
 def _parse_actors(value: str | None) -> int | tuple[int, int] | None:

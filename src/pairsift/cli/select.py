@@ -52,6 +52,12 @@ def select(
         list[str] | None,
         typer.Option(help="Other scores or metadata, NAME=PATH or NAME=PATH@uid: NAME.column."),
     ] = None,
+    agreement: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="A cascade's scores: least share to be the same as by full scoring."
+        ),
+    ] = None,
     memory_limit: Annotated[str, typer.Option(help="Of the query; more goes to disk.")] = "2GB",
     json: Json = False,
 ) -> None:
@@ -69,6 +75,7 @@ def select(
         exclude=exclude or (),
         unique=unique,
         joins=join or (),
+        agreement=agreement,
         out=None if dry_run else out,
         memory_limit=memory_limit,
     )
@@ -88,8 +95,26 @@ def describe(selection: Selection) -> str:
     text += [_threshold(cut, record.query) for cut in record.cuts[:_CUTS_SHOWN]]
     if len(record.cuts) > _CUTS_SHOWN:
         text.append(f"... and {len(record.cuts) - _CUTS_SHOWN:,} groups more (--json has all)")
+    if record.agreement is not None:
+        text.append(describe_agreement(record.agreement))
     text.append(f"in {selection.path}" if selection.path else "nothing was written")
     return "\n".join(text)
+
+
+def describe_agreement(found: Mapping[str, Any]) -> str:
+    """How far a selection is what full scoring would select, in words."""
+    from pairsift.select.agreement import percent
+
+    if found["value"] is None:
+        return "agreement with full scoring: unknown, none of the audited pairs is selected"
+    words = (
+        f"{percent(found['value'])} of it is what full scoring would select "
+        f"({percent(found['low'])} to {percent(found['high'])}, "
+        f"from {found['audited']:,} audited pairs)"
+    )
+    if found["high"] < found["wanted"]:
+        words += f": less than the {percent(found['wanted'])} that the cascade was planned for"
+    return words
 
 
 def _reason(drop: Drop) -> str:

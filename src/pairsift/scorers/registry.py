@@ -82,6 +82,16 @@ _BUILT_IN = (
         "pairsift.scorers.dual_encoder:load_dual_encoder",
     ),
     Entry(
+        "tiny-glance",
+        "pairsift-tiny before its language model: a guess at itm, to put before it in a cascade",
+        "pairsift.scorers.mlm.tiny_glance:load_tiny_glance",
+    ),
+    Entry(
+        "cascade",
+        "cheap scorers first, the full one where the decision at a cut is open (--plan)",
+        "pairsift.scorers.cascade.scorer:load_cascade",
+    ),
+    Entry(
         "heuristics",
         "caption length, image size, aspect ratio, language; DataComp's basic filter",
         "pairsift.scorers.heuristics:HeuristicsScorer",
@@ -118,6 +128,16 @@ def check_scorer(
         options["model"] = given
     _check_marking(mark_out_of_scope, languages)
     _check_options(name, entries()[name].load(), options)
+
+
+def takes_option(name_or_path: str | os.PathLike[str], option: str) -> bool:
+    """Whether a scorer has an option of this name.
+
+    Raises:
+        PairsiftError: no such scorer.
+    """
+    factory = entries()[_resolve(os.fspath(name_or_path))].load()
+    return option in inspect.signature(factory).parameters
 
 
 def known_columns(

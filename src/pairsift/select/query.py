@@ -16,9 +16,17 @@ import pyarrow as pa
 
 import pairsift
 from pairsift.errors import PairsiftError
+from pairsift.scorers.cascade.columns import VALUE
+from pairsift.select.agreement import (
+    MEASURED_BY,
+    Agreement,
+    is_cascade,
+    measure,
+    refuse_disagreement,
+    refuse_unread,
+)
 from pairsift.select.cut import (
     Bracket,
-    Cut,
     Wanted,
     counts_sql,
     find_brackets,
@@ -42,6 +50,7 @@ from pairsift.select.pool import OK, Pool
 from pairsift.select.record import (
     KEPT_SCHEMA,
     ROWS,
+    Cut,
     Drop,
     Record,
     Selection,
@@ -79,6 +88,7 @@ def select(
     exclude: Sequence[str] = (),
     unique: bool = False,
     joins: Sequence[str | Join] = (),
+    agreement: float | None = None,
     out: str | os.PathLike[str] | None = None,
     memory_limit: str = "2GB",
     threads: int | None = None,
@@ -109,13 +119,16 @@ def select(
         unique: keep one row of each uid: the one with the highest `by`, then by shard and key.
         joins: other tables whose columns expressions may name; :class:`Join`, or as text
             ``NAME=PATH``, ``NAME=PATH@uid``.
+        agreement: of scores of a cascade: the share of the selection that is to be what full
+            scoring would select; None for what the cascade was planned for.
         out: folder to write the selection to; None to count only.
         memory_limit: DuckDB's; what needs more goes to a temporary folder on disk.
         threads: None for one per core.
 
     Raises:
         PairsiftError: a folder holds no scores, or scores of different fingerprints; an
-            expression names what is not there; options do not go together.
+            expression names what is not there; options do not go together; a selection out of a
+            cascade's scores is surely not what full scoring would select (not if only counted).
     """
     _check_options(top, count, by, per)
     asked = {
@@ -133,8 +146,12 @@ def select(
         query.count_reasons(unique)
         if by is not None:
             query.cut(wanted(top, count))
+        query.measure_agreement()
         if out is None:
             return Selection(query.record())
+        if query.agreement is not None:
+            least = query.agreement.wanted if agreement is None else agreement
+            refuse_disagreement(query.agreement, least)
         return query.write(Folder(out))
 
 
@@ -175,6 +192,8 @@ class _Query:
         self.cuts: list[Cut] = []
         self.kept = 0
         self.digest = ""
+        self.ranks_by_cascade = False
+        self.agreement: Agreement | None = None
 
     def compile(self, where: str | None, by: str | None, per: str | None) -> None:
         """Turn the expressions into SQL, and open the pool with the columns they use."""
@@ -184,6 +203,10 @@ class _Query:
         ):  # fmt: skip
             if text is not None:
                 used |= self._check(text, option, kind)
+        if is_cascade(self.tables.fingerprint):
+            refuse_unread(self.tables.fingerprint, frozenset(used))
+            self.ranks_by_cascade = VALUE in used
+            used |= MEASURED_BY if self.ranks_by_cascade else set()
         self.pool.open(frozenset(used))
         if where is not None:
             self.conditions = [
@@ -311,6 +334,25 @@ class _Query:
             ]
         return find_cuts(self.connection, _ranked(rows, passing, by, per), groups, keep)
 
+    def measure_agreement(self) -> None:
+        """Where a cascade's scores decide: how far as full scoring would."""
+        if not self.ranks_by_cascade:
+            return
+        by = self.by
+
+        def ranked(rows: str) -> str:
+            assert by is not None
+            return _ranked(rows, self.passing, by, self.per, "pos")
+
+        self.agreement = measure(
+            self.connection,
+            self.pool.rows,
+            self.passing,
+            self.tables.fingerprint,
+            None if by is None else ranked,
+            self.cuts,
+        )
+
     def record(self) -> Record:
         """What is known so far."""
         inputs = self._inputs()
@@ -326,6 +368,7 @@ class _Query:
             percentiles=self.percentiles,
             digest=self.digest,
             pairsift_version=pairsift.__version__,
+            agreement=None if self.agreement is None else self.agreement.to_json(),
         )
 
     def _inputs(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A condition on rows in hand: what `pairsift select --where` keeps of them.
+"""Expressions on rows in hand: what `pairsift select` would keep of them, or rank them by.
 
 For tools that stream samples past, where no folder of score tables is.
 """
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pairsift.errors import PairsiftError
 from pairsift.pair import Status
-from pairsift.select.expression import Kind, Term, compile_expression, text_sql
+from pairsift.select.expression import Kind, Term, compile_expression, ranking, text_sql
 from pairsift.select.tables import quoted, run_sql, score_columns
 
 _ROWS = "rows"
@@ -62,6 +62,35 @@ class RowFilter:
             # DuckDB keeps the order of rows where nothing is grouped or joined.
             found = run_sql(connection, self._sql).fetchnumpy()
         return np.asarray(found["passes"], dtype=bool)
+
+
+class RowValue:
+    """A number for each row in hand: what `pairsift select --by` would rank it by. Picklable.
+
+    Args:
+        by: numeric expression over the columns, without percentiles.
+        schema: of the tables to come, which may have other columns too.
+
+    Raises:
+        PairsiftError: the expression names what is not there, or is no number.
+    """
+
+    def __init__(self, by: str, schema: pa.Schema) -> None:
+        with _connect(schema.empty_table()) as connection:
+            term = compile_expression(by, score_columns(connection, _ROWS), "by")
+        if term.kind is not Kind.NUMBER:
+            raise PairsiftError(f'by "{by}" is {term.kind.value}; a number is needed')
+        self.by = by
+        self._names = sorted(term.columns)
+        self._sql = f"SELECT CAST({ranking(term)} AS DOUBLE) AS value FROM {_ROWS}"
+
+    def __call__(self, table: pa.Table) -> np.ndarray:
+        """(rows,) float64, NaN where there is no value."""
+        if not self._names:
+            raise PairsiftError(f'by "{self.by}" names no column')
+        with _connect(table.select(self._names)) as connection:
+            found = run_sql(connection, self._sql).fetchnumpy()
+        return np.ma.filled(np.ma.asarray(found["value"], dtype=np.float64), np.nan)
 
 
 def columns_used(expressions: Iterable[str], schema: pa.Schema) -> set[str]:

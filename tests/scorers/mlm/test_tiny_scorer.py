@@ -47,20 +47,20 @@ def test_captions_of_one_image_score_as_they_do_alone(scorer: TinyScorer) -> Non
     ]
     together = scorer.distributions(pairs)
     for index, pair in enumerate(pairs):
-        scorer._images.clear()
+        scorer.images.clear()
         np.testing.assert_allclose(scorer.distributions([pair])[0], together[index], atol=1e-5)
 
 
 def test_each_image_is_encoded_once(scorer: TinyScorer, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded = []
-    encode = scorer._images.encode
+    encode = scorer.images.encode
 
     def counting(pixels):  # type: ignore[no-untyped-def]
         encoded.append(len(pixels))
         return encode(pixels)
 
-    monkeypatch.setattr(scorer._images, "encode", counting)
-    scorer._images.clear()
+    monkeypatch.setattr(scorer.images, "encode", counting)
+    scorer.images.clear()
     scorer.score([Pair(str(n), _photo(n % 2), CAPTIONS[n % 5]) for n in range(8)], batch_size=4)
     scorer.score([Pair("again", _photo(1), "a cat")])
     assert sum(encoded) == 2

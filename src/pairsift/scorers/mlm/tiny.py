@@ -332,9 +332,22 @@ class TinyModel(nn.Module):
         hidden = self._read(image_embeds, packed, agreement)
         asked = hidden[packed.query >= 0].view(*meaning.shape[:2], len(METRICS), -1)
         weights = torch.einsum("bcmd,mkd->bcmk", asked, self.score_head)
+        return self._logits(weights, agreement), hidden
+
+    def glance_logits(self, image_embeds: Tensor, meaning: Tensor) -> Tensor:
+        """What the score head makes of the agreement alone, without the language model.
+
+        image_embeds (B, n, d) from `encode_images`, of which the meaning vectors count; meaning
+        (B, C, 384) from `caption_meaning`. Returns logits (B, C, M, 101). For `itm` close to
+        `score_packed`'s; the other metrics are told from what the language model reads.
+        """
+        agreement = self._agreement(meaning, image_embeds[:, -MEANING_ROWS:])
+        return self._logits(0.0, agreement)
+
+    def _logits(self, weights: Tensor | float, agreement: Tensor) -> Tensor:
+        """(B, C, M, 101) from the language model's part of the curves and the agreement."""
         weights = weights + torch.einsum("bca,mka->bcmk", agreement, self.agreement_head)
-        logits = ((weights + self.score_bias) @ self.waves.T).float()
-        return logits, hidden
+        return ((weights + self.score_bias) @ self.waves.T).float()
 
     def _agreement(self, meaning: Tensor, vectors: Tensor) -> Tensor:
         """Cosines and their terms (B, C, A), caption meanings (B, C, 384), image's (B, 2, d)."""

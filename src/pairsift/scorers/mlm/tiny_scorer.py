@@ -62,7 +62,7 @@ class TinyScorer(Scorer):
         self.columns = score_columns()
         # Another checkpoint of this make may have been trained on anything.
         self.scope = SCOPE if folder == ASSET else None
-        self._images = EncodedImages(self.model.encode_images, device)
+        self.images = EncodedImages(self.model.encode_images, device)
         self._digest = checkpoint_files_digest(folder)
         self._version = str(json.loads((folder / "config.json").read_text()).get("version", ""))
 
@@ -105,7 +105,7 @@ class TinyScorer(Scorer):
     def _log_probabilities(self, inputs: Sequence[TinyInputs]) -> np.ndarray:
         """(B, 4, 101) float32, all metrics in one pass."""
         pixels, captions = zip(*inputs, strict=True)
-        images, image_of = self._images(pixels)
+        images, image_of = self.images(pixels)
         tokens = collate(captions)
         meaning = self.model.caption_meaning(
             tokens.sentence_ids.to(self.device), tokens.sentence_mask.to(self.device)

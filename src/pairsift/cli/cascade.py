@@ -1,0 +1,132 @@
+"""`pairsift cascade`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pairsift.cli.common import Json, emit, table
+from pairsift.errors import PairsiftError
+
+if TYPE_CHECKING:
+    from pairsift.scorers.cascade.plan import Plan, Rule
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(cascade)
+
+
+def cascade(
+    shards: Annotated[
+        list[str], typer.Argument(help="The shards that are going to be scored, or some of them.")
+    ],
+    out: Annotated[str, typer.Option(help="File for the plan, for example plan.json.")],
+    cheap: Annotated[
+        list[str] | None,
+        typer.Option(help="Scorer or checkpoint to read first; may be repeated, cheapest first."),
+    ] = None,
+    cheap_by: Annotated[
+        list[str] | None,
+        typer.Option(help="Number it decides by, if it has several; one for each --cheap."),
+    ] = None,
+    full: Annotated[
+        str, typer.Option(help="Scorer or checkpoint that reads what is left open.")
+    ] = "pairsift-tiny",
+    full_option: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE: an option of it, as of `pairsift score`; may be repeated."),
+    ] = None,
+    by: Annotated[str, typer.Option(help="What the cut is made by, as of select.")] = "itm",
+    keep: Annotated[float | None, typer.Option(help="The cut: the share to keep. [0.3]")] = None,
+    at: Annotated[
+        float | None, typer.Option(help="The cut: keep all from this value on, in place of --keep.")
+    ] = None,
+    agreement: Annotated[
+        float, typer.Option(help="Share of the selection to be the same as by full scoring.")
+    ] = 0.98,
+    audit: Annotated[
+        float, typer.Option(help="Share of all pairs that is fully scored in any case.")
+    ] = 0.02,
+    pairs: Annotated[int, typer.Option(min=100, help="Sample that sets the thresholds.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    kind: Annotated[
+        str | None, typer.Option(help="webdataset, parquet or folder, if not plain to see.")
+    ] = None,
+    caption_field: Annotated[
+        str | None, typer.Option(help="Member suffix, column or CSV field that holds the caption.")
+    ] = None,
+    image_field: Annotated[
+        str | None, typer.Option(help="Column with the image (parquet) or its path (folder CSV).")
+    ] = None,
+    captions_file: Annotated[
+        str | None, typer.Option(help="CSV with the captions of a folder of images.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    json: Json = False,
+) -> None:
+    """Plan a cascade: cheap scorers first, the full one only where the decision is open.
+
+    All of them read a sample, which sets what each may settle. `pairsift score --scorer cascade
+    --plan FILE` then scores by the plan, and `pairsift select --by cascade` makes the cut.
+    """
+    from pairsift.scorers.cascade.making import Wish, make_plan
+    from pairsift.scorers.cascade.plan import Reading
+    from pairsift.sources import find_shards
+
+    names = cheap or ["tiny-glance"]
+    numbers = cheap_by or [""] * len(names)
+    if len(numbers) != len(names):
+        raise PairsiftError(
+            f"--cheap-by is given {len(numbers)} times for {len(names)} cheap scorers"
+        )
+    wish = Wish(0.3 if keep is None and at is None else keep, at, agreement, audit, seed)
+    plan = make_plan(
+        find_shards(
+            shards, kind, caption=caption_field, image=image_field, captions_file=captions_file
+        ),
+        [Reading(name, number) for name, number in zip(names, numbers, strict=True)],
+        Reading(full, by, _options(full_option or [])),
+        wish,
+        pairs=pairs,
+        device=device,
+        tell=lambda words: typer.echo(words, err=True),
+    )
+    plan.write(out)
+    emit(plan.to_json(), json, f"{describe(plan)}\nin {out}")
+
+
+def describe(plan: Plan) -> str:
+    """A plan in words, with what other agreements would cost."""
+    learned = plan.learned
+    lines = [
+        f"the cut: {plan.cut}, {plan.full.by} >= {plan.threshold:.4g} on "
+        f"{learned['pairs']:,} pairs of {learned['shards']:,} shards"
+    ]
+    for (reading, rule), share in zip(plan.stages, learned["settled"], strict=True):
+        lines.append(f"{reading.scorer} {_settles(reading.by, rule)}: {100 * share:.1f} % settled")
+    lines.append(
+        f"{plan.full.scorer} reads the {100 * learned['open']:.1f} % left open, and "
+        f"{100 * plan.audit:g} % audited"
+    )
+    rows = [("agreement", "  open   at most times as fast")]
+    rows += [
+        (f"{100 * float(wanted):g} %", f"{100 * left:5.1f} %  {1 / plan.read(left):.1f}")
+        for wanted, left in learned["open_at_agreement"].items()
+    ]
+    return "\n".join([*lines, table(rows)])
+
+
+def _settles(by: str, rule: Rule) -> str:
+    gives_up = "gives up none" if rule.low is None else f"gives up {by} < {rule.low:.4g}"
+    return f"{gives_up}, takes " + ("none" if rule.high is None else f"{by} >= {rule.high:.4g}")
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    options = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise PairsiftError(f"--full-option {text!r}: write NAME=VALUE, e.g. dtype=bfloat16")
+        options[name.replace("-", "_")] = value
+    return options

@@ -1,0 +1,163 @@
+"""Thresholds of a cascade, from pairs that all its scorers have read.
+
+A side of a stage (giving pairs up below `low`, taking them from `high` on) may be wrong about a
+small share of all pairs. How many that are is not known but counted on a sample; so a side is moved
+out only as far as a bound on the rate, not the count itself, stays within its share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pairsift.errors import PairsiftError
+from pairsift.intervals import binomial_bounds
+from pairsift.scorers.cascade.plan import Rule
+
+Floats = NDArray[np.float64]
+
+CAUTION = 0.8
+"""Probability with which a side's rate of wrong decisions stays within its share."""
+_POINTS = 40
+_PAIRS_A_POINT = 25
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a sample of n pairs says.
+
+    Attributes:
+        rules: one a stage.
+        threshold: of the full scorer's value, at the cut.
+        settled: pairs of the sample that each stage settles.
+        agreement: of the sample's own selection with that by full scoring; too good by a little,
+            since the rules were made for this sample.
+        pairs, kept: of the sample, and above the cut by full scoring.
+    """
+
+    rules: tuple[Rule, ...]
+    threshold: float
+    settled: tuple[int, ...]
+    agreement: float
+    pairs: int
+    kept: int
+
+    @property
+    def open(self) -> float:
+        """Share of pairs that the full scorer must read."""
+        return 1 - sum(self.settled) / self.pairs
+
+
+def calibrate(
+    values: Sequence[Floats],
+    full: Floats,
+    agreement: float,
+    *,
+    keep: float | None = None,
+    at: float | None = None,
+) -> Calibration:
+    """Make the rules of a cascade.
+
+    Args:
+        values: a stage's values of the n pairs, shape (n,), finite; one entry a stage.
+        full: the full scorer's value of each, shape (n,), finite.
+        agreement: share of the selection that shall be the same as by full scoring.
+        keep, at: the cut, as of :class:`~pairsift.scorers.cascade.plan.Plan`.
+
+    Raises:
+        PairsiftError: the cut keeps all of the pairs or none.
+    """
+    count = len(full)
+    threshold = _threshold(full, keep) if keep is not None else float(at or 0.0)
+    kept = full >= threshold
+    wanted = int(kept.sum())
+    if not 0 < wanted < count:
+        raise PairsiftError(
+            f"of the {count:,} pairs that the cascade was to be planned on the cut keeps "
+            f"{wanted:,}; choose another cut, or more pairs"
+        )
+    share = (1 - agreement) * wanted / count / len(values)
+    limit = _most_wrong(share, count)
+    rules, settled = [], []
+    left = np.ones(count, dtype=bool)
+    decided = kept.copy()  # as the cascade decides; what stays open is decided rightly
+    for value in values:
+        low, high = _sides(value[left], kept[left], limit)
+        rule = Rule(low, high, *_median_curve(value[left], full[left]))
+        taken, given_up = left & rule.taken(value), left & rule.given_up(value)
+        decided = (decided | taken) & ~given_up
+        settled.append(int(taken.sum() + given_up.sum()))
+        left &= ~(taken | given_up)
+        rules.append(rule)
+    common = int((decided & kept).sum())
+    return Calibration(
+        tuple(rules),
+        threshold,
+        tuple(settled),
+        2 * common / (int(decided.sum()) + wanted),
+        count,
+        wanted,
+    )
+
+
+def _threshold(full: Floats, keep: float) -> float:
+    best = round(keep * len(full))
+    return float(np.sort(full)[::-1][max(0, best - 1)]) if best else math.inf
+
+
+def _most_wrong(share: float, count: int) -> int:
+    """How many wrong decisions in `count` still speak for a rate within `share`; -1 for none."""
+    # binomial_bounds leaves 1 - confidence for both ends together.
+    two_sided = 2 * CAUTION - 1
+    wrong = -1
+    while wrong + 1 < count and binomial_bounds(wrong + 1, count, two_sided)[1] <= share:
+        wrong += 1
+    return wrong
+
+
+def _sides(value: Floats, kept: NDArray[np.bool_], limit: int) -> tuple[float | None, float | None]:
+    """The lower and upper threshold, each with at most `limit` wrong decisions beyond it."""
+    if limit < 0 or not len(value):
+        return None, None
+    low, high = _edge(value, kept, limit), _edge(-value, ~kept, limit)
+    high = None if high is None else -high
+    if low is not None and high is not None and low > high:  # so good that none need be open
+        low = high = (low + high) / 2
+    return low, high
+
+
+def _edge(value: Floats, wrong: NDArray[np.bool_], limit: int) -> float | None:
+    """Coming from below, halfway to the pair that would be one wrong decision too many."""
+    places = np.argsort(value)
+    beyond = np.flatnonzero(np.cumsum(wrong[places]) > limit)
+    if not len(beyond):
+        return float(value.max())
+    first = value[places[beyond[0]]]
+    below = value[value < first]
+    return float((first + below.max()) / 2) if len(below) else None
+
+
+def _median_curve(value: Floats, full: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Points of a rising curve through the medians of neighbours."""
+    places = np.argsort(value)
+    groups = np.array_split(places, max(1, min(_POINTS, len(value) // _PAIRS_A_POINT)))
+    middles = [float(np.median(value[group])) for group in groups if len(group)]
+    medians = [float(np.median(full[group])) for group in groups if len(group)]
+    return tuple(middles), tuple(_rising(medians))
+
+
+def _rising(values: Sequence[float]) -> list[float]:
+    """Nearest non-decreasing sequence in squares: neighbours that fall are set to their mean."""
+    blocks: list[tuple[float, int]] = []
+    for value in values:
+        size = 1
+        while blocks and blocks[-1][0] > value:
+            mean, members = blocks.pop()
+            value = (mean * members + value * size) / (members + size)
+            size += members
+        blocks.append((value, size))
+    return [mean for mean, size in blocks for _ in range(size)]

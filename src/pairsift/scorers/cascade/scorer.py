@@ -1,0 +1,295 @@
+"""The cascade as a scorer: stage by stage, each reads what those before left open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from pairsift.errors import PairsiftError
+from pairsift.pair import Pair, Status
+from pairsift.scorers.base import Prepared, Preparer, Scorer
+from pairsift.scorers.cascade.columns import (
+    AGREEMENT,
+    AUDIT,
+    READ_WHEN_OPEN,
+    SCORER,
+    STAGE,
+    UNAUDITED,
+    VALUE,
+)
+from pairsift.scorers.cascade.draw import draw, is_audited
+from pairsift.scorers.cascade.plan import Plan, Reading, describe_fingerprint
+from pairsift.scorers.registry import load_scorer, takes_option
+from pairsift.select.rows import RowValue
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+VERSION = "1"
+_FIELDS = (
+    pa.field(VALUE, pa.float32()),
+    pa.field(UNAUDITED, pa.float32()),
+    pa.field(STAGE, pa.string()),
+    pa.field(AUDIT, pa.bool_()),
+)
+# Pairs are gathered so that those left open about fill a batch of the full scorer; no more than so
+# many batches of them, since all that is gathered is held prepared.
+_MOST_GATHERED = 4
+_FILLED = 0.85
+
+
+class CascadeInputs(NamedTuple):
+    """One pair, prepared for every scorer; `parts` has one entry for each distinct transform."""
+
+    parts: tuple[Any, ...]
+    audited: bool
+
+
+class _Transforms:
+    """Several scorers' transforms of one decoded image. Picklable where they are."""
+
+    def __init__(self, transforms: Sequence[Callable[[Any, str], Any]]) -> None:
+        self.transforms = tuple(transforms)
+
+    def __call__(self, image: Image.Image, caption: str) -> tuple[Any, ...]:
+        return tuple(transform(image, caption) for transform in self.transforms)
+
+
+@dataclass(frozen=True, slots=True)
+class CascadePreparer:
+    """The CPU half: the image is decoded once, whoever reads it; picklable."""
+
+    prepare: Preparer
+    seed: int
+    audit: float
+
+    def __call__(self, pair: Pair) -> Prepared:
+        row = self.prepare(pair)
+        if row.status is Status.OK:
+            drawn = draw(self.seed, pair.shard, pair.key)
+            row.inputs = CascadeInputs(row.inputs, is_audited(drawn, self.audit))
+        return row
+
+
+class CascadeScorer(Scorer):
+    """Cheap scorers before an expensive one.
+
+    Columns: those of all its scorers, null where one did not read the pair, and
+
+    - ``cascade`` float32: what to rank by. The full scorer's value where it read the pair;
+      otherwise the estimate of the stage that settled it, on that side of the planned cut.
+    - ``cascade_unaudited`` float32: what ``cascade`` would be if the pair were not audited.
+    - ``cascade_stage`` string: the scorer that settled it, or would have without the audit.
+    - ``cascade_audit`` bool: whether the pair is one of those always read by the full scorer.
+
+    Args:
+        stages: the scorers of the plan's stages, in order.
+    """
+
+    name: ClassVar[str] = SCORER
+
+    def __init__(self, plan: Plan, stages: Sequence[Scorer], full: Scorer) -> None:
+        self.plan, self.stages, self.full = plan, tuple(stages), full
+        scorers = (*stages, full)
+        self.columns = (*(field for scorer in scorers for field in scorer.columns), *_FIELDS)
+        _refuse_repeated([field.name for field in self.columns])
+        self._values = [
+            RowValue(reading.by, pa.schema(columns))
+            for reading, columns in zip(
+                (*(reading for reading, _ in plan.stages), plan.full),
+                _columns_so_far(scorers),
+                strict=True,
+            )
+        ]
+        prepare, self._part_of = join_preparers(scorers)
+        self.preparer = CascadePreparer(prepare, plan.seed, plan.audit)
+        gathered = _FILLED / plan.read(plan.learned.get("open", 1.0))
+        self.batch_size = int(full.batch_size * min(_MOST_GATHERED, max(1.0, gathered)))
+        self.scope = full.scope
+        self._fingerprint = {
+            "scorer": self.name,
+            "scorer_version": VERSION,
+            "plan": plan.digest,
+            "cut": plan.cut,
+            AGREEMENT: f"{plan.agreement:g}",
+            "audit": f"{plan.audit:g}",
+            "stages": ", ".join(scorer.name for scorer in scorers),
+            READ_WHEN_OPEN: ",".join(field.name for field in full.columns),
+            **describe_fingerprint([*(reading for reading, _ in plan.stages), plan.full]),
+        }
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        return self._fingerprint
+
+    def score_batch(self, inputs: Sequence[CascadeInputs]) -> Mapping[str, np.ndarray]:
+        batch = _Batch((*self.stages, self.full), len(inputs))
+        audited = np.array([pair.audited for pair in inputs], dtype=bool)
+        unaudited = np.full(len(inputs), np.nan, np.float32)
+        settled_by = np.full(len(inputs), self.full.name, dtype=object)
+        left = np.arange(len(inputs))
+        for place, (scorer, (_, rule)) in enumerate(
+            zip(self.stages, self.plan.stages, strict=True)
+        ):
+            self._read(place, scorer, inputs, left, batch)
+            value = self._values[place](batch.table(left))
+            settled = rule.given_up(value) | rule.taken(value)
+            settled_by[left[settled]] = scorer.name
+            unaudited[left[settled]] = rule.estimate(value[settled], self.plan.threshold)
+            left = left[~settled]
+        read = np.union1d(left, np.flatnonzero(audited))
+        self._read(len(self.stages), self.full, inputs, read, batch)
+        value = self._values[-1](batch.table(read)).astype(np.float32)
+        cascade = unaudited.copy()
+        cascade[read] = value
+        unaudited[left] = cascade[left]
+        return batch.columns | {
+            VALUE: cascade, UNAUDITED: unaudited, STAGE: settled_by, AUDIT: audited,
+        }  # fmt: skip
+
+    def _read(
+        self,
+        place: int,
+        scorer: Scorer,
+        inputs: Sequence[CascadeInputs],
+        rows: np.ndarray,
+        batch: _Batch,
+    ) -> None:
+        """Let a scorer read some rows, in batches of its own, pairs of like cost together."""
+        own = {row: inputs[row].parts[self._part_of[place]] for row in rows.tolist()}
+        # Where more pairs come at a time than by default, so may each scorer have more.
+        size = scorer.batch_size * max(1, len(inputs) // self.batch_size)
+        order = sorted(own, key=lambda row: scorer.cost(own[row]))
+        count = -(-len(order) // size)
+        for part in np.array_split(np.array(order, dtype=np.intp), count) if count else ():
+            found = scorer.score_batch([own[row] for row in part.tolist()])
+            batch.put(part, found)
+
+
+class _Batch:
+    """The columns of a batch while its stages fill them."""
+
+    def __init__(self, scorers: Sequence[Scorer], count: int) -> None:
+        self._types = {field.name: field.type for scorer in scorers for field in scorer.columns}
+        self.columns = {
+            name: np.full(count, None, object)
+            if pa.types.is_string(type)
+            else np.full(count, np.nan)
+            for name, type in self._types.items()
+        }
+
+    def put(self, rows: np.ndarray, found: Mapping[str, np.ndarray]) -> None:
+        for name, values in found.items():
+            self.columns[name][rows] = values
+
+    def table(self, rows: np.ndarray) -> pa.Table:
+        """What is there of some rows, in the types of the score table."""
+        return pa.table(
+            {
+                name: pa.array(values[rows], from_pandas=True).cast(self._types[name])
+                for name, values in self.columns.items()
+            }
+        )
+
+
+def _columns_so_far(scorers: Sequence[Scorer]) -> list[list[pa.Field]]:
+    """Per scorer, what its value may be made of: its columns and those of the ones before."""
+    return [
+        [field for scorer in scorers[: place + 1] for field in scorer.columns]
+        for place in range(len(scorers))
+    ]
+
+
+def join_preparers(scorers: Sequence[Scorer]) -> tuple[Preparer, list[int]]:
+    """One CPU half for several scorers, and which part of its inputs is whose.
+
+    Raises:
+        PairsiftError: a scorer has a CPU half of its own kind.
+    """
+    transforms: list[Callable[[Any, str], Any]] = []
+    part_of = []
+    for scorer in scorers:
+        if not isinstance(scorer.preparer, Preparer):
+            raise PairsiftError(
+                f"scorer {scorer.name!r} cannot be part of a cascade: its preparer is no Preparer"
+            )
+        transform = scorer.preparer.transform
+        if transform not in transforms:
+            transforms.append(transform)
+        part_of.append(transforms.index(transform))
+    last = scorers[-1].preparer
+    assert isinstance(last, Preparer)
+    return Preparer(_Transforms(transforms), last.limits), part_of
+
+
+def _refuse_repeated(names: Sequence[str]) -> None:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise PairsiftError(
+            f"two scorers of the cascade have columns of the same name: {', '.join(repeated)}"
+        )
+
+
+def load_reading(
+    reading: Reading, *, device: str | None = None, beside: Scorer | None = None
+) -> Scorer:
+    """Load one scorer of a cascade.
+
+    Args:
+        beside: a scorer loaded before, some of whose parts may serve this one too.
+    """
+    options: dict[str, Any] = dict(reading.options)
+    for name, value in (("device", device), ("beside", beside)):
+        if value is not None and takes_option(reading.scorer, name):
+            options.setdefault(name, value)
+    return load_scorer(reading.scorer, **options)
+
+
+def load_cascade(
+    *, plan: str | os.PathLike[str] | Plan | None = None, device: str | None = None
+) -> CascadeScorer:
+    """Load a cascade.
+
+    Args:
+        plan: its file, as a path or fsspec URL, or the plan itself.
+        device: of all its scorers; None takes a GPU where there is one.
+
+    Raises:
+        PairsiftError: there is no plan, or one of its scorers is not what it was when it was made.
+    """
+    if plan is None:
+        raise PairsiftError(
+            "a cascade needs a plan (--plan plan.json): `pairsift cascade SHARDS --out plan.json` "
+            "makes one"
+        )
+    if not isinstance(plan, Plan):
+        plan = Plan.load(plan)
+    full = load_reading(plan.full, device=device)
+    stages = [load_reading(reading, device=device, beside=full) for reading, _ in plan.stages]
+    for scorer, reading in zip(
+        (*stages, full), (*(reading for reading, _ in plan.stages), plan.full), strict=True
+    ):
+        check_same(scorer, reading)
+    return CascadeScorer(plan, stages, full)
+
+
+def check_same(scorer: Scorer, reading: Reading) -> None:
+    """
+    Raises:
+        PairsiftError: the scorer is not the one that the plan was made with.
+    """
+    now = scorer.fingerprint
+    differing = [
+        f"{name} was {reading.fingerprint.get(name)!r} and is {now.get(name)!r}"
+        for name in sorted(now.keys() | reading.fingerprint.keys())
+        if now.get(name) != reading.fingerprint.get(name)
+    ]
+    if differing:
+        raise PairsiftError(
+            f"the cascade was planned with another {reading.scorer}: {'; '.join(differing)}. "
+            "Make a new plan with `pairsift cascade`"
+        )

@@ -1,0 +1,64 @@
+"""A pool for cascades of scorers that cost next to nothing."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from pairsift import load_scorer
+from pairsift.scorers.cascade.plan import Plan, Reading, Rule
+from tests.samples import CAPTION, jpeg, write_tar
+
+SHARDS = 3
+SAMPLES = 40
+WORDS = f"{CAPTION} and two happy children"
+FULL_BY = "glance + 50 * caption_words"
+
+
+def caption(place: int) -> str:
+    """Of two to fourteen words."""
+    return " ".join(WORDS.split()[: 2 + place * 7 % 13])
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three shards of 40 pairs of a few images; the third pair of each has no image."""
+    folder = tmp_path_factory.mktemp("pool")
+    images = [jpeg(300, 240, seed) for seed in range(4)]
+    for shard in range(SHARDS):
+        samples: dict[str, dict[str, bytes | str]] = {}
+        for place in range(SAMPLES):
+            samples[f"{shard}{place:03d}"] = {
+                "txt": caption(place + shard),
+                "jpg": images[place % 4],
+            }
+        del samples[f"{shard}002"]["jpg"]
+        write_tar(folder / f"{shard:05d}.tar", samples)
+    return folder
+
+
+@cache
+def _fingerprint(scorer: str) -> dict[str, str]:
+    return dict(load_scorer(scorer).fingerprint)
+
+
+def words_plan(low: float | None = 6, high: float | None = 11, audit: float = 0.2) -> Plan:
+    """Captions of few words are given up, those of many taken, `tiny-glance` reads the others."""
+    cheap, full = _fingerprint("heuristics"), _fingerprint("tiny-glance")
+    return Plan(
+        stages=(
+            (
+                Reading("heuristics", "caption_words", fingerprint=cheap),
+                Rule(low, high, (2.0, 14.0), (150.0, 750.0)),
+            ),
+        ),
+        full=Reading("tiny-glance", FULL_BY, fingerprint=full),
+        keep=0.4,
+        at=None,
+        threshold=430.0,
+        agreement=0.9,
+        audit=audit,
+        seed=1,
+    )

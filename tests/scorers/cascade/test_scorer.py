@@ -1,0 +1,169 @@
+"""The cascade as a scorer: who reads what, and that it does not depend on the company."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pairsift import PairsiftError, load_scorer
+from pairsift.engines import local
+from pairsift.pair import Pair
+from pairsift.scorers.cascade.draw import draw, is_audited
+from pairsift.scorers.cascade.plan import Plan
+from pairsift.scorers.cascade.scorer import CascadeScorer, check_same, load_cascade
+from pairsift.sources import find_shards, open_shard
+from tests.engines.conftest import tables
+from tests.samples import CAPTION, jpeg
+from tests.scorers.cascade.conftest import SHARDS, words_plan
+
+
+@pytest.fixture(scope="module")
+def scorer() -> CascadeScorer:
+    return load_cascade(plan=words_plan())
+
+
+@pytest.fixture(scope="module")
+def pairs(pool: Path) -> list[Pair]:
+    return [pair for shard in find_shards(str(pool)).shards for pair in open_shard(shard)]
+
+
+@pytest.fixture(scope="module")
+def table(scorer: CascadeScorer, pairs: list[Pair]) -> pa.Table:
+    return scorer.score(pairs)
+
+
+def test_each_pair_is_read_by_those_who_must(table: pa.Table, pairs: list[Pair]) -> None:
+    full = load_scorer("tiny-glance").score(pairs)["glance"].to_pylist()
+    stages = set()
+    for row, pair, glance in zip(table.to_pylist(), pairs, full, strict=True):
+        if pair.image is None:
+            assert (row["status"], row["cascade"], row["cascade_stage"]) == (
+                "image_missing", None, None,
+            )  # fmt: skip
+            continue
+        words = len((pair.caption or "").split())
+        value = glance + 50 * words
+        is_open, audited = 6 <= words < 11, is_audited(draw(1, pair.shard, pair.key), 0.2)
+        assert row["cascade_stage"] == ("tiny-glance" if is_open else "heuristics")
+        assert row["cascade_audit"] is audited
+        assert row["caption_words"] == words
+        stages.add((row["cascade_stage"], audited))
+        if is_open or audited:
+            assert row["glance"] == pytest.approx(glance, abs=0.01)
+            assert row["cascade"] == pytest.approx(value, abs=0.01)
+        else:
+            assert row["glance"] is None
+            assert row["cascade"] == row["cascade_unaudited"]
+        if is_open:
+            assert row["cascade_unaudited"] == row["cascade"]
+        else:
+            assert row["cascade_unaudited"] == pytest.approx(50 + 50 * words, abs=0.01)
+            assert (row["cascade_unaudited"] >= 430) == (words >= 11)
+    assert len(stages) == 4
+
+
+def test_a_pair_is_decided_alike_in_any_company(
+    scorer: CascadeScorer, pairs: list[Pair], table: pa.Table
+) -> None:
+    for batch_size in (1, 7):
+        other = scorer.score(pairs[:30][::-1], batch_size)
+        for name in ("cascade", "cascade_unaudited", "glance"):
+            np.testing.assert_allclose(
+                other[name].to_numpy()[::-1].astype(float),
+                table[name].to_numpy()[:30].astype(float),
+                atol=1e-3,
+            )
+        for name in ("cascade_stage", "cascade_audit", "status"):
+            assert other[name].to_pylist()[::-1] == table[name].to_pylist()[:30]
+
+
+def test_nothing_settled_is_full_scoring(scorer: CascadeScorer, pairs: list[Pair]) -> None:
+    table = CascadeScorer(words_plan(None, None), scorer.stages, scorer.full).score(pairs[:20])
+    assert set(table["cascade_stage"].to_pylist()) == {"tiny-glance", None}
+    assert table["cascade"].null_count == 1  # the pair without an image
+
+
+def test_columns_are_those_of_all_its_scorers(scorer: CascadeScorer) -> None:
+    names = [field.name for field in scorer.columns]
+    assert names[0] == "caption_words"
+    assert names[-5:] == [
+        "glance", "cascade", "cascade_unaudited", "cascade_stage", "cascade_audit",
+    ]  # fmt: skip
+    assert scorer.fingerprint["read_when_open"] == "glance"
+    assert scorer.fingerprint["heuristics.scorer_version"]
+
+
+def test_the_first_stage_shares_the_model_of_the_full_scorer() -> None:
+    full = load_scorer("pairsift-tiny", device="cpu")
+    glance = load_scorer("tiny-glance", device="cpu", beside=full)
+    assert glance.preparer is full.preparer
+    row = glance.preparer(Pair("k", jpeg(), CAPTION))
+    glance.score_batch([row.inputs])
+    kept = len(full.images)  # type: ignore[attr-defined]
+    full.score_batch([row.inputs])
+    assert len(full.images) == kept == 1  # type: ignore[attr-defined]
+
+
+def test_a_plan_goes_through_a_file(tmp_path: Path) -> None:
+    plan = words_plan(None, 11)
+    plan.write(tmp_path / "plans" / "plan.json")
+    found = Plan.load(tmp_path / "plans" / "plan.json")
+    assert (found, found.digest) == (plan, plan.digest)
+    assert found.digest != words_plan(6, 11).digest
+    content = json.loads((tmp_path / "plans" / "plan.json").read_text())
+    content["learned"] = {"pairs": 7}
+    assert Plan.from_json(content, "x").digest == plan.digest
+    (tmp_path / "bad.json").write_text('{"cascade": 1}')
+    for name, words in (("bad.json", "is not a cascade's plan"), ("none.json", "there is no plan")):
+        with pytest.raises(PairsiftError, match=words):
+            Plan.load(tmp_path / name)
+    with pytest.raises(PairsiftError, match="needs a plan"):
+        load_scorer("cascade")
+
+
+def test_another_model_than_planned_is_refused(scorer: CascadeScorer) -> None:
+    planned = replace(words_plan().full, fingerprint={**scorer.full.fingerprint, "checkpoint": "x"})
+    with pytest.raises(PairsiftError, match="planned with another tiny-glance: checkpoint was 'x'"):
+        check_same(scorer.full, planned)
+
+
+def test_draws_are_uniform_and_know_the_seed() -> None:
+    drawn = np.array([draw(0, "00000", f"{number:09d}") for number in range(4000)])
+    assert abs(drawn.mean() - 0.5) < 4 / math.sqrt(12 * 4000)
+    assert 0.15 < np.mean([is_audited(one, 0.2) for one in drawn]) < 0.25
+    assert draw(1, "00000", "000000000") != drawn[0]
+
+
+def _score(pool: str, plan: str, out: str) -> None:
+    local.score_shards(find_shards(pool), load_scorer("cascade", plan=plan), out)
+
+
+def test_killed_and_gone_on_with_gives_the_same_tables(
+    scorer: CascadeScorer, pool: Path, tmp_path: Path
+) -> None:
+    words_plan().write(tmp_path / "plan.json")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    local.score_shards(find_shards(str(pool)), scorer, str(whole))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_score, args=(str(pool), str(tmp_path / "plan.json"), str(killed))
+    )
+    process.start()
+    end = time.monotonic() + 150
+    while not list(killed.glob("*.parquet")) and time.monotonic() < end:
+        time.sleep(0.005)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "it was done before it could be killed"
+    assert 1 <= len(list(killed.glob("*.parquet"))) < SHARDS
+    local.score_shards(find_shards(str(pool)), scorer, str(killed))
+    assert tables(killed) == tables(whole)
+    assert len(tables(whole)) == SHARDS
