@@ -19,7 +19,7 @@ CERTAINTY = 0.85
 Chosen on captions that nothing is measured on, for the scope English (`benchmarks/languages.py`).
 Of English captions, 4 of 29,995 (Flickr8k, train) reach it, and 116 of 9,733 real alt texts
 (LAION), of which 17 are English by a person's reading: names of products. Of others: Chinese
-99.97 %, German 99.0 %, French 98.4 %, Czech 95.6 % (Flickr8k, train). Captions of two words are
+99.97 %, German 99.0 %, French 98.4 %, Czech 95.6 % (Flickr8k, train). Captions of three words are
 harder: clip art's in 24 languages, 21 to 99 %, half of them above 80 %; 9 of 401 in English.
 """
 # What lies beyond is too unlikely to add up to anything.
