@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from pairsift.errors import PairsiftError
+from pairsift.images import ImageLimits
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Prepared, Preparer, Scorer
 from pairsift.scorers.cascade.columns import (
@@ -74,6 +75,10 @@ class CascadePreparer:
             drawn = draw(self.seed, pair.shard, pair.key)
             row.inputs = CascadeInputs(row.inputs, is_audited(drawn, self.audit))
         return row
+
+    def limited(self, limits: ImageLimits) -> CascadePreparer:
+        """One with other limits; this one stays as it is."""
+        return replace(self, prepare=self.prepare.limited(limits))
 
 
 class CascadeScorer(Scorer):
