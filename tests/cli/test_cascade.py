@@ -62,7 +62,7 @@ def test_mistakes(pool: Path, tmp_path: Path) -> None:
         (("--cheap", "heuristics", "--cheap-by", "a", "--cheap-by", "b"), "2 times for 1"),
     ):
         assert words in _run("cascade", str(pool), "--out", out, *options, fails=True)
-    assert "needs a plan" in _run(
+    assert "needs the option 'plan' (--plan)" in _run(
         "score", str(pool), "--scorer", "cascade", "--out", str(tmp_path / "o"), fails=True
     )
     assert not Path(out).exists()

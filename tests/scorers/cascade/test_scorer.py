@@ -126,7 +126,7 @@ def test_a_plan_goes_through_a_file(tmp_path: Path) -> None:
     for name, words in (("bad.json", "is not a cascade's plan"), ("none.json", "there is no plan")):
         with pytest.raises(PairsiftError, match=words):
             Plan.load(tmp_path / name)
-    with pytest.raises(PairsiftError, match="needs a plan"):
+    with pytest.raises(PairsiftError, match="needs the option 'plan'"):
         load_scorer("cascade")
 
 

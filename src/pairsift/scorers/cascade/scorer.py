@@ -255,7 +255,7 @@ def load_reading(
 
 
 def load_cascade(
-    *, plan: str | os.PathLike[str] | Plan | None = None, device: str | None = None
+    *, plan: str | os.PathLike[str] | Plan, device: str | None = None
 ) -> CascadeScorer:
     """Load a cascade.
 
@@ -266,11 +266,6 @@ def load_cascade(
     Raises:
         PairsiftError: there is no plan, or one of its scorers is not what it was when it was made.
     """
-    if plan is None:
-        raise PairsiftError(
-            "a cascade needs a plan (--plan plan.json): `pairsift cascade SHARDS --out plan.json` "
-            "makes one"
-        )
     if not isinstance(plan, Plan):
         plan = Plan.load(plan)
     full = load_reading(plan.full, device=device)
