@@ -11,7 +11,7 @@ from PIL import Image
 
 from pairsift import Pair, load_scorer
 from pairsift.scorers.mlm.tiny_captions import share_images
-from pairsift.scorers.mlm.tiny_images import KEPT_IMAGES, EncodedImages
+from pairsift.scorers.mlm.tiny_images import KEPT, EncodedImages
 from pairsift.scorers.mlm.tiny_scorer import TinyScorer
 
 CAPTIONS = (
@@ -66,6 +66,24 @@ def test_each_image_is_encoded_once(scorer: TinyScorer, monkeypatch: pytest.Monk
     assert sum(encoded) == 2
 
 
+def test_each_caption_is_embedded_once(scorer: TinyScorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded = []
+    encode = scorer.meanings.encode
+
+    def counting(ids, mask):  # type: ignore[no-untyped-def]
+        embedded.append(len(ids))
+        return encode(ids, mask)
+
+    monkeypatch.setattr(scorer.meanings, "encode", counting)
+    scorer.meanings.clear()
+    pairs = [Pair(str(n), _photo(n % 2), CAPTIONS[n % 3]) for n in range(8)]
+    again = scorer.score(pairs, batch_size=4)["itm"].to_numpy()
+    assert sum(embedded) == 3
+    for pair, score in zip(pairs[:3], again, strict=False):
+        scorer.meanings.clear()
+        assert scorer.score([pair])["itm"].to_pylist() == pytest.approx([score], abs=1e-3)
+
+
 def test_the_last_images_are_kept() -> None:
     seen: list[int] = []
 
@@ -80,10 +98,10 @@ def test_the_last_images_are_kept() -> None:
     assert image_of == [*range(250), 3]
     assert images([pictures[3]])[0][0, 0] == 3
     assert len(seen) == 250
-    images([np.full((3, 3, 3), n, np.uint8) for n in range(KEPT_IMAGES - 10)])
-    assert len(images) == KEPT_IMAGES
+    images([np.full((3, 3, 3), n, np.uint8) for n in range(KEPT - 10)])
+    assert len(images) == KEPT
     images([pictures[3]])  # used last of the first ones, so still there
-    assert len(seen) == 250 + KEPT_IMAGES - 10
+    assert len(seen) == 250 + KEPT - 10
 
 
 def test_groups_of_an_image_are_powers_of_two_and_cover_all() -> None:

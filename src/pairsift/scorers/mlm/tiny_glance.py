@@ -1,8 +1,8 @@
 """`tiny-glance`: what `pairsift-tiny` would say of a pair before its language model has read it.
 
 Image and caption are encoded as there and their agreement is read by the same score head. Beside a
-`pairsift-tiny` in one process it uses that one's model and encoded images, so that together they
-cost no more than `pairsift-tiny` alone: a first stage for cascades.
+`pairsift-tiny` in one process it uses that one's model, and what one has encoded serves the other,
+so that together they cost no more than `pairsift-tiny` alone: a first stage for cascades.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import torch
 from pairsift.metrics import METRICS
 from pairsift.scorers.base import Scorer
 from pairsift.scorers.mlm.tiny import distribution
-from pairsift.scorers.mlm.tiny_captions import collate
 from pairsift.scorers.mlm.tiny_inputs import TinyInputs
 from pairsift.scorers.mlm.tiny_scorer import TinyScorer, load_tiny_scorer
 
@@ -50,9 +49,8 @@ class TinyGlance(Scorer):
     def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:
         pixels, captions = zip(*inputs, strict=True)
         images, image_of = self._tiny.images(pixels)
-        tokens = collate(captions).to(self._tiny.device)
-        meaning = self._tiny.model.caption_meaning(tokens.sentence_ids, tokens.sentence_mask)
-        logits = self._tiny.model.glance_logits(images[image_of], meaning[:, None])
+        meanings, meaning_of = self._tiny.meanings(captions)
+        logits = self._tiny.model.glance_logits(images[image_of], meanings[meaning_of][:, None])
         expected, _, _ = distribution(logits[:, 0, _ITM])
         return {"glance": expected.cpu().numpy()}
 

@@ -1,55 +1,62 @@
-"""Images encoded once, whoever shares them."""
+"""Images and captions encoded once, whoever shares them."""
 
 from __future__ import annotations
 
+import abc
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-KEPT_IMAGES = 256
-"""Encoded images kept for their next caption, of 0.1 MB each."""
+from pairsift.scorers.mlm.tiny_captions import pad
+from pairsift.scorers.mlm.tiny_inputs import CaptionTokens
+
+KEPT = 256
+"""Encoded images, of 0.1 MB each, and captions, of 1.5 kB, kept for their next use."""
+
+Item = TypeVar("Item")
 
 
-class EncodedImages:
-    """Encodes the distinct images of a batch and remembers the last ones.
-
-    Captions of one image mostly come as neighbours, so that a few images are enough.
+class _Remembered(abc.ABC, Generic[Item]):
+    """Encodes the distinct items of a batch and remembers the last ones.
 
     Args:
-        encode: uint8 pixels (B, S, S, 3) on the device to (B, ...).
-        step: images encoded at a time.
+        device: where they are encoded.
+        step: items encoded at a time.
     """
 
-    def __init__(
-        self, encode: Callable[[Tensor], Tensor], device: torch.device, step: int = 32
-    ) -> None:
-        self.encode, self.device, self.step = encode, device, step
-        self._kept: dict[bytes, Tensor] = {}  # latest last
+    def __init__(self, device: torch.device, step: int = 32) -> None:
+        self.device, self.step = device, step
+        self._kept: dict[Hashable, Tensor] = {}  # latest last
 
-    def __call__(self, pixels: Sequence[np.ndarray]) -> tuple[Tensor, list[int]]:
-        """Return the distinct images (D, ...) and which of them each pair has."""
-        distinct: dict[bytes, int] = {}
-        image_of = [
-            distinct.setdefault(hashlib.blake2b(image.data, digest_size=16).digest(), len(distinct))
-            for image in pixels
-        ]
-        found = {place: self._kept.pop(digest, None) for digest, place in distinct.items()}
-        first = {place: row for row, place in reversed(list(enumerate(image_of)))}
-        new = [place for place, image in found.items() if image is None]
+    @abc.abstractmethod
+    def _key(self, item: Item) -> Hashable:
+        """What equal items have in common."""
+
+    @abc.abstractmethod
+    def _encode(self, items: Sequence[Item]) -> Tensor:
+        """Items (B) to (B, ...)."""
+
+    def __call__(self, items: Sequence[Item]) -> tuple[Tensor, list[int]]:
+        """Return the distinct items, encoded (D, ...), and which of them each item is."""
+        distinct: dict[Hashable, int] = {}
+        place_of = [distinct.setdefault(self._key(item), len(distinct)) for item in items]
+        found = {place: self._kept.pop(key, None) for key, place in distinct.items()}
+        first = {place: row for row, place in reversed(list(enumerate(place_of)))}
+        new = [place for place, encoded in found.items() if encoded is None]
         for start in range(0, len(new), self.step):
             places = new[start : start + self.step]
-            stacked = np.stack([pixels[first[place]] for place in places])
-            encoded = self.encode(torch.from_numpy(stacked).to(self.device))
+            encoded = self._encode([items[first[place]] for place in places])
             # Cloned: a view would keep its whole batch in memory.
             found |= {place: row.clone() for place, row in zip(places, encoded, strict=True)}
-        images = [image for image in found.values() if image is not None]
-        self._kept |= dict(zip(distinct, images, strict=True))
-        for digest in list(self._kept)[:-KEPT_IMAGES]:
-            del self._kept[digest]
-        return torch.stack(images), image_of
+        rows = [row for row in found.values() if row is not None]
+        self._kept |= dict(zip(distinct, rows, strict=True))
+        for key in list(self._kept)[:-KEPT]:
+            del self._kept[key]
+        return torch.stack(rows), place_of
 
     def clear(self) -> None:
         """Forget all."""
@@ -57,3 +64,45 @@ class EncodedImages:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+class EncodedImages(_Remembered[np.ndarray]):
+    """Images by their pixels. Captions of one image mostly come as neighbours, so that a few do.
+
+    Args:
+        encode: uint8 pixels (B, S, S, 3) on the device to (B, ...).
+    """
+
+    def __init__(
+        self, encode: Callable[[Tensor], Tensor], device: torch.device, step: int = 32
+    ) -> None:
+        super().__init__(device, step)
+        self.encode = encode
+
+    def _key(self, item: np.ndarray) -> bytes:
+        return hashlib.blake2b(item.data, digest_size=16).digest()
+
+    def _encode(self, items: Sequence[np.ndarray]) -> Tensor:
+        return self.encode(torch.from_numpy(np.stack(items)).to(self.device))
+
+
+class CaptionMeanings(_Remembered[CaptionTokens]):
+    """Captions by the sentence encoder's tokens: some are repeated, and stages of a cascade read
+    the same.
+
+    Args:
+        encode: token ids and mask (B, S) on the device to (B, ...).
+    """
+
+    def __init__(
+        self, encode: Callable[[Tensor, Tensor], Tensor], device: torch.device, step: int = 64
+    ) -> None:
+        super().__init__(device, step)
+        self.encode = encode
+
+    def _key(self, item: CaptionTokens) -> tuple[int, ...]:
+        return tuple(item.sentence_ids)
+
+    def _encode(self, items: Sequence[CaptionTokens]) -> Tensor:
+        ids, mask = pad([item.sentence_ids for item in items])
+        return self.encode(ids.to(self.device), mask.to(self.device))

@@ -17,8 +17,8 @@ from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
 from pairsift.scorers.mlm.tiny import NUM_SCORES, TinyModel
-from pairsift.scorers.mlm.tiny_captions import collate, pack, share_images
-from pairsift.scorers.mlm.tiny_images import EncodedImages
+from pairsift.scorers.mlm.tiny_captions import pack, share_images
+from pairsift.scorers.mlm.tiny_images import CaptionMeanings, EncodedImages
 from pairsift.scorers.mlm.tiny_inputs import (
     SENTENCE_TOKENIZER_FILE,
     TOKENIZER_FILE,
@@ -63,6 +63,7 @@ class TinyScorer(Scorer):
         # Another checkpoint of this make may have been trained on anything.
         self.scope = SCOPE if folder == ASSET else None
         self.images = EncodedImages(self.model.encode_images, device)
+        self.meanings = CaptionMeanings(self.model.caption_meaning, device)
         self._digest = checkpoint_files_digest(folder)
         self._version = str(json.loads((folder / "config.json").read_text()).get("version", ""))
 
@@ -106,10 +107,8 @@ class TinyScorer(Scorer):
         """(B, 4, 101) float32, all metrics in one pass."""
         pixels, captions = zip(*inputs, strict=True)
         images, image_of = self.images(pixels)
-        tokens = collate(captions)
-        meaning = self.model.caption_meaning(
-            tokens.sentence_ids.to(self.device), tokens.sentence_mask.to(self.device)
-        )
+        meanings, meaning_of = self.meanings(captions)
+        meaning = meanings[meaning_of]
         log_p = np.empty((len(inputs), len(METRICS), NUM_SCORES), np.float32)
         for size, groups in share_images(image_of).items():
             step = max(1, self.batch_size // size)
