@@ -16,8 +16,10 @@ from named_things import NamedThings
 
 CAPTIONS = 16
 """Captions of an image in one pack."""
-OWN = 3
+OWN = 4
 """Of these, how many are the image's own."""
+EDIT_WEIGHT = 3.0
+"""How much likelier a caption with one thing changed comes into a pack than another."""
 SHARES = {"flickr": 0.6, "coco": 0.1, "stamps": 0.17, "scenes": 0.13}
 """Of the packs."""
 SCENE_NOISE = 0.7
@@ -33,6 +35,7 @@ class Batch:
     tokens: list[list[CaptionTokens]]
     targets: Tensor  # (B, C, M)
     own: Tensor  # (B, C) bool: a caption of this very image
+    made_from: Tensor  # (B, C) place in the pack of the caption it was edited from, or -1
 
 
 @dataclass
@@ -41,6 +44,7 @@ class _Row:
     captions: list[str]
     targets: np.ndarray
     own: np.ndarray
+    made_from: np.ndarray
 
 
 class Batches:
@@ -84,6 +88,7 @@ class Batches:
             tokens,
             torch.from_numpy(np.stack([row.targets for row in rows])),
             torch.from_numpy(np.stack([row.own for row in rows])),
+            torch.from_numpy(np.stack([row.made_from for row in rows])),
         )
 
     def _row(self, kind: str) -> _Row:
@@ -99,7 +104,8 @@ class Batches:
             parts = images[np.array([this])]
         else:
             parts, made = self._scene()
-        return _Row(parts, made.captions, made.targets, np.zeros(CAPTIONS, bool))
+        nothing = np.full(CAPTIONS, -1)
+        return _Row(parts, made.captions, made.targets, np.zeros(CAPTIONS, bool), nothing)
 
     def _scene(self):
         vectors, things = self.scenes
@@ -114,11 +120,21 @@ class Batches:
 
     def _graded(self, split: Split, image: int) -> _Row:
         rng, rows = self.rng, split.rows_of[image]
-        is_own = split.kind[rows] == "own"
-        count, others = CAPTIONS - OWN, rows[~is_own]
-        keep = rng.choice(rows[is_own], OWN, replace=False)
-        rest = rng.choice(others, count, replace=len(others) < count)
-        rows = np.concatenate([keep, rest])
-        captions = [split.captions[row] for row in rows]
-        parts = split.images[np.array([image])]
-        return _Row(parts, captions, split.targets[rows], split.kind[rows] == "own")
+        kinds = split.kind[rows]
+        own, others = rows[kinds == "own"], rows[kinds != "own"]
+        count = CAPTIONS - OWN
+        weights = np.where(split.is_edit[others], EDIT_WEIGHT, 1.0)
+        chosen = rng.choice(others, count, replace=len(others) < count, p=weights / weights.sum())
+        # An edit is learned from beside its source, so sources come before other own captions.
+        wanted = np.bincount(split.source[chosen][split.source[chosen] >= 0], minlength=len(own))
+        keep = np.argsort(-(wanted + rng.random(len(own))))[:OWN]
+        place = np.full(len(own) + 1, -1)
+        place[keep] = np.arange(OWN)
+        rows = np.concatenate([own[keep], chosen])
+        return _Row(
+            split.images[np.array([image])],
+            [split.captions[row] for row in rows],
+            split.targets[rows],
+            split.kind[rows] == "own",
+            np.concatenate([np.full(OWN, -1), place[split.source[chosen]]]),
+        )

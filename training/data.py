@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,11 @@ class Split:
             source=table["source"].to_numpy(),
             captions=table["caption"].to_pylist(),
         )
+
+    @cached_property
+    def is_edit(self) -> np.ndarray:
+        """(rows,) bool: one thing in a caption of the image was changed or added."""
+        return np.char.startswith(self.kind, "swap_") | np.char.startswith(self.kind, "detail_")
 
 
 @torch.no_grad()

@@ -1,13 +1,13 @@
-"""Train `pairsift-tiny` on the graded captions: one loop, three losses.
+"""Train `pairsift-tiny` on the graded captions: one loop, four losses.
 
     python training/train.py --data DATA --weights WEIGHTS --cache CACHE --out RUN --steps 700
 
 Each step takes a few images and, for each, a pack of its captions behind one copy of its image
 tokens. Losses: cross-entropy between the score distribution and a soft label around the teacher's
-score; a pairwise ranking loss on the expected scores within the pack; captioning (next token) on
-the image's own captions, which is what ties the projector to the language model. The image encoder,
-the sentence encoder and the token embeddings stay frozen. Writes RUN/log.jsonl, RUN/last.pt
-(resumed from when there) and RUN/model.
+score; a pairwise ranking loss on the expected scores within the pack; the same between a caption
+and its edits, each edit alike; captioning (next token) on the image's own captions, which is what
+ties the projector to the language model. The image encoder, the sentence encoder and the token
+embeddings stay frozen. Writes RUN/log.jsonl, RUN/last.pt (resumed from when there) and RUN/model.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from weights import (
 
 SPREAD = 6.0  # standard deviation of the soft label, points
 RANK_SCALE = 8.0  # points of difference at which the ranking loss is content
-LOSS_WEIGHTS = {"score": 1.0, "rank": 1.0, "caption": 0.15}
+EDIT_SCALE = 4.0  # the same for a caption and its edit
+LOSS_WEIGHTS = {"score": 1.0, "rank": 1.0, "edit": 1.0, "caption": 0.15}
 METRIC_WEIGHTS = (2.0, 1.0, 1.0, 0.7)
 
 
@@ -138,6 +139,20 @@ def ranking_loss(expected: Tensor, targets: Tensor) -> Tensor:
     lead = expected[:, :, None] - expected[:, None, :]
     weight = ((gap - 4) / 20).clamp(0, 1)
     return (weight * F.softplus(-lead / RANK_SCALE)).sum() / weight.sum().clamp_min(1)
+
+
+def edit_loss(expected: Tensor, targets: Tensor, made_from: Tensor) -> Tensor:
+    """(B, C) scores: logistic loss on each edited caption against the one it was made from.
+
+    made_from (B, C): that one's place in the pack, or -1. Every edit that the teacher feels counts
+    alike: how far its score should move is the other losses' matter.
+    """
+    source = made_from.clamp_min(0)
+    gap = targets.gather(1, source) - targets
+    lead = expected.gather(1, source) - expected
+    felt = (made_from >= 0) & (gap.abs() > 2)
+    loss = F.softplus(-gap.sign() * lead / EDIT_SCALE)
+    return (loss * felt).sum() / felt.sum().clamp_min(1)
 
 
 def caption_loss(
@@ -243,6 +258,10 @@ def main() -> None:
             "score": (per_metric * weight).sum(),
             "rank": sum(
                 w * ranking_loss(expected[..., m], batch.targets[..., m])
+                for m, w in enumerate(weight)
+            ),
+            "edit": sum(
+                w * edit_loss(expected[..., m], batch.targets[..., m], batch.made_from)
                 for m, w in enumerate(weight)
             ),
             "caption": caption_loss(hidden, batch.packed, batch.own, table, column, scale),

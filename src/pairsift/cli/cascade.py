@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairsift.cli.common import Json, emit, table
+from pairsift.cli.common import (
+    CaptionField,
+    CaptionsFile,
+    Device,
+    ImageField,
+    Json,
+    Kind,
+    emit,
+    table,
+)
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:
@@ -50,19 +59,11 @@ def cascade(
     ] = 0.02,
     pairs: Annotated[int, typer.Option(min=100, help="Sample that sets the thresholds.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    kind: Annotated[
-        str | None, typer.Option(help="webdataset, parquet or folder, if not plain to see.")
-    ] = None,
-    caption_field: Annotated[
-        str | None, typer.Option(help="Member suffix, column or CSV field that holds the caption.")
-    ] = None,
-    image_field: Annotated[
-        str | None, typer.Option(help="Column with the image (parquet) or its path (folder CSV).")
-    ] = None,
-    captions_file: Annotated[
-        str | None, typer.Option(help="CSV with the captions of a folder of images.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    kind: Kind = None,
+    caption_field: CaptionField = None,
+    image_field: ImageField = None,
+    captions_file: CaptionsFile = None,
+    device: Device = None,
     json: Json = False,
 ) -> None:
     """Plan a cascade: cheap scorers first, the full one only where the decision is open.

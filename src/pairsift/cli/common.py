@@ -11,6 +11,19 @@ import typer
 from pairsift.errors import PairsiftError
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Kind = Annotated[
+    str | None, typer.Option(help="webdataset, parquet or folder, if not plain to see.")
+]
+CaptionField = Annotated[
+    str | None, typer.Option(help="Member suffix, column or CSV field that holds the caption.")
+]
+ImageField = Annotated[
+    str | None, typer.Option(help="Column with the image (parquet) or its path (folder CSV).")
+]
+CaptionsFile = Annotated[
+    str | None, typer.Option(help="CSV with the captions of a folder of images.")
+]
 
 
 def emit(result: Mapping[str, Any], as_json: bool, text: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pairsift.cli.common import Json
+from pairsift.cli.common import Device, Json
 from pairsift.cli.evaluation import Bars, show_result, split, split_all
 
 NO_SHAPE = "none"
@@ -49,7 +49,7 @@ def cost(
     price_per_hour: Annotated[
         float | None, typer.Option(min=0, help="Of one device, in any currency.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    device: Device = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16, where a scorer takes it.")
     ] = None,

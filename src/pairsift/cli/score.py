@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from pairsift.cli.common import Json, emit, parse_part
+from pairsift.cli.common import (
+    CaptionField,
+    CaptionsFile,
+    Device,
+    ImageField,
+    Json,
+    Kind,
+    emit,
+    parse_part,
+)
 from pairsift.errors import PairsiftError
 
 # Everything else went well; the same command tries these shards again.
@@ -58,19 +67,11 @@ def score(
         str | None,
         typer.Option(help="For that: languages the scorer reads (en,de), if it does not say."),
     ] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="webdataset, parquet or folder, if not plain to see.")
-    ] = None,
-    caption_field: Annotated[
-        str | None, typer.Option(help="Member suffix, column or CSV field that holds the caption.")
-    ] = None,
-    image_field: Annotated[
-        str | None, typer.Option(help="Column with the image (parquet) or its path (folder CSV).")
-    ] = None,
-    captions_file: Annotated[
-        str | None, typer.Option(help="CSV with the captions of a folder of images.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    kind: Kind = None,
+    caption_field: CaptionField = None,
+    image_field: ImageField = None,
+    captions_file: CaptionsFile = None,
+    device: Device = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pairs a batch.")] = None,
     workers: Annotated[

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pairsift.cli.common import Device
+
 
 def register(app: typer.Typer) -> None:
     app.command()(serve)
@@ -26,7 +28,7 @@ def serve(
     metrics: Annotated[
         str | None, typer.Option(help="Of itm,odf,ctq,su; all where the scorer has them.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    device: Device = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; beyond the loopback a key is needed.")
