@@ -13,7 +13,6 @@ import fcntl
 import io
 import mmap
 import os
-from types import TracebackType
 from typing import IO
 
 _BUFFER_BYTES = 4 << 20
@@ -43,12 +42,7 @@ class Appender:
     def __enter__(self) -> Appender:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
             self._hand_over()
 
