@@ -30,12 +30,18 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pairsift", *arguments],
+        [sys.executable, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_hear_interrupts,
     )
+
+
+def _hear_interrupts() -> None:
+    # What a shell starts in the background, these tests perhaps, ignores SIGINT, and its children.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -78,7 +84,7 @@ def test_scoring_stops_cleanly_and_goes_on(
     pool: Path, tmp_path: Path, workers: str, number: int, code: int, to_group: bool
 ) -> None:
     out = tmp_path / "out"
-    command = ("score", str(pool), "--out", str(out), "--scorer", "heuristics")
+    command = ("-m", "pairsift", "score", str(pool), "--out", str(out), "--scorer", "heuristics")
     process = _start(*command, "--workers", workers, "--batch-size", "4")
     _wait_until(lambda: any(out.glob("*.parquet")), process)
     errors = _end(process, number, to_group)
@@ -162,9 +168,7 @@ cli.main()
     ids=["deaf-int", "deaf-term", "duckdb-term", "torch-int"],
 )
 def test_long_library_calls_are_interrupted(script: str, number: int, code: int) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = _start("-c", script)
     assert process.stdout is not None
     assert process.stdout.readline().endswith("ing\n")
     time.sleep(0.5)
@@ -180,7 +184,7 @@ def test_long_library_calls_are_interrupted(script: str, number: int, code: int)
 def test_ctrl_c_ends_a_cluster_of_our_own(pool: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray.data", reason="needs pairsift[ray]")
     out = tmp_path / "out"
-    command = ("score", str(pool), "--out", str(out), "--scorer", "heuristics")
+    command = ("-m", "pairsift", "score", str(pool), "--out", str(out), "--scorer", "heuristics")
     process = _start(*command, "--engine", "ray", "--actors", "1", "--batch-size", "4")
     _wait_until(lambda: any(out.glob("*.parquet")), process)
     errors = _end(process, signal.SIGINT, to_group=True)
