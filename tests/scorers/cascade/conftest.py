@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from pairsift import load_scorer
@@ -62,3 +64,17 @@ def words_plan(low: float | None = 6, high: float | None = 11, audit: float = 0.
         audit=audit,
         seed=1,
     )
+
+
+def assert_same(tables: dict[str, pa.Table], others: dict[str, pa.Table]) -> None:
+    """All alike, numbers but for rounding, which differs with batches and threads."""
+    assert tables.keys() == others.keys()
+    for name, table in tables.items():
+        other = others[name]
+        assert table.schema == other.schema
+        for field in table.schema:
+            if pa.types.is_floating(field.type):
+                pair = [t[field.name].to_numpy() for t in (table, other)]
+                np.testing.assert_allclose(*pair, atol=1e-3, err_msg=field.name)
+            else:
+                assert table[field.name].equals(other[field.name]), field.name
