@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.cost.clip_shapes import ClipShape
-from pairsift.scorers.registry import check_scorer, entries, load_scorer
+from pairsift.scorers.registry import check_scorer, entries, load_scorer, takes_option
 
 if TYPE_CHECKING:
     from pairsift.scorers.base import Scorer
@@ -46,15 +46,8 @@ class NamedScorer:
     random_weights = False
 
     def load(self) -> Scorer:
-        taken = {option: value for option, value in self.options.items() if self._takes(option)}
+        taken = {k: v for k, v in self.options.items() if takes_option(self.name, k)}
         return load_scorer(self.name, **taken)
-
-    def _takes(self, option: str) -> bool:
-        try:
-            check_scorer(self.name, **{option: self.options[option]})
-        except PairsiftError:
-            return False
-        return True
 
 
 @dataclass(frozen=True)
