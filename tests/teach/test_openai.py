@@ -212,10 +212,12 @@ def test_nobody_at_home(tmp_path: Path) -> None:
 def test_the_pace_is_kept(tmp_path: Path) -> None:
     with Endpoint() as endpoint:
         teacher = _teacher(tmp_path, endpoint, requests_per_minute=600, concurrency=8)
+        begin = time.monotonic()
         teacher.judge(_records(8), _images(tmp_path))
-    gaps = [b - a for a, b in zip(endpoint.at, endpoint.at[1:], strict=False)]
-    assert endpoint.at[-1] - endpoint.at[0] >= 0.65
-    assert sorted(gaps)[len(gaps) // 2] > 0.05
+    # A busy machine may delay a request but never send it early, so only "too early" is a fault.
+    early = [at - begin - 0.1 * turn for turn, at in enumerate(sorted(endpoint.at))]
+    assert len(early) == 8
+    assert min(early) > -0.005
 
 
 class _Ear:

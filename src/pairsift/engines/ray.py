@@ -221,11 +221,16 @@ class _Run:
             self._claim()
             return
         self._thread.start()
+        next_news = time.monotonic() + _NEWS_EVERY_S
         while True:
-            try:
-                item = self._rows.get(timeout=_NEWS_EVERY_S)
-            except queue.Empty:
+            # By the clock, not in the gaps: small shards may be done without a quiet second.
+            if (wait := next_news - time.monotonic()) <= 0:
                 yield from self._news()
+                next_news = time.monotonic() + _NEWS_EVERY_S
+                continue
+            try:
+                item = self._rows.get(timeout=wait)
+            except queue.Empty:
                 continue
             if item is None:
                 yield from self._news()
