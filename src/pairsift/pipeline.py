@@ -10,8 +10,11 @@ from pairsift.engines.base import Listener
 from pairsift.engines.local import RunSummary, score_shards
 from pairsift.report import ReportSummary, write_report
 from pairsift.scorers.base import Scorer
+from pairsift.scorers.cascade.scorer import CascadeScorer
 from pairsift.scorers.registry import load_scorer
 from pairsift.select import Selection, select
+from pairsift.select.agreement import describe_agreement
+from pairsift.select.beside import write_agreement
 from pairsift.sources import find_shards
 from pairsift.storage import join
 from pairsift.writers import DatacompFile, WebdatasetFolder, write_datacomp, write_webdataset
@@ -30,6 +33,7 @@ class PipelineResult:
 
     out: str
     score: RunSummary
+    agreement: dict[str, Any] | None = None
     selection: Selection | None = None
     datacomp: DatacompFile | None = None
     webdataset: WebdatasetFolder | None = None
@@ -40,6 +44,7 @@ class PipelineResult:
         return {
             "out": self.out,
             "score": self.score.to_json(),
+            "agreement": self.agreement,
             "select": self.selection and self.selection.to_json(),
             "datacomp": self.datacomp and asdict(self.datacomp),
             "webdataset": self.webdataset and asdict(self.webdataset),
@@ -53,6 +58,8 @@ class PipelineResult:
             f"({self.score.pairs_per_second:,.1f} pairs/s); "
             f"{self.score.skipped:,} of {self.score.shards:,} shards were finished before"
         ]
+        if self.agreement:
+            lines.append(f"the planned cut: {describe_agreement(self.agreement)}")
         if self.selection:
             lines.append(f"{self.selection.kept:,} of {self.selection.record.rows:,} pairs kept")
         if self.datacomp:
@@ -87,15 +94,19 @@ def run_pipeline(
         captions_file=score.captions_file,
     )
     scores = join(config.out, SCORES)
+    scorer = scorer or load_scorer(score.scorer, **score.options)
     summary = score_shards(
         shards,
-        scorer or load_scorer(score.scorer, **score.options),
+        scorer,
         scores,
         batch_size=score.batch_size,
         workers=score.workers,
         max_failure_rate=score.max_failure_rate,
         listener=listener,
     )
+    agreement = None
+    if isinstance(scorer, CascadeScorer):
+        agreement = write_agreement(scores, scorer.plan)
     selection = None
     if config.select is not None:
         selection = select(scores, **asdict(config.select), out=join(config.out, SELECTION))
@@ -109,7 +120,7 @@ def run_pipeline(
             title=config.report.title,
             gallery_size=config.report.gallery_size,
         )
-    return PipelineResult(config.out, summary, selection, datacomp, webdataset, report)
+    return PipelineResult(config.out, summary, agreement, selection, datacomp, webdataset, report)
 
 
 def _write(

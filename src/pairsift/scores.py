@@ -57,6 +57,15 @@ def status_array(statuses: Sequence[Status]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(indices, pa.array([status.value for status in Status]))
 
 
+def changes(there: Fingerprint, now: Fingerprint) -> str:
+    """What differs between two fingerprints, in words; empty where nothing does."""
+    return "; ".join(
+        f"{field} is {there.get(field)!r} there and {now.get(field)!r} now"
+        for field in sorted(there.keys() | now.keys())
+        if there.get(field) != now.get(field)
+    )
+
+
 def read_fingerprint(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, str]:
     """Fingerprint out of a score file's key-value metadata.
 
@@ -128,14 +137,9 @@ class ScoreFolder:
             )
 
     def _refuse_mixing(self, theirs: Mapping[str, str]) -> None:
-        differing = [
-            f"{field} is {theirs.get(field)!r} there and {self.fingerprint.get(field)!r} now"
-            for field in sorted(theirs.keys() | self.fingerprint.keys())
-            if theirs.get(field) != self.fingerprint.get(field)
-        ]
-        if differing:
+        if differing := changes(theirs, self.fingerprint):
             raise PairsiftError(
-                f"{self.folder.url} holds scores made in another way: {'; '.join(differing)}. "
+                f"{self.folder.url} holds scores made in another way: {differing}. "
                 "Choose another --out, or go on with the scorer and options it was begun with"
             )
 

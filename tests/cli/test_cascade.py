@@ -45,6 +45,27 @@ def test_plan_score_select(pool: Path, tmp_path: Path) -> None:
     table = pq.read_table(sorted((tmp_path / "scores").glob("*.parquet")))
     assert 0 < table["glance"].null_count < len(table)
 
+    config = tmp_path / "run.toml"
+    config.write_text(
+        f"""
+        out = "{tmp_path / "run"}"
+        [score]
+        shards = "{pool}"
+        scorer = "cascade"
+        options = {{ plan = "{plan}" }}
+        [select]
+        top = 0.4
+        by = "cascade"
+        [report]
+        """
+    )
+    ran = _run("run", str(config))
+    assert "the planned cut: " in ran
+    again = json.loads((tmp_path / "run" / "scores" / "_cascade.json").read_text())
+    assert again == beside
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "of it is what full scoring would select" in report
+
     words = _run("select", scores, "--top", "0.4", "--by", "cascade", "--out", str(tmp_path / "s"))
     assert "of it is what full scoring would select" in words
     (tmp_path / "scores" / "00002.parquet").unlink()

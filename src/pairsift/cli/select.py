@@ -84,6 +84,8 @@ def select(
 
 def describe(selection: Selection) -> str:
     """What a selection keeps, what it drops and why, as lines of text."""
+    from pairsift.select.agreement import describe_agreement
+
     record = selection.record
     lines = [(f"{record.rows:,}", "rows")]
     lines += [(f"-{count:,}", f"failed: {status}") for status, count in record.failed.items()]
@@ -99,22 +101,6 @@ def describe(selection: Selection) -> str:
         text.append(describe_agreement(record.agreement))
     text.append(f"in {selection.path}" if selection.path else "nothing was written")
     return "\n".join(text)
-
-
-def describe_agreement(found: Mapping[str, Any]) -> str:
-    """How far a selection is what full scoring would select, in words."""
-    from pairsift.select.agreement import percent
-
-    if found["value"] is None:
-        return "agreement with full scoring: unknown, none of the audited pairs is selected"
-    words = (
-        f"{percent(found['value'])} of it is what full scoring would select "
-        f"({percent(found['low'])} to {percent(found['high'])}, "
-        f"from {found['audited']:,} audited pairs)"
-    )
-    if found["high"] < found["wanted"]:
-        words += f": less than the {percent(found['wanted'])} that the cascade was planned for"
-    return words
 
 
 def _reason(drop: Drop) -> str:

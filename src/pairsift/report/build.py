@@ -26,6 +26,7 @@ from pairsift.report.pictures import fetch_pictures
 from pairsift.report.scope import read_scope
 from pairsift.report.table import ScoredRows, open_rows
 from pairsift.select import Join, Selection, parse_join, read_selection
+from pairsift.select.agreement import describe_agreement
 from pairsift.storage import Folder
 
 GALLERY_SIZE = 12
@@ -190,6 +191,8 @@ def _run_facts(
             for name, value in selection.record.query.items()
             if value and name != "joins"
         ]
+        if (agreement := selection.record.agreement) is not None:
+            found.append(("Agreement with full scoring", describe_agreement(agreement)))
         found.append(("Selection digest", selection.record.digest))
     fingerprint = rows.tables.fingerprint
     found += [(name.replace("_", " ").capitalize(), value) for name, value in fingerprint.items()]

@@ -173,6 +173,20 @@ def refuse_disagreement(found: Agreement, wanted: float) -> None:
         )
 
 
+def describe_agreement(found: Mapping[str, Any]) -> str:
+    """What :meth:`Agreement.to_json` says, in words."""
+    if found["value"] is None:
+        return "agreement with full scoring: unknown, none of the audited pairs is selected"
+    words = (
+        f"{percent(found['value'])} of it is what full scoring would select "
+        f"({percent(found['low'])} to {percent(found['high'])}, "
+        f"from {found['audited']:,} audited pairs)"
+    )
+    if found["high"] < found["wanted"]:
+        words += f": less than the {percent(found['wanted'])} that the cascade was planned for"
+    return words
+
+
 def percent(share: float | None) -> str:
     """A share for people."""
     return "nothing" if share is None else f"{100 * share:.1f} %"

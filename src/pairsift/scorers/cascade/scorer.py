@@ -26,6 +26,7 @@ from pairsift.scorers.cascade.columns import (
 from pairsift.scorers.cascade.draw import draw, is_audited
 from pairsift.scorers.cascade.plan import Plan, Reading, describe_fingerprint
 from pairsift.scorers.registry import load_scorer, takes_option
+from pairsift.scores import changes
 from pairsift.select.rows import RowValue
 
 if TYPE_CHECKING:
@@ -282,14 +283,8 @@ def check_same(scorer: Scorer, reading: Reading) -> None:
     Raises:
         PairsiftError: the scorer is not the one that the plan was made with.
     """
-    now = scorer.fingerprint
-    differing = [
-        f"{name} was {reading.fingerprint.get(name)!r} and is {now.get(name)!r}"
-        for name in sorted(now.keys() | reading.fingerprint.keys())
-        if now.get(name) != reading.fingerprint.get(name)
-    ]
-    if differing:
+    if differing := changes(reading.fingerprint, scorer.fingerprint):
         raise PairsiftError(
-            f"the cascade was planned with another {reading.scorer}: {'; '.join(differing)}. "
+            f"the cascade was planned with another {reading.scorer}: {differing}. "
             "Make a new plan with `pairsift cascade`"
         )
