@@ -133,6 +133,14 @@ class Scorer(abc.ABC):
         """How long a pair is, in any unit; pairs of like cost are batched together."""
         return 0
 
+    def order(self, inputs: Sequence[Any]) -> list[int]:
+        """In which order to read pairs that wait together; neighbours share a batch.
+
+        By cost, so that short captions do not pay for long ones. Equal ones keep their order, so
+        the same pairs are always cut into the same batches.
+        """
+        return sorted(range(len(inputs)), key=lambda place: self.cost(inputs[place]))
+
     def score(self, pairs: Iterable[Pair], batch_size: int | None = None) -> pa.Table:
         """Score pairs held in memory.
 
@@ -166,12 +174,11 @@ def score_prepared(
 def _score_window(
     scorer: Scorer, rows: Sequence[Prepared], batch_size: int, watch: Watch
 ) -> pa.Table:
-    """Batch a window's pairs by cost, so that short captions do not pay for long ones."""
+    """Read a window's pairs in batches, in the order that the scorer likes best."""
     columns = {field.name: _nulls(field, len(rows)) for field in scorer.columns}
     good = [index for index, row in enumerate(rows) if row.status is Status.OK]
     watch([row for row in rows if row.status is not Status.OK])
-    # Stable: equal costs keep their order, so a shard is always cut into the same batches.
-    good.sort(key=lambda index: scorer.cost(rows[index].inputs))
+    good = [good[place] for place in scorer.order([rows[index].inputs for index in good])]
     for start in range(0, len(good), batch_size):
         batch = good[start : start + batch_size]
         for indices, values in _score_safely(scorer, rows, batch):

@@ -27,7 +27,7 @@ from pairsift.errors import PairsiftError
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.mlm.tiny import POOLED_WIDTH, TinyModel, image_features
 from pairsift.scorers.mlm.tiny_captions import collate
-from pairsift.scorers.mlm.tiny_images import EncodedImages
+from pairsift.scorers.mlm.tiny_images import EncodedImages, order_by_image
 from pairsift.scorers.mlm.tiny_inputs import TinyInputs, TinyTransform
 from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE
 from pairsift.scorers.mlm.tiny_scorer import ASSET as TINY
@@ -104,6 +104,9 @@ class DualEncoderScorer(Scorer):
 
     def cost(self, inputs: TinyInputs) -> int:
         return len(inputs[1].sentence_ids)
+
+    def order(self, inputs: Sequence[TinyInputs]) -> list[int]:
+        return order_by_image([pixels for pixels, _ in inputs], list(map(self.cost, inputs)))
 
     @torch.inference_mode()
     def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:

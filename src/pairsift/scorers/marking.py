@@ -85,6 +85,9 @@ class ScopeMarker(Scorer):
     def cost(self, inputs: tuple[Any, Verdict]) -> int:
         return self.scorer.cost(inputs[0])
 
+    def order(self, inputs: Sequence[tuple[Any, Verdict]]) -> list[int]:
+        return self.scorer.order([theirs for theirs, _ in inputs])
+
     def score_batch(self, inputs: Sequence[tuple[Any, Verdict]]) -> Mapping[str, np.ndarray]:
         verdicts = [verdict for _, verdict in inputs]
         reasons = [verdict.reason and verdict.reason.value for verdict in verdicts]

@@ -166,11 +166,12 @@ class CascadeScorer(Scorer):
         rows: np.ndarray,
         batch: _Batch,
     ) -> None:
-        """Let a scorer read some rows, in batches of its own, pairs of like cost together."""
+        """Let a scorer read some rows, in batches of its own and in the order it likes."""
         own = {row: inputs[row].parts[self._part_of[place]] for row in rows.tolist()}
         # Where more pairs come at a time than by default, so may each scorer have more.
         size = scorer.batch_size * max(1, len(inputs) // self.batch_size)
-        order = sorted(own, key=lambda row: scorer.cost(own[row]))
+        waiting = list(own)
+        order = [waiting[place] for place in scorer.order(list(own.values()))]
         count = -(-len(order) // size)
         for part in np.array_split(np.array(order, dtype=np.intp), count) if count else ():
             found = scorer.score_batch([own[row] for row in part.tolist()])

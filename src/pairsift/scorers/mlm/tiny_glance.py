@@ -17,6 +17,7 @@ import torch
 from pairsift.metrics import METRICS
 from pairsift.scorers.base import Scorer
 from pairsift.scorers.mlm.tiny import distribution
+from pairsift.scorers.mlm.tiny_images import order_by_image
 from pairsift.scorers.mlm.tiny_inputs import TinyInputs
 from pairsift.scorers.mlm.tiny_scorer import TinyScorer, load_tiny_scorer
 
@@ -44,6 +45,9 @@ class TinyGlance(Scorer):
 
     def cost(self, inputs: TinyInputs) -> int:
         return len(inputs[1].sentence_ids)
+
+    def order(self, inputs: Sequence[TinyInputs]) -> list[int]:
+        return order_by_image([pixels for pixels, _ in inputs], list(map(self.cost, inputs)))
 
     @torch.inference_mode()
     def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:

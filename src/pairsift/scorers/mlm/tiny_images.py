@@ -66,6 +66,20 @@ class _Remembered(abc.ABC, Generic[Item]):
         return len(self._kept)
 
 
+def order_by_image(images: Sequence[np.ndarray], costs: Sequence[int]) -> list[int]:
+    """Places of pairs: those of one image together, and otherwise those of like cost."""
+    places_of: dict[bytes, list[int]] = {}
+    for place, image in enumerate(images):
+        places_of.setdefault(_digest(image), []).append(place)
+    groups = [sorted(places, key=costs.__getitem__) for places in places_of.values()]
+    groups.sort(key=lambda places: sum(costs[place] for place in places) / len(places))
+    return [place for places in groups for place in places]
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.blake2b(image.data, digest_size=16).digest()
+
+
 class EncodedImages(_Remembered[np.ndarray]):
     """Images by their pixels. Captions of one image mostly come as neighbours, so that a few do.
 
@@ -80,7 +94,7 @@ class EncodedImages(_Remembered[np.ndarray]):
         self.encode = encode
 
     def _key(self, item: np.ndarray) -> bytes:
-        return hashlib.blake2b(item.data, digest_size=16).digest()
+        return _digest(item)
 
     def _encode(self, items: Sequence[np.ndarray]) -> Tensor:
         return self.encode(torch.from_numpy(np.stack(items)).to(self.device))

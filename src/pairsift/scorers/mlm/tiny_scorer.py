@@ -18,7 +18,7 @@ from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
 from pairsift.scorers.mlm.tiny import NUM_SCORES, TinyModel
 from pairsift.scorers.mlm.tiny_captions import pack, share_images
-from pairsift.scorers.mlm.tiny_images import CaptionMeanings, EncodedImages
+from pairsift.scorers.mlm.tiny_images import CaptionMeanings, EncodedImages, order_by_image
 from pairsift.scorers.mlm.tiny_inputs import (
     SENTENCE_TOKENIZER_FILE,
     TOKENIZER_FILE,
@@ -80,6 +80,9 @@ class TinyScorer(Scorer):
 
     def cost(self, inputs: TinyInputs) -> int:
         return len(inputs[1].ids)
+
+    def order(self, inputs: Sequence[TinyInputs]) -> list[int]:
+        return order_by_image([pixels for pixels, _ in inputs], list(map(self.cost, inputs)))
 
     def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:
         summary = summarise(self._log_probabilities(inputs))
