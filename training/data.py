@@ -19,7 +19,10 @@ from torch import Tensor
 
 @dataclass
 class ImageParts:
-    """What the frozen encoder gives for N images; see `TinyModel.assemble`."""
+    """What the frozen encoder gives for N images; see `TinyModel.assemble`.
+
+    Of images trained on, `words` and `meaning` are the held-out predictions of `priors.py`.
+    """
 
     grid: np.ndarray
     words: Tensor
@@ -29,6 +32,10 @@ class ImageParts:
     @classmethod
     def load(cls, cache: Path, name: str, model: TinyModel) -> ImageParts:
         priors = np.load(cache / "priors.npz")
+        if name == "dev":
+            meaning = own_meaning(model, np.load(cache / "dev.middle.npy", mmap_mode="r"))
+        else:
+            meaning = torch.from_numpy(priors[f"{name}_meaning"]).float()
         pooled = torch.from_numpy(np.load(cache / f"{name}.pooled.npy")).float()
         with torch.no_grad():
             chances = model.encoder.classifier(pooled[:, : FEATURE_WIDTHS[-1]]).softmax(-1)
@@ -36,7 +43,7 @@ class ImageParts:
             grid=np.load(cache / f"{name}.grid.npy", mmap_mode="r"),
             words=torch.from_numpy(priors[f"{name}_words"]).float(),
             chances=chances,
-            meaning=torch.from_numpy(priors[f"{name}_meaning"]).float(),
+            meaning=meaning,
         )
 
     def __getitem__(self, rows: np.ndarray) -> ImageParts:
@@ -87,6 +94,13 @@ class Split:
     def is_edit(self) -> np.ndarray:
         """(rows,) bool: one thing in a caption of the image was changed or added."""
         return np.char.startswith(self.kind, "swap_") | np.char.startswith(self.kind, "detail_")
+
+
+@torch.no_grad()
+def own_meaning(model: TinyModel, middle: np.ndarray) -> Tensor:
+    """(N, 384) by the model itself, from stride-16 maps (N, 120, h, w)."""
+    parts = [torch.tensor(middle[at : at + 50]).float() for at in range(0, len(middle), 50)]
+    return torch.cat([model.foretell(part) for part in parts])
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Measure a `pairsift-tiny` folder on the dev images, beside the ridge baseline.
+"""Measure a `pairsift-tiny` folder on the dev images, beside cosines without a language model.
 
     python training/evaluate_dev.py --model FOLDER --cache CACHE --json results.json
 
@@ -20,6 +20,8 @@ from pairsift.scorers.mlm.tiny import TinyModel, distribution
 from pairsift.scorers.mlm.tiny_captions import pack
 from pairsift.scorers.mlm.tiny_inputs import CaptionTokenizer
 from scipy.stats import kendalltau, rankdata
+from torch import Tensor
+from torch.nn import functional as F
 
 from data import Split, caption_tokenizer, sentence_meanings
 
@@ -106,21 +108,25 @@ def evaluate(
     return {name: round(value, 4) for name, value in result.items()}
 
 
-def ridge_baseline(
-    model: TinyModel, split: Split, tokenizer: CaptionTokenizer, images: int
-) -> dict[str, float]:
-    """The same figures for cosine(ridge prediction, caption's sentence embedding)."""
-    itm = np.full(len(split.captions), np.nan, np.float32)
-    for image in range(images):
-        rows = split.rows_of[image]
-        tokens = [[tokenizer(split.captions[row]) for row in rows]]
-        vectors = sentence_meanings(model, tokens)[0].numpy()
-        prior = split.images.meaning[image].numpy()
-        itm[rows] = vectors @ prior / np.linalg.norm(vectors, axis=1) / np.linalg.norm(prior)
-    rows = np.flatnonzero(~np.isnan(itm))
-    result = agreement_with_teacher(itm, split, rows)
-    result["true_above_swapped"] = against_source(itm, split, split.source, "swap_")
-    return {name: round(value, 4) for name, value in result.items()}
+def baselines(
+    model: TinyModel, split: Split, tokenizer: CaptionTokenizer, meanings: dict[str, Tensor]
+) -> dict[str, dict[str, float]]:
+    """The same figures for the cosine of a caption with what was expected of its image.
+
+    meanings: (images, 384) by the name of the baseline.
+    """
+    images = len(next(iter(meanings.values())))
+    rows = np.concatenate(split.rows_of[:images])
+    tokens = [[tokenizer(split.captions[row]) for row in rows]]
+    captions = F.normalize(sentence_meanings(model, tokens)[0], dim=-1)
+    found = {}
+    for name, meaning in meanings.items():
+        itm = np.full(len(split.captions), np.nan, np.float32)
+        itm[rows] = (captions * F.normalize(meaning, dim=-1)[split.image[rows]]).sum(-1).numpy()
+        result = agreement_with_teacher(itm, split, rows)
+        result["true_above_swapped"] = against_source(itm, split, split.source, "swap_")
+        found[name] = {figure: round(value, 4) for figure, value in result.items()}
+    return found
 
 
 def main() -> None:
@@ -134,10 +140,19 @@ def main() -> None:
     model = TinyModel.from_pretrained(args.model)
     tokenizer = caption_tokenizer(args.cache, model)
     dev = Split.load(args.cache, "dev", model)
+    ridge = np.load(args.cache / "priors.npz")["dev_meaning"]
     result = {
         "images": args.images,
         "pairsift-tiny": evaluate(model, dev, tokenizer, args.images),
-        "ridge": ridge_baseline(model, dev, tokenizer, args.images),
+        **baselines(
+            model,
+            dev,
+            tokenizer,
+            {
+                "dual-encoder": dev.images.meaning[: args.images],
+                "ridge": torch.from_numpy(ridge[: args.images]).float(),
+            },
+        ),
     }
     text = json.dumps(result, indent=2)
     print(text)

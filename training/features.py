@@ -3,9 +3,10 @@
     python training/features.py --data ../shared/data --weights WEIGHTS --out CACHE
 
 For every image of the Flickr8k train and dev splits and of the other domains: the 6 x 6 grid of
-fused encoder maps and the pooled vector (see `pairsift.scorers.mlm.tiny.image_features`). The
-images of other domains get a second view, a random crop with a jittered aspect ratio; mirrored
-views need no pass, the grid is mirrored instead. The test images are never opened.
+fused encoder maps, the pooled vector and the stride-16 map (see
+`pairsift.scorers.mlm.tiny.image_features`). The images of other domains get a second view, a random
+crop with a jittered aspect ratio; mirrored views need no pass, the maps are mirrored instead. The
+test images are never opened.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def members(paths: list[Path]) -> Iterator[tuple[str, bytes]]:
 def extract(
     encoder: Lite2, images: list[tuple[str, bytes]], out: Path, name: str, crops: int = 0
 ) -> None:
-    """Write `out/name.{names.txt,grid.npy,pooled.npy}`.
+    """Write `out/name.{names.txt,grid.npy,pooled.npy,middle.npy}`.
 
     Rows are in the order of `images`, then again so for every one of `crops` cropped views.
     """
@@ -71,21 +72,23 @@ def extract(
             random_crop(image, np.random.default_rng(index)) if index >= count else image
         )
 
-    grids, pooled = [], []
+    grids, pooled, middles = [], [], []
     started, batch = time.monotonic(), 8
     with ThreadPoolExecutor(1) as pool, torch.inference_mode():
         total = count * (1 + crops)
         pixels = pool.map(load, range(total))
         for start in range(0, total, batch):
             stack = np.stack([next(pixels) for _ in range(min(batch, total - start))])
-            grid, vector = image_features(encoder, torch.from_numpy(stack))
-            grids.append(grid.to(torch.float16).numpy())
-            pooled.append(vector.numpy())
+            seen = image_features(encoder, torch.from_numpy(stack))
+            grids.append(seen.grid.to(torch.float16).numpy())
+            pooled.append(seen.pooled.numpy())
+            middles.append(seen.middle.to(torch.float16).contiguous().numpy())
             if start % 800 == 0:
                 rate = (start + batch) / (time.monotonic() - started)
                 print(f"{name}: {start} of {total}, {rate:.1f} images/s", flush=True)
     np.save(out / f"{name}.grid.npy", np.concatenate(grids))
     np.save(out / f"{name}.pooled.npy", np.concatenate(pooled))
+    np.save(out / f"{name}.middle.npy", np.concatenate(middles))
     (out / f"{name}.names.txt").write_text("\n".join(key for key, _ in images) + "\n")
 
 

