@@ -5,9 +5,9 @@
 Ridge regressions, over Flickr8k and the other domains, from the pooled encoder features to (a) the
 share of an image's captions that mention each of 1000 words and (b) the mean sentence embedding of
 its captions. While the language model is trained, every image gets the predictions of a fit that
-has not seen it (five folds), so that it learns how far they can be trusted on new images; the
-shipped model carries the fit on all of them. (b) alone is also the baseline that the whole model
-has to beat.
+has not seen it (five folds), so that it learns how far they can be trusted on new images. The
+shipped model carries (a) as fitted on all of them; (b) is where `meaning.py` starts from, and alone
+a baseline that the whole model has to beat.
 """
 
 from __future__ import annotations
