@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER = "features"
 WIDTH = 1280
-_BATCH = 32
+_BATCH = 4  # more would not stay in a CPU's cache
 _NO_IMAGE = -1
 
 

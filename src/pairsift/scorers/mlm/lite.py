@@ -117,25 +117,28 @@ class Lite2(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = SameConv(3, _STEM_WIDTH, 3, 2)
-        blocks, self._ends = _stages(_STAGES, _STEM_WIDTH)
+        blocks, ends = _stages(_STAGES, _STEM_WIDTH)
+        self._cuts = tuple(ends[stage] + 1 for stage in MIDDLE_STAGES)
         self.blocks = nn.ModuleList(blocks)
         self.head = SameConv(_STAGES[-1].width, _HEAD_WIDTH, 1)
         self.classifier = nn.Linear(_HEAD_WIDTH, NUM_CLASSES)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = F.relu6(self.stem(pixels.contiguous(memory_format=torch.channels_last)), inplace=True)
-        kept = []
-        wanted = [self._ends[stage] for stage in MIDDLE_STAGES]
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if index in wanted:
-                kept.append(x)
-        return kept[0], kept[1], F.relu6(self.head(x), inplace=True)
+        early = self._through(self._begin(pixels), 0, self._cuts[0])
+        middle = self._through(early, *self._cuts)
+        last = self._through(middle, self._cuts[1], len(self.blocks))
+        return early, middle, F.relu6(self.head(last), inplace=True)
 
     def middle(self, pixels: Tensor) -> Tensor:
         """The stride-16 map of `forward` alone, for 260-pixel images (B, 120, 17, 17)."""
-        x = F.relu6(self.stem(pixels.contiguous(memory_format=torch.channels_last)), inplace=True)
-        for block in self.blocks[: self._ends[MIDDLE_STAGES[-1]] + 1]:
+        return self._through(self._begin(pixels), 0, self._cuts[1])
+
+    def _begin(self, pixels: Tensor) -> Tensor:
+        x = self.stem(pixels.contiguous(memory_format=torch.channels_last))
+        return F.relu6(x, inplace=True)
+
+    def _through(self, x: Tensor, start: int, stop: int) -> Tensor:
+        for block in self.blocks[start:stop]:
             x = block(x)
         return x
 

@@ -17,6 +17,9 @@ from pairsift.scorers.mlm.tiny_inputs import CaptionTokens
 KEPT = 256
 """Encoded images, of 0.1 MB each, and captions, of 1.5 kB, kept for their next use."""
 
+CPU_STEP = 4
+"""Images encoded at a time on a CPU, whose cache holds the feature maps of no more."""
+
 Item = TypeVar("Item")
 
 
@@ -85,12 +88,13 @@ class EncodedImages(_Remembered[np.ndarray]):
 
     Args:
         encode: uint8 pixels (B, S, S, 3) on the device to (B, ...).
+        step: images encoded at a time; by default what suits the device.
     """
 
     def __init__(
-        self, encode: Callable[[Tensor], Tensor], device: torch.device, step: int = 32
+        self, encode: Callable[[Tensor], Tensor], device: torch.device, step: int | None = None
     ) -> None:
-        super().__init__(device, step)
+        super().__init__(device, step or (CPU_STEP if device.type == "cpu" else 32))
         self.encode = encode
 
     def _key(self, item: np.ndarray) -> bytes:
