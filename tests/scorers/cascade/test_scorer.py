@@ -17,13 +17,16 @@ import pytest
 from pairsift import PairsiftError, load_scorer
 from pairsift.engines import local
 from pairsift.pair import Pair
+from pairsift.scorers.cascade.columns import stored_names
 from pairsift.scorers.cascade.draw import draw, is_audited
-from pairsift.scorers.cascade.plan import Plan
+from pairsift.scorers.cascade.making import Wish, make_plan
+from pairsift.scorers.cascade.plan import Plan, Reading
 from pairsift.scorers.cascade.scorer import CascadeScorer, check_same, load_cascade
 from pairsift.sources import find_shards, open_shard
 from tests.engines.conftest import tables
 from tests.samples import CAPTION, jpeg
 from tests.scorers.cascade.conftest import SHARDS, assert_same, words_plan
+from tests.scorers.mlm.checkpoints import save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +103,42 @@ def test_columns_are_those_of_all_its_scorers(scorer: CascadeScorer) -> None:
     ]  # fmt: skip
     assert scorer.fingerprint["read_when_open"] == "glance"
     assert scorer.fingerprint["heuristics.scorer_version"]
+
+
+def test_a_cheap_scorer_may_have_the_full_ones_columns(
+    pool: Path, pairs: list[Pair], tmp_path: Path
+) -> None:
+    cheap = Reading("pairsift-tiny", "itm")
+    full = Reading(
+        "mlm",
+        "itm + 0 * pairsift_tiny_itm",
+        options={"model": str(save_checkpoint(tmp_path / "model", "llava"))},
+    )
+    made = make_plan(find_shards(str(pool)), [cheap], full, Wish(keep=0.4, audit=0.2), pairs=20)
+    sample = [pair for pair in pairs[:16] if pair.image is not None]
+    own = load_scorer("pairsift-tiny").score(sample)["itm"].to_numpy()
+    by_mlm = load_scorer("mlm", **full.options).score(sample)["itm"].to_numpy()
+    (reading, rule), = made.stages  # fmt: skip
+    low, high = np.quantile(own, [0.3, 0.7]).tolist()
+    plan = replace(made, stages=((reading, replace(rule, low=low, high=high)),))
+
+    table = load_cascade(plan=plan).score(sample)
+    assert {"pairsift_tiny_itm", "itm", "pairsift_tiny_caption_truncated"} <= {*table.column_names}
+    np.testing.assert_allclose(table["pairsift_tiny_itm"].to_numpy(), own, atol=1e-3)
+    is_open = (own >= low) & (own < high)
+    assert table["cascade_stage"].to_pylist() == [
+        "mlm" if left else "pairsift-tiny" for left in is_open
+    ]
+    read = is_open | table["cascade_audit"].to_numpy()
+    assert 0 < is_open.sum() < len(sample)
+    assert np.isnan(table["itm"].to_numpy()[~read]).all()
+    np.testing.assert_allclose(table["itm"].to_numpy()[read], by_mlm[read], atol=1e-3)
+    np.testing.assert_allclose(table["cascade"].to_numpy()[read], by_mlm[read], atol=1e-3)
+
+
+def test_two_scorers_of_one_name_are_refused() -> None:
+    with pytest.raises(PairsiftError, match="same name: heuristics_aspect_ratio"):
+        stored_names([load_scorer("heuristics")] * 3)
 
 
 def test_the_first_stage_shares_the_model_of_the_full_scorer() -> None:

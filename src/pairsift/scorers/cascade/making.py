@@ -14,6 +14,7 @@ from pairsift.errors import PairsiftError
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Scorer
 from pairsift.scorers.cascade.calibrate import Calibration, calibrate
+from pairsift.scorers.cascade.columns import seen_by, stored_names
 from pairsift.scorers.cascade.draw import draw, is_audited
 from pairsift.scorers.cascade.plan import Plan, Reading
 from pairsift.scorers.cascade.scorer import load_reading
@@ -80,17 +81,20 @@ def make_plan(
         replace(reading, by=reading.by or only_column(own), fingerprint=dict(own.fingerprint))
         for reading, own in zip((*cheap, full), scorers, strict=True)
     ]
+    stored = stored_names(scorers)
     tell(f"drawing {pairs:,} of the pairs of {len(shard_set.shards):,} shards")
     sample, shards = draw_sample(shard_set, pairs, wish)
     columns: dict[str, pa.ChunkedArray] = {}
     good = np.ones(len(sample), dtype=bool)
     values = []
-    for own, reading in zip(scorers, readings, strict=True):
+    for place, (own, reading) in enumerate(zip(scorers, readings, strict=True)):
         tell(f"{own.name} reads {len(sample):,} pairs")
         table = own.score(sample)
         good &= pc.equal(table["status"].cast(pa.string()), Status.OK.value).to_numpy()
-        columns |= {name: table[name] for name in table.column_names[len(IDENTITY_FIELDS) :]}
-        so_far = pa.table(columns)
+        columns |= {
+            stored[place][name]: table[name] for name in table.column_names[len(IDENTITY_FIELDS) :]
+        }
+        so_far = pa.table({name: columns[kept] for name, kept in seen_by(place, stored).items()})
         values.append(RowValue(reading.by, so_far.schema)(so_far))
     good &= np.isfinite(np.array(values)).all(0)
     if not good.any():

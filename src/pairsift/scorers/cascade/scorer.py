@@ -22,6 +22,8 @@ from pairsift.scorers.cascade.columns import (
     STAGE,
     UNAUDITED,
     VALUE,
+    seen_by,
+    stored_names,
 )
 from pairsift.scorers.cascade.draw import draw, is_audited
 from pairsift.scorers.cascade.plan import Plan, Reading, describe_fingerprint
@@ -85,7 +87,8 @@ class CascadePreparer:
 class CascadeScorer(Scorer):
     """Cheap scorers before an expensive one.
 
-    Columns: those of all its scorers, null where one did not read the pair, and
+    Columns: those of all its scorers, under the names of :func:`.columns.stored_names`, null where
+    one did not read the pair, and
 
     - ``cascade`` float32: what to rank by. The full scorer's value where it read the pair;
       otherwise the estimate of the stage that settled it, on that side of the planned cut.
@@ -102,15 +105,17 @@ class CascadeScorer(Scorer):
     def __init__(self, plan: Plan, stages: Sequence[Scorer], full: Scorer) -> None:
         self.plan, self.stages, self.full = plan, tuple(stages), full
         scorers = (*stages, full)
-        self.columns = (*(field for scorer in scorers for field in scorer.columns), *_FIELDS)
-        _refuse_repeated([field.name for field in self.columns])
+        self._stored = stored_names(scorers)
+        own = [
+            field.with_name(names[field.name])
+            for scorer, names in zip(scorers, self._stored, strict=True)
+            for field in scorer.columns
+        ]
+        self.columns = (*own, *_FIELDS)
+        self._types = {field.name: field.type for field in own}
+        readings = (*(reading for reading, _ in plan.stages), plan.full)
         self._values = [
-            RowValue(reading.by, pa.schema(columns))
-            for reading, columns in zip(
-                (*(reading for reading, _ in plan.stages), plan.full),
-                _columns_so_far(scorers),
-                strict=True,
-            )
+            RowValue(reading.by, self._schema(place)) for place, reading in enumerate(readings)
         ]
         prepare, self._part_of = join_preparers(scorers)
         self.preparer = CascadePreparer(prepare, plan.seed, plan.audit)
@@ -134,7 +139,7 @@ class CascadeScorer(Scorer):
         return self._fingerprint
 
     def score_batch(self, inputs: Sequence[CascadeInputs]) -> Mapping[str, np.ndarray]:
-        batch = _Batch((*self.stages, self.full), len(inputs))
+        batch = _Batch(self._types, self._stored, len(inputs))
         audited = np.array([pair.audited for pair in inputs], dtype=bool)
         unaudited = np.full(len(inputs), np.nan, np.float32)
         settled_by = np.full(len(inputs), self.full.name, dtype=object)
@@ -143,14 +148,15 @@ class CascadeScorer(Scorer):
             zip(self.stages, self.plan.stages, strict=True)
         ):
             self._read(place, scorer, inputs, left, batch)
-            value = self._values[place](batch.table(left))
+            value = self._values[place](batch.table(place, left))
             settled = rule.given_up(value) | rule.taken(value)
             settled_by[left[settled]] = scorer.name
             unaudited[left[settled]] = rule.estimate(value[settled], self.plan.threshold)
             left = left[~settled]
         read = np.union1d(left, np.flatnonzero(audited))
-        self._read(len(self.stages), self.full, inputs, read, batch)
-        value = self._values[-1](batch.table(read)).astype(np.float32)
+        last = len(self.stages)
+        self._read(last, self.full, inputs, read, batch)
+        value = self._values[last](batch.table(last, read)).astype(np.float32)
         cascade = unaudited.copy()
         cascade[read] = value
         unaudited[left] = cascade[left]
@@ -175,41 +181,42 @@ class CascadeScorer(Scorer):
         count = -(-len(order) // size)
         for part in np.array_split(np.array(order, dtype=np.intp), count) if count else ():
             found = scorer.score_batch([own[row] for row in part.tolist()])
-            batch.put(part, found)
+            batch.put(place, part, found)
+
+    def _schema(self, place: int) -> pa.Schema:
+        """Of what the value of the scorer at `place` may be made of."""
+        seen = seen_by(place, self._stored)
+        return pa.schema([pa.field(name, self._types[stored]) for name, stored in seen.items()])
 
 
 class _Batch:
     """The columns of a batch while its stages fill them."""
 
-    def __init__(self, scorers: Sequence[Scorer], count: int) -> None:
-        self._types = {field.name: field.type for scorer in scorers for field in scorer.columns}
+    def __init__(
+        self, types: Mapping[str, pa.DataType], stored: Sequence[dict[str, str]], count: int
+    ) -> None:
+        self._types, self._stored = types, stored
         self.columns = {
             name: np.full(count, None, object)
             if pa.types.is_string(type)
             else np.full(count, np.nan)
-            for name, type in self._types.items()
+            for name, type in types.items()
         }
 
-    def put(self, rows: np.ndarray, found: Mapping[str, np.ndarray]) -> None:
+    def put(self, place: int, rows: np.ndarray, found: Mapping[str, np.ndarray]) -> None:
         for name, values in found.items():
-            self.columns[name][rows] = values
+            self.columns[self._stored[place][name]][rows] = values
 
-    def table(self, rows: np.ndarray) -> pa.Table:
-        """What is there of some rows, in the types of the score table."""
+    def table(self, place: int, rows: np.ndarray) -> pa.Table:
+        """What the value of the scorer at `place` is made of, in the types of the score table."""
         return pa.table(
             {
-                name: pa.array(values[rows], from_pandas=True).cast(self._types[name])
-                for name, values in self.columns.items()
+                name: pa.array(self.columns[stored][rows], from_pandas=True).cast(
+                    self._types[stored]
+                )
+                for name, stored in seen_by(place, self._stored).items()
             }
         )
-
-
-def _columns_so_far(scorers: Sequence[Scorer]) -> list[list[pa.Field]]:
-    """Per scorer, what its value may be made of: its columns and those of the ones before."""
-    return [
-        [field for scorer in scorers[: place + 1] for field in scorer.columns]
-        for place in range(len(scorers))
-    ]
 
 
 def join_preparers(scorers: Sequence[Scorer]) -> tuple[Preparer, list[int]]:
@@ -232,13 +239,6 @@ def join_preparers(scorers: Sequence[Scorer]) -> tuple[Preparer, list[int]]:
     last = scorers[-1].preparer
     assert isinstance(last, Preparer)
     return Preparer(_Transforms(transforms), last.limits), part_of
-
-
-def _refuse_repeated(names: Sequence[str]) -> None:
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise PairsiftError(
-            f"two scorers of the cascade have columns of the same name: {', '.join(repeated)}"
-        )
 
 
 def load_reading(
