@@ -11,7 +11,23 @@ import typer
 from pairsift.errors import PairsiftError
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+ScorerName = Annotated[
+    str, typer.Option(help="Name of a scorer, or a folder that holds a checkpoint.")
+]
+Model = Annotated[str | None, typer.Option(help="Checkpoint of the scorer.")]
+VisionTower = Annotated[
+    str | None, typer.Option(help="Folder of the tower, if a legacy checkpoint lacks it.")
+]
+Adapter = Annotated[str | None, typer.Option(help="LoRA adapter on top of the model.")]
+PromptFile = Annotated[
+    str | None, typer.Option(help="Prompt pack (.toml) that the model was trained with.")
+]
+Metrics = Annotated[
+    str | None, typer.Option(help="Of itm,odf,ctq,su; all where the scorer has them.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Pairs a batch.")]
 Kind = Annotated[
     str | None, typer.Option(help="webdataset, parquet or folder, if not plain to see.")
 ]

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairsift.cli import evaluate_cost, evaluate_downstream
-from pairsift.cli.common import Device, Json
+from pairsift.cli.common import (
+    BatchSize,
+    Device,
+    Dtype,
+    Json,
+)
 from pairsift.cli.evaluation import Bars, show_result, split, split_all
 
 if TYPE_CHECKING:
@@ -38,8 +43,6 @@ By = Annotated[
 SkipMissing = Annotated[
     bool, typer.Option("--skip-missing", help="Leave out what has no image, instead of stopping.")
 ]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Pairs a batch.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairsift.cli.common import Json, emit
+from pairsift.cli.common import (
+    Json,
+    Model,
+    ScorerName,
+    emit,
+)
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:
@@ -21,10 +26,8 @@ def register(app: typer.Typer) -> None:
 def explain(
     image: Annotated[Path, typer.Argument(help="An image file.")],
     caption: Annotated[str, typer.Argument(help="The caption to judge it with.")],
-    scorer: Annotated[
-        str, typer.Option(help="Name of a scorer, or a folder that holds a checkpoint.")
-    ] = "pairsift-tiny",
-    model: Annotated[str | None, typer.Option(help="Checkpoint of the scorer.")] = None,
+    scorer: ScorerName = "pairsift-tiny",
+    model: Model = None,
     rationale: Annotated[
         bool, typer.Option(help="Let a model that answers in words give its reasons.")
     ] = True,

@@ -7,12 +7,20 @@ from typing import Annotated, Any
 import typer
 
 from pairsift.cli.common import (
+    Adapter,
+    BatchSize,
     CaptionField,
     CaptionsFile,
     Device,
+    Dtype,
     ImageField,
     Json,
     Kind,
+    Metrics,
+    Model,
+    PromptFile,
+    ScorerName,
+    VisionTower,
     emit,
     parse_part,
 )
@@ -34,17 +42,11 @@ def score(
         ),
     ],
     out: Annotated[str, typer.Option(help="Folder for the score tables.")],
-    scorer: Annotated[
-        str, typer.Option(help="Name of a scorer, or a folder that holds a checkpoint.")
-    ] = "pairsift-tiny",
-    model: Annotated[str | None, typer.Option(help="Checkpoint of the scorer.")] = None,
-    vision_tower: Annotated[
-        str | None, typer.Option(help="Folder of the tower, if a legacy checkpoint lacks it.")
-    ] = None,
-    adapter: Annotated[str | None, typer.Option(help="LoRA adapter on top of the model.")] = None,
-    prompts: Annotated[
-        str | None, typer.Option(help="Prompt pack (.toml) that the model was trained with.")
-    ] = None,
+    scorer: ScorerName = "pairsift-tiny",
+    model: Model = None,
+    vision_tower: VisionTower = None,
+    adapter: Adapter = None,
+    prompts: PromptFile = None,
     reference_quirks: Annotated[
         bool,
         typer.Option("--reference-quirks", help="Use the model exactly as its authors' code does."),
@@ -53,9 +55,7 @@ def score(
         str | None, typer.Option(help="Of the scorer cascade: what `pairsift cascade` wrote.")
     ] = None,
     w: Annotated[float | None, typer.Option(help="CLIPScore's factor: 1, 2.5 or 100.")] = None,
-    metrics: Annotated[
-        str | None, typer.Option(help="Of itm,odf,ctq,su; all where the scorer has them.")
-    ] = None,
+    metrics: Metrics = None,
     mark_out_of_scope: Annotated[
         bool,
         typer.Option(
@@ -72,8 +72,8 @@ def score(
     image_field: ImageField = None,
     captions_file: CaptionsFile = None,
     device: Device = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Pairs a batch.")] = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Decode processes; 0 decodes in a thread.")
     ] = None,

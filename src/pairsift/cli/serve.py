@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from pairsift.cli.common import Device
+from pairsift.cli.common import (
+    Adapter,
+    BatchSize,
+    Device,
+    Dtype,
+    Metrics,
+    Model,
+    PromptFile,
+    ScorerName,
+    VisionTower,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -14,22 +24,14 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    scorer: Annotated[
-        str, typer.Option(help="Name of a scorer, or a folder that holds a checkpoint.")
-    ] = "pairsift-tiny",
-    model: Annotated[str | None, typer.Option(help="Checkpoint of the scorer.")] = None,
-    vision_tower: Annotated[
-        str | None, typer.Option(help="Folder of the tower, if a legacy checkpoint lacks it.")
-    ] = None,
-    adapter: Annotated[str | None, typer.Option(help="LoRA adapter on top of the model.")] = None,
-    prompts: Annotated[
-        str | None, typer.Option(help="Prompt pack (.toml) that the model was trained with.")
-    ] = None,
-    metrics: Annotated[
-        str | None, typer.Option(help="Of itm,odf,ctq,su; all where the scorer has them.")
-    ] = None,
+    scorer: ScorerName = "pairsift-tiny",
+    model: Model = None,
+    vision_tower: VisionTower = None,
+    adapter: Adapter = None,
+    prompts: PromptFile = None,
+    metrics: Metrics = None,
     device: Device = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    dtype: Dtype = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; beyond the loopback a key is needed.")
     ] = "127.0.0.1",
@@ -48,7 +50,7 @@ def serve(
         list[str] | None,
         typer.Option(help="Private network to fetch from all the same, 10.1.0.0/16; repeatable."),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Pairs a batch.")] = None,
+    batch_size: BatchSize = None,
     max_wait_ms: Annotated[
         float, typer.Option(min=0, help="That a batch waits for pairs being decoded.")
     ] = 10.0,

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairsift.cli.common import Json, emit
+from pairsift.cli.common import (
+    BatchSize,
+    Device,
+    Dtype,
+    Json,
+    emit,
+)
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:
@@ -211,9 +217,9 @@ def local(
     cache: Annotated[
         str | None, typer.Option(help="Folder of scores so far; beside --out by default.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Pairs a batch.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
     json: Json = False,
 ) -> None:
     """Ask a model on this machine: any scorer that has the four metrics."""
