@@ -13,24 +13,33 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pairsift.teach import edits
+from pairsift.teach.reference import (
+    BOILERPLATE,
+    BRIEF,
+    CLEAN,
+    EDITED,
+    NOISE,
+    ORDER,
+    OWN_AT_LEAST,
+    PENALTY,
+    VAGUE,
+    Scale,
+    looks,
+    reference_similarity,
+)
+from pairsift.teach.words import SWAPS, stems, words
 
 import domains
-import edits
-from teacher import (
-    Scale,
-    detail_score,
-    reference_similarity,
-    stem,
-    understanding_score,
-)
+from teacher import detail_score, understanding_score
 from weights import SentenceEncoder
 
-CLEAN, BRIEF, VAGUE, NOISE = 92.0, 75.0, 55.0, 5.0  # `ctq` targets
 SCHEMA = pa.schema(
     [
         ("image", pa.int32()),
@@ -52,16 +61,6 @@ def read_captions(data: Path, split: str, names: list[str]) -> list[list[str]]:
         if row["image_file"] in own:
             own[row["image_file"]].append(row["caption_english"])
     return [own[name] for name in names]
-
-
-def alt_text_quality(text: str) -> float:
-    """`ctq` of a real alt text by its looks: words, letters, sentence shape. A rough prior."""
-    said = edits.words(text)
-    letters = sum(c.isalpha() or c.isspace() for c in text) / max(len(text), 1)
-    lower = sum(w.islower() for w in text.split()) / max(len(text.split()), 1)
-    function = sum(w in edits.STOPWORDS for w in said) / max(len(said), 1)
-    points = 10 + 25 * min(len(said), 8) / 8 + 30 * max(0.0, letters - 0.6) / 0.4
-    return float(np.clip(points * (0.4 + 0.3 * lower + 0.6 * min(function, 0.4) / 0.4), 3, 75))
 
 
 class Builder:
@@ -88,8 +87,8 @@ class Builder:
 
     def image(self, index: int, rng: np.random.Generator) -> list[dict[str, object]]:
         own, refs = self.own[index], self.vectors[index]
-        mentioned = {w for text in own for w in edits.words(text)}
-        confirmed = {stem(w) for w in mentioned}
+        mentioned = {w for text in own for w in words(text)}
+        confirmed = stems(own)
         rows: list[dict[str, object]] = []
 
         def add(
@@ -97,7 +96,7 @@ class Builder:
             kind: str,
             itm: float,
             ctq: float,
-            known: set[str],
+            known: frozenset[str],
             source: int,
             wrong: frozenset[str] = frozenset(),
         ) -> None:
@@ -117,17 +116,15 @@ class Builder:
         own_itm, others = [], []
         for number, text in enumerate(own):
             rest = np.delete(refs, number, axis=0)
-            score = float(self.scale(reference_similarity(refs[number][None], rest))[0])
-            own_itm.append(max(score, 60.0))  # it was written for this image
-            others.append(
-                {stem(w) for k, t in enumerate(own) if k != number for w in edits.words(t)}
-            )
+            score = self.scale(float(reference_similarity(refs[number][None], rest)[0]))
+            own_itm.append(max(score, OWN_AT_LEAST))  # it was written for this image
+            others.append(stems([t for k, t in enumerate(own) if k != number]))
             add(edits.restyle(text, rng), "own", own_itm[-1], CLEAN, others[-1], number)
 
         def other(image: int, kind: str) -> None:
             number = int(rng.integers(5))
             text, vector = self.own[image][number], self.vectors[image][number]
-            score = float(self.scale(reference_similarity(vector[None], refs))[0])
+            score = self.scale(float(reference_similarity(vector[None], refs)[0]))
             add(edits.restyle(text, rng), kind, score, CLEAN, confirmed, -1)
 
         near = np.argsort(-(self.means @ self.means[index]))[1:]
@@ -143,15 +140,15 @@ class Builder:
             return int(rng.integers(5))
 
         made = 0
-        for kind in rng.permutation([*edits.SWAPS, "object", "attribute"]):
+        for kind in rng.permutation([*SWAPS, "object", "attribute"]):
             number = pick()
-            swapped = edits.swap(own[number], mentioned, str(kind), rng)
+            swapped = edits.swap(own[number], str(kind), mentioned, rng)
             if swapped is not None and made < 4:
                 made += 1
-                itm = max(own_itm[number] - edits.PENALTY[str(kind)], 3.0)
+                itm = max(own_itm[number] - PENALTY[f"swap_{kind}"], 3.0)
                 text, known = edits.restyle(swapped, rng), others[number]
-                untrue = frozenset(edits.words(text)) - mentioned
-                add(text, f"swap_{kind}", itm, CLEAN - 4, known, number, wrong=untrue)
+                untrue = frozenset(words(text)) - mentioned
+                add(text, f"swap_{kind}", itm, EDITED, known, number, wrong=untrue)
 
         number, second = rng.choice(5, 2, replace=False)
         stranger = int(near[rng.integers(len(near) // 4, len(near))])
@@ -159,12 +156,13 @@ class Builder:
             phrase = edits.detail_phrase(text)
             if phrase is None:
                 continue
-            longer = edits.restyle(f"{edits.strip_end(own[number])} {phrase}", rng)
-            untrue = frozenset(edits.words(longer)) - mentioned if kind == "false" else frozenset()
-            itm = min(own_itm[number] + 4, 100.0) if kind == "true" else own_itm[number] - 35
-            known = confirmed if kind == "true" else others[number]
-            itm = max(itm, 3.0)
-            add(longer, f"detail_{kind}", itm, CLEAN - 4, known, int(number), wrong=untrue)
+            longer = edits.restyle(edits.append_detail(own[number], phrase), rng)
+            untrue = frozenset(words(longer)) - mentioned if kind == "false" else frozenset()
+            if kind == "true":
+                itm, known = min(own_itm[number] + 4, 100.0), confirmed
+            else:
+                itm, known = max(own_itm[number] - PENALTY["detail_false"], 3.0), others[number]
+            add(longer, f"detail_{kind}", itm, EDITED, known, int(number), wrong=untrue)
 
         for kind in rng.choice(list(edits.CORRUPTIONS), 3, replace=False):
             if rng.random() < 0.75:
@@ -173,20 +171,20 @@ class Builder:
             else:
                 number, image = -1, int(near[rng.integers(50, len(near))])
                 text, vector = self.own[image][0], self.vectors[image][0]
-                itm = float(self.scale(reference_similarity(vector[None], refs))[0])
+                itm = self.scale(float(reference_similarity(vector[None], refs)[0]))
                 known = confirmed
             bad, kept = edits.corrupt(text, str(kind), rng)
-            ctq = edits.CORRUPTIONS[str(kind)]
+            ctq = edits.CORRUPTIONS[str(kind)][0]
             add(bad, f"ctq_{kind}", itm * (0.5 + 0.5 * kept), ctq, known, number)
 
         choice = int(rng.integers(len(self.alt)))
-        score = float(self.scale(reference_similarity(self.alt_vectors[choice][None], refs))[0])
+        score = self.scale(float(reference_similarity(self.alt_vectors[choice][None], refs)[0]))
         text = self.alt[choice]
-        add(text, "alt_text", score, alt_text_quality(text), confirmed, -1)
+        add(text, "alt_text", score, looks(text), confirmed, -1)
         if rng.random() < 0.5:
             text = str(rng.choice(edits.BOILERPLATE))
             text = text.capitalize() if rng.random() < 0.5 else text
-            add(text, "boilerplate", 5.0, 12.0, confirmed, -1)
+            add(text, "boilerplate", 5.0, BOILERPLATE, confirmed, -1)
         else:
             text = edits.file_name(
                 own[pick()] if rng.random() < 0.3 else self.own[stranger][0], rng
@@ -199,14 +197,14 @@ class Builder:
             if rng.random() < 0.3:
                 image = index
             text, vector = self.own[image][number], self.vectors[image][number]
-            itm = float(self.scale(reference_similarity(vector[None], refs))[0])
+            itm = self.scale(float(reference_similarity(vector[None], refs)[0]))
             itm = own_itm[number] if image == index else itm
             order = str(rng.choice(edits.ORDERS))
             pair = (edits.restyle(text, rng), order)
             joined = " ".join(pair if rng.random() < 0.7 else pair[::-1])
             if rng.random() < 0.15:
                 joined, itm = order, 5.0
-            add(joined, "order", itm, 25.0, others[number] if image == index else confirmed, -1)
+            add(joined, "order", itm, ORDER, others[number] if image == index else confirmed, -1)
 
         for number in rng.permutation(5)[:2]:
             text = edits.brief(own[number])
@@ -214,11 +212,9 @@ class Builder:
                 itm = max(own_itm[number] - 12, 55.0)
                 add(edits.restyle(text, rng), "brief", itm, BRIEF, others[number], int(number))
                 break
-        broad = [edits.HYPERNYMS[w] for w in sorted(mentioned) if w in edits.HYPERNYMS]
-        if broad:
-            form = edits.VAGUE_FORMS[int(rng.integers(len(edits.VAGUE_FORMS)))]
-            text = form.format(broad[int(rng.integers(len(broad)))])
-            add(edits.restyle(text, rng), "vague", 50.0, VAGUE, confirmed, -1)
+        broad = edits.vague(own, rng)
+        if broad is not None:
+            add(edits.restyle(broad, rng), "vague", 50.0, VAGUE, confirmed, -1)
         return rows
 
 
@@ -248,7 +244,7 @@ def main() -> None:
         vectors = SentenceEncoder(args.weights)(texts)
         np.save(vectors_file, vectors)
 
-    counts = Counter(w for five in own["train"] for t in five for w in set(edits.words(t)))
+    counts = Counter(w for five in own["train"] for t in five for w in set(words(t)))
     frequency = {w: n / (5 * len(own["train"])) for w, n in counts.items()}
     scale: Scale | None = None
     row, alt_start = 0, sum(5 * len(own[s]) for s in splits)
@@ -263,7 +259,7 @@ def main() -> None:
             ]
             true = [reference_similarity(r[:1], r[1:])[0] for r in mine]
             scale = Scale(float(np.median(chance)), float(np.median(true)))
-            (cache / "teacher.json").write_text(json.dumps(vars(scale), indent=1) + "\n")
+            (cache / "teacher.json").write_text(json.dumps(asdict(scale), indent=1) + "\n")
             print(scale, flush=True)
         builder = Builder(
             own[split],

@@ -12,9 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from pairsift.teach.edits import append_detail, corrupt, detail_phrase, restyle
+from pairsift.teach.words import stems
 
-from edits import corrupt, detail_phrase, restyle
-from teacher import detail_score, stem, understanding_score, words
+from teacher import detail_score, understanding_score
 
 FORMS = ("a photo of {}", "{}", "{}", "{}", "a picture of {}", "there is {}", "close up of {}")
 TRUE = 80.0
@@ -45,7 +46,7 @@ class NamedThings:
     def pack(self, this: int, captions: int, rng: np.random.Generator) -> Pack:
         """A third right, a fifth of things near by, the rest of others or of strangers."""
         near, texts, targets = self.near(this), [], []
-        confirmed = {stem(w) for w in words(self.phrases[this])}
+        confirmed = stems([self.phrases[this]])
         for number in range(captions):
             roll = number / captions
             if roll < 0.35:
@@ -63,7 +64,7 @@ class NamedThings:
             elif rng.random() < 0.4:
                 phrase = detail_phrase(str(rng.choice(self.borrowed)))
                 if phrase is not None:
-                    text, ctq = f"{text} {phrase}", 90.0
+                    text, ctq = append_detail(text, phrase), 90.0
                     itm = max(itm - UNCHECKED_DETAIL, 5.0)
             text = restyle(text, rng)
             if rng.random() < 0.08:

@@ -18,11 +18,10 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from pairsift.teach.words import STOPWORDS, stem, words
 
 import domains
 from candidates import read_captions
-from edits import STOPWORDS, words
-from teacher import stem
 from weights import SentenceEncoder, imagenet_class_names
 
 PENALTY = 10_000.0

@@ -1,15 +1,9 @@
-"""The reference teacher: scores a caption against the captions that people wrote for the image.
+"""Two of the four targets that `pairsift-tiny` was trained with.
 
-Needs images with several known-good captions and a sentence encoder, no key and no money. What
-each target measures, and what it does not:
+`itm` and `ctq` are those of `pairsift teach reference` (`pairsift.teach.reference` says what they
+measure). The other two differ from it:
 
-`itm`  Nearness in meaning to the image's own captions (mean and maximum cosine, averaged). Blind to
-       what none of the captions mentions, and to word swaps that the sentence encoder hardly
-       feels; those are lowered by rule (`edits.PENALTY`).
-`odf`  How many content words the caption has, each counted for the captions that confirm it and
-       against where none does. A true detail that no reference mentions is half believed.
-`ctq`  The text alone, from controlled corruption: known-clean captions high, each kind of damage at
-       a fixed lower value. Says nothing about damage of other kinds.
+`odf`  As there, but words that an edit is known to have put in wrongly count against in full.
 `su`   How far the caption goes beyond naming visible things: actions, relations, places, named or
        rare things, counted and weighted by `itm`. A word-list heuristic; it does not verify facts.
 """
@@ -17,11 +11,9 @@ each target measures, and what it does not:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
-
-from edits import STOPWORDS, words
+from pairsift.teach.words import content_words, stem, words
 
 ACTIONS = re.compile(r"^[a-z]{2,}ing$")
 NOT_ACTIONS = {
@@ -41,39 +33,8 @@ RELATIONS = frozenset(
 )
 
 
-def reference_similarity(caption: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """(n, d) captions against (r, d) references, unit vectors: average of mean and best cosine."""
-    cosine = caption @ references.T
-    return 0.5 * (cosine.mean(-1) + cosine.max(-1))
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Similarity to points by a straight line: a random caption's median is 5, a true one's 85."""
-
-    random_median: float
-    true_median: float
-
-    def __call__(self, similarity: np.ndarray) -> np.ndarray:
-        share = (similarity - self.random_median) / (self.true_median - self.random_median)
-        return np.clip(5.0 + 80.0 * share, 0.0, 100.0)
-
-
-def stem(word: str) -> str:
-    """Crude stem, enough to let "running" confirm "runs"."""
-    for end in ("ing", "ies", "es", "ed", "s", "y"):
-        if word.endswith(end) and len(word) - len(end) >= 3:
-            word = word[: -len(end)]
-            break
-    return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
-
-
-def content_words(text: str) -> list[str]:
-    return [w for w in words(text) if w not in STOPWORDS and len(w) > 1]
-
-
 def detail_score(
-    text: str, confirmed: set[str], itm: float, wrong: frozenset[str] = frozenset()
+    text: str, confirmed: frozenset[str], itm: float, wrong: frozenset[str] = frozenset()
 ) -> float:
     """`odf` target.
 
