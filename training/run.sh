@@ -16,7 +16,8 @@ python "$here/priors.py" --data "$data" --weights "$weights" --cache "$cache"
 python "$here/meaning.py" --data "$data" --weights "$weights" --cache "$cache" \
   --out "$cache/meaning.safetensors" --json "$here/meaning.json"
 python "$here/train.py" --data "$data" --weights "$weights" --cache "$cache" --out "$run" --layers 5 --steps 1100
-python "$here/export.py" --model "$run/model" --cache "$cache" --out "$asset" \
+python "$here/trust.py" --model "$run/model" --cache "$cache" --out "$run/final"
+python "$here/export.py" --model "$run/final" --cache "$cache" --out "$asset" \
   --json "$here/export.json"
 python "$here/evaluate_dev.py" --model "$asset" --cache "$cache" --images 500 \
   --json "$here/results_dev.json"
