@@ -17,12 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.tiny import TinyModel
+from pairsift.scorers.mlm.tiny import COSINE_GAIN, TinyModel
 from torch.nn import functional as F
 
 from data import Split, caption_tokenizer, sentence_meanings
-
-AGREEMENT_GAIN = 5.0  # `TinyModel._agreement` hands the cosine on five times as large
 
 
 @torch.no_grad()
@@ -48,7 +46,7 @@ def main() -> None:
     dev = Split.load(args.cache, "dev", model)
     mean, itm = mean_cosine(model, dev, args.cache, args.images), list(METRICS).index("itm")
     with torch.no_grad():
-        model.agreement_head[itm, 0, 0] -= args.tilt / AGREEMENT_GAIN
+        model.agreement_head[itm, 0, 0] -= args.tilt / COSINE_GAIN
         model.score_bias[itm, 0] += args.tilt * mean
     model.save_pretrained(args.out, version="float", quantize=False)
 

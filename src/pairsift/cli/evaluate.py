@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairsift.cli import evaluate_cost, evaluate_downstream
-from pairsift.cli.common import (
-    BatchSize,
-    Device,
-    Dtype,
-    Json,
-)
+from pairsift.cli.common import BatchSize, Device, Dtype, Json
 from pairsift.cli.evaluation import Bars, show_result, split, split_all
 
 if TYPE_CHECKING:

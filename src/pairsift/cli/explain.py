@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairsift.cli.common import (
-    Json,
-    Model,
-    ScorerName,
-    emit,
-)
+from pairsift.cli.common import Json, Model, ScorerName, emit
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairsift.cli.common import (
-    BatchSize,
-    Device,
-    Dtype,
-    Json,
-    emit,
-)
+from pairsift.cli.common import BatchSize, Device, Dtype, Json, emit
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:

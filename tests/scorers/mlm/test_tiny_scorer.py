@@ -22,6 +22,15 @@ CAPTIONS = (
     "free shipping on all orders over 50 dollars",
 )
 
+SHIPPED = (
+    (9.6, 6.6, 74.0, 8.7),
+    (6.8, 4.0, 91.0, 12.7),
+    (6.7, 4.2, 11.2, 9.2),
+    (12.6, 14.4, 89.3, 14.0),
+    (8.8, 5.9, 47.1, 40.7),
+)
+"""What 0.5 gives `CAPTIONS` with the first of the pictures below: itm, odf, ctq, su."""
+
 
 @pytest.fixture(scope="module")
 def scorer() -> TinyScorer:
@@ -36,6 +45,13 @@ def _photo(seed: int) -> bytes:
     stream = io.BytesIO()
     coarse.resize((80, 60), Image.Resampling.BICUBIC).save(stream, "PNG")
     return stream.getvalue()
+
+
+def test_shipped_weights_are_read_as_they_were_measured(scorer: TinyScorer) -> None:
+    assert scorer.fingerprint["scorer_version"] == "0.5"
+    table = scorer.score([Pair(str(n), _photo(0), text) for n, text in enumerate(CAPTIONS)])
+    scores = np.stack([table[metric].to_numpy() for metric in ("itm", "odf", "ctq", "su")], 1)
+    np.testing.assert_allclose(scores, SHIPPED, atol=0.2)
 
 
 def test_captions_of_one_image_score_as_they_do_alone(scorer: TinyScorer) -> None:

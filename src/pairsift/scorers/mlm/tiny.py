@@ -60,6 +60,8 @@ GRID_WIDTH = 6 + sum(FEATURE_WIDTHS)
 POOLED_WIDTH = 2 * FEATURE_WIDTHS[-1]
 MEANING_ROWS = 2
 """Trailing rows of an encoded image that carry meaning vectors and are not read as tokens."""
+COSINE_GAIN = 5.0
+"""How much larger than it is a cosine is told to query tokens and score head."""
 
 
 @dataclass(frozen=True)
@@ -391,7 +393,7 @@ class TinyModel(nn.Module):
         size = self.config.meaning
         unit = F.normalize(meaning, dim=-1)
         product = unit[:, :, None] * vectors[:, None, :, :size]  # (B, C, 2, 384)
-        return torch.cat([5 * product.sum(-1), size * product.flatten(2)], dim=-1)
+        return torch.cat([COSINE_GAIN * product.sum(-1), size * product.flatten(2)], dim=-1)
 
     def _read(self, image_embeds: Tensor, packed: Packed, agreement: Tensor) -> Tensor:
         """The language model's last states of the packed tokens, (B, P, d)."""
