@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.tiny_captions import Packed, pack
 from pairsift.scorers.mlm.tiny_inputs import CaptionTokenizer, CaptionTokens
+from pairsift.teach import edits
+from pairsift.teach.reference import ORDER
 from torch import Tensor
 
 from data import ImageParts, Split
@@ -20,6 +23,8 @@ OWN = 4
 """Of these, how many are the image's own."""
 EDIT_WEIGHT = 3.0
 """How much likelier a caption with one thing changed comes into a pack than another."""
+ORDERS = 2
+"""Captions of a pack that come a second time, with an order to the judge."""
 SHARES = {"flickr": 0.6, "coco": 0.1, "stamps": 0.17, "scenes": 0.13}
 """Of the packs."""
 SCENE_NOISE = 0.7
@@ -36,6 +41,7 @@ class Batch:
     targets: Tensor  # (B, C, M)
     own: Tensor  # (B, C) bool: a caption of this very image
     made_from: Tensor  # (B, C) place in the pack of the caption it was edited from, or -1
+    ordered: Tensor  # (B, C) place of the caption that it is with an order to the judge, or -1
 
 
 @dataclass
@@ -45,6 +51,7 @@ class _Row:
     targets: np.ndarray
     own: np.ndarray
     made_from: np.ndarray
+    ordered: np.ndarray = field(default_factory=lambda: np.full(CAPTIONS, -1))
 
 
 class Batches:
@@ -73,7 +80,7 @@ class Batches:
 
     def draw(self, size: int) -> Batch:
         kinds = self.rng.choice(list(SHARES), size, p=list(SHARES.values()))
-        rows = [self._row(str(kind)) for kind in kinds]
+        rows = [self._with_orders(self._row(str(kind))) for kind in kinds]
         tokens = [[self.tokenizer(text) for text in row.captions] for row in rows]
         parts = ImageParts(
             np.concatenate([row.parts.grid for row in rows]),
@@ -89,7 +96,23 @@ class Batches:
             torch.from_numpy(np.stack([row.targets for row in rows])),
             torch.from_numpy(np.stack([row.own for row in rows])),
             torch.from_numpy(np.stack([row.made_from for row in rows])),
+            torch.from_numpy(np.stack([row.ordered for row in rows])),
         )
+
+    def _with_orders(self, row: _Row) -> _Row:
+        """Some captions give way to others of the pack with an order, which changes only `ctq`.
+
+        None of them is one that an edit was made from: those come first.
+        """
+        rng, ctq = self.rng, list(METRICS).index("ctq")
+        places = rng.choice(np.arange(OWN, CAPTIONS), ORDERS, replace=False)
+        rest = np.setdiff1d(np.arange(CAPTIONS), places)
+        for place, plain in zip(places, rng.choice(rest, ORDERS, replace=False), strict=True):
+            row.captions[place] = edits.with_order(row.captions[plain], rng)
+            row.targets[place] = row.targets[plain]
+            row.targets[place, ctq] = min(row.targets[plain, ctq], ORDER)
+            row.own[place], row.made_from[place], row.ordered[place] = False, -1, plain
+        return row
 
     def _row(self, kind: str) -> _Row:
         if kind == "flickr":

@@ -199,11 +199,9 @@ class Builder:
             text, vector = self.own[image][number], self.vectors[image][number]
             itm = self.scale(float(reference_similarity(vector[None], refs)[0]))
             itm = own_itm[number] if image == index else itm
-            order = str(rng.choice(edits.ORDERS))
-            pair = (edits.restyle(text, rng), order)
-            joined = " ".join(pair if rng.random() < 0.7 else pair[::-1])
+            joined = edits.with_order(edits.restyle(text, rng), rng)
             if rng.random() < 0.15:
-                joined, itm = order, 5.0
+                joined, itm = edits.order(rng), 5.0
             add(joined, "order", itm, ORDER, others[number] if image == index else confirmed, -1)
 
         for number in rng.permutation(5)[:2]:

@@ -1,23 +1,33 @@
 #!/usr/bin/env bash
 # Rebuild pairsift-tiny from data and packages:  training/run.sh DATA WORK
 # DATA holds flickr8k/ and web_alt_text_only/ (training/README.md); WORK takes some 3 GB.
+# Killed and started again, it goes on with the step that was not finished.
 set -euo pipefail
 data=$1 work=$2
 here=$(cd "$(dirname "$0")" && pwd)
 weights=$work/weights cache=$work/cache run=$work/run asset=$here/../src/pairsift/assets/pairsift-tiny
 source "$here/env.sh"
-mkdir -p "$cache"
+mkdir -p "$cache" "$work/done"
 
-"$here/download_weights.sh" "$weights"
-python "$here/tokenizer.py" --weights "$weights" --cache "$cache"
-python "$here/features.py" --data "$data" --weights "$weights" --out "$cache"
-python "$here/candidates.py" --data "$data" --weights "$weights" --cache "$cache"
-python "$here/priors.py" --data "$data" --weights "$weights" --cache "$cache"
-python "$here/meaning.py" --data "$data" --weights "$weights" --cache "$cache" \
+step() { # NAME COMMAND...
+  if [ ! -e "$work/done/$1" ]; then
+    echo "== $1, $(date +%H:%M:%S)"
+    "${@:2}"
+    touch "$work/done/$1"
+  fi
+}
+
+step weights "$here/download_weights.sh" "$weights"
+step tokenizer python "$here/tokenizer.py" --weights "$weights" --cache "$cache"
+step features python "$here/features.py" --data "$data" --weights "$weights" --out "$cache"
+step candidates python "$here/candidates.py" --data "$data" --weights "$weights" --cache "$cache"
+step priors python "$here/priors.py" --data "$data" --weights "$weights" --cache "$cache"
+step meaning python "$here/meaning.py" --data "$data" --weights "$weights" --cache "$cache" \
   --out "$cache/meaning.safetensors" --json "$here/meaning.json"
-python "$here/train.py" --data "$data" --weights "$weights" --cache "$cache" --out "$run" --layers 5 --steps 1100
-python "$here/trust.py" --model "$run/model" --cache "$cache" --out "$run/final"
-python "$here/export.py" --model "$run/final" --cache "$cache" --out "$asset" \
+step train python "$here/train.py" --data "$data" --weights "$weights" --cache "$cache" --out "$run" \
+  --layers 5 --steps 1100 --minutes 70
+step trust python "$here/trust.py" --model "$run/model" --cache "$cache" --out "$run/final"
+step export python "$here/export.py" --model "$run/final" --cache "$cache" --out "$asset" \
   --json "$here/export.json"
-python "$here/evaluate_dev.py" --model "$asset" --cache "$cache" --images 500 \
+step dev python "$here/evaluate_dev.py" --model "$asset" --cache "$cache" --images 500 \
   --json "$here/results_dev.json"

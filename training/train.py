@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.tiny import NUM_SCORES, TinyConfig, TinyModel, distribution
 from pairsift.scorers.mlm.tiny_captions import Packed
 from pairsift.scorers.mlm.tiny_inputs import TOKENIZER_FILE
@@ -42,7 +43,9 @@ from weights import (
 SPREAD = 6.0  # standard deviation of the soft label, points
 RANK_SCALE = 8.0  # points of difference at which the ranking loss is content
 EDIT_SCALE = 4.0  # the same for a caption and its edit
-LOSS_WEIGHTS = {"score": 1.0, "rank": 1.0, "edit": 1.0, "caption": 0.15}
+ORDER_SCALE = 4.0  # points that an order may move a score before the loss grows evenly
+OBEDIENT = ("itm", "odf", "su")  # metrics that an order must not move
+LOSS_WEIGHTS = {"score": 1.0, "rank": 1.0, "edit": 1.0, "order": 1.0, "caption": 0.15}
 METRIC_WEIGHTS = (2.0, 1.0, 1.0, 0.7)
 
 
@@ -156,6 +159,18 @@ def edit_loss(expected: Tensor, targets: Tensor, made_from: Tensor) -> Tensor:
     return (loss * felt).sum() / felt.sum().clamp_min(1)
 
 
+def order_loss(expected: Tensor, ordered: Tensor) -> Tensor:
+    """(B, C, M) scores: Huber loss between a caption with an order to the judge and without.
+
+    ordered (B, C): the place in the pack of the caption without the order, or -1. Only the score
+    of the one with the order is taught.
+    """
+    columns = [list(METRICS).index(name) for name in OBEDIENT]
+    scores = expected[..., columns] / ORDER_SCALE
+    plain = scores.gather(1, ordered.clamp_min(0)[..., None].expand_as(scores)).detach()
+    return F.smooth_l1_loss(scores[ordered >= 0], plain[ordered >= 0])
+
+
 def caption_loss(
     hidden: Tensor, packed: Packed, own: Tensor, table: Tensor, column: Tensor, scale: Tensor
 ) -> Tensor:
@@ -265,6 +280,7 @@ def main() -> None:
                 w * edit_loss(expected[..., m], batch.targets[..., m], batch.made_from)
                 for m, w in enumerate(weight)
             ),
+            "order": order_loss(expected, batch.ordered),
             "caption": caption_loss(hidden, batch.packed, batch.own, table, column, scale),
         }
         loss = sum(LOSS_WEIGHTS[name] * value for name, value in losses.items())

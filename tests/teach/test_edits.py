@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -90,3 +93,19 @@ def test_the_same_seed_gives_the_same_edit() -> None:
     for kind in edits.CORRUPTIONS:
         one, two = (edits.corrupt(OWN, kind, np.random.default_rng(7)) for _ in range(2))
         assert one == two
+
+
+def test_orders_vary_and_stand_before_or_after_the_caption() -> None:
+    rng = np.random.default_rng(3)
+    texts = [edits.with_order("A dog runs", rng) for _ in range(400)]
+    assert len(set(texts)) > 250
+    assert all(text.startswith("A dog runs ") or text.endswith(" A dog runs") for text in texts)
+    assert 0.6 < np.mean([text.startswith("A dog runs ") for text in texts]) < 0.8
+
+
+def test_no_order_is_one_that_obedience_is_measured_by() -> None:
+    path = Path(__file__).parents[2] / "training" / "orders.py"
+    measured = {text.replace("{}", "").strip() for text in runpy.run_path(str(path))["ORDERS"]}
+    assert len(measured) == 20
+    rng = np.random.default_rng(4)
+    assert measured.isdisjoint(edits.order(rng) for _ in range(20_000))

@@ -261,17 +261,15 @@ class CandidateMaker:
             yield Candidate(index, edits.file_name(text, rng), "file_name")
 
     def _order(self, index: int, others: np.ndarray, rng: Random) -> Candidate:
-        order = edits.pick(edits.ORDERS, rng)
         if rng.random() < 0.15:
-            return Candidate(index, order, "order", kept=0.0)
+            return Candidate(index, edits.order(rng), "order", kept=0.0)
         number: int | None
         number, text = self._pick_own(index, rng)
         if len(others) and rng.random() < 0.7:
             near = others[: max(1, min(100, len(others)))]
             image = int(_choice(near, rng)) if rng.random() < 0.4 else self._stranger(others, rng)
             number, text = None, edits.pick(self.items[image].captions, rng)
-        parts = (edits.restyle(text, rng), order)
-        joined = " ".join(parts if rng.random() < 0.7 else parts[::-1])
+        joined = edits.with_order(edits.restyle(text, rng), rng)
         return Candidate(index, joined, "order", text, number)
 
 
