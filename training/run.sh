@@ -25,7 +25,7 @@ step priors python "$here/priors.py" --data "$data" --weights "$weights" --cache
 step meaning python "$here/meaning.py" --data "$data" --weights "$weights" --cache "$cache" \
   --out "$cache/meaning.safetensors" --json "$here/meaning.json"
 step train python "$here/train.py" --data "$data" --weights "$weights" --cache "$cache" --out "$run" \
-  --layers 5 --steps 1100 --minutes 70
+  --layers 5 --steps 850
 step trust python "$here/trust.py" --model "$run/model" --cache "$cache" --out "$run/final"
 step export python "$here/export.py" --model "$run/final" --cache "$cache" --out "$asset" \
   --json "$here/export.json"

@@ -45,7 +45,8 @@ RANK_SCALE = 8.0  # points of difference at which the ranking loss is content
 EDIT_SCALE = 4.0  # the same for a caption and its edit
 ORDER_SCALE = 4.0  # points that an order may move a score before the loss grows evenly
 OBEDIENT = ("itm", "odf", "su")  # metrics that an order must not move
-LOSS_WEIGHTS = {"score": 1.0, "rank": 1.0, "edit": 1.0, "order": 1.0, "caption": 0.15}
+LOSS_WEIGHTS = {"score": 1.0, "rank": 1.0, "edit": 1.0, "order": 0.5, "caption": 0.15}
+WIDE_SHARE = 0.1  # of the learning rate: Adam moves each of their 770 inputs' weights alike
 METRIC_WEIGHTS = (2.0, 1.0, 1.0, 0.7)
 
 
@@ -121,12 +122,14 @@ def optimizer(model: TinyModel, lr: float, new_lr: float) -> torch.optim.Optimiz
     for module in frozen(model):
         module.requires_grad_(False)
     body = list(model.lm.layers.parameters()) + list(model.lm.norm.parameters())
-    inside = {id(p) for p in body}
+    wide = [model.agreement_head, model.query_agreement]
+    inside = {id(p) for p in (*body, *wide)}
     new = [p for p in model.parameters() if p.requires_grad and id(p) not in inside]
     groups = [
         {"params": [p for p in body if p.ndim > 1], "peak": lr, "weight_decay": 0.01},
         {"params": [p for p in body if p.ndim < 2], "peak": lr, "weight_decay": 0.0},
         {"params": new, "peak": new_lr, "weight_decay": 0.0},
+        {"params": wide, "peak": new_lr * WIDE_SHARE, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
@@ -162,12 +165,12 @@ def edit_loss(expected: Tensor, targets: Tensor, made_from: Tensor) -> Tensor:
 def order_loss(expected: Tensor, ordered: Tensor) -> Tensor:
     """(B, C, M) scores: Huber loss between a caption with an order to the judge and without.
 
-    ordered (B, C): the place in the pack of the caption without the order, or -1. Only the score
-    of the one with the order is taught.
+    ordered (B, C): the place in the pack of the caption without the order, or -1. Both are taught:
+    with one held fast, the shared weights chase it, and all scores run away.
     """
     columns = [list(METRICS).index(name) for name in OBEDIENT]
     scores = expected[..., columns] / ORDER_SCALE
-    plain = scores.gather(1, ordered.clamp_min(0)[..., None].expand_as(scores)).detach()
+    plain = scores.gather(1, ordered.clamp_min(0)[..., None].expand_as(scores))
     return F.smooth_l1_loss(scores[ordered >= 0], plain[ordered >= 0])
 
 
