@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--version", default="0.6")
+    parser.add_argument("--version", default="0.7")
     parser.add_argument("--images", type=int, default=100, help="dev images compared")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

@@ -8,11 +8,11 @@ the encoder's end and a linear map, which starts as the ridge regression of `pri
 until an image's embedding picks its own captions' MiniLM embeddings out of thousands: half InfoNCE,
 half the teacher's similarities as soft labels, so that captions which would fit too are not pushed
 away. A third term holds the end to the ImageNet classes that the encoder told before, so that what
-Flickr8k never shows is not unlearned. MiniLM itself is not touched: the embedding takes the place
-of the ridge's in a trained `pairsift-tiny`, which knows it from five folds' held-out predictions
-and never sees this one on the images it was tuned on.
+Flickr8k never shows is not unlearned. MiniLM itself is not touched.
 
-Writes the tensors `meaning_end.*` and `image_meaning.*` of `TinyModel`.
+Writes the tensors `meaning_end.*` and `image_meaning.*` of `TinyModel`. With `--half` it tunes
+on one half of the images and writes what that end foretells of the other instead: of images that an
+end was tuned on it is too sure, so `judge.py` learns from what it says of others.
 """
 
 from __future__ import annotations
@@ -33,11 +33,14 @@ from torch.nn import functional as F
 
 import domains
 from candidates import read_captions
+from priors import PENALTY, ridge
 from weights import SentenceEncoder, load_lite2
 
 TEACHER_TEMPERATURE = 0.07
 BANK = 4096
 """Captions of other images that a batch of images is compared with."""
+SOURCES = ("train", *domains.TARS)
+"""What is tuned on."""
 
 
 @dataclass
@@ -62,12 +65,18 @@ def read_pictures(
 ) -> dict[str, Pictures]:
     """Every source by name: what is trained on, `dev`, and the domains' held-out images."""
     found: dict[str, Pictures] = {}
+    stored = np.load(cache / "texts.npy")
+    of_train = 5 * len((cache / "train.names.txt").read_text().split())
+    captioned = {"train": stored, "dev": stored[of_train:]}
     phrases = domains.stamp_phrases(data)
 
     def add(name: str, texts: list[list[str]]) -> None:
-        lengths = np.cumsum([len(own) for own in texts])[:-1]
-        vectors = encoder([text for own in texts for text in own]) - center
-        found[name] = Pictures(np.load(cache / f"{name}.middle.npy"), np.split(vectors, lengths))
+        ends = np.cumsum([len(own) for own in texts])
+        if name in captioned:
+            vectors = captioned[name][: ends[-1]] - center
+        else:
+            vectors = encoder([text for own in texts for text in own]) - center
+        found[name] = Pictures(np.load(cache / f"{name}.middle.npy"), np.split(vectors, ends[:-1]))
 
     for split in ("train", "dev"):
         names = (cache / f"{split}.names.txt").read_text().split()
@@ -142,6 +151,28 @@ def measure(model: Foreteller, pictures: Pictures) -> dict[str, float]:
     return result | {"beaten": round(1 - float(ahead.mean()) / (len(images) - 1), 4)}
 
 
+def halves(pictures: dict[str, Pictures]) -> list[np.ndarray]:
+    """One half of the images of each of `SOURCES`, drawn at random: (images,) bool a source."""
+    rng = np.random.default_rng(5)
+    return [rng.permutation(len(pictures[name].captions)) % 2 != 0 for name in SOURCES]
+
+
+def start(
+    cache: Path, pictures: dict[str, Pictures], keep: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ridge regression of `priors.py`, on the images of `keep` alone."""
+    x, y, weight = [], [], []
+    for name, kept in zip(SOURCES, keep, strict=True):
+        views = pictures[name].views
+        means = np.stack([own.mean(0) for own in pictures[name].captions])
+        features = np.load(cache / f"{name}.pooled.npy").astype(np.float32)
+        x.append(features[np.tile(kept, views)])
+        y.append(np.tile(means[kept], (views, 1)))
+        importance = 1.0 if name == "train" else domains.WEIGHT
+        weight.append(np.full(len(x[-1]), importance / views, np.float32))
+    return ridge(np.concatenate(x), np.concatenate(y), np.concatenate(weight), PENALTY)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("data", "weights", "cache", "out"):
@@ -152,6 +183,7 @@ def main() -> None:
     parser.add_argument("--linear-lr", type=float, default=3e-4)
     parser.add_argument("--keep-classes", type=float, default=0.3, help="weight of the third term")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--half", action="store_true", help="write what is foretold of the rest")
     parser.add_argument("--json", type=Path, help="write the dev figures there")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
@@ -161,19 +193,23 @@ def main() -> None:
     pictures = read_pictures(args.data, args.cache, priors["center"], SentenceEncoder(args.weights))
     encoder = load_lite2(args.weights)
     size = priors["center"].shape[0]
-    model = Foreteller(encoder, priors["weights"][:, :size], priors["bias"][:size])
+    keep = halves(pictures)
+    if not args.half:
+        keep = [np.ones_like(some) for some in keep]
+    model = Foreteller(encoder, *start(args.cache, pictures, keep))
     model.standardise(torch.from_numpy(np.load(args.cache / "train.pooled.npy")).float())
     held = {name: p for name, p in pictures.items() if name == "dev" or name.endswith("_held")}
 
-    seen = [pictures[name] for name in ("train", *domains.TARS)]
+    seen = [pictures[name] for name in SOURCES]
     weight = [1.0] + [domains.WEIGHT] * len(domains.TARS)
     source, place = np.concatenate(
-        [[(s, i) for i in range(len(p.captions))] for s, p in enumerate(seen)]
+        [[(s, i) for i in np.flatnonzero(kept)] for s, kept in enumerate(keep)]
     ).T
     chance = np.array(weight)[source]
     chance /= chance.sum()
-    captions = torch.from_numpy(np.concatenate([own for p in seen for own in p.captions])).float()
-    counts = np.array([len(own) for p in seen for own in p.captions])
+    tuned_on = [seen[s].captions[i] for s, i in zip(source, place, strict=True)]
+    captions = torch.from_numpy(np.concatenate(tuned_on)).float()
+    counts = np.array([len(own) for own in tuned_on])
     first = np.cumsum(counts) - counts
     owner = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
     reference = torch.zeros(len(counts), size).index_add_(0, owner, captions)
@@ -194,8 +230,7 @@ def main() -> None:
     )
     classes = encoder.classifier.requires_grad_(False)
     pooled = [
-        torch.from_numpy(np.load(args.cache / f"{name}.pooled.npy")).float()
-        for name in ("train", *domains.TARS)
+        torch.from_numpy(np.load(args.cache / f"{name}.pooled.npy")).float() for name in SOURCES
     ]
     result = {"before": {name: measure(model, p) for name, p in held.items()}}
     print(json.dumps(result), flush=True)
@@ -247,7 +282,15 @@ def main() -> None:
         if step % 90 == 0 or step == args.steps:
             result["after"] = {name: measure(model, p) for name, p in held.items()}
             print(json.dumps(result["after"]), flush=True)
-            save_file(model.tensors(), str(args.out))
+            if not args.half:
+                save_file(model.tensors(), str(args.out))
+    if args.half:
+        foretold = {}
+        for name, kept in zip(SOURCES, keep, strict=True):
+            rows = np.flatnonzero(np.tile(~kept, pictures[name].views))
+            foretold[f"{name}_rows"] = rows
+            foretold[f"{name}_meaning"] = foretell(model, pictures[name].middle[rows]).numpy()
+        np.savez(args.out, **foretold)
     if args.json:
         args.json.write_text(json.dumps({"steps": args.steps, **result}, indent=2) + "\n")
 

@@ -25,8 +25,12 @@ step priors python "$here/priors.py" --data "$data" --weights "$weights" --cache
 step meaning python "$here/meaning.py" --data "$data" --weights "$weights" --cache "$cache" \
   --out "$cache/meaning.safetensors" --json "$here/meaning.json"
 step train python "$here/train.py" --data "$data" --weights "$weights" --cache "$cache" --out "$run" \
-  --layers 5 --steps 850
-step trust python "$here/trust.py" --model "$run/model" --cache "$cache" --out "$run/final"
+  --layers 5 --steps 1000
+step trust python "$here/trust.py" --model "$run/model" --cache "$cache" --out "$run/trusted"
+step half python "$here/meaning.py" --data "$data" --weights "$weights" --cache "$cache" --half \
+  --steps 200 --out "$cache/foretold.npz"
+step judge python "$here/judge.py" --data "$data" --weights "$weights" --cache "$cache" \
+  --model "$run/trusted" --out "$run/final" --json "$here/judge.json"
 step export python "$here/export.py" --model "$run/final" --cache "$cache" --out "$asset" \
   --json "$here/export.json"
 step dev python "$here/evaluate_dev.py" --model "$asset" --cache "$cache" --images 500 \

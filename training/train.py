@@ -1,11 +1,12 @@
-"""Train `pairsift-tiny` on the graded captions: one loop, four losses.
+"""Train `pairsift-tiny` on the graded captions: one loop, five losses.
 
     python training/train.py --data DATA --weights WEIGHTS --cache CACHE --out RUN --steps 700
 
 Each step takes a few images and, for each, a pack of its captions behind one copy of its image
-tokens. Losses: cross-entropy between the score distribution and a soft label around the teacher's
-score; a pairwise ranking loss on the expected scores within the pack; the same between a caption
-and its edits, each edit alike; captioning (next token) on the image's own captions, which is what
+tokens. Losses (`losses.py`): cross-entropy between the score distribution and a soft label around
+the teacher's score; a pairwise ranking loss on the expected scores within the pack; the same
+between a caption and its edits, each edit alike; captions with an order to the judge held to the
+score that they have without; captioning (next token) on the image's own captions, which is what
 ties the projector to the language model. The image encoder, the sentence encoder and the token
 embeddings stay frozen. Writes RUN/log.jsonl, RUN/last.pt (resumed from when there) and RUN/model.
 """
@@ -20,17 +21,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.tiny import NUM_SCORES, TinyConfig, TinyModel, distribution
-from pairsift.scorers.mlm.tiny_captions import Packed
+from pairsift.scorers.mlm.tiny import TinyConfig, TinyModel, distribution
 from pairsift.scorers.mlm.tiny_inputs import TOKENIZER_FILE
 from torch import Tensor
-from torch.nn import functional as F
 
 from batches import Batches
 from data import ImageParts, Split, caption_tokenizer, sentence_meanings
 from domains import stamp_phrases
 from evaluate_dev import evaluate
+from losses import caption_loss, edit_loss, order_loss, ranking_loss, soft_labels
 from named_things import NamedThings
 from weights import (
     SentenceEncoder,
@@ -40,14 +39,10 @@ from weights import (
     smollm2_files,
 )
 
-SPREAD = 6.0  # standard deviation of the soft label, points
-RANK_SCALE = 8.0  # points of difference at which the ranking loss is content
-EDIT_SCALE = 4.0  # the same for a caption and its edit
-ORDER_SCALE = 4.0  # points that an order may move a score before the loss grows evenly
-OBEDIENT = ("itm", "odf", "su")  # metrics that an order must not move
-LOSS_WEIGHTS = {"score": 1.0, "rank": 1.0, "edit": 1.0, "order": 0.5, "caption": 0.15}
+LOSS_WEIGHTS = {"score": 1.0, "rank": 1.0, "edit": 1.0, "order": 0.75, "caption": 0.15}
 WIDE_SHARE = 0.1  # of the learning rate: Adam moves each of their 770 inputs' weights alike
 METRIC_WEIGHTS = (2.0, 1.0, 1.0, 0.7)
+EDIT_METRIC_WEIGHTS = (2.0, 3.0, 1.0, 0.7)  # a false detail makes a caption longer, yet not fuller
 
 
 def build(weights: Path, cache: Path, layers: int) -> TinyModel:
@@ -134,59 +129,6 @@ def optimizer(model: TinyModel, lr: float, new_lr: float) -> torch.optim.Optimiz
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
 
-def soft_labels(targets: Tensor) -> Tensor:
-    """(..., 101) normal curve of width `SPREAD` around each target (...)."""
-    scores = torch.arange(NUM_SCORES, dtype=torch.float32)
-    return (-((scores - targets[..., None]) ** 2) / (2 * SPREAD**2)).softmax(-1)
-
-
-def ranking_loss(expected: Tensor, targets: Tensor) -> Tensor:
-    """(B, C) expected and teacher scores: logistic loss on pairs that the teacher sets apart."""
-    gap = targets[:, :, None] - targets[:, None, :]
-    lead = expected[:, :, None] - expected[:, None, :]
-    weight = ((gap - 4) / 20).clamp(0, 1)
-    return (weight * F.softplus(-lead / RANK_SCALE)).sum() / weight.sum().clamp_min(1)
-
-
-def edit_loss(expected: Tensor, targets: Tensor, made_from: Tensor) -> Tensor:
-    """(B, C) scores: logistic loss on each edited caption against the one it was made from.
-
-    made_from (B, C): that one's place in the pack, or -1. Every edit that the teacher feels counts
-    alike: how far its score should move is the other losses' matter.
-    """
-    source = made_from.clamp_min(0)
-    gap = targets.gather(1, source) - targets
-    lead = expected.gather(1, source) - expected
-    felt = (made_from >= 0) & (gap.abs() > 2)
-    loss = F.softplus(-gap.sign() * lead / EDIT_SCALE)
-    return (loss * felt).sum() / felt.sum().clamp_min(1)
-
-
-def order_loss(expected: Tensor, ordered: Tensor) -> Tensor:
-    """(B, C, M) scores: Huber loss between a caption with an order to the judge and without.
-
-    ordered (B, C): the place in the pack of the caption without the order, or -1. Both are taught:
-    with one held fast, the shared weights chase it, and all scores run away.
-    """
-    columns = [list(METRICS).index(name) for name in OBEDIENT]
-    scores = expected[..., columns] / ORDER_SCALE
-    plain = scores.gather(1, ordered.clamp_min(0)[..., None].expand_as(scores))
-    return F.smooth_l1_loss(scores[ordered >= 0], plain[ordered >= 0])
-
-
-def caption_loss(
-    hidden: Tensor, packed: Packed, own: Tensor, table: Tensor, column: Tensor, scale: Tensor
-) -> Tensor:
-    """Next-token loss within the own captions, over the tokens that training captions use."""
-    inside = packed.segment[:, 1:] == packed.segment[:, :-1]
-    text = (packed.query[:, 1:] < 0) & (packed.query[:, :-1] < 0) & inside
-    text = text & own.gather(1, packed.segment[:, 1:].clamp_min(0)) & (packed.segment[:, 1:] >= 0)
-    labels = column[packed.ids[:, 1:][text]]
-    known = labels >= 0
-    logits = hidden[:, :-1][text][known] @ table.T * scale
-    return F.cross_entropy(logits, labels[known])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -255,6 +197,7 @@ def main() -> None:
         scale.data = state["scale"]
         first, rng.bit_generator.state = state["step"], state["rng"]
     weight = torch.tensor(METRIC_WEIGHTS) / sum(METRIC_WEIGHTS)
+    edit_weight = torch.tensor(EDIT_METRIC_WEIGHTS) / sum(METRIC_WEIGHTS)
     started, totals, pairs = time.monotonic(), {}, 0
 
     for step in range(first, args.steps):
@@ -281,7 +224,7 @@ def main() -> None:
             ),
             "edit": sum(
                 w * edit_loss(expected[..., m], batch.targets[..., m], batch.made_from)
-                for m, w in enumerate(weight)
+                for m, w in enumerate(edit_weight)
             ),
             "order": order_loss(expected, batch.ordered),
             "caption": caption_loss(hidden, batch.packed, batch.own, table, column, scale),

@@ -19,7 +19,6 @@ pytest.importorskip("transformers")
 from pairsift.errors import PairsiftError  # noqa: E402
 from pairsift.metrics import METRICS  # noqa: E402
 from pairsift.scorers.mlm.tiny import (  # noqa: E402
-    MEANING_ROWS,
     Packed,
     TinyConfig,
     TinyModel,
@@ -166,14 +165,34 @@ def test_an_encoded_image_ends_with_what_its_captions_probably_mean(model: TinyM
     pixels = torch.randint(0, 256, (2, 260, 260, 3), dtype=torch.uint8)
     with torch.inference_mode():
         meaning = torch.nn.functional.normalize(model.expected_meaning(pixels), dim=-1)
-        row = model.encode_images(pixels)[:, -MEANING_ROWS, : SMALL.meaning]
+        row = model.encode_images(pixels)[:, SMALL.image_tokens, : SMALL.meaning]
         torch.testing.assert_close(row, meaning)
         changed = copy.deepcopy(model)
         changed.meaning_end.head.bias.add_(1.0)
         other = changed.encode_images(pixels)
-        assert not torch.allclose(other[:, -MEANING_ROWS, : SMALL.meaning], row)
+        assert not torch.allclose(other[:, SMALL.image_tokens, : SMALL.meaning], row)
         own = slice(0, SMALL.image_tokens - 1)  # all tokens but the one that tells the meaning
         torch.testing.assert_close(other[:, own], model.encode_images(pixels)[:, own])
+
+
+def test_what_the_judge_asks_tilts_the_scores_it_was_taught_and_no_others(
+    model: TinyModel, images: torch.Tensor
+) -> None:
+    batch, itm = captions([6, 6, 6]), list(METRICS).index("itm")
+    changed = copy.deepcopy(model)
+    with torch.inference_mode():
+        before = model.score_logits(images, batch)
+        changed.judge_head[itm, 0] = -3.0
+        after = changed.score_logits(images, batch)
+        others = [m for m in range(len(METRICS)) if m != itm]
+        torch.testing.assert_close(after[:, others], before[:, others])
+        unit = torch.nn.functional.normalize(
+            changed.caption_meaning(batch.sentence_ids, batch.sentence_mask), dim=-1
+        )
+        product = (images[:, -1, : SMALL.meaning] * unit).sum(-1)
+        gain = distribution(after)[0][:, itm] - distribution(before)[0][:, itm]
+    assert torch.equal(gain > 0, product > 0)
+    assert gain.abs().max() > 0.01
 
 
 def test_image_and_caption_both_matter(model: TinyModel, images: torch.Tensor) -> None:

@@ -15,7 +15,8 @@
 The language model reads `image tokens, caption, query` causally. A query sees the image, the
 caption and itself, not the other queries, so a metric's score does not depend on which others are
 asked. The agreement between the image's meaning vectors and the caption's sentence embedding, which
-is what a dual encoder would compare, is told to the queries and to the score head.
+is what a dual encoder would compare, is told to the queries and to the score head. A linear map of
+the image's meaning, fitted to a judge's scores, meets the embedding once more and tilts the scores.
 
 Shapes: B pairs, S pixels a side (260), n rows of an encoded image, d the model width (576),
 T caption tokens, M metrics (4, in the order of `METRICS`), 101 scores.
@@ -59,7 +60,8 @@ GRID_WIDTH = 6 + sum(FEATURE_WIDTHS)
 
 POOLED_WIDTH = 2 * FEATURE_WIDTHS[-1]
 MEANING_ROWS = 2
-"""Trailing rows of an encoded image that carry meaning vectors and are not read as tokens."""
+"""Rows of an encoded image behind its tokens that carry meaning vectors, told to the queries. The
+last row, behind them, is what the judge asks of a caption."""
 COSINE_GAIN = 5.0
 """How much larger than it is a cosine is told to query tokens and score head."""
 
@@ -99,8 +101,8 @@ class TinyConfig:
 
     @property
     def image_rows(self) -> int:
-        """Rows of an encoded image (n): its tokens and the meaning vectors."""
-        return self.image_tokens + MEANING_ROWS
+        """Rows of an encoded image (n): its tokens, the meaning vectors, what the judge asks."""
+        return self.image_tokens + MEANING_ROWS + 1
 
     @classmethod
     def load(cls, path: Path) -> TinyConfig:
@@ -201,6 +203,9 @@ class TinyModel(nn.Module):
         self.agreement_head = nn.Parameter(torch.zeros(len(METRICS), config.curve, agreement))
         self.query_agreement = nn.Parameter(torch.zeros(d, agreement))
         self.score_bias = nn.Parameter(torch.zeros(len(METRICS), config.curve))
+        self.judge_map = nn.Linear(meaning, meaning)
+        self.judge_taste = nn.Parameter(torch.zeros(meaning))
+        self.judge_head = nn.Parameter(torch.zeros(len(METRICS), config.curve))
         self._compute_constants()
 
     def _compute_constants(self) -> None:
@@ -270,8 +275,8 @@ class TinyModel(nn.Module):
     def encode_images(self, pixels: Tensor) -> Tensor:
         """uint8 RGB pixels (B, S, S, 3) to encoded images (B, n, d).
 
-        The first `config.image_tokens` rows are tokens; the last `MEANING_ROWS` hold the meaning
-        vectors, unit length, padded with zeros to the width.
+        The first `config.image_tokens` rows are tokens; then `MEANING_ROWS` hold the meaning
+        vectors, unit length, and the last one what the judge asks, padded with zeros to the width.
         """
         grid, pooled, middle = image_features(self.encoder, pixels)
         chances = self.encoder.classifier(pooled[:, : FEATURE_WIDTHS[-1]]).softmax(-1)
@@ -311,7 +316,9 @@ class TinyModel(nn.Module):
             [F.normalize(meaning, dim=-1), F.normalize(self._class_meaning(chances), dim=-1)], dim=1
         )
         summary = self.meaning_token(vectors.flatten(1))[:, None]
-        rows = F.pad(vectors, (0, d - self.config.meaning))
+        # Of a caption alone the judge has a taste too: what is general is seldom wrong.
+        asked = F.normalize(self.judge_map(vectors[:, :1]), dim=-1) + self.judge_taste
+        rows = F.pad(torch.cat([vectors, asked], 1), (0, d - self.config.meaning))
         return torch.cat([bos, cells, said, named, summary, rows], dim=1)
 
     def _class_meaning(self, chances: Tensor) -> Tensor:
@@ -367,11 +374,11 @@ class TinyModel(nn.Module):
         meaning (B, C, 384) from `caption_meaning`. Returns logits (B, C, M, 101) and the language
         model's last states (B, P, d). Every caption must have its M query tokens, in order.
         """
-        agreement = self._agreement(meaning, image_embeds[:, -MEANING_ROWS:])
+        agreement, judged = self._agreement(meaning, image_embeds)
         hidden = self._read(image_embeds, packed, agreement)
         asked = hidden[packed.query >= 0].view(*meaning.shape[:2], len(METRICS), -1)
         weights = torch.einsum("bcmd,mkd->bcmk", asked, self.score_head)
-        return self._logits(weights, agreement), hidden
+        return self._logits(weights, agreement, judged), hidden
 
     def glance_logits(self, image_embeds: Tensor, meaning: Tensor) -> Tensor:
         """What the score head makes of the agreement alone, without the language model.
@@ -380,20 +387,26 @@ class TinyModel(nn.Module):
         (B, C, 384) from `caption_meaning`. Returns logits (B, C, M, 101). For `itm` close to
         `score_packed`'s; the other metrics are told from what the language model reads.
         """
-        agreement = self._agreement(meaning, image_embeds[:, -MEANING_ROWS:])
-        return self._logits(0.0, agreement)
+        return self._logits(0.0, *self._agreement(meaning, image_embeds))
 
-    def _logits(self, weights: Tensor | float, agreement: Tensor) -> Tensor:
+    def _logits(self, weights: Tensor | float, agreement: Tensor, judged: Tensor) -> Tensor:
         """(B, C, M, 101) from the language model's part of the curves and the agreement."""
         weights = weights + torch.einsum("bca,mka->bcmk", agreement, self.agreement_head)
+        weights = weights + judged[..., None, None] * self.judge_head
         return ((weights + self.score_bias) @ self.waves.T).float()
 
-    def _agreement(self, meaning: Tensor, vectors: Tensor) -> Tensor:
-        """Cosines and their terms (B, C, A), caption meanings (B, C, 384), image's (B, 2, d)."""
+    def _agreement(self, meaning: Tensor, image_embeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Of captions' meanings (B, C, 384) with encoded images (B, n, d).
+
+        Cosines and their terms (B, C, A), and how well the caption is what the judge asks (B, C).
+        """
         size = self.config.meaning
         unit = F.normalize(meaning, dim=-1)
-        product = unit[:, :, None] * vectors[:, None, :, :size]  # (B, C, 2, 384)
-        return torch.cat([COSINE_GAIN * product.sum(-1), size * product.flatten(2)], dim=-1)
+        vectors = image_embeds[:, -MEANING_ROWS - 1 :, :size]
+        product = unit[:, :, None] * vectors[:, None]  # (B, C, 3, 384)
+        sums, told = product.sum(-1), product[:, :, :MEANING_ROWS].flatten(2)
+        agreement = torch.cat([COSINE_GAIN * sums[..., :MEANING_ROWS], size * told], dim=-1)
+        return agreement, sums[..., MEANING_ROWS]
 
     def _read(self, image_embeds: Tensor, packed: Packed, agreement: Tensor) -> Tensor:
         """The language model's last states of the packed tokens, (B, P, d)."""
