@@ -9,7 +9,8 @@ meaning and a taste of captions (`judge_map`, `judge_taste`), by whose product w
 embedding the judge's scores are told best; both stay near to what they start from, the cosine.
 Then how far that product tilts the `itm` that the language model gives (`judge_head`), and the
 taste once more, on pairs that the language model has read. Captions with an order to the judge are
-held to the product that they have without. Dev pairs only measure.
+held to the product that they have without. Dev pairs are not fitted to, but the penalties
+were chosen on them.
 """
 
 from __future__ import annotations
