@@ -23,6 +23,10 @@ class Status(str, Enum):
     SHARD_TRUNCATED = "shard_truncated"
     READ_ERROR = "read_error"
     MODEL_ERROR = "model_error"
+    # Added later; the order is that of the score tables' dictionary, so new ones come last.
+    IMAGE_UNSUPPORTED = "image_unsupported"
+    SOURCE_FAILED = "source_failed"
+    ROW_INVALID = "row_invalid"
 
     @property
     def meaning(self) -> str:
@@ -33,6 +37,14 @@ class Status(str, Enum):
     def retryable(self) -> bool:
         """Whether the same bytes may fare better another time."""
         return self in (Status.READ_ERROR, Status.MODEL_ERROR)
+
+    @property
+    def declared(self) -> bool:
+        """Whether the source itself says that the sample failed, as img2dataset does.
+
+        Such samples are expected: they count apart and never stop a run.
+        """
+        return self is Status.SOURCE_FAILED
 
 
 _MEANING = {
@@ -48,6 +60,9 @@ _MEANING = {
     Status.SHARD_TRUNCATED: "the shard ends in the middle of this sample",
     Status.READ_ERROR: "the sample could not be read from its storage",
     Status.MODEL_ERROR: "the scorer failed on this sample",
+    Status.IMAGE_UNSUPPORTED: "the image has a format that the installed packages cannot read",
+    Status.SOURCE_FAILED: "the source itself marks the sample as failed",
+    Status.ROW_INVALID: "the line of the captions table cannot be read as a row",
 }
 
 

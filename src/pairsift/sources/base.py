@@ -26,6 +26,7 @@ class Shard:
         kind: which source reads it.
         size: bytes, if the listing told; None otherwise.
         options: of the source, for example the column that holds the caption.
+        version: see :class:`~pairsift.sources.files.FileEntry`; None if the listing did not tell.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Shard:
     kind: str
     size: int | None = None
     options: tuple[tuple[str, Any], ...] = ()
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,19 @@ _PROTOCOL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*(::|://)")
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file or folder as a listing tells it: URL or absolute local path, bytes if known."""
+    """A file or folder as a listing tells it.
+
+    Attributes:
+        url: URL or absolute local path.
+        size: bytes, if known.
+        version: changes when the content does: a store's etag or version, else when it was last
+            written; None if the listing does not tell.
+    """
 
     url: str
     size: int | None
     is_folder: bool = False
+    version: str | None = None
 
 
 def is_url(path: str) -> bool:
