@@ -213,3 +213,90 @@ def test_import_is_light() -> None:
     code = "import sys, pairsift.sources; print({'pyarrow', 'torch', 'PIL'} & sys.modules.keys())"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+def only_version(pattern: str) -> str:
+    (shard,) = find_shards(pattern).shards
+    assert shard.version is not None
+    return shard.version
+
+
+def test_version_changes_when_a_shard_is_written_again_however_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "pool" / "0.tar"
+    path.parent.mkdir()
+    write_tar(path, good_samples(2))
+    patterns = [
+        str(path),
+        str(path.parent),
+        f"{path.parent}/*.tar",
+        f"{path.parent}/{{0..0}}.tar",
+        f"file://{path}",
+    ]
+    before = {only_version(pattern) for pattern in patterns}
+    assert len(before) == 1
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[::-1])
+    after = {only_version(pattern) for pattern in patterns}
+    assert len(after) == 1
+    assert path.stat().st_size == size
+    assert before != after
+
+
+@pytest.mark.parametrize("name", ["b.jpg", "b.txt", "captions.csv", "sub/c.PNG"])
+def test_version_of_a_folder_changes_with_what_its_pairs_are_made_of(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "images"
+    for made in ("a.jpg", "b.jpg", "b.txt", "captions.csv", "sub/c.PNG"):
+        (folder / made).parent.mkdir(parents=True, exist_ok=True)
+        (folder / made).write_bytes(jpeg())
+    before = {pattern: only_version(pattern) for pattern in (str(folder), f"{folder}/captions.csv")}
+    (folder / "README.md").write_text("this is no pair")
+    (folder / "scores").mkdir()
+    (folder / "scores" / "_run.json").write_text("neither is this")
+    assert {pattern: only_version(pattern) for pattern in before} == before
+    (folder / name).write_bytes(jpeg() + b"!")
+    after = {pattern: only_version(pattern) for pattern in before}
+    assert all(after[pattern] != before[pattern] for pattern in before)
+
+
+def test_version_behind_a_url_is_what_the_store_tells(tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    try:
+        memory.pipe_file("/pool/0.tar", tar_bytes([("a.txt", "x")]))
+        before = only_version("memory://pool/0.tar")
+        assert before == only_version("memory://pool/*.tar") == only_version("memory://pool")
+        memory.pipe_file("/pool/0.tar", tar_bytes([("a.txt", "x")]))
+        assert only_version("memory://pool/0.tar") != before
+    finally:
+        memory.rm("/pool", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("info", "version"),
+    [
+        ({"ETag": '"abc"', "LastModified": "today"}, "ETag abc"),  # S3
+        ({"etag": "x", "generation": 5}, "etag x"),  # Google's
+        ({"mtime": 12.5, "created": 3}, "mtime 12.5"),  # a file system behind a network
+        ({"ETag": None, "LastModified": "today"}, "LastModified today"),
+        ({"size": 4}, None),  # HTTP
+    ],
+)
+def test_the_surest_thing_a_listing_tells_is_the_version(
+    info: dict[str, object], version: str | None
+) -> None:
+    assert files.remote_entry("s3://b/x", info).version == version
+
+
+def test_look_up_tells_what_is_there_now(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    assert files.look_up(str(path)) is None
+    path.write_bytes(b"abc")
+    entry = files.look_up(str(path))
+    assert entry is not None
+    assert (entry.size, entry.is_folder) == (3, False)
+    assert entry.version == f"mtime {path.stat().st_mtime_ns}"
+    folder = files.look_up(str(tmp_path))
+    assert folder is not None
+    assert folder.is_folder
+    assert files.look_up("memory://no/such.tar") is None

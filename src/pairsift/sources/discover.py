@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import braceexpand
@@ -24,6 +26,9 @@ _EXTENSIONS = {
     ".tsv": "folder",
 }
 IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
+# Of the texts beside images, and of the tables that list them.
+_TEXT_EXTENSIONS = frozenset({"txt", "csv", "tsv", "jsonl"})
+_TABLES = ("metadata.", "captions.")
 _OPTIONS = {
     "webdataset": {"caption", "max_image_bytes"},
     "parquet": {"caption", "image", "max_image_bytes"},
@@ -94,8 +99,7 @@ def _resolve(pattern: str) -> tuple[str, list[FileEntry]]:
     if not files.is_url(literal) and os.path.exists(literal):
         # Before wildcards are looked for: names may hold brackets and braces.
         is_folder = os.path.isdir(literal)
-        size = None if is_folder else os.path.getsize(literal)
-        return literal if is_folder else _parent(literal), [FileEntry(literal, size, is_folder)]
+        return literal if is_folder else _parent(literal), [files.local_entry(literal)]
     names = _expand(literal, pattern)
     wild = [name for name in names if _MAGIC.search(name)]
     entries = [entry for name in wild for entry in files.glob(name)]
@@ -167,7 +171,7 @@ def _top_level(name: str) -> FileEntry | None:
         info = filesystem.info(path)
     except FileNotFoundError:
         return None
-    return FileEntry(name, info.get("size"), info.get("type") == "directory")
+    return files.remote_entry(name, info)
 
 
 def _shards(entries: list[FileEntry], kind: str | None, pattern: str) -> Iterator[Shard]:
@@ -186,9 +190,9 @@ def _shards(entries: list[FileEntry], kind: str | None, pattern: str) -> Iterato
             )
         if told == "folder":
             folder, _, name = entry.url.rpartition("/")
-            yield Shard("", folder, told, None, (("captions_file", name),))
+            yield Shard("", folder, told, None, (("captions_file", name),), folder_version(folder))
         else:
-            yield Shard("", entry.url, told, entry.size)
+            yield Shard("", entry.url, told, entry.size, version=entry.version)
     if not any(entry.is_folder or kind or _kind_of(entry.url) for entry in entries):
         raise PairsiftError(f"no tar, parquet or captions file matches {pattern}")
 
@@ -221,10 +225,31 @@ def _shards_of_folder(folder: str, kind: str | None) -> Iterator[Shard]:
             "or a pattern that matches one"
         )
     if present == ["folder"]:
-        yield Shard("", folder, "folder")
+        yield Shard("", folder, "folder", version=folder_version(folder))
         return
     for entry in by_kind[present[0]]:
-        yield Shard("", entry.url, present[0], entry.size)
+        yield Shard("", entry.url, present[0], entry.size, version=entry.version)
+
+
+def folder_version(folder: str) -> str:
+    """The `version` of a folder: a digest of what its listing tells of images, texts and tables.
+
+    What else lies in the folder does not matter.
+    """
+    lines = sorted(
+        f"{entry.url[len(folder) :]}\0{entry.size}\0{entry.version}\n"
+        for entry in files.walk(folder)
+        if _matters(entry.url.rsplit("/", 1)[-1].lower())
+    )
+    digest = hashlib.blake2b(digest_size=16)
+    for line in lines:
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return f"listing {digest.hexdigest()}"
+
+
+def _matters(name: str) -> bool:
+    extension = name.rsplit(".", 1)[-1]
+    return extension in IMAGE_EXTENSIONS | _TEXT_EXTENSIONS or name.startswith(_TABLES)
 
 
 def _kind_of(url: str) -> str | None:
@@ -277,9 +302,7 @@ def _with(shard: Shard, root: str, options: dict[str, Any]) -> Shard:
     name = _stem(below) if shard.kind != "folder" else below
     if captions_file := dict(shard.options).get("captions_file"):
         name = f"{name}/{_stem(captions_file)}" if name else _stem(captions_file)
-    return Shard(
-        name.replace("/", "__"), shard.url, shard.kind, shard.size, tuple(sorted(merged.items()))
-    )
+    return replace(shard, name=name.replace("/", "__"), options=tuple(sorted(merged.items())))
 
 
 def _check_options(kind: str, options: dict[str, Any]) -> None:

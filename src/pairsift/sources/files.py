@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from stat import S_ISDIR
 from typing import IO, Any, cast
 
 from pairsift.errors import PairsiftError
 
 _PROTOCOL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*(::|://)")
+
+# What stores call the thing that changes with a file's content, the surest first.
+_VERSIONS = (
+    "ETag", "etag", "generation", "md5Hash", "VersionId", "version_id", "blob_id", "content_md5",
+    "LastModified", "last_modified", "updated", "mtime", "created",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +133,7 @@ def glob(url: str) -> list[FileEntry]:
         import glob as local_glob
 
         return [
-            FileEntry(path, os.path.getsize(path), os.path.isdir(path))
+            local_entry(path)
             for path in local_glob.glob(url, recursive=True)
             if os.path.exists(path)  # not a dangling link
         ]
@@ -133,19 +141,64 @@ def glob(url: str) -> list[FileEntry]:
     return list(_remote(filesystem, filesystem.glob(path, detail=True).values()))
 
 
+def look_up(url: str) -> FileEntry | None:
+    """What is at a place now; None if nothing is, or the store does not tell.
+
+    Raises:
+        OSError: the storage fails.
+    """
+    if not is_url(url):
+        return local_entry(url) if os.path.exists(url) else None
+    filesystem, path = file_system(url)
+    with contextlib.suppress(Exception):  # not all have a cache to drop
+        filesystem.invalidate_cache(path.rpartition("/")[0])
+    try:
+        return remote_entry(url, filesystem.info(path))
+    except FileNotFoundError:
+        return None
+
+
+def local_entry(path: str) -> FileEntry:
+    """A file or folder of a local disk that is there."""
+    stat = os.stat(path)
+    if S_ISDIR(stat.st_mode):
+        return FileEntry(path, None, True)
+    return FileEntry(path, stat.st_size, version=local_version(stat))
+
+
+def local_version(stat: os.stat_result) -> str:
+    """When a local file was last written, in nanoseconds: the `version` of its entry."""
+    return f"mtime {stat.st_mtime_ns}"
+
+
+def remote_entry(url: str, info: Mapping[str, Any]) -> FileEntry:
+    """A file or folder from what a file system of fsspec says of it."""
+    is_folder = info.get("type") == "directory"
+    version = None if is_folder else _remote_version(info)
+    return FileEntry(url, info.get("size"), is_folder, version)
+
+
+def _remote_version(info: Mapping[str, Any]) -> str | None:
+    for name in _VERSIONS:
+        value = info.get(name)
+        if value is not None and value != "":
+            return f"{name} {value}".replace('"', "")
+    return None
+
+
 def _local(entry: os.DirEntry[str]) -> FileEntry:
     if entry.is_dir():
         return FileEntry(entry.path, None, True)
     try:
-        return FileEntry(entry.path, entry.stat().st_size)
+        stat = entry.stat()
     except OSError:  # a dangling link; opening it will say so
         return FileEntry(entry.path, None)
+    return FileEntry(entry.path, stat.st_size, version=local_version(stat))
 
 
 def _remote(filesystem: Any, found: Any) -> Iterator[FileEntry]:
     for info in found:
-        url = filesystem.unstrip_protocol(info["name"]).rstrip("/")
-        yield FileEntry(url, info.get("size"), info.get("type") == "directory")
+        yield remote_entry(filesystem.unstrip_protocol(info["name"]).rstrip("/"), info)
 
 
 def _is_hidden(url: str) -> bool:
