@@ -263,13 +263,15 @@ def test_version_of_a_folder_changes_with_what_its_pairs_are_made_of(
 def test_version_behind_a_url_is_what_the_store_tells(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     try:
-        memory.pipe_file("/pool/0.tar", tar_bytes([("a.txt", "x")]))
-        before = only_version("memory://pool/0.tar")
-        assert before == only_version("memory://pool/*.tar") == only_version("memory://pool")
-        memory.pipe_file("/pool/0.tar", tar_bytes([("a.txt", "x")]))
-        assert only_version("memory://pool/0.tar") != before
+        memory.pipe_file("/versions/0.tar", tar_bytes([("a.txt", "x")]))
+        before = only_version("memory://versions/0.tar")
+        assert (
+            before == only_version("memory://versions/*.tar") == only_version("memory://versions")
+        )
+        memory.pipe_file("/versions/0.tar", tar_bytes([("a.txt", "x")]))
+        assert only_version("memory://versions/0.tar") != before
     finally:
-        memory.rm("/pool", recursive=True)
+        memory.rm("/versions", recursive=True)
 
 
 @pytest.mark.parametrize(
