@@ -29,12 +29,12 @@ import pyarrow.parquet as pq
 import torch
 
 from pairsift import Pair, load_scorer
+from pairsift.cascade.calibrate import calibrate
+from pairsift.cascade.columns import VALUE
+from pairsift.cascade.plan import Plan
+from pairsift.cascade.planning import AGREEMENTS
+from pairsift.cascade.scorer import load_stage
 from pairsift.scorers.base import Scorer, score_prepared
-from pairsift.scorers.cascade.calibrate import calibrate
-from pairsift.scorers.cascade.columns import VALUE
-from pairsift.scorers.cascade.making import AGREEMENTS
-from pairsift.scorers.cascade.plan import Plan
-from pairsift.scorers.cascade.scorer import load_reading
 from pairsift.select import select
 from pairsift.sources import find_shards, open_shard
 
@@ -45,7 +45,7 @@ def measure_speed(shards: list[str], plan_path: str, count: int, rounds: int) ->
     On a CPU processor time, which a busy machine disturbs less than the clock.
     """
     plan = Plan.load(plan_path)
-    scorers = {"full": load_reading(plan.full), "cascade": load_scorer("cascade", plan=plan)}
+    scorers = {"full": load_stage(plan.full), "cascade": load_scorer("cascade", plan=plan)}
     pairs = itertools.chain.from_iterable(open_shard(one) for one in find_shards(shards).shards)
     seconds: dict[str, list[float]] = {name: [] for name in scorers}
     warm_up = list(itertools.islice(pairs, 32))
@@ -116,7 +116,7 @@ def _curve(ours: Any, full: np.ndarray, keep: float) -> list[dict[str, float]]:
     found = []
     for wanted in AGREEMENTS:
         rules = calibrate([cheap[:half]], full[:half], wanted, keep=keep)
-        [rule] = rules.rules
+        [rule] = rules.thresholds
         settled = rule.given_up(cheap[half:]) | rule.taken(cheap[half:])
         value = full[half:].astype(np.float32)
         value[settled] = rule.estimate(cheap[half:][settled], rules.threshold)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pairsift import moved
 from pairsift.errors import PairsiftError
 from pairsift.pair import Fault, Pair, Status
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Fault", "Pair", "PairsiftError", "Status", "__version__", "load_scorer"]
+
+moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pairsift.cascade.report import write_agreement
+from pairsift.cascade.scorer import CascadeScorer
 from pairsift.config import Config, WriteSection
 from pairsift.engines.base import Listener
 from pairsift.engines.local import RunSummary, score_shards
 from pairsift.report import ReportSummary, write_report
 from pairsift.scorers.base import Scorer
-from pairsift.scorers.cascade.scorer import CascadeScorer
 from pairsift.scorers.registry import load_scorer
 from pairsift.select import Selection, select
 from pairsift.select.agreement import describe_agreement
-from pairsift.select.beside import write_agreement
 from pairsift.sources import find_shards
 from pairsift.storage import join
 from pairsift.writers import DatacompFile, WebdatasetFolder, write_datacomp, write_webdataset

@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from typer.testing import CliRunner
 
+from pairsift.cascade.plan import Plan
+from pairsift.cascade.report import write_agreement
 from pairsift.cli import app
-from pairsift.scorers.cascade.plan import Plan
-from pairsift.select.beside import write_agreement
-from tests.scorers.cascade.conftest import FULL_BY, pool
+from tests.cascade.conftest import FULL_BY, pool
 
 __all__ = ["pool"]
 

@@ -14,9 +14,9 @@ from pairsift import PairsiftError, load_scorer
 from pairsift.engines import local
 from pairsift.engines.base import ShardResult
 from pairsift.sources import find_shards
+from tests.cascade.conftest import assert_same, words_plan
 from tests.engines.conftest import tables
 from tests.samples import good_samples, write_tar
-from tests.scorers.cascade.conftest import assert_same, words_plan
 
 ray = pytest.importorskip("ray", reason="needs pairsift[ray]")
 pytest.importorskip("ray.data", reason="needs pairsift[ray]")

@@ -19,7 +19,7 @@ from pairsift.cli.common import (
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:
-    from pairsift.scorers.cascade.plan import Plan, Rule
+    from pairsift.cascade.plan import Plan, Thresholds
 
 
 def register(app: typer.Typer) -> None:
@@ -71,8 +71,8 @@ def cascade(
     All of them read a sample, which sets what each may settle. `pairsift score --scorer cascade
     --plan FILE` then scores by the plan, and `pairsift select --by cascade` makes the cut.
     """
-    from pairsift.scorers.cascade.making import Wish, make_plan
-    from pairsift.scorers.cascade.plan import Reading
+    from pairsift.cascade.plan import Stage
+    from pairsift.cascade.planning import PlanRequest, make_plan
     from pairsift.sources import find_shards
 
     names = cheap or ["tiny-glance"]
@@ -81,14 +81,14 @@ def cascade(
         raise PairsiftError(
             f"--cheap-by is given {len(numbers)} times for {len(names)} cheap scorers"
         )
-    wish = Wish(0.3 if keep is None and at is None else keep, at, agreement, audit, seed)
+    request = PlanRequest(0.3 if keep is None and at is None else keep, at, agreement, audit, seed)
     plan = make_plan(
         find_shards(
             shards, kind, caption=caption_field, image=image_field, captions_file=captions_file
         ),
-        [Reading(name, number) for name, number in zip(names, numbers, strict=True)],
-        Reading(full, by, _options(full_option or [])),
-        wish,
+        [Stage(name, number) for name, number in zip(names, numbers, strict=True)],
+        Stage(full, by, _options(full_option or [])),
+        request,
         pairs=pairs,
         device=device,
         tell=lambda words: typer.echo(words, err=True),
@@ -104,8 +104,9 @@ def describe(plan: Plan) -> str:
         f"the cut: {plan.cut}, {plan.full.by} >= {plan.threshold:.4g} on "
         f"{learned['pairs']:,} pairs of {learned['shards']:,} shards"
     ]
-    for (reading, rule), share in zip(plan.stages, learned["settled"], strict=True):
-        lines.append(f"{reading.scorer} {_settles(reading.by, rule)}: {100 * share:.1f} % settled")
+    for (stage, thresholds), share in zip(plan.stages, learned["settled"], strict=True):
+        settles = _settles(stage.by, thresholds)
+        lines.append(f"{stage.scorer} {settles}: {100 * share:.1f} % settled")
     lines.append(
         f"{plan.full.scorer} reads the {100 * learned['open']:.1f} % left open, and "
         f"{100 * plan.audit:g} % audited"
@@ -118,9 +119,10 @@ def describe(plan: Plan) -> str:
     return "\n".join([*lines, table(rows)])
 
 
-def _settles(by: str, rule: Rule) -> str:
-    gives_up = "gives up none" if rule.low is None else f"gives up {by} < {rule.low:.4g}"
-    return f"{gives_up}, takes " + ("none" if rule.high is None else f"{by} >= {rule.high:.4g}")
+def _settles(by: str, thresholds: Thresholds) -> str:
+    low, high = thresholds.low, thresholds.high
+    gives_up = "gives up none" if low is None else f"gives up {by} < {low:.4g}"
+    return f"{gives_up}, takes " + ("none" if high is None else f"{by} >= {high:.4g}")
 
 
 def _options(given: list[str]) -> dict[str, Any]:

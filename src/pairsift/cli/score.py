@@ -186,9 +186,9 @@ def score(
 
 def _tell_agreement(out: str, plan: str) -> None:
     """With the last shard of a cascade's scores, how far they agree with full scoring."""
-    from pairsift.scorers.cascade.plan import Plan
+    from pairsift.cascade.plan import Plan
+    from pairsift.cascade.report import NAME, write_agreement
     from pairsift.select.agreement import describe_agreement
-    from pairsift.select.beside import NAME, write_agreement
     from pairsift.storage import join
 
     planned = Plan.load(plan)

@@ -8,7 +8,7 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -20,18 +20,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pairsift.scorers.base import Scorer
+    from pairsift.select.agreement import Audit
 
 PLUGIN_GROUP = "pairsift.scorers"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A scorer by name; its module is imported only when it is asked for."""
+    """A scorer by name; its module is imported only when it is asked for.
+
+    Attributes:
+        factory: "module:callable" that makes the scorer from its options.
+        columns: "module:callable" of its columns, where they are always the same.
+        audit: "module:callable" that makes a :class:`pairsift.select.agreement.Audit` from the
+            fingerprint of its score tables, where not all rows are scored alike.
+    """
 
     name: str
     summary: str
-    factory: str  # "module:callable"
-    columns: str | None = None  # "module:callable" of its columns, where they are always the same
+    factory: str
+    columns: str | None = None
+    audit: str | None = None
 
     def load(self) -> Callable[..., Scorer]:
         """Import the factory."""
@@ -89,7 +98,8 @@ _BUILT_IN = (
     Entry(
         "cascade",
         "cheap scorers first, the full one where the decision at a cut is open (--plan)",
-        "pairsift.scorers.cascade.scorer:load_cascade",
+        "pairsift.cascade.scorer:load_cascade",
+        audit="pairsift.cascade.audit:CascadeAudit",
     ),
     Entry(
         "heuristics",
@@ -157,6 +167,15 @@ def known_columns(
     if mark_out_of_scope:
         columns += _import("pairsift.scorers.marking:COLUMNS")
     return columns
+
+
+def find_audit(fingerprint: Mapping[str, str]) -> Audit | None:
+    """The audit of score tables with this fingerprint; None if all rows are scored alike."""
+    entry = entries().get(fingerprint.get("scorer", ""))
+    if entry is None or entry.audit is None:
+        return None
+    audit: Audit = _import(entry.audit)(fingerprint)
+    return audit
 
 
 def load_scorer(

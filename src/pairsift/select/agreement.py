@@ -1,39 +1,56 @@
-"""How far a selection out of a cascade's scores is the one that full scoring would make.
+"""How far a selection is the one that a slower scorer would make, where some rows know both.
 
-On the audited rows both are known: what the full scorer says, and what the cascade would have made
-of them. The same expressions and the same cut over the one and the other give two selections of
-these rows, and what they have in common is counted. Nothing is assumed about the cut: it may be
-another than the cascade was planned for, and the measurement then says what that costs.
+A scorer may leave rows to a cheaper one, as a cascade does. It names an audit in the scorer
+registry: what it takes to select from its score tables, and to measure what was lost.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pairsift.errors import PairsiftError
 from pairsift.intervals import binomial_bounds
-from pairsift.scorers.cascade.columns import (
-    AGREEMENT,
-    AUDIT,
-    READ_WHEN_OPEN,
-    SCORER,
-    STAGE,
-    UNAUDITED,
-    VALUE,
-)
-from pairsift.select.cut import literal, values_sql
-from pairsift.select.expression import number_sql
-from pairsift.select.record import Cut
-from pairsift.select.tables import quoted, run_sql
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from pairsift.select.record import Cut
 
 CONFIDENCE = 0.95
-# What it takes to measure, besides the columns that the selection is made by.
-MEASURED_BY = frozenset({UNAUDITED, AUDIT})
+
+
+class Audit(Protocol):
+    """Rules of score tables in which some rows were scored by a cheaper scorer.
+
+    Made by the factory that the scorer's registry entry names, from the tables' fingerprint.
+    """
+
+    def columns(self, used: frozenset[str]) -> frozenset[str]:
+        """Columns that measuring needs besides `used`; empty if there is nothing to measure.
+
+        Raises:
+            PairsiftError: `used` has a column that is null where a cheaper scorer decided.
+        """
+
+    def measure(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        rows: str,
+        passing: str,
+        ranked: Callable[[str], str] | None = None,
+        cuts: Sequence[Cut] = (),
+    ) -> Agreement:
+        """Count what a selection has in common with the one by full scoring.
+
+        Args:
+            rows: SQL relation of the rows selected from.
+            passing: SQL condition of those that may be kept.
+            ranked: from a relation to SQL of those of its rows that can be ranked: pos, grp, val;
+                None where all that pass are kept.
+            cuts: of each group.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,78 +100,6 @@ class Agreement:
 def _same(common: float) -> float:
     """From the share of all in either selection to the share of each, if they are of one size."""
     return 2 * common / (1 + common)
-
-
-def is_cascade(fingerprint: Mapping[str, str]) -> bool:
-    """Whether scores were made by a cascade."""
-    return fingerprint.get("scorer") == SCORER
-
-
-def refuse_unread(fingerprint: Mapping[str, str], used: frozenset[str]) -> None:
-    """Refuse a selection by columns that are null wherever a cheap stage settled the pair.
-
-    Raises:
-        PairsiftError: it uses one, and does not tell such rows apart.
-    """
-    unread = used & set(fingerprint[READ_WHEN_OPEN].split(","))
-    if unread and not used & {STAGE, AUDIT}:
-        raise PairsiftError(
-            f"these are scores of a cascade ({fingerprint['stages']}): {', '.join(sorted(unread))} "
-            f"is null where a cheap scorer settled the pair. Select by {VALUE} (the cascade's cut "
-            f'is {fingerprint["cut"]}), or add a condition on {STAGE}, e.g. "{AUDIT}" for the '
-            "rows that were fully scored in any case"
-        )
-
-
-def measure(
-    connection: duckdb.DuckDBPyConnection,
-    rows: str,
-    passing: str,
-    fingerprint: Mapping[str, str],
-    ranked: Callable[[str], str] | None = None,
-    cuts: Sequence[Cut] = (),
-) -> Agreement:
-    """Count what a selection has in common with that by full scoring.
-
-    Args:
-        rows: SQL relation of the rows selected from.
-        passing: SQL condition of those that may be kept.
-        ranked: from a relation to SQL of those of its rows that can be ranked: pos, grp, val;
-            None where all that pass are kept.
-        cuts: of each group.
-    """
-    audited = f"(SELECT * FROM {rows} WHERE {AUDIT})"
-    as_cascade = f"(SELECT * REPLACE ({UNAUDITED} AS {quoted(VALUE)}) FROM {audited})"
-    if ranked is None:
-        ours = f"SELECT pos FROM {as_cascade} WHERE {passing}"
-        theirs = f"SELECT pos FROM {audited} WHERE {passing}"
-    else:
-        edges = [
-            (literal(cut.group), number_sql(cut.threshold))
-            for cut in cuts
-            if cut.threshold is not None
-        ]
-        above = values_sql(edges or [("NULL", number_sql(math.inf))], "edges(edge_group, edge)")
-        ours = (
-            f"SELECT pos, grp FROM ({ranked(as_cascade)}) JOIN {above} "
-            "ON grp IS NOT DISTINCT FROM edge_group AND val >= edge"
-        )
-        # As many of each group, so that the two selections are of one size, as in the whole.
-        theirs = (
-            "SELECT pos FROM (SELECT pos, grp, row_number() OVER "
-            f"(PARTITION BY grp ORDER BY val DESC, pos) AS place FROM ({ranked(audited)})) "
-            f"JOIN (SELECT grp AS own_group, count(*) AS size FROM ({ours}) GROUP BY grp) "
-            "ON grp IS NOT DISTINCT FROM own_group AND place <= size"
-        )
-    ((count, common, either),) = run_sql(
-        connection,
-        f"SELECT (SELECT count(*) FROM {audited} WHERE {quoted(VALUE)} IS NOT NULL), "
-        "count_if(ours AND theirs), count(*) FROM "
-        "(SELECT bool_or(own) AS ours, bool_or(NOT own) AS theirs FROM "
-        f"(SELECT pos, TRUE AS own FROM ({ours}) UNION ALL "
-        f"SELECT pos, FALSE AS own FROM ({theirs})) GROUP BY pos)",
-    ).fetchall()
-    return Agreement(count, common, either, float(fingerprint[AGREEMENT]))
 
 
 def refuse_disagreement(found: Agreement, wanted: float) -> None:

@@ -16,15 +16,8 @@ import pyarrow as pa
 
 import pairsift
 from pairsift.errors import PairsiftError
-from pairsift.scorers.cascade.columns import VALUE
-from pairsift.select.agreement import (
-    MEASURED_BY,
-    Agreement,
-    is_cascade,
-    measure,
-    refuse_disagreement,
-    refuse_unread,
-)
+from pairsift.scorers.registry import find_audit
+from pairsift.select.agreement import Agreement, Audit, refuse_disagreement
 from pairsift.select.cut import (
     Bracket,
     Wanted,
@@ -192,7 +185,7 @@ class _Query:
         self.cuts: list[Cut] = []
         self.kept = 0
         self.digest = ""
-        self.ranks_by_cascade = False
+        self.audit: Audit | None = None
         self.agreement: Agreement | None = None
 
     def compile(self, where: str | None, by: str | None, per: str | None) -> None:
@@ -203,10 +196,10 @@ class _Query:
         ):  # fmt: skip
             if text is not None:
                 used |= self._check(text, option, kind)
-        if is_cascade(self.tables.fingerprint):
-            refuse_unread(self.tables.fingerprint, frozenset(used))
-            self.ranks_by_cascade = VALUE in used
-            used |= MEASURED_BY if self.ranks_by_cascade else set()
+        if (audit := find_audit(self.tables.fingerprint)) is not None:
+            needed = audit.columns(frozenset(used))
+            self.audit = audit if needed else None
+            used |= needed
         self.pool.open(frozenset(used))
         if where is not None:
             self.conditions = [
@@ -335,8 +328,8 @@ class _Query:
         return find_cuts(self.connection, _ranked(rows, passing, by, per), groups, keep)
 
     def measure_agreement(self) -> None:
-        """Where a cascade's scores decide: how far as full scoring would."""
-        if not self.ranks_by_cascade:
+        """Where a cheaper scorer decided some rows: how far as full scoring would."""
+        if self.audit is None:
             return
         by = self.by
 
@@ -344,11 +337,10 @@ class _Query:
             assert by is not None
             return _ranked(rows, self.passing, by, self.per, "pos")
 
-        self.agreement = measure(
+        self.agreement = self.audit.measure(
             self.connection,
             self.pool.rows,
             self.passing,
-            self.tables.fingerprint,
             None if by is None else ranked,
             self.cuts,
         )

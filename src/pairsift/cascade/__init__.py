@@ -5,7 +5,7 @@
 
 A pair whose value by a cheap scorer is below that stage's `low` is given up, from `high` on it is
 taken; in between the next stage decides, at last the full scorer. A share of all pairs, drawn by a
-hash, is read by the full scorer in any case: on these `pairsift.select.agreement` measures how far
+hash, is read by the full scorer in any case: on these `pairsift.cascade.audit` measures how far
 a selection agrees with the one that full scoring would make. The sample that set the thresholds
 and the audited pairs have no pair in common, so that the measurement is honest.
 """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pairsift.scorers.cascade.columns import VALUE
-from pairsift.scorers.cascade.plan import Plan
+from pairsift.cascade.columns import VALUE
+from pairsift.cascade.plan import Plan
 from pairsift.scores import TABLE_SUFFIX, read_shard_names, without_suffix
 from pairsift.select.query import select
 from pairsift.storage import Folder

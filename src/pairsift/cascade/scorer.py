@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pairsift.errors import PairsiftError
-from pairsift.images import ImageLimits
-from pairsift.pair import Pair, Status
-from pairsift.scorers.base import Prepared, Preparer, Scorer
-from pairsift.scorers.cascade.columns import (
+from pairsift.cascade.columns import (
     AGREEMENT,
     AUDIT,
     READ_WHEN_OPEN,
@@ -25,8 +21,12 @@ from pairsift.scorers.cascade.columns import (
     seen_by,
     stored_names,
 )
-from pairsift.scorers.cascade.draw import draw, is_audited
-from pairsift.scorers.cascade.plan import Plan, Reading, describe_fingerprint
+from pairsift.cascade.plan import Plan, Stage, describe_fingerprint
+from pairsift.cascade.sampling import draw, is_audited
+from pairsift.errors import PairsiftError
+from pairsift.images import ImageLimits
+from pairsift.pair import Pair, Status
+from pairsift.scorers.base import Prepared, Preparer, Scorer
 from pairsift.scorers.registry import load_scorer, takes_option
 from pairsift.scores import changes
 from pairsift.select.rows import RowValue
@@ -113,9 +113,9 @@ class CascadeScorer(Scorer):
         ]
         self.columns = (*own, *_FIELDS)
         self._types = {field.name: field.type for field in own}
-        readings = (*(reading for reading, _ in plan.stages), plan.full)
+        planned = (*(stage for stage, _ in plan.stages), plan.full)
         self._values = [
-            RowValue(reading.by, self._schema(place)) for place, reading in enumerate(readings)
+            RowValue(stage.by, self._schema(place)) for place, stage in enumerate(planned)
         ]
         prepare, self._part_of = join_preparers(scorers)
         self.preparer = CascadePreparer(prepare, plan.seed, plan.audit)
@@ -131,7 +131,7 @@ class CascadeScorer(Scorer):
             "audit": f"{plan.audit:g}",
             "stages": ", ".join(scorer.name for scorer in scorers),
             READ_WHEN_OPEN: ",".join(field.name for field in full.columns),
-            **describe_fingerprint([*(reading for reading, _ in plan.stages), plan.full]),
+            **describe_fingerprint([*(stage for stage, _ in plan.stages), plan.full]),
         }
 
     @property
@@ -144,14 +144,14 @@ class CascadeScorer(Scorer):
         unaudited = np.full(len(inputs), np.nan, np.float32)
         settled_by = np.full(len(inputs), self.full.name, dtype=object)
         left = np.arange(len(inputs))
-        for place, (scorer, (_, rule)) in enumerate(
+        for place, (scorer, (_, thresholds)) in enumerate(
             zip(self.stages, self.plan.stages, strict=True)
         ):
             self._read(place, scorer, inputs, left, batch)
             value = self._values[place](batch.table(place, left))
-            settled = rule.given_up(value) | rule.taken(value)
+            settled = thresholds.given_up(value) | thresholds.taken(value)
             settled_by[left[settled]] = scorer.name
-            unaudited[left[settled]] = rule.estimate(value[settled], self.plan.threshold)
+            unaudited[left[settled]] = thresholds.estimate(value[settled], self.plan.threshold)
             left = left[~settled]
         read = np.union1d(left, np.flatnonzero(audited))
         last = len(self.stages)
@@ -241,19 +241,17 @@ def join_preparers(scorers: Sequence[Scorer]) -> tuple[Preparer, list[int]]:
     return Preparer(_Transforms(transforms), last.limits), part_of
 
 
-def load_reading(
-    reading: Reading, *, device: str | None = None, beside: Scorer | None = None
-) -> Scorer:
+def load_stage(stage: Stage, *, device: str | None = None, beside: Scorer | None = None) -> Scorer:
     """Load one scorer of a cascade.
 
     Args:
         beside: a scorer loaded before, some of whose parts may serve this one too.
     """
-    options: dict[str, Any] = dict(reading.options)
+    options: dict[str, Any] = dict(stage.options)
     for name, value in (("device", device), ("beside", beside)):
-        if value is not None and takes_option(reading.scorer, name):
+        if value is not None and takes_option(stage.scorer, name):
             options.setdefault(name, value)
-    return load_scorer(reading.scorer, **options)
+    return load_scorer(stage.scorer, **options)
 
 
 def load_cascade(
@@ -270,22 +268,22 @@ def load_cascade(
     """
     if not isinstance(plan, Plan):
         plan = Plan.load(plan)
-    full = load_reading(plan.full, device=device)
-    stages = [load_reading(reading, device=device, beside=full) for reading, _ in plan.stages]
-    for scorer, reading in zip(
-        (*stages, full), (*(reading for reading, _ in plan.stages), plan.full), strict=True
+    full = load_stage(plan.full, device=device)
+    stages = [load_stage(stage, device=device, beside=full) for stage, _ in plan.stages]
+    for scorer, stage in zip(
+        (*stages, full), (*(stage for stage, _ in plan.stages), plan.full), strict=True
     ):
-        check_same(scorer, reading)
+        check_same(scorer, stage)
     return CascadeScorer(plan, stages, full)
 
 
-def check_same(scorer: Scorer, reading: Reading) -> None:
+def check_same(scorer: Scorer, stage: Stage) -> None:
     """
     Raises:
         PairsiftError: the scorer is not the one that the plan was made with.
     """
-    if differing := changes(reading.fingerprint, scorer.fingerprint):
+    if differing := changes(stage.fingerprint, scorer.fingerprint):
         raise PairsiftError(
-            f"the cascade was planned with another {reading.scorer}: {differing}. "
+            f"the cascade was planned with another {stage.scorer}: {differing}. "
             "Make a new plan with `pairsift cascade`"
         )

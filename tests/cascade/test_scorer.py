@@ -15,17 +15,17 @@ import pyarrow as pa
 import pytest
 
 from pairsift import PairsiftError, load_scorer
+from pairsift.cascade.columns import stored_names
+from pairsift.cascade.plan import Plan, Stage
+from pairsift.cascade.planning import PlanRequest, make_plan
+from pairsift.cascade.sampling import draw, is_audited
+from pairsift.cascade.scorer import CascadeScorer, check_same, load_cascade
 from pairsift.engines import local
 from pairsift.pair import Pair
-from pairsift.scorers.cascade.columns import stored_names
-from pairsift.scorers.cascade.draw import draw, is_audited
-from pairsift.scorers.cascade.making import Wish, make_plan
-from pairsift.scorers.cascade.plan import Plan, Reading
-from pairsift.scorers.cascade.scorer import CascadeScorer, check_same, load_cascade
 from pairsift.sources import find_shards, open_shard
+from tests.cascade.conftest import SHARDS, assert_same, words_plan
 from tests.engines.conftest import tables
 from tests.samples import CAPTION, jpeg
-from tests.scorers.cascade.conftest import SHARDS, assert_same, words_plan
 from tests.scorers.mlm.checkpoints import save_checkpoint
 
 
@@ -108,13 +108,15 @@ def test_columns_are_those_of_all_its_scorers(scorer: CascadeScorer) -> None:
 def test_a_cheap_scorer_may_have_the_full_ones_columns(
     pool: Path, pairs: list[Pair], tmp_path: Path
 ) -> None:
-    cheap = Reading("pairsift-tiny", "itm")
-    full = Reading(
+    cheap = Stage("pairsift-tiny", "itm")
+    full = Stage(
         "mlm",
         "itm + 0 * pairsift_tiny_itm",
         options={"model": str(save_checkpoint(tmp_path / "model", "llava"))},
     )
-    made = make_plan(find_shards(str(pool)), [cheap], full, Wish(keep=0.4, audit=0.2), pairs=20)
+    made = make_plan(
+        find_shards(str(pool)), [cheap], full, PlanRequest(keep=0.4, audit=0.2), pairs=20
+    )
     sample = [pair for pair in pairs[:16] if pair.image is not None]
     own = load_scorer("pairsift-tiny").score(sample)["itm"].to_numpy()
     by_mlm = load_scorer("mlm", **full.options).score(sample)["itm"].to_numpy()

@@ -18,7 +18,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Stage:
     """A scorer of a cascade, and the number that it is asked for.
 
     Attributes:
@@ -34,7 +34,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Thresholds:
     """How a cheap stage's value decides.
 
     Attributes:
@@ -73,10 +73,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Plan:
-    """A cascade, made by :func:`pairsift.scorers.cascade.making.make_plan`.
+    """A cascade, made by :func:`pairsift.cascade.planning.make_plan`.
 
     Attributes:
-        stages: cheap scorers and their rules, in order.
+        stages: cheap scorers and their thresholds, in order.
         full: the scorer that has the last word; its `by` is what the cut is made on.
         keep, at: the cut: the best share by `full.by`, or all from this value on; one of them.
         threshold: the value of `full.by` at the cut.
@@ -86,8 +86,8 @@ class Plan:
         learned: what the plan was made from and what it promises, for people; decides nothing.
     """
 
-    stages: tuple[tuple[Reading, Rule], ...]
-    full: Reading
+    stages: tuple[tuple[Stage, Thresholds], ...]
+    full: Stage
     keep: float | None
     at: float | None
     threshold: float
@@ -131,10 +131,10 @@ class Plan:
             if values.pop("cascade") != FORMAT:
                 raise ValueError("of another version")
             values["stages"] = tuple(
-                (Reading(**reading), Rule(**_with_tuples(rule)))
-                for reading, rule in content["stages"]
+                (Stage(**stage), Thresholds(**_with_tuples(thresholds)))
+                for stage, thresholds in content["stages"]
             )
-            values["full"] = Reading(**content["full"])
+            values["full"] = Stage(**content["full"])
             return cls(**values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PairsiftError(
@@ -169,8 +169,8 @@ class Plan:
         place.write(file, (json.dumps(self.to_json(), indent=1) + "\n").encode())
 
 
-def _with_tuples(rule: Mapping[str, Any]) -> dict[str, Any]:
-    return {**rule, **{name: tuple(rule[name]) for name in ("values", "estimates")}}
+def _with_tuples(thresholds: Mapping[str, Any]) -> dict[str, Any]:
+    return {**thresholds, **{name: tuple(thresholds[name]) for name in ("values", "estimates")}}
 
 
 def _split(path: str) -> tuple[str, str]:
@@ -180,11 +180,11 @@ def _split(path: str) -> tuple[str, str]:
     return folder or ("/" if path.startswith("/") else "."), file
 
 
-def describe_fingerprint(readings: Sequence[Reading]) -> dict[str, str]:
+def describe_fingerprint(stages: Sequence[Stage]) -> dict[str, str]:
     """Fingerprints of a cascade's scorers as one, each field with its scorer's name before it."""
     return {
-        f"{reading.scorer}.{name}": value
-        for reading in readings
-        for name, value in reading.fingerprint.items()
+        f"{stage.scorer}.{name}": value
+        for stage in stages
+        for name, value in stage.fingerprint.items()
         if name != "scorer"
     }

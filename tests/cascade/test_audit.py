@@ -11,8 +11,8 @@ import pytest
 from scipy.stats import binomtest
 
 from pairsift import PairsiftError
+from pairsift.cascade.calibrate import calibrate
 from pairsift.intervals import binomial_bounds
-from pairsift.scorers.cascade.calibrate import calibrate
 from pairsift.select import read_selection, select
 from tests.score_folders import score_folder, score_table
 
@@ -33,7 +33,7 @@ class Simulation:
         cheap, full = self._draw(rng, 1500)
         found = calibrate([cheap], full, 0.95, keep=0.3)
         cheap, self.full = self._draw(rng, rows)
-        rule = found.rules[0]
+        rule = found.thresholds[0]
         settled = rule.given_up(cheap) | rule.taken(cheap)
         unaudited = self.full.astype(np.float32)
         unaudited[settled] = rule.estimate(cheap[settled], found.threshold)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pairsift import PairsiftError
-from pairsift.scorers.cascade.calibrate import calibrate
+from pairsift.cascade.calibrate import calibrate
 
 
 def _scores(count: int, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +19,7 @@ def _scores(count: int, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray
 
 
 def _wrong(cheap: np.ndarray, full: np.ndarray, found: object) -> tuple[float, float]:
-    rule = found.rules[0]  # type: ignore[attr-defined]
+    rule = found.thresholds[0]  # type: ignore[attr-defined]
     kept = full >= found.threshold  # type: ignore[attr-defined]
     return float((rule.given_up(cheap) & kept).mean()), float((rule.taken(cheap) & ~kept).mean())
 
@@ -48,7 +48,7 @@ def test_a_cheap_scorer_that_knows_all_leaves_nothing_open() -> None:
     found = calibrate([full], full, 0.98, keep=0.3)
     assert found.open == 0.0
     assert found.agreement > 0.97
-    assert found.rules[0].low == found.rules[0].high
+    assert found.thresholds[0].low == found.thresholds[0].high
 
 
 def test_a_cheap_scorer_that_knows_nothing_settles_nothing() -> None:
@@ -70,7 +70,7 @@ def test_stages_settle_what_those_before_left() -> None:
 def test_estimates_rise_and_keep_to_their_side_of_the_cut() -> None:
     cheap, full = _scores(2000, 15, 2)
     found = calibrate([cheap], full, 0.9, at=60.0)
-    rule = found.rules[0]
+    rule = found.thresholds[0]
     assert all(low <= high for low, high in pairwise(rule.estimates))
     values = np.linspace(-20, 120, 500)
     estimates = rule.estimate(values, 60.0)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pairsift import load_scorer
-from pairsift.scorers.cascade.plan import Plan, Reading, Rule
+from pairsift.cascade.plan import Plan, Stage, Thresholds
 from tests.samples import CAPTION, jpeg, write_tar
 
 SHARDS = 3
@@ -52,11 +52,11 @@ def words_plan(low: float | None = 6, high: float | None = 11, audit: float = 0.
     return Plan(
         stages=(
             (
-                Reading("heuristics", "caption_words", fingerprint=cheap),
-                Rule(low, high, (2.0, 14.0), (150.0, 750.0)),
+                Stage("heuristics", "caption_words", fingerprint=cheap),
+                Thresholds(low, high, (2.0, 14.0), (150.0, 750.0)),
             ),
         ),
-        full=Reading("tiny-glance", FULL_BY, fingerprint=full),
+        full=Stage("tiny-glance", FULL_BY, fingerprint=full),
         keep=0.4,
         at=None,
         threshold=430.0,

@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairsift.cascade.calibrate import Calibration, calibrate
+from pairsift.cascade.columns import seen_by, stored_names
+from pairsift.cascade.plan import Plan, Stage
+from pairsift.cascade.sampling import draw, is_audited
+from pairsift.cascade.scorer import load_stage
 from pairsift.errors import PairsiftError
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Scorer
-from pairsift.scorers.cascade.calibrate import Calibration, calibrate
-from pairsift.scorers.cascade.columns import seen_by, stored_names
-from pairsift.scorers.cascade.draw import draw, is_audited
-from pairsift.scorers.cascade.plan import Plan, Reading
-from pairsift.scorers.cascade.scorer import load_reading
 from pairsift.scores import IDENTITY_FIELDS
 from pairsift.select.rows import RowValue
 from pairsift.sources import Shard, ShardSet, open_shard
@@ -31,7 +31,7 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PlanRequest:
     """What a plan is asked for; the attributes are those of :class:`~.plan.Plan`."""
 
     keep: float | None = 0.3
@@ -53,9 +53,9 @@ class Wish:
 
 def make_plan(
     shard_set: ShardSet,
-    cheap: Sequence[Reading],
-    full: Reading,
-    wish: Wish | None = None,
+    cheap: Sequence[Stage],
+    full: Stage,
+    request: PlanRequest | None = None,
     *,
     pairs: int = 2000,
     device: str | None = None,
@@ -73,21 +73,21 @@ def make_plan(
         PairsiftError: no pair can be scored by all, a scorer or an expression is not known, or the
             cut keeps all of the sample or none.
     """
-    wish = wish or Wish()
-    scorer = load_reading(full, device=device)
-    stages = [load_reading(reading, device=device, beside=scorer) for reading in cheap]
+    request = request or PlanRequest()
+    scorer = load_stage(full, device=device)
+    stages = [load_stage(stage, device=device, beside=scorer) for stage in cheap]
     scorers = (*stages, scorer)
-    readings = [
-        replace(reading, by=reading.by or only_column(own), fingerprint=dict(own.fingerprint))
-        for reading, own in zip((*cheap, full), scorers, strict=True)
+    planned = [
+        replace(stage, by=stage.by or only_column(own), fingerprint=dict(own.fingerprint))
+        for stage, own in zip((*cheap, full), scorers, strict=True)
     ]
     stored = stored_names(scorers)
     tell(f"drawing {pairs:,} of the pairs of {len(shard_set.shards):,} shards")
-    sample, shards = draw_sample(shard_set, pairs, wish)
+    sample, shards = draw_sample(shard_set, pairs, request)
     columns: dict[str, pa.ChunkedArray] = {}
     good = np.ones(len(sample), dtype=bool)
     values = []
-    for place, (own, reading) in enumerate(zip(scorers, readings, strict=True)):
+    for place, (own, stage) in enumerate(zip(scorers, planned, strict=True)):
         tell(f"{own.name} reads {len(sample):,} pairs")
         table = own.score(sample)
         good &= pc.equal(table["status"].cast(pa.string()), Status.OK.value).to_numpy()
@@ -95,7 +95,7 @@ def make_plan(
             stored[place][name]: table[name] for name in table.column_names[len(IDENTITY_FIELDS) :]
         }
         so_far = pa.table({name: columns[kept] for name, kept in seen_by(place, stored).items()})
-        values.append(RowValue(reading.by, so_far.schema)(so_far))
+        values.append(RowValue(stage.by, so_far.schema)(so_far))
     good &= np.isfinite(np.array(values)).all(0)
     if not good.any():
         raise PairsiftError(
@@ -105,18 +105,18 @@ def make_plan(
     known = [value[good] for value in values]
 
     def at_agreement(agreement: float) -> Calibration:
-        return calibrate(known[:-1], known[-1], agreement, keep=wish.keep, at=wish.at)
+        return calibrate(known[:-1], known[-1], agreement, keep=request.keep, at=request.at)
 
-    found = at_agreement(wish.agreement)
+    found = at_agreement(request.agreement)
     return Plan(
-        tuple(zip(readings[:-1], found.rules, strict=True)),
-        readings[-1],
-        wish.keep,
-        wish.at,
+        tuple(zip(planned[:-1], found.thresholds, strict=True)),
+        planned[-1],
+        request.keep,
+        request.at,
         found.threshold,
-        wish.agreement,
-        wish.audit,
-        wish.seed,
+        request.agreement,
+        request.audit,
+        request.seed,
         learned={
             "pairs": found.pairs,
             "shards": shards,
@@ -125,7 +125,7 @@ def make_plan(
             "open": found.open,
             "open_at_agreement": {
                 f"{agreement:g}": round(at_agreement(agreement).open, 4)
-                for agreement in sorted({*AGREEMENTS, wish.agreement})
+                for agreement in sorted({*AGREEMENTS, request.agreement})
             },
         },
     )
@@ -147,12 +147,12 @@ def only_column(scorer: Scorer) -> str:
     return str(numbers[0])
 
 
-def draw_sample(shard_set: ShardSet, pairs: int, wish: Wish) -> tuple[list[Pair], int]:
+def draw_sample(shard_set: ShardSet, pairs: int, request: PlanRequest) -> tuple[list[Pair], int]:
     """Pairs that will not be audited, in an order that a hash decides; and from how many shards.
 
     Only a few shards are read, drawn at random, and from each the pairs that a hash draws.
     """
-    order = sorted(shard_set.shards, key=lambda shard: draw(wish.seed, shard.name, ""))
+    order = sorted(shard_set.shards, key=lambda shard: draw(request.seed, shard.name, ""))
     quota = -(-pairs // max(1, min(_SHARDS, len(order))))
     sample: list[Pair] = []
     read = 0
@@ -160,17 +160,17 @@ def draw_sample(shard_set: ShardSet, pairs: int, wish: Wish) -> tuple[list[Pair]
         if len(sample) >= pairs:
             break
         read += 1
-        sample += _least(shard, quota, wish)
+        sample += _least(shard, quota, request)
     return sample[:pairs], read
 
 
-def _least(shard: Shard, count: int, wish: Wish) -> list[Pair]:
-    drawn = heapq.nsmallest(count, _drawn(shard, wish), key=lambda pair: pair[:2])
+def _least(shard: Shard, count: int, request: PlanRequest) -> list[Pair]:
+    drawn = heapq.nsmallest(count, _drawn(shard, request), key=lambda pair: pair[:2])
     return [pair for _, _, pair in drawn]
 
 
-def _drawn(shard: Shard, wish: Wish) -> Iterator[tuple[float, int, Pair]]:
+def _drawn(shard: Shard, request: PlanRequest) -> Iterator[tuple[float, int, Pair]]:
     for place, pair in enumerate(open_shard(shard)):
-        chance = draw(wish.seed, pair.shard, pair.key)
-        if pair.fault is None and not is_audited(chance, wish.audit):
+        chance = draw(request.seed, pair.shard, pair.key)
+        if pair.fault is None and not is_audited(chance, request.audit):
             yield chance, place, pair

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pairsift.cascade.plan import Thresholds
 from pairsift.errors import PairsiftError
 from pairsift.intervals import binomial_bounds
-from pairsift.scorers.cascade.plan import Rule
 
 Floats = NDArray[np.float64]
 
@@ -31,15 +31,15 @@ class Calibration:
     """What a sample of n pairs says.
 
     Attributes:
-        rules: one a stage.
+        thresholds: one a stage.
         threshold: of the full scorer's value, at the cut.
         settled: pairs of the sample that each stage settles.
         agreement: of the sample's own selection with that by full scoring; too good by a little,
-            since the rules were made for this sample.
+            since the thresholds were made for this sample.
         pairs, kept: of the sample, and above the cut by full scoring.
     """
 
-    rules: tuple[Rule, ...]
+    thresholds: tuple[Thresholds, ...]
     threshold: float
     settled: tuple[int, ...]
     agreement: float
@@ -60,13 +60,13 @@ def calibrate(
     keep: float | None = None,
     at: float | None = None,
 ) -> Calibration:
-    """Make the rules of a cascade.
+    """Set the thresholds of a cascade's stages.
 
     Args:
         values: a stage's values of the n pairs, shape (n,), finite; one entry a stage.
         full: the full scorer's value of each, shape (n,), finite.
         agreement: share of the selection that shall be the same as by full scoring.
-        keep, at: the cut, as of :class:`~pairsift.scorers.cascade.plan.Plan`.
+        keep, at: the cut, as of :class:`~pairsift.cascade.plan.Plan`.
 
     Raises:
         PairsiftError: the cut keeps all of the pairs or none.
@@ -82,20 +82,20 @@ def calibrate(
         )
     share = (1 - agreement) * wanted / count / len(values)
     limit = _most_wrong(share, count)
-    rules, settled = [], []
+    thresholds, settled = [], []
     left = np.ones(count, dtype=bool)
     decided = kept.copy()  # as the cascade decides; what stays open is decided rightly
     for value in values:
         low, high = _sides(value[left], kept[left], limit)
-        rule = Rule(low, high, *_median_curve(value[left], full[left]))
-        taken, given_up = left & rule.taken(value), left & rule.given_up(value)
+        own = Thresholds(low, high, *_median_curve(value[left], full[left]))
+        taken, given_up = left & own.taken(value), left & own.given_up(value)
         decided = (decided | taken) & ~given_up
         settled.append(int(taken.sum() + given_up.sum()))
         left &= ~(taken | given_up)
-        rules.append(rule)
+        thresholds.append(own)
     common = int((decided & kept).sum())
     return Calibration(
-        tuple(rules),
+        tuple(thresholds),
         threshold,
         tuple(settled),
         2 * common / (int(decided.sum()) + wanted),

@@ -1,0 +1,60 @@
+"""Old names of modules, which keep working with a warning for one version."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+# Old module: where it is now, and its old names that have new ones.
+MOVED: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "pairsift.scorers.cascade": ("pairsift.cascade", {}),
+    "pairsift.scorers.cascade.calibrate": ("pairsift.cascade.calibrate", {}),
+    "pairsift.scorers.cascade.columns": ("pairsift.cascade.columns", {}),
+    "pairsift.scorers.cascade.draw": ("pairsift.cascade.sampling", {}),
+    "pairsift.scorers.cascade.making": ("pairsift.cascade.planning", {"Wish": "PlanRequest"}),
+    "pairsift.scorers.cascade.plan": (
+        "pairsift.cascade.plan",
+        {"Reading": "Stage", "Rule": "Thresholds"},
+    ),
+    "pairsift.scorers.cascade.scorer": (
+        "pairsift.cascade.scorer",
+        {"load_reading": "load_stage"},
+    ),
+    "pairsift.select.beside": ("pairsift.cascade.report", {}),
+}
+
+
+class _Finder(MetaPathFinder, Loader):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in MOVED:
+            return None
+        is_package = any(name.startswith(f"{fullname}.") for name in MOVED)
+        return ModuleSpec(fullname, self, is_package=is_package)
+
+    def exec_module(self, module: ModuleType) -> None:
+        home, renamed = MOVED[module.__name__]
+        warnings.warn(
+            f"{module.__name__} is now {home}; the old name goes with the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+
+        def find(name: str) -> Any:
+            return getattr(importlib.import_module(home), renamed.get(name, name))
+
+        vars(module)["__getattr__"] = find
+
+
+def install() -> None:
+    """Let old names be imported."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        # First: a folder that a checkout leaves behind (__pycache__) would pass for a package.
+        sys.meta_path.insert(0, _Finder())
