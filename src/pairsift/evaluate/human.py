@@ -7,6 +7,8 @@ import numpy as np
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.compare import ColumnName, compare_ratings
 from pairsift.evaluate.judgments import Preferences, Ratings
+from pairsift.evaluate.output import write_evaluation
+from pairsift.evaluate.plot import pictures
 from pairsift.evaluate.protocols import Request, read_judgments
 from pairsift.evaluate.results import ColumnResult, Evaluation
 from pairsift.evaluate.run import (
@@ -87,7 +89,7 @@ def evaluate_human(
         scorers=scorer_facts(found),
         slices=slices,
     )
-    evaluation.write(out)
+    write_evaluation(out, evaluation.to_json(), evaluation.markdown(), pictures(evaluation))
     return evaluation
 
 

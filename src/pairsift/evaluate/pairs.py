@@ -9,6 +9,8 @@ import numpy as np
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.judgments import Preferences
 from pairsift.evaluate.mismatch import draw_wrong
+from pairsift.evaluate.output import write_evaluation
+from pairsift.evaluate.plot import pictures
 from pairsift.evaluate.results import Evaluation
 from pairsift.evaluate.run import (
     MISSING_IMAGE,
@@ -112,5 +114,5 @@ def evaluate_pairs(
         scorers=scorer_facts(found),
         slices=slices,
     )
-    evaluation.write(out)
+    write_evaluation(out, evaluation.to_json(), evaluation.markdown(), pictures(evaluation))
     return evaluation

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+import re
+from typing import Any
 
-from pairsift.evaluate.figures import RowFigure, plain, point
+from pairsift.evaluate.plotting import RowFigure, plain, point
+from pairsift.evaluate.results import Evaluation, statistic_title
 from pairsift.evaluate.statistics import chance_level
-
-if TYPE_CHECKING:
-    from pairsift.evaluate.results import Evaluation
 
 _COLOURS = ("#2f6f9f", "#c8682b", "#4d8b4a", "#8a5a9e", "#a33b3b", "#6b6b6b")
 _OUTSIDE = "#999999"
 _PANELS = 6
+
+
+def pictures(evaluation: Evaluation) -> dict[str, bytes]:
+    """SVG by file name: ``plot.svg``, and one for each column that slices are made by.
+
+    Empty where matplotlib is not installed.
+    """
+    drawn = {"plot.svg": draw(evaluation)}
+    for by in evaluation.slices_by():
+        name = re.sub(r"[^A-Za-z0-9_]+", "-", by)
+        drawn[f"plot-by-{name}.svg"] = draw_slices(evaluation, by)
+    return {name: svg for name, svg in drawn.items() if svg is not None}
 
 
 def draw(evaluation: Evaluation) -> bytes | None:
@@ -70,8 +81,6 @@ def draw_slices(evaluation: Evaluation, by: str) -> bytes | None:
 
 
 def _finish(axes: Any, evaluation: Evaluation, title: str) -> None:
-    from pairsift.evaluate.results import statistic_title
-
     axes.axvline(100 * chance_level(evaluation.headline), color="#bbbbbb", linewidth=1)
     axes.set_xlabel(f"{statistic_title(evaluation.headline)} x 100")
     axes.set_title(plain(title), loc="left")

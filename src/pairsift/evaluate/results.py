@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pairsift.evaluate.output import markdown_page, markdown_table
 from pairsift.evaluate.statistics import ACCURACY, CORRELATIONS, Interval, chance_level
-from pairsift.evaluate.written import markdown_page, markdown_table, write_evaluation
-from pairsift.storage import Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,19 +243,6 @@ class Evaluation:
                 "in forty of a blind scorer is not called so."
             )
         return lines
-
-    def write(self, out: str) -> list[str]:
-        """Write result.json, table.md and, where matplotlib is, plot.svg and one for each column
-        with slices; return their names.
-        """
-        from pairsift.evaluate.plot import draw, draw_slices
-
-        written = write_evaluation(out, self.to_json(), self.markdown(), draw(self))
-        for by in self.slices_by():
-            if (picture := draw_slices(self, by)) is not None:
-                written.append(f"plot-by-{re.sub(r'[^A-Za-z0-9_]+', '-', by)}.svg")
-                Folder(out).write(written[-1], picture)
-        return written
 
 
 def statistic_title(name: str) -> str:

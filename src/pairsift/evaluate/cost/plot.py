@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pairsift.evaluate.cost.projection import significant
-from pairsift.evaluate.figures import RowFigure, point
-
-if TYPE_CHECKING:
-    from pairsift.evaluate.cost.results import Cost
+from pairsift.evaluate.cost.results import Cost
+from pairsift.evaluate.plotting import RowFigure, point
 
 _REAL, _RANDOM = "#2f6f9f", "#8b8b8b"
 
 
-def draw(cost: Cost) -> bytes | None:
-    """SVG bytes; None where matplotlib is not installed."""
+def pictures(cost: Cost) -> dict[str, bytes]:
+    """SVG by file name; empty where matplotlib is not installed."""
     names = [scorer.name for scorer in cost.scorers]
     try:
         figure = RowFigure(names, panels=3, width=12)
     except ImportError:
-        return None
+        return {}
     titles = ("pairs/s", "GFLOP a pair", "memory, MiB")
     for axes, title in zip(figure.panels, titles, strict=True):
         axes.set_xscale("log")
@@ -32,4 +28,4 @@ def draw(cost: Cost) -> bytes | None:
         for axes, (value, ends) in zip(figure.panels, shown, strict=True):
             if value > 0:  # a logarithm has no place for what a scorer without a model computes
                 point(axes, row, value, ends, colour, significant(value))
-    return figure.svg()
+    return {"plot.svg": figure.svg()}

@@ -9,8 +9,8 @@ from typing import Any
 
 from pairsift.evaluate.cost.projection import POOLS, Projection, count, project, significant
 from pairsift.evaluate.cost.scorer_cost import ScorerCost
+from pairsift.evaluate.output import Table, markdown_page, markdown_table
 from pairsift.evaluate.results import Estimate
-from pairsift.evaluate.written import Table, markdown_page, markdown_table, write_evaluation
 
 # Below this share of a core, somebody else was at work on the machine.
 _UNDISTURBED = 0.9
@@ -181,12 +181,6 @@ class Cost:
             markdown_table(self.projection_table()),
             [f"- {assumption}" for assumption in self.assumptions()],
         )
-
-    def write(self, out: str) -> list[str]:
-        """Write result.json, table.md and, where matplotlib is, plot.svg; return their names."""
-        from pairsift.evaluate.cost.plot import draw
-
-        return write_evaluation(out, self.to_json(), self.markdown(), draw(self))
 
 
 def _spread(estimate: Estimate) -> str:

@@ -18,10 +18,12 @@ from pairsift.evaluate.cost.bench import Loaded, Timing
 from pairsift.evaluate.cost.clip_shapes import ClipShape
 from pairsift.evaluate.cost.machine import device_name, matmul_peak, torch_threads
 from pairsift.evaluate.cost.pairs import Rounds, demo_rounds, digest, mean_of, shard_rounds
+from pairsift.evaluate.cost.plot import pictures
 from pairsift.evaluate.cost.process import ScorerProcess
 from pairsift.evaluate.cost.results import Cost
 from pairsift.evaluate.cost.scorer_cost import ScorerCost
 from pairsift.evaluate.cost.subjects import NamedScorer, RandomClip, Subject, check_names, installed
+from pairsift.evaluate.output import write_evaluation
 from pairsift.scorers.placement import pick_device, pick_dtype
 
 IMAGES, IMAGES_ON_GPU = 12, 768
@@ -114,7 +116,7 @@ def evaluate_cost(out: str, options: Options, reporter: Reporter | None = None) 
                     raise
                 left_out[process.subject.name] = str(error)
         cost = _measure(ready, rounds, device, left_out, options, reporter)
-    cost.write(out)
+    write_evaluation(out, cost.to_json(), cost.markdown(), pictures(cost))
     return cost
 
 

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pairsift.errors import PairsiftError
+from pairsift.evaluate.output import markdown_page, markdown_table, write_evaluation
 from pairsift.evaluate.tables import read_rows, read_text
-from pairsift.evaluate.written import markdown_page, markdown_table, write_evaluation
 
 IMAGENET = "ImageNet 1k"
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -232,7 +232,7 @@ def write(rows: Sequence[DatacompRow], scale: str | None, out: str) -> list[str]
     """Write datacomp.md and datacomp.json into a folder; return their names."""
     title = "DataComp" + (f", scale {scale}" if scale else "")
     page = markdown_page(title, markdown_table(table(rows, scale)), notes(rows, scale))
-    names = ("datacomp.json", "datacomp.md", "datacomp.svg")
+    names = ("datacomp.json", "datacomp.md")
     return write_evaluation(out, to_json(rows, scale), page, names=names)
 
 

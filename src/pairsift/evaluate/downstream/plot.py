@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from pairsift.evaluate.figures import RowFigure, point
-
-if TYPE_CHECKING:
-    from pairsift.evaluate.downstream.results import Downstream
+from pairsift.evaluate.downstream.filters import NONE, ORACLE, RANDOM
+from pairsift.evaluate.downstream.results import HEADLINES, Downstream
+from pairsift.evaluate.plotting import RowFigure, point
 
 _OWN, _BASELINE = "#2f6f9f", "#8b8b8b"
 
 
-def draw(comparison: Downstream) -> bytes | None:
-    """SVG bytes; None where matplotlib is not installed or there is nothing to show."""
-    from pairsift.evaluate.downstream.filters import NONE, ORACLE, RANDOM
-    from pairsift.evaluate.downstream.results import HEADLINES
-
+def pictures(comparison: Downstream) -> dict[str, bytes]:
+    """SVG by file name; empty where matplotlib is not installed or there is nothing to show."""
     shown = comparison.results
     names = [name for name in HEADLINES if shown and name in shown[0].scores]
     if not names:
-        return None
+        return {}
     labels = [f"{result.filter}, {100 * result.keep:g} %" for result in shown]
     try:
         figure = RowFigure(labels, panels=len(names), width=4.5 * len(names) + 2)
     except ImportError:
-        return None
+        return {}
     for axes, name in zip(figure.panels, names, strict=True):
         for row, result in enumerate(shown):
             estimate = result.scores[name].scaled(100)
@@ -34,4 +28,4 @@ def draw(comparison: Downstream) -> bytes | None:
             if result.filter == NONE:
                 axes.axvline(estimate.value, color="#bbbbbb", linewidth=1, linestyle="--")
         axes.set_xlabel(f"{name} x 100")
-    return figure.svg()
+    return {"plot.svg": figure.svg()}

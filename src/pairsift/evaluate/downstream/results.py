@@ -12,9 +12,9 @@ import numpy as np
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.downstream.filters import NONE, ORACLE, RANDOM
 from pairsift.evaluate.downstream.training import CLASSIFICATION, RETRIEVAL
+from pairsift.evaluate.output import markdown_page, markdown_table
 from pairsift.evaluate.results import Estimate
 from pairsift.evaluate.statistics import Interval
-from pairsift.evaluate.written import markdown_page, markdown_table, write_evaluation
 
 HEADLINES = (RETRIEVAL, CLASSIFICATION)
 _CONFIDENCE = 0.95
@@ -151,12 +151,6 @@ class Downstream:
                 f"{ORACLE}: keeps by the true labels, clean pairs first; no scorer can know them."
             )
         return lines
-
-    def write(self, out: str) -> list[str]:
-        """Write result.json, table.md and, where matplotlib is, plot.svg; return their names."""
-        from pairsift.evaluate.downstream.plot import draw
-
-        return write_evaluation(out, self.to_json(), self.markdown(), draw(self))
 
 
 def summarise(

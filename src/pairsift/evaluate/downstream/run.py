@@ -18,6 +18,7 @@ from pairsift.errors import PairsiftError
 from pairsift.evaluate.downstream.data import Pool, read_classes, read_pool, read_retrieval
 from pairsift.evaluate.downstream.features import FeatureCache, Part
 from pairsift.evaluate.downstream.filters import NONE, RANDOM, baselines, filters_of, read_scores
+from pairsift.evaluate.downstream.plot import pictures
 from pairsift.evaluate.downstream.pool import (
     LABELS,
     SHARDS,
@@ -28,6 +29,7 @@ from pairsift.evaluate.downstream.results import Downstream, summarise
 from pairsift.evaluate.downstream.student import StudentSettings
 from pairsift.evaluate.downstream.training import Bench, plan, train_all
 from pairsift.evaluate.images import ImageStore
+from pairsift.evaluate.output import write_evaluation
 from pairsift.scorers.registry import load_scorer
 from pairsift.sources import ShardSet, find_shards
 from pairsift.storage import join
@@ -176,7 +178,7 @@ def evaluate_downstream(
             },
         },
     )
-    comparison.write(out)
+    write_evaluation(out, comparison.to_json(), comparison.markdown(), pictures(comparison))
     return comparison
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pairsift.storage import Folder
@@ -33,17 +34,25 @@ def write_evaluation(
     out: str,
     result: Mapping[str, Any],
     page: str,
-    picture: bytes | None = None,
+    pictures: Mapping[str, bytes] = MappingProxyType({}),
     *,
-    names: tuple[str, str, str] = ("result.json", "table.md", "plot.svg"),
+    names: tuple[str, str] = ("result.json", "table.md"),
 ) -> list[str]:
-    """Write JSON, Markdown and, if there is one, SVG into a folder; return the files' names."""
-    contents = ((json.dumps(result, indent=1) + "\n").encode(), page.encode(), picture)
+    """Write an evaluation into a folder.
+
+    Args:
+        result: becomes the JSON file.
+        page: Markdown.
+        pictures: content by file name, as the `pictures` functions of the plot modules give them.
+        names: of the JSON and the Markdown file.
+
+    Returns:
+        the names of the files written.
+    """
     folder = Folder(out)
     folder.create()
-    written = []
-    for name, content in zip(names, contents, strict=True):
-        if content is not None:
-            folder.write(name, content)
-            written.append(name)
-    return written
+    as_json = (json.dumps(result, indent=1) + "\n").encode()
+    contents = {names[0]: as_json, names[1]: page.encode(), **pictures}
+    for name, content in contents.items():
+        folder.write(name, content)
+    return list(contents)
