@@ -1,4 +1,8 @@
-"""Where samples lie in their tar, noted at scoring, so that a subset is copied unsearched."""
+"""Where samples lie in their tar, and their checksums, as noted when they were scored.
+
+With the places a subset is copied unsearched; with the checksums nothing else is copied than what
+was scored. Both stand in the score table's key-value metadata.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 EXTENTS_KEY = b"pairsift.extents"
-"""In a score table's key-value metadata: base64 of deflated little-endian int64 differences."""
+"""base64 of deflated little-endian int64 differences"""
+CHECKS_KEY = b"pairsift.checks"
+"""base64 of a little-endian uint32 a row: what :meth:`ShardReader.check` gave"""
 
 
 def encode_extents(places: Sequence[int]) -> bytes:
@@ -33,3 +39,23 @@ def decode_extents(metadata: Mapping[bytes, bytes] | None) -> np.ndarray | None:
         return differences.cumsum().reshape(-1, 2)
     except (ValueError, zlib.error):
         return None  # then the tar is searched
+
+
+def encode_checks(checks: Sequence[int]) -> bytes:
+    """Bytes for the table's metadata, six a row.
+
+    Args:
+        checks: the checksum of every row.
+    """
+    return base64.b64encode(np.asarray(checks, dtype="<u4").tobytes())
+
+
+def decode_checks(metadata: Mapping[bytes, bytes] | None) -> np.ndarray | None:
+    """(rows,) uint32 from a table's metadata; None for tables of before there were checksums."""
+    stored = (metadata or {}).get(CHECKS_KEY)
+    if stored is None:
+        return None
+    try:
+        return np.frombuffer(base64.b64decode(stored), dtype="<u4")
+    except ValueError:
+        return None

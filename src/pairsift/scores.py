@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairsift.errors import PairsiftError
-from pairsift.extents import EXTENTS_KEY, encode_extents
+from pairsift.extents import CHECKS_KEY, EXTENTS_KEY, encode_checks, encode_extents
 from pairsift.pair import Status
 from pairsift.storage import Folder
 
@@ -173,11 +173,13 @@ class ScoreFolder:
         table: pa.Table,
         facts: Mapping[str, Any],
         extents: Sequence[int] | None = None,
+        checks: Sequence[int] | None = None,
     ) -> None:
         """Write one shard's table whole, with the fingerprint and the run's facts about it.
 
         Args:
             extents: where the rows' samples lie in the shard; see :mod:`pairsift.extents`.
+            checks: a checksum for each row; see :mod:`pairsift.extents`.
         """
         metadata = {
             FINGERPRINT_KEY: json.dumps(self.fingerprint, sort_keys=True).encode(),
@@ -185,6 +187,8 @@ class ScoreFolder:
         }
         if extents is not None and len(extents) == 2 * table.num_rows:
             metadata[EXTENTS_KEY] = encode_extents(extents)
+        if checks is not None and len(checks) == table.num_rows:
+            metadata[CHECKS_KEY] = encode_checks(checks)
         buffer = io.BytesIO()
         pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
         self.folder.write(name + TABLE_SUFFIX, buffer.getvalue())

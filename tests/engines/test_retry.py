@@ -19,8 +19,9 @@ from pairsift.pair import Pair
 from pairsift.retry import Backoff, is_transient, persist
 from pairsift.scorers.heuristics import HeuristicsScorer
 from pairsift.sources import Shard as ShardType
-from pairsift.sources import ShardReader, find_shards, open_shard
+from pairsift.sources import ShardReader, files, find_shards, open_shard
 from tests.engines.conftest import tables
+from tests.samples import good_samples, write_tar
 
 QUICK = Backoff(attempts=3, first=0.001)
 
@@ -37,8 +38,12 @@ class _Flaky(ShardReader):
         for index, pair in enumerate(inner):
             if index == self._limit:
                 raise OSError(5, "Input/output error")
+            self._inner = inner
             yield pair
         self.problem = inner.problem
+
+    def check(self, pair: Pair) -> int:
+        return self._inner.check(pair)
 
 
 def _break(monkeypatch: pytest.MonkeyPatch, limits: Sequence[int | None]) -> None:
@@ -86,6 +91,66 @@ def test_a_shard_that_changes_while_it_is_read_is_refused(
     reader = iter(PatientReader(shard, lambda _: (pool / "00001.tar").replace(pool / "00000.tar")))
     with pytest.raises(UnreadableShardError, match="changed while it was being read"):
         list(reader)
+
+
+def _same_size(path: Path, samples: int) -> None:
+    """Write the shard again with so many samples, the rest of its bytes a member of no sample."""
+    size = path.stat().st_size
+    write_tar(path, good_samples(samples))
+    if path.stat().st_size < size:
+        path.write_bytes(path.read_bytes().ljust(size, b"\0"))
+
+
+@pytest.mark.parametrize(
+    ("samples", "storage_tells"),
+    [(0, True), (3, True), (19, True), (21, True), (0, False), (3, False), (7, False)],
+)
+def test_a_shard_with_fewer_or_other_samples_on_the_second_attempt_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: int, storage_tells: bool
+) -> None:
+    path = write_tar(tmp_path / "0.tar", good_samples(20))
+    shard = find_shards(str(path)).shards[0]
+    if not storage_tells:
+        monkeypatch.setattr(files, "look_up", lambda url: None)
+    _break(monkeypatch, [8, None])
+    reader = PatientReader(shard, lambda _: _same_size(path, samples))
+    with pytest.raises(UnreadableShardError, match="changed while it was being read"):
+        list(reader)
+    assert len(reader.checks) == 8
+
+
+def test_samples_that_an_earlier_attempt_yielded_must_have_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tar(tmp_path / "0.tar", good_samples(20))
+    monkeypatch.setattr(files, "look_up", lambda url: None)
+    _break(monkeypatch, [8, None])
+    samples = good_samples(20)
+    samples["good0002"]["txt"] = str(samples["good0002"]["txt"])[::-1]
+    shard = find_shards(str(path)).shards[0]
+    with pytest.raises(UnreadableShardError, match="changed while it was being read"):
+        list(PatientReader(shard, lambda _: write_tar(path, samples)))
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("place", [0, 10, 19])
+def test_a_shard_written_again_while_it_is_read_is_refused_without_any_error_of_storage(
+    tmp_path: Path, in_place: bool, place: int
+) -> None:
+    path = write_tar(tmp_path / "0.tar", good_samples(20))
+    other = write_tar(tmp_path / "other", good_samples(20))
+    shard = find_shards(str(path)).shards[0]
+
+    def read() -> None:
+        for index, _ in enumerate(PatientReader(shard)):
+            if index == place:
+                if in_place:
+                    path.write_bytes(other.read_bytes())
+                else:
+                    other.replace(path)
+
+    with pytest.raises(UnreadableShardError, match="changed while it was being read"):
+        read()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +232,7 @@ def test_retry_leaves_tables_alone_whose_shard_has_changed(pool: Path, tmp_path:
     scorer.moody = False
     summary = _score(pool, out, scorer, retry_failed=True)
     assert list(summary.unreadable) == ["00000"]
-    assert "is not what it was" in summary.unreadable["00000"]
+    assert "has changed since it was scored" in summary.unreadable["00000"]
     assert (out / "00000.parquet").read_bytes() == before
     assert not list(out.glob("*.unreadable.json"))
     assert pq.read_table(out / "00001.parquet")["status"].to_pylist().count("ok") == 19

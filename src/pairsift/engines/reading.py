@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
+
+import numpy as np
 
 from pairsift.errors import PairsiftError
 from pairsift.pair import Pair
+from pairsift.provenance import difference
 from pairsift.retry import Backoff
-from pairsift.sources import Shard, open_shard
+from pairsift.sources import Shard, files, open_shard
 
 BACKOFF = Backoff()
 
@@ -19,13 +24,25 @@ class UnreadableShardError(PairsiftError):
 
 
 class Reader(Protocol):
-    """Pairs of one shard; `problem` and `extents` (of all its samples) hold after the last."""
+    """Pairs of one shard; all else holds after the last.
+
+    Attributes:
+        shard: with the size and version it had when it was read.
+        problem, extents: as of :class:`~pairsift.sources.ShardReader`, of all its samples.
+        checks: of all its samples, see :meth:`~pairsift.sources.ShardReader.check`.
+    """
+
+    @property
+    def shard(self) -> Shard: ...
 
     @property
     def problem(self) -> str | None: ...
 
     @property
     def extents(self) -> Sequence[int] | None: ...
+
+    @property
+    def checks(self) -> Sequence[int]: ...
 
     def __iter__(self) -> Iterator[Pair]: ...
 
@@ -39,7 +56,8 @@ class PatientReader:
         wait: sleeps for some seconds, or less if the run ends.
 
     Raises (while iterating):
-        UnreadableShardError: it cannot be opened, or storage kept failing.
+        UnreadableShardError: it cannot be opened, storage kept failing, or it was changed while it
+            was being read.
     """
 
     def __init__(
@@ -51,26 +69,30 @@ class PatientReader:
         self.shard = shard
         self.problem: str | None = None
         self.extents: Sequence[int] | None = None
+        self.checks: array[int] = array("I")
+        self._keys: array[int] = array("q")  # their hashes
         self._wait = wait
         self._backoff = backoff or BACKOFF
 
     def __iter__(self) -> Iterator[Pair]:
-        taken = 0
-        last = ""
         delays = self._backoff.delays()
+        opened: Shard | None = None
         while True:
             try:
+                now = as_it_is(self.shard)
+                opened = opened or now
+                self._refuse_change(opened, now)
                 reader = open_shard(self.shard)
+                index = -1
                 for index, pair in enumerate(reader):
-                    if index < taken:
-                        if index == taken - 1 and pair.key != last:
-                            raise UnreadableShardError(
-                                f"{self.shard.url} was changed while it was being read"
-                            )
+                    if self._is_taken(index, pair, reader.check(pair)):
                         continue
-                    taken, last = index + 1, pair.key
                     delays = self._backoff.delays()
                     yield pair
+                if index + 1 < len(self._keys):
+                    raise self._changed()
+                self._refuse_change(opened, as_it_is(self.shard))
+                self.shard = opened
                 self.problem, self.extents = reader.problem, reader.extents
                 return
             except PairsiftError as error:
@@ -82,9 +104,38 @@ class PatientReader:
                 if delay is None:
                     raise UnreadableShardError(
                         f"{self.shard.url}: reading failed {self._backoff.attempts} times, last "
-                        f"after {taken} samples: {type(error).__name__}: {error}"
+                        f"after {len(self._keys)} samples: {type(error).__name__}: {error}"
                     ) from error
                 self._wait(delay)
+
+    def _is_taken(self, index: int, pair: Pair, check: int) -> bool:
+        """Whether an earlier attempt has yielded the pair; one that it has not is noted."""
+        if index == len(self._keys):
+            self._keys.append(hash(pair.key))
+            self.checks.append(check)
+            return False
+        if self._keys[index] != hash(pair.key) or self.checks[index] != check:
+            raise self._changed()
+        return True
+
+    def _refuse_change(self, opened: Shard, now: Shard) -> None:
+        if difference(opened, now.size, now.version) is not None:
+            raise self._changed()
+
+    def _changed(self) -> UnreadableShardError:
+        return UnreadableShardError(f"{self.shard.url} was changed while it was being read")
+
+
+def as_it_is(shard: Shard) -> Shard:
+    """The shard with its size and version of now, as far as the storage tells them.
+
+    Raises:
+        OSError: the storage fails.
+    """
+    if shard.kind == "folder":
+        return shard
+    entry = files.look_up(shard.url)
+    return shard if entry is None else replace(shard, size=entry.size, version=entry.version)
 
 
 class SelectedRows:
@@ -92,14 +143,23 @@ class SelectedRows:
 
     Args:
         rows: place in the shard, from 0, and the key it had there when it was scored.
+        checks: of all rows when they were scored; the others must be what they were. None for
+            tables of before there were any.
 
     Raises (while iterating):
         UnreadableShardError: the shard is not the one that was scored.
     """
 
-    def __init__(self, reader: PatientReader, rows: Mapping[int, str]) -> None:
+    def __init__(
+        self, reader: PatientReader, rows: Mapping[int, str], checks: np.ndarray | None = None
+    ) -> None:
         self.rows = rows
         self._reader = reader
+        self._checks = checks
+
+    @property
+    def shard(self) -> Shard:
+        return self._reader.shard
 
     @property
     def problem(self) -> str | None:
@@ -109,17 +169,31 @@ class SelectedRows:
     def extents(self) -> Sequence[int] | None:
         return self._reader.extents
 
+    @property
+    def checks(self) -> Sequence[int]:
+        return self._reader.checks
+
     def __iter__(self) -> Iterator[Pair]:
         left = len(self.rows)
         for index, pair in enumerate(self._reader):
             if index not in self.rows:
+                if self._is_other(index):
+                    raise self._changed()
                 continue
             if pair.key != self.rows[index]:
                 break
             left -= 1
             yield pair
-        if left:
-            raise UnreadableShardError(
-                f"{self._reader.shard.url} is not what it was when it was scored; "
-                "delete its table to score it anew"
-            )
+        if left or (self._checks is not None and len(self._checks) != len(self.checks)):
+            raise self._changed()
+
+    def _is_other(self, index: int) -> bool:
+        if self._checks is None:
+            return False
+        return index >= len(self._checks) or self.checks[index] != self._checks[index]
+
+    def _changed(self) -> UnreadableShardError:
+        return UnreadableShardError(
+            f"{self._reader.shard.url} has changed since it was scored; score all of it again with "
+            "--rescore changed"
+        )

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,7 @@ from pairsift import __version__
 from pairsift.engines.base import Job, News, Outcome, ShardResult
 from pairsift.engines.prefetch import Prefetcher, PreparedShard
 from pairsift.engines.reading import PatientReader, Reader, SelectedRows, UnreadableShardError
+from pairsift.extents import decode_checks
 from pairsift.pair import Status
 from pairsift.scorers.base import Prepared, Scorer, score_prepared
 from pairsift.scores import ScoreFolder, read_table_facts
@@ -92,7 +94,9 @@ class ShardWorker:
         reader = PatientReader(job.shard, wait)
         if job.retry:
             table, _ = self.scores.read(job.shard.name)
-            return SelectedRows(reader, _retryable_rows(table))
+            return SelectedRows(
+                reader, _retryable_rows(table), decode_checks(table.schema.metadata)
+            )
         return None if self.scores.is_finished(job.shard.name) else reader
 
     def _do(self, job: Job, rows: PreparedShard, tell: Tell, begin: float) -> ShardResult:
@@ -119,13 +123,13 @@ class ShardWorker:
             time.perf_counter() - begin,
             rows.problem,
         )
-        facts = self._facts(job, result) | {
+        facts = self._facts(replace(job, shard=rows.reader.shard), result) | {
             "rows": table.num_rows,
             "statuses": count_statuses(table),
         }
         if outcome == "retried":
             facts |= {"seconds": extra.get("seconds"), "retried_rows": count}
-        self.scores.commit(job.shard.name, table, facts, rows.reader.extents)
+        self.scores.commit(job.shard.name, table, facts, rows.reader.extents, rows.reader.checks)
         if job.noted:
             self.scores.forget_unreadable(job.shard.name)
         return result
@@ -148,7 +152,9 @@ class ShardWorker:
         return {
             "source": job.shard.url,
             "source_kind": job.shard.kind,
+            "source_root": self.scores.root,
             "source_size": job.shard.size,
+            "source_version": job.shard.version,
             "source_options": dict(job.shard.options),
             "source_error": result.problem,
             "rows": result.rows,

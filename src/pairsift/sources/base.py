@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import re
+import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -43,10 +44,12 @@ class ShardSet:
 
     Attributes:
         root: absolute local path, or URL without a trailing slash.
+        options: of the source, as the user gave them for all shards.
     """
 
     root: str
     shards: tuple[Shard, ...]
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 class ShardReader(abc.ABC):
@@ -76,6 +79,15 @@ class ShardReader(abc.ABC):
     @abc.abstractmethod
     def __iter__(self) -> Iterator[Pair]:
         """Yield every sample as a pair, those that cannot be scored included."""
+
+    def check(self, pair: Pair) -> int:
+        """Checksum, 32 bits, of the pair that was yielded last: what it is made of, byte for byte.
+
+        A sample whose checksum is another one than when it was scored has changed since.
+        """
+        caption = (pair.caption or "").encode("utf-8", "surrogatepass")
+        start = zlib.crc32(f"{len(caption)}\0{pair.uid}\0".encode() + caption)
+        return zlib.crc32(pair.image or b"", start)
 
 
 def valid_uid(value: object) -> str | None:

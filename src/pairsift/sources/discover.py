@@ -90,7 +90,7 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
     shards = [_with(shard, root, options) for shard in found.values()]
     _refuse_same_names(shards)
     shards.sort(key=lambda shard: (_natural(shard.name), shard.name))
-    return ShardSet(root, tuple(shards))
+    return ShardSet(root, tuple(shards), tuple(sorted(options.items())))
 
 
 def _resolve(pattern: str) -> tuple[str, list[FileEntry]]:

@@ -39,6 +39,8 @@ class Member:
 
     Attributes:
         start, end: of its headers and padded content, in bytes of the (unpacked) tar.
+        check: CRC-32 of the bytes from `start` to `end`, behind those of the member it follows;
+            holds once the next member was asked for, or the tar has ended.
     """
 
     def __init__(self, name: str, size: int, start: int, end: int, stream: _Stream) -> None:
@@ -46,7 +48,13 @@ class Member:
         self.size = size
         self.start = start
         self.end = end
+        self.check = 0
         self._stream = stream
+        self.follow(0)
+
+    def follow(self, check: int) -> None:
+        """Count on from another member's `check`; before anything of this one is read."""
+        self._stream.check = zlib.crc32(self._stream.header, check)
 
     def read(self) -> bytes:
         """The whole content; the caller has looked at `size`.
@@ -90,13 +98,17 @@ def iterate_tar(file: IO[bytes]) -> Iterator[Member]:
         tar.members.clear()
         tar.pax_headers = {}
         begin = stream.tell()
+        member = None
         if header.isreg() and not header.issparse():
             if header.size < 0:
                 raise DamagedTarError(f"{header.name!r} has size {header.size}", begin)
-            yield Member(header.name, header.size, start, tar.offset, stream)
+            member = Member(header.name, header.size, start, tar.offset, stream)
+            yield member
         if tar.offset < stream.tell():
             raise DamagedTarError(f"the header of {header.name!r} leads backwards", begin)
         _skip(stream, tar.offset)
+        if member is not None:
+            member.check = stream.check
         if stream.tell() < tar.offset:
             if stream.tell() < begin + header.size:
                 raise _cut_off(stream, header.name)
@@ -147,7 +159,12 @@ class _Header(tarfile.TarInfo):
 
 
 class _Stream:
-    """What TarFile reads from: knows its place, and does not hand out absurd headers."""
+    """What TarFile reads from: knows its place, and does not hand out absurd headers.
+
+    Attributes:
+        header: bytes of the headers read since `expect_header`.
+        check: CRC-32 of what was read since a member last set it.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         buffered = io.BufferedReader(cast("io.RawIOBase", file), _BUFFER_BYTES)
@@ -156,10 +173,13 @@ class _Stream:
             self._file = gzip.GzipFile(fileobj=buffered)
         self._position = 0
         self._header_left = 0
+        self.header = bytearray()
+        self.check = 0
 
     def expect_header(self) -> None:
         """Allow one header, with its extensions, to be read."""
         self._header_left = MAX_HEADER_BYTES
+        self.header.clear()
 
     def tell(self) -> int:
         return self._position
@@ -172,7 +192,9 @@ class _Stream:
                 f"a header of more than {MAX_HEADER_BYTES:,} bytes at byte {self._position:,}",
                 self._position,
             )
-        return self.read_data(size, in_member=False)
+        data = self.read_data(size, in_member=False)
+        self.header += data
+        return data
 
     def read_data(self, size: int, in_member: bool = True) -> bytes:
         """Read `size` bytes, fewer only at the end of the file."""
@@ -182,4 +204,5 @@ class _Stream:
             words = f"broken gzip data after byte {self._position:,}: {error}"
             raise DamagedTarError(words, self._position, in_member) from error
         self._position += len(data)
+        self.check = zlib.crc32(data, self.check)
         return data

@@ -41,6 +41,7 @@ class _Sample:
     image_fault: Fault | None = None
     caption_fault: Fault | None = None
     json_fault: str | None = None
+    last: Member | None = None
 
 
 class WebdatasetReader(ShardReader):
@@ -71,6 +72,7 @@ class WebdatasetReader(ShardReader):
         elif caption != "txt":
             self._json_field = None  # a suffix asked for by name has no understudy
         self._max_image_bytes = int(options.get("max_image_bytes", ImageLimits().max_bytes))
+        self._check = 0
 
     def __iter__(self) -> Iterator[Pair]:
         self.problem = None
@@ -91,6 +93,8 @@ class WebdatasetReader(ShardReader):
                     sample = sample or _Sample(key, member.start, member.start)
                     # Other entries between its members would be copied along: no extent then.
                     sample.end = member.end if member.start == sample.end else -1
+                    member.follow(sample.last.check if sample.last else 0)
+                    sample.last = member
                     self._take(sample, suffix, member)
             except DamagedTarError as damage:
                 if damage.position == 0:
@@ -190,7 +194,13 @@ class WebdatasetReader(ShardReader):
         self._note_extent(sample)
         return Pair(sample.key, None, None, shard=self.shard.name, fault=fault)
 
+    def check(self, pair: Pair) -> int:
+        """CRC-32 of the sample's members in the tar, headers and all, one behind the other."""
+        return self._check
+
     def _note_extent(self, sample: _Sample) -> None:
         assert self.extents is not None
+        assert sample.last is not None
+        self._check = sample.last.check
         together = 0 <= sample.end < 2**63  # headers may claim any size
         self.extents.extend((sample.start, sample.end) if together else (-1, -1))

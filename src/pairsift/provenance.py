@@ -1,0 +1,208 @@
+"""Where the rows of a score table came from, and whether that is still what was scored.
+
+A shard may be written again, or moved, after it was scored. Whatever reads samples for rows of a
+score table reads them through here, so that what changed is told and never taken for what was
+scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from pairsift.errors import PairsiftError
+from pairsift.extents import decode_checks, decode_extents
+from pairsift.pair import Pair
+from pairsift.scores import TABLE_SUFFIX, read_facts
+from pairsift.sources import Shard, files, open_shard
+from pairsift.sources.discover import folder_version
+from pairsift.storage import Folder
+
+AGAIN = "score it again with `pairsift score ... --rescore changed`, then select again"
+
+
+class ChangedShardError(PairsiftError):
+    """The shard is not the one that was scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The source shard of a score table.
+
+    Attributes:
+        shard: where it is looked for now; size and version are those it had when it was scored.
+        checks: a checksum for each row of the table, see :meth:`ShardReader.check`; None in tables
+            of before there were any.
+        extents: start and end of each row's sample in the tar, (rows, 2); None if not noted.
+    """
+
+    shard: Shard
+    checks: np.ndarray | None = None
+    extents: np.ndarray | None = None
+
+    def look(self) -> str | None:
+        """How the shard differs now from the one that was scored, in words, as its storage tells.
+
+        None where nothing differs, or the storage does not tell. A file that was written again is
+        told even if its content is the same: :meth:`is_same` says that.
+
+        Raises:
+            ChangedShardError: it is not there.
+        """
+        if self.shard.kind == "folder":
+            now = folder_version(self.shard.url)
+            if self.shard.version in (None, now):
+                return None
+            return "files were added, removed or written again"
+        entry = files.look_up(self.shard.url)
+        if entry is None:
+            raise ChangedShardError(
+                f"{self.shard.url} does not exist; if the shards were moved since they were "
+                "scored, say where with --root"
+            )
+        return difference(self.shard, entry.size, entry.version)
+
+    def refuse_other_size(self, size: int | None) -> None:
+        """
+        Raises:
+            ChangedShardError: `size` is not the shard's.
+        """
+        if None not in (size, self.shard.size) and size != self.shard.size:
+            raise self.changed(f"it has {size:,} bytes, and had {self.shard.size:,}")
+
+    def changed(self, how: str) -> ChangedShardError:
+        """An error that says how, and what to do."""
+        return ChangedShardError(
+            f"{self.shard.url} has changed since it was scored: {how}; {AGAIN}"
+        )
+
+    def rows(self, places: Iterable[int], keys: Iterable[str]) -> Iterator[Pair]:
+        """Read the samples of some rows; each is the one that was scored, byte for byte.
+
+        Args:
+            places: row numbers in the table, ascending.
+            keys: what the table calls them.
+
+        Raises (while iterating):
+            ChangedShardError: a sample is not there, or another one.
+            PairsiftError: the shard cannot be read.
+        """
+        if self.shard.kind != "folder":
+            entry = files.look_up(self.shard.url)
+            self.refuse_other_size(None if entry is None else entry.size)
+        reader = open_shard(self.shard)
+        pairs = enumerate(reader)
+        for place, key in zip(places, keys, strict=True):
+            pair = next((pair for row, pair in pairs if row == place), None)
+            if pair is None:
+                raise self.changed(f"it ends before sample {key}, which was in row {place}")
+            if pair.key != key:
+                raise self.changed(f"row {place} is {pair.key}, and was {key}")
+            if self.checks is not None and reader.check(pair) != self.checks[place]:
+                raise self.changed(f"sample {key} has other bytes")
+            yield pair
+
+    def is_same(self, keys: Iterable[str]) -> bool:
+        """Read the whole shard: whether it holds what was scored, and nothing else.
+
+        Args:
+            keys: of all rows of the table.
+
+        Raises:
+            PairsiftError, OSError: the shard cannot be read.
+        """
+        expected = list(keys)
+        if self.checks is None or len(self.checks) != len(expected):
+            return False
+        reader = open_shard(self.shard)
+        count = 0
+        for count, pair in enumerate(reader, 1):
+            if (
+                count > len(expected)
+                or pair.key != expected[count - 1]
+                or reader.check(pair) != self.checks[count - 1]
+            ):
+                return False
+        return count == len(expected)
+
+
+def difference(scored: Shard, size: int | None, version: str | None) -> str | None:
+    """How a file differs from a shard as it was scored, by what a listing tells; None if not."""
+    if None not in (size, scored.size) and size != scored.size:
+        return f"it has {size:,} bytes, and had {scored.size:,}"
+    if None not in (version, scored.version) and version != scored.version:
+        return "it was written again"
+    return None
+
+
+def read_provenance(
+    scores: Folder, name: str, root: str | None = None, scored_root: str | None = None
+) -> Provenance:
+    """Where the rows of a score table came from, from the table's footer.
+
+    Args:
+        scores: the score folder.
+        name: of the shard; the table is ``scores/name.parquet``.
+        root: where the source shards lie now, if they were moved since they were scored.
+        scored_root: their root then; needed with `root` for tables that do not tell it.
+
+    Raises:
+        PairsiftError: the table is gone or is not one of Pairsift; or `root` is given, but the
+            shard did not lie below the old one.
+    """
+    path = scores.file(name + TABLE_SUFFIX)
+    try:
+        with scores.fs.open(path, "rb") as file:
+            metadata = pq.read_metadata(file).metadata
+    except FileNotFoundError:
+        raise PairsiftError(
+            f"the score table {path} is gone; put it back, or score and select again"
+        ) from None
+    facts = read_facts(metadata, path)
+    shard = find_source(name, facts, root, scored_root)
+    return Provenance(shard, decode_checks(metadata), decode_extents(metadata))
+
+
+def find_source(
+    name: str,
+    facts: Mapping[str, Any],
+    root: str | None = None,
+    scored_root: str | None = None,
+) -> Shard:
+    """The shard that a score table was made from; size and version as they were then.
+
+    Args:
+        facts: of the table, see :func:`pairsift.scores.read_facts`.
+        root, scored_root: see :func:`read_provenance`.
+
+    Raises:
+        PairsiftError: the facts do not say; or `root` is given, but the shard did not lie below
+            the old one.
+    """
+    if not facts.get("source") or not facts.get("source_kind"):
+        raise PairsiftError(f"the score table of {name} does not say where its source shard is")
+    options = tuple(sorted((facts.get("source_options") or {}).items()))
+    shard = Shard(
+        name,
+        str(facts["source"]),
+        str(facts["source_kind"]),
+        facts.get("source_size"),
+        options,
+        facts.get("source_version"),
+    )
+    return shard if root is None else replace(shard, url=_moved(shard, facts, root, scored_root))
+
+
+def _moved(shard: Shard, facts: Mapping[str, Any], root: str, scored_root: str | None) -> str:
+    olds = [str(old).rstrip("/") for old in (facts.get("source_root"), scored_root) if old]
+    for old in olds:
+        if shard.url == old or shard.url.startswith(f"{old}/"):
+            return files.normalise(root).rstrip("/") + shard.url[len(old) :]
+    raise PairsiftError(
+        f"{shard.url} did not lie below {' or '.join(olds) or 'a root that was noted'} when it was "
+        "scored, so --root cannot say where it is now"
+    )
