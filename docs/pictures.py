@@ -26,7 +26,8 @@ INK, SOFT, LINE = "#1f2430", "#5b6472", "#d7dbe2"
 COLOURS = {"itm": "#3b6fb6", "odf": "#2f8f6b", "ctq": "#b4691f", "su": "#8a4fae"}
 KINDS = {"right": "#2f8f6b", "wrong": "#b6403b", "vague": "#b4891f", "boilerplate": "#6b7280"}
 
-SHOWN = {
+Shown = dict[str, tuple[str, ...]]
+SHOWN: Shown = {
     "chelsea": (
         "Close-up of the face of a ginger tabby cat with green eyes",
         "A cat",
@@ -34,6 +35,8 @@ SHOWN = {
         "ginger cat face cat tabby eyes pet buy now !!",
         "IMG_2041.JPG",
     ),
+}
+LIMITS: Shown = {
     "astronaut": (
         "Eileen Collins of NASA in an orange space suit in front of an American flag",
         "A smiling woman in an orange suit",
@@ -76,7 +79,7 @@ def wrap(words: str, length: int) -> list[str]:
     return lines
 
 
-def draw_metrics() -> str:
+def draw_metrics(shown_photos: Shown) -> str:
     """Each photo with captions of several kinds, and a bar for each metric."""
     scorer = load_scorer("pairsift-tiny")
     parts = []
@@ -86,7 +89,7 @@ def draw_metrics() -> str:
         parts.append(text(x, 24, name, fill=COLOURS[name]))
         parts.append(text(x, 40, metric.title.split()[0].lower(), fill=SOFT))
     y = 58.0
-    for photo_name, shown in SHOWN.items():
+    for photo_name, shown in shown_photos.items():
         photo = next(photo for photo in PHOTOS if photo.name == photo_name)
         table = scorer.score([Pair(str(n), photo.read(), c) for n, c in enumerate(shown)])
         height = row * len(shown)
@@ -107,7 +110,7 @@ def draw_metrics() -> str:
                 parts.append(text(x, y + 32, f"{value:.0f}", fill=SOFT))
             y += row
         y += 14
-    return svg(890, round(y), parts, "Scores of captions of two photographs on four metrics")
+    return svg(890, round(y), parts, "Scores of a photograph's captions on four metrics")
 
 
 def axis(left: float, top: float, width: float, height: float, label: str) -> list[str]:
@@ -189,7 +192,8 @@ def draw_thresholds() -> str:
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, draw in (
-        ("metrics", draw_metrics),
+        ("metrics", lambda: draw_metrics(SHOWN)),
+        ("limits", lambda: draw_metrics(LIMITS)),
         ("distributions", draw_distributions),
         ("thresholds", draw_thresholds),
     ):
