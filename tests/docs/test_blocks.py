@@ -2,8 +2,9 @@
 
 A block marked ``sh`` or ``bash`` is run unless a comment in front of it says why it cannot be:
 ``<!-- not run: the reason -->``. Lines that install are left to `make dist`. A block with a title
-is a file of that name. Every page starts in a folder with ``pool/`` (two shards), a few
-photographs, and, where it says ``<!-- starts with: scores -->``, the scores of the pool.
+is a file of that name; a page that has a ``pyproject.toml`` is a package, installed beforehand.
+Every page starts in a folder with ``pool/`` (two shards), a few photographs, and, where it says
+``<!-- starts with: scores -->``, the scores of the pool.
 """
 
 from __future__ import annotations
@@ -101,6 +102,18 @@ def test_there_is_something_to_run() -> None:
     assert names >= {"README.md", "quickstart.md", "threshold.md", "serve.md", "train.md"}
 
 
+def install_package(page: Path, folder: Path) -> Path:
+    """Install the package that a page's titled blocks are; returns the folder it is in."""
+    package, target = folder / "package", folder / "installed"
+    package.mkdir()
+    for block in blocks(page):
+        if block.title:
+            (package / block.title).write_text(block.body)
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(target)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(package)], check=True)
+    return target
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_blocks_are_python(page: Path) -> None:
     for block in blocks(page):
@@ -120,6 +133,8 @@ def test_blocks_run(page: Path, pool: Path, tmp_path: Path) -> None:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HF_HUB_OFFLINE": "1",
     }
+    if any(block.title == "pyproject.toml" for block in blocks(page)):
+        environment["PYTHONPATH"] = str(install_package(page, tmp_path))
     for block in blocks(page):
         if block.title:
             (tmp_path / block.title).write_text(block.body)
