@@ -21,15 +21,25 @@ def balance(
         typer.Option(help="Folder, .tar or .parquet with the images; may be repeated."),
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option(help="Of itm,odf,ctq,su; all that the records have.")
+        str | None,
+        typer.Option(
+            help="Metrics to choose for, e.g. itm,odf; default: all that the records have."
+        ),
     ] = None,
     per_metric: Annotated[int, typer.Option(min=1, help="Records for each metric.")] = 1000,
-    buckets: Annotated[int, typer.Option(min=1, max=101, help="Of the score, 0 to 100.")] = 10,
+    buckets: Annotated[
+        int,
+        typer.Option(
+            min=1, max=101, help="Equal ranges of the score, 0 to 100, to sample evenly from."
+        ),
+    ] = 10,
     clusters: Annotated[
-        int, typer.Option(min=1, help="Of captions, to draw across; 1: none.")
+        int,
+        typer.Option(min=1, help="Clusters of captions to sample across; 1 turns clustering off."),
     ] = 64,
     embedder: Annotated[
-        str, typer.Option(help="minilm, words, auto, or the folder of a sentence encoder.")
+        str,
+        typer.Option(help="Sentence encoder for the clusters: minilm, words, auto, or a folder."),
     ] = "auto",
     prompts: Annotated[
         str | None, typer.Option(help="Prompt pack that the filter is trained with.")
@@ -38,15 +48,15 @@ def balance(
         str | None, typer.Option(help="LLaVA JSON of general instructions to mix in.")
     ] = None,
     general_count: Annotated[
-        int | None, typer.Option(min=0, help="How many of them; all by default.")
+        int | None, typer.Option(min=0, help="How many instructions to mix in; default: all.")
     ] = None,
     messages: Annotated[
-        bool, typer.Option(help="Write messages.parquet for Hugging Face trainers, too.")
+        bool, typer.Option(help="Also write messages.parquet for Hugging Face trainers.")
     ] = True,
-    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
     json: Json = False,
 ) -> None:
-    """Choose training data from teacher records: even over scores, diverse over captions."""
+    """Choose training data from teacher records: spread evenly over scores and over captions."""
     from pairsift.balance.run import Options, balance_records
     from pairsift.metrics import parse_metrics
 

@@ -28,37 +28,54 @@ def register(app: typer.Typer) -> None:
 
 def cascade(
     shards: Annotated[
-        list[str], typer.Argument(help="The shards that are going to be scored, or some of them.")
+        list[str], typer.Argument(help="The shards that will be scored, or some of them.")
     ],
     out: Annotated[str, typer.Option(help="File for the plan, for example plan.json.")],
     cheap: Annotated[
         list[str] | None,
-        typer.Option(help="Scorer or checkpoint to read first; may be repeated, cheapest first."),
+        typer.Option(help="Scorer or checkpoint that runs first; may be repeated, cheapest first."),
     ] = None,
     cheap_by: Annotated[
         list[str] | None,
-        typer.Option(help="Number it decides by, if it has several; one for each --cheap."),
+        typer.Option(
+            help="Score column or expression that it decides by, if it has several; one for each "
+            "--cheap."
+        ),
     ] = None,
     full: Annotated[
-        str, typer.Option(help="Scorer or checkpoint that reads what is left open.")
+        str, typer.Option(help="Scorer or checkpoint that scores the pairs left open.")
     ] = "pairsift-tiny",
     full_option: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE: an option of it, as of `pairsift score`; may be repeated."),
+        typer.Option(
+            help="NAME=VALUE: an option of the full scorer, as of `pairsift score`; may be "
+            "repeated."
+        ),
     ] = None,
-    by: Annotated[str, typer.Option(help="What the cut is made by, as of select.")] = "itm",
-    keep: Annotated[float | None, typer.Option(help="The cut: the share to keep. [0.3]")] = None,
+    by: Annotated[
+        str, typer.Option(help="Score column or expression of the cut, as `pairsift select --by`.")
+    ] = "itm",
+    keep: Annotated[
+        float | None, typer.Option(help="Fraction of pairs that the cut keeps; default: 0.3.")
+    ] = None,
     at: Annotated[
-        float | None, typer.Option(help="The cut: keep all from this value on, in place of --keep.")
+        float | None,
+        typer.Option(help="Keep all pairs whose --by is at least this value, in place of --keep."),
     ] = None,
     agreement: Annotated[
-        float, typer.Option(help="Share of the selection to be the same as by full scoring.")
+        float,
+        typer.Option(help="Share of the selection that must be the same as with full scoring."),
     ] = 0.98,
     audit: Annotated[
-        float, typer.Option(help="Share of all pairs that is fully scored in any case.")
+        float,
+        typer.Option(
+            help="Share of all pairs that is always fully scored, to measure the agreement."
+        ),
     ] = 0.02,
-    pairs: Annotated[int, typer.Option(min=100, help="Sample that sets the thresholds.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    pairs: Annotated[
+        int, typer.Option(min=100, help="Pairs in the sample that sets the thresholds.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the sample and of the audit.")] = 0,
     kind: Kind = None,
     caption_field: CaptionField = None,
     image_field: ImageField = None,
@@ -66,9 +83,9 @@ def cascade(
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Plan a cascade: cheap scorers first, the full one only where the decision is open.
+    """Plan a cascade: cheap scorers decide the clear cases, the full scorer gets the others.
 
-    All of them read a sample, which sets what each may settle. `pairsift score --scorer cascade
+    All of them score a sample, which sets the thresholds. `pairsift score --scorer cascade
     --plan FILE` then scores by the plan, and `pairsift select --by cascade` makes the cut.
     """
     from pairsift.cascade.plan import Stage

@@ -17,10 +17,10 @@ def demo(
     out: Annotated[str, typer.Option(help="Folder for everything the demo writes.")] = (
         "pairsift-demo"
     ),
-    scorer: Annotated[str, typer.Option(help="Scorer to show.")] = "pairsift-tiny",
+    scorer: Annotated[str, typer.Option(help="Scorer to run.")] = "pairsift-tiny",
     json: Json = False,
 ) -> None:
-    """Score real photographs with the embedded filter, filter them, and leave a report."""
+    """Score real photographs with the embedded filter, select the best, and write a report."""
     from pairsift.demo.run import run_demo
 
     summary = run_demo(out, scorer)

@@ -16,11 +16,13 @@ def register(app: typer.Typer) -> None:
 def doctor(
     report: Annotated[
         bool,
-        typer.Option("--report", help="Markdown to paste into an issue: no paths, no names."),
+        typer.Option(
+            "--report", help="Print Markdown to paste into an issue; it has no paths and no names."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Tell what is installed, which device is used, what is missing and how to get it."""
+    """Show what is installed, which device is used, what is missing and how to get it."""
     from pairsift.doctor import examine
 
     findings = examine()

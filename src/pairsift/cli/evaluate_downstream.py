@@ -29,44 +29,62 @@ def downstream(
         str | None, typer.Option(help="Table with the captions of all these images.")
     ] = None,
     alt_text: Annotated[
-        str | None, typer.Option(help="Table with real alt texts, for the pool's noise.")
+        str | None, typer.Option(help="Table with real alt texts to use as noise in the pool.")
     ] = None,
     image_limit: Annotated[
-        int | None, typer.Option(min=2, help="Make the pool of so many of them, drawn at random.")
+        int | None,
+        typer.Option(min=2, help="Make the pool from this many of the images, drawn at random."),
     ] = None,
     pool: Annotated[
         Many, typer.Option(help="Shards of a pool of your own, in place of --images.")
     ] = [],  # noqa: B006
     labels: Annotated[
         str | None,
-        typer.Option(help="Which of its pairs are clean: a table with key, clean (shard, kind)."),
+        typer.Option(
+            help="Table that says which pairs of the pool are clean: key, clean (and shard, kind)."
+        ),
     ] = None,
     retrieval_images: Annotated[
-        Many, typer.Option(help="Test images; --captions describe them too.")
+        Many,
+        typer.Option(help="Test images for retrieval; --captions must hold their captions too."),
     ] = [],  # noqa: B006
     retrieval_captions: Annotated[
-        str | None, typer.Option(help="Their captions, if they are in another table.")
+        str | None,
+        typer.Option(help="Captions of the retrieval images, if they are in another table."),
     ] = None,
     classification: Annotated[
         Many, typer.Option(help="Table with image bytes and class names; may be repeated.")
     ] = [],  # noqa: B006
     classification_limit: Annotated[
-        int, typer.Option(min=0, help="Images of each set, drawn at random; 0 for all.")
+        int,
+        typer.Option(
+            min=0, help="Images to use of each classification set, drawn at random; 0 for all."
+        ),
     ] = 2000,
     scorer: Annotated[
         Many,
         typer.Option(help="Names or checkpoint folders, joined by commas or repeated."),
     ] = [],  # noqa: B006
-    keep: Annotated[str, typer.Option(help="Fractions every filter keeps, by commas.")] = "0.3",
-    seeds: Annotated[int, typer.Option(min=1, help="Students of each filter.")] = 3,
+    keep: Annotated[
+        str, typer.Option(help="Fractions that every filter keeps, joined by commas.")
+    ] = "0.3",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Models trained for each filter, with different seeds.")
+    ] = 3,
     samples_seen: Annotated[
-        int | None, typer.Option(min=1, help="Of each student; three times the pool by default.")
+        int | None,
+        typer.Option(
+            min=1, help="Samples that each model is trained for; default: three times the pool."
+        ),
     ] = None,
-    rows_per_image: Annotated[int, typer.Option(min=1, help="Pairs of the pool an image.")] = 4,
-    pool_seed: Annotated[int, typer.Option(help="Of the pool's draws.")] = 0,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Pairs a batch, scoring.")] = None,
+    rows_per_image: Annotated[int, typer.Option(min=1, help="Pairs of the pool per image.")] = 4,
+    pool_seed: Annotated[int, typer.Option(help="Seed of the pool.")] = 0,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Pairs per batch when scoring.")
+    ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Students at a time; one a core by default.")
+        int | None,
+        typer.Option(min=1, help="Models trained at the same time; default: one per core."),
     ] = None,
     datacomp: Annotated[
         str | None,
@@ -81,35 +99,42 @@ def downstream(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="What its download_upstream.py made.", rich_help_panel="DataComp"),
+        typer.Option(
+            help="Folder that DataComp's download_upstream.py made.", rich_help_panel="DataComp"
+        ),
     ] = None,
     datacomp_code: Annotated[
-        str, typer.Option(help="Its checkout.", rich_help_panel="DataComp")
+        str, typer.Option(help="Checkout of DataComp's repository.", rich_help_panel="DataComp")
     ] = "datacomp",
     evalsets: Annotated[
         str | None,
         typer.Option(
-            help="What its download_evalsets.py fetched; streamed otherwise.",
+            help="Folder that DataComp's download_evalsets.py made; default: stream the sets.",
             rich_help_panel="DataComp",
         ),
     ] = None,
     gpus: Annotated[
-        int, typer.Option(min=1, help="Of this machine.", rich_help_panel="DataComp")
+        int,
+        typer.Option(min=1, help="GPUs of this machine to train on.", rich_help_panel="DataComp"),
     ] = 8,
     accumulate: Annotated[
         int,
         typer.Option(
-            min=1, help="Micro-batches a step, for fewer GPUs.", rich_help_panel="DataComp"
+            min=1,
+            help="Micro-batches per step, to train with fewer GPUs.",
+            rich_help_panel="DataComp",
         ),
     ] = 1,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print the commands only.", rich_help_panel="DataComp"),
+        typer.Option(
+            "--dry-run", help="Print the commands, and run nothing.", rich_help_panel="DataComp"
+        ),
     ] = False,
     results: Annotated[
         Many,
         typer.Option(
-            help="Results to tabulate instead: eval_results.jsonl, or open_clip's table (.csv).",
+            help="Make a table of results instead: eval_results.jsonl, or open_clip's .csv.",
             rich_help_panel="DataComp",
         ),
     ] = [],  # noqa: B006

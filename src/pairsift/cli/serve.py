@@ -33,48 +33,62 @@ def serve(
     device: Device = None,
     dtype: Dtype = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; beyond the loopback a key is needed.")
+        str,
+        typer.Option(help="Address to listen on. Any address but the loopback needs an API key."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = 8000,
     api_key_file: Annotated[
         str | None,
-        typer.Option(help="File with the key that clients must send; or set $PAIRSIFT_API_KEY."),
+        typer.Option(
+            help="File with the API key that clients must send; or set $PAIRSIFT_API_KEY."
+        ),
     ] = None,
     no_api_key: Annotated[
-        bool, typer.Option("--no-api-key", help="Let everyone ask who can connect.")
+        bool, typer.Option("--no-api-key", help="Accept requests without an API key.")
     ] = False,
     allow_remote: Annotated[
-        bool, typer.Option("--allow-remote", help="Fetch images from URLs that clients give.")
+        bool, typer.Option("--allow-remote", help="Fetch images from URLs that clients send.")
     ] = False,
     allow_network: Annotated[
         list[str] | None,
-        typer.Option(help="Private network to fetch from all the same, 10.1.0.0/16; repeatable."),
+        typer.Option(
+            help="Private network that images may be fetched from, e.g. 10.1.0.0/16; may be "
+            "repeated."
+        ),
     ] = None,
     batch_size: BatchSize = None,
     max_wait_ms: Annotated[
-        float, typer.Option(min=0, help="That a batch waits for pairs being decoded.")
+        float, typer.Option(min=0, help="Milliseconds that a batch waits for more pairs.")
     ] = 10.0,
     workers: Annotated[
-        int, typer.Option(min=0, help="Decode processes; 0 decodes in threads.")
+        int, typer.Option(min=0, help="Processes that decode images; 0 decodes in threads.")
     ] = 1,
-    max_body_mib: Annotated[float, typer.Option(help="Of a request.")] = 32.0,
-    max_image_mib: Annotated[float, typer.Option(help="Of an encoded image.")] = 16.0,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Of a decoded image.")] = 32_000_000,
-    max_pairs: Annotated[int, typer.Option(min=1, help="Of a request.")] = 64,
-    max_queue: Annotated[int, typer.Option(min=1, help="Pairs waiting; then clients get 429.")] = (
-        512
-    ),
+    max_body_mib: Annotated[float, typer.Option(help="Largest request body, in MiB.")] = 32.0,
+    max_image_mib: Annotated[float, typer.Option(help="Largest encoded image, in MiB.")] = 16.0,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Largest decoded image, in pixels.")
+    ] = 32_000_000,
+    max_pairs: Annotated[int, typer.Option(min=1, help="Most pairs in one request.")] = 64,
+    max_queue: Annotated[
+        int, typer.Option(min=1, help="Most pairs waiting; beyond it clients get status 429.")
+    ] = (512),
     max_memory_mib: Annotated[
-        float, typer.Option(help="Of all requests in hand; then clients get 503.")
+        float,
+        typer.Option(
+            help="Most memory for all open requests, in MiB; beyond it clients get status 503."
+        ),
     ] = 256.0,
-    time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds; then clients get 504.")] = (
-        120.0
-    ),
+    time_limit: Annotated[
+        float,
+        typer.Option(min=0.1, help="Seconds a request may take; then the client gets status 504."),
+    ] = (120.0),
 ) -> None:
     """Score over HTTP: POST /score, with /healthz, /metrics and /openapi.json.
 
     Only this machine can connect unless --host says otherwise, and no URL is fetched unless
-    --allow-remote does. SIGTERM and Ctrl-C finish the requests in hand.
+    --allow-remote does. After SIGTERM or Ctrl-C the open requests are finished first.
     """
     from pairsift.scorers.registry import load_scorer
     from pairsift.serve import ServeSettings

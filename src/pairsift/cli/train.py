@@ -27,84 +27,130 @@ def train(
     ] = None,
     prompts: Annotated[
         str | None,
-        typer.Option(help="A .toml, pairsift, or compact; else the model's own, then the data's."),
+        typer.Option(
+            help="Prompt pack: a .toml file, pairsift or compact. Default: the model's own, then "
+            "the data's."
+        ),
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option(help="Of itm,odf,ctq,su; all that the data has.")
+        str | None,
+        typer.Option(help="Metrics to train, e.g. itm,odf; default: all that the data has."),
     ] = None,
     objective: Annotated[
-        str, typer.Option(help="distribution: soft labels; words: score, then rationale.")
+        str,
+        typer.Option(
+            help="What to learn. distribution: soft labels over the scores; words: the score, "
+            "then a rationale."
+        ),
     ] = "distribution",
     label_std: Annotated[
-        float, typer.Option(min=0, help="Of the soft label around a score, in points.")
+        float,
+        typer.Option(min=0, help="Standard deviation of the soft label around a score, in points."),
     ] = 5.0,
     ranking: Annotated[
-        float, typer.Option(min=0, help="Weight of ranking captions of one image; 0: none.")
+        float,
+        typer.Option(
+            min=0, help="Weight of the loss that ranks captions of one image; 0 turns it off."
+        ),
     ] = 0.0,
     captions_per_image: Annotated[
-        int, typer.Option(min=1, help="Ranked among each other, at most.")
+        int,
+        typer.Option(min=1, help="Most captions of one image that are ranked against each other."),
     ] = 4,
     stages: Annotated[
-        str, typer.Option(help="Of projector, language (and projector), all; by commas.")
+        str,
+        typer.Option(
+            help="Training stages, joined by commas: projector, language (projector and language "
+            "model), all."
+        ),
     ] = "projector,all",
     epochs: Annotated[
-        str | None, typer.Option(help="Of each stage, by commas, or one for all; 1 by default.")
+        str | None,
+        typer.Option(
+            help="Epochs of each stage, joined by commas, or one number for all; default: 1."
+        ),
     ] = None,
-    steps: Annotated[str | None, typer.Option(help="Of each stage, instead of epochs.")] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="Steps of each stage, in place of --epochs.")
+    ] = None,
     learning_rate: Annotated[
         str | None,
-        typer.Option(help="Of each stage; 1e-3 projector, else 2e-5, with LoRA 2e-4."),
+        typer.Option(
+            help="Learning rate of each stage. Default: 1e-3 for projector, else 2e-5, with LoRA "
+            "2e-4."
+        ),
     ] = None,
-    lora: Annotated[int, typer.Option(min=0, help="Rank of low-rank updates; 0: full.")] = 0,
+    lora: Annotated[
+        int, typer.Option(min=0, help="Rank of the LoRA updates; 0 trains all weights.")
+    ] = 0,
     lora_alpha: Annotated[
-        int | None, typer.Option(min=1, help="Scale of the updates; twice the rank.")
+        int | None, typer.Option(min=1, help="Scale of the LoRA updates; default: twice the rank.")
     ] = None,
-    lora_dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Before the updates.")] = 0.0,
+    lora_dropout: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Dropout before the LoRA updates.")
+    ] = 0.0,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Pairs (with --ranking, images) a forward pass.")
+        int, typer.Option(min=1, help="Pairs in a forward pass; with --ranking, images.")
     ] = 8,
-    accumulate: Annotated[int, typer.Option(min=1, help="Forward passes a step.")] = 4,
+    accumulate: Annotated[int, typer.Option(min=1, help="Forward passes per optimizer step.")] = 4,
     warmup: Annotated[
-        float, typer.Option(min=0, max=1, help="Fraction of a stage's steps; then a cosine.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Fraction of a stage's steps for warm-up; a cosine decay follows."
+        ),
     ] = 0.03,
-    weight_decay: Annotated[float, typer.Option(min=0, help="AdamW's.")] = 0.0,
+    weight_decay: Annotated[float, typer.Option(min=0, help="Weight decay of AdamW.")] = 0.0,
     gradient_checkpointing: Annotated[
-        bool, typer.Option("--gradient-checkpointing", help="Less memory, a third slower.")
+        bool,
+        typer.Option(
+            "--gradient-checkpointing", help="Use less memory; training is about a third slower."
+        ),
     ] = False,
     save_every: Annotated[
         int, typer.Option(min=1, help="Steps between checkpoints and dev measurements.")
     ] = 100,
     log_every: Annotated[int, typer.Option(min=1, help="Steps between lines of the log.")] = 10,
     dev_fraction: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Of the images, kept apart to measure on.")
+        float,
+        typer.Option(min=0, max=0.9, help="Fraction of the images kept apart as the dev set."),
     ] = 0.1,
-    dev_data: Annotated[str | None, typer.Option(help="Other data to measure on.")] = None,
-    dev_pairs: Annotated[int, typer.Option(min=1, help="To measure on, at most.")] = 1000,
+    dev_data: Annotated[
+        str | None, typer.Option(help="Other training data to use as the dev set.")
+    ] = None,
+    dev_pairs: Annotated[
+        int, typer.Option(min=1, help="Most pairs of the dev set to measure on.")
+    ] = 1000,
     best_by: Annotated[
-        str | None, typer.Option(help="Dev tau that decides: a metric, or mean; itm if taught.")
+        str | None,
+        typer.Option(
+            help="Which dev correlation picks the best checkpoint: a metric, or mean. Default: "
+            "itm if it is trained."
+        ),
     ] = None,
     mix: Annotated[
         str | None, typer.Option(help="LLaVA JSON of general instructions to mix in.")
     ] = None,
-    mix_ratio: Annotated[float, typer.Option(min=0, help="Of them, per judged pair.")] = 0.25,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    mix_ratio: Annotated[
+        float, typer.Option(min=0, help="Instructions to mix in for each scored pair.")
+    ] = 0.25,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[
         str, typer.Option(help="auto, float32 or bfloat16; auto is bfloat16 on GPUs that have it.")
     ] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
     keep_checkpoints: Annotated[
-        bool, typer.Option("--keep-checkpoints", help="Leave all checkpoints in OUT/training.")
+        bool, typer.Option("--keep-checkpoints", help="Keep all checkpoints in OUT/training.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be trained, and leave.")
+        bool, typer.Option("--dry-run", help="Print what would be trained, and stop.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Teach a multimodal model to score, from what `pairsift balance` wrote.
+    """Train a multimodal model to score, on data that `pairsift balance` wrote.
 
-    Stop it at any moment and run it again: it goes on from its last checkpoint. The result is
-    scored with by `pairsift score --scorer OUT`; its prompts are recorded in it.
+    Stop it at any moment and run it again: it continues from its last checkpoint. Score with the
+    result by `pairsift score --scorer OUT`; the checkpoint holds its prompts.
     """
     from pairsift.metrics import parse_metrics
     from pairsift.train.run import describe
