@@ -27,6 +27,7 @@ from tests.samples import CAPTION, encode, picture
 OK = "ok"
 CORRUPT = "image_corrupt"
 LARGE = "image_too_large"
+UNSUPPORTED = "image_unsupported"
 
 
 @dataclass(frozen=True)
@@ -297,7 +298,7 @@ def _another_format(dice: random.Random) -> Hostile:
         b"P6 60000 60000 255\n" + bytes(100),
         encode(picture(16, 16), "ICO"),
     ]
-    return _image(dice.choice(data), CORRUPT)
+    return _image(dice.choice(data), CORRUPT, UNSUPPORTED, LARGE)
 
 
 @_kind(60)

@@ -23,6 +23,10 @@ _MAX_JPEG_SCANS = 1000
 # Common progressive files have about ten scans; this many passes over the largest image allowed.
 _MAX_JPEG_PASSES = 20
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Start of codestream, the size segment's marker, its length, and the capabilities.
+_JPEG_2000_START = re.compile(rb"\xff\x4f\xff\x51.{4}", re.DOTALL)
+# Width to height, by the number that stands for it.
+_JPEG_XL_RATIOS = ((1, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 # In a scan, ff is followed by 00 or a restart marker; anything else is a marker of its own.
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 
@@ -73,6 +77,86 @@ def gif_size(data: bytes) -> Size:
         if position > _MAX_GIF_EXTENSION_BYTES:  # Pillow joins comments in quadratic time
             raise ValueError("GIF: more than a megabyte of extensions before the first frame")
     raise ValueError("GIF: cut off before the first frame")
+
+
+def jpeg2000_size(data: bytes) -> Size:
+    """Size in the codestream of a JPEG 2000, which the decoder goes by, whatever its box says.
+
+    Raises:
+        ValueError: there is none.
+    """
+    largest = (0, 0)
+    for match in _JPEG_2000_START.finditer(data):
+        if match.end() + 16 <= len(data):
+            right, below, left, above = struct.unpack_from(">4I", data, match.end())
+            largest = max(
+                largest, (right - left, below - above), key=lambda size: size[0] * size[1]
+            )
+    if min(largest) < 1:
+        raise ValueError("JPEG 2000: no codestream")
+    return largest
+
+
+def jpeg_xl_size(data: bytes) -> Size:
+    """Size of a JPEG XL; its decoder unpacks all pixels as soon as it is made.
+
+    Raises:
+        ValueError: there is no codestream.
+    """
+    stream = data[:16]
+    if not data.startswith(b"\xff\x0a"):
+        boxes = dict(reversed(list(_boxes(data))))  # the first of each kind
+        start = boxes.get(b"jxlc") or boxes.get(b"jxlp", slice(0, 0))
+        skipped = 0 if b"jxlc" in boxes else 4  # a part begins with its number
+        stream = data[start.start + skipped : start.start + skipped + 16]
+    if len(stream) < 8 or not stream.startswith(b"\xff\x0a"):
+        raise ValueError("JPEG XL: no codestream")
+    bits, position = int.from_bytes(stream, "little"), 16
+
+    def take(count: int) -> int:
+        nonlocal position
+        position += count
+        return bits >> (position - count) & ((1 << count) - 1)
+
+    def side(in_eights: bool) -> int:
+        return 8 * (1 + take(5)) if in_eights else 1 + take((9, 13, 18, 30)[take(2)])
+
+    in_eights = bool(take(1))
+    height = side(in_eights)
+    ratio = take(3)
+    if ratio:
+        above, below = _JPEG_XL_RATIOS[ratio]
+        return height * above // below, height
+    return side(in_eights), height
+
+
+def without_exif(data: bytes) -> bytes:
+    """An AVIF whose EXIF block its decoder passes over.
+
+    Pillow reads the whole block, whose directory may claim the same bytes thousands of times. How
+    an AVIF is turned is written elsewhere.
+    """
+    for kind, content in _boxes(data):
+        if kind in (b"meta", b"moov"):
+            renamed = data[content].replace(b"Exif", b"free")
+            data = data[: content.start] + renamed + data[content.stop :]
+    return data
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, slice]]:
+    """Kind and content of each box at the top of an ISO base media file."""
+    position = 0
+    while position + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, position)
+        begin = position + 8
+        if size == 1:
+            size = int.from_bytes(data[begin : begin + 8], "big")
+            begin += 8
+        end = min(position + size, len(data)) if size else len(data)
+        if end < begin:
+            raise ValueError(f"a box of {size:,} bytes at byte {position:,}")
+        yield kind, slice(begin, end)
+        position = end
 
 
 def check_jpeg(data: bytes, max_pixels: int) -> None:

@@ -24,17 +24,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 from PIL import ImageFile as ImageFileModule
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pairsift import image_headers
+from pairsift.image_formats import find_format, what_else
 from pairsift.pair import Status
 
 Size = tuple[int, int]
@@ -58,7 +60,7 @@ class ImageFaultError(Exception):
     """The image cannot be had; ``str()`` is the reason in words.
 
     Attributes:
-        status: image_missing, image_corrupt or image_too_large.
+        status: image_missing, image_corrupt, image_unsupported or image_too_large.
         size: (width, height) as stored, in pixels, if the file got far enough to tell.
     """
 
@@ -72,9 +74,11 @@ class ImageFaultError(Exception):
 
 
 def decode_image(data: bytes | None, limits: ImageLimits | None = None) -> tuple[Image.Image, Size]:
-    """Decode a JPEG, PNG, WebP, GIF, BMP or TIFF.
+    """Decode an image of the formats in `image_formats.FORMATS` that are read.
 
-    Other formats are refused: Pillow reads more than forty, some by starting other programs.
+    JPEG, PNG, WebP, GIF, BMP, TIFF and PNM always; AVIF, JPEG 2000, HEIC and JPEG XL where Pillow
+    or its plug-in is installed with them. Formats that are known but not read are
+    ``image_unsupported``. Pillow reads more than forty, some by starting other programs.
 
     Returns:
         an RGB image, fully loaded and free of the file, and (width, height) as stored, that is
@@ -107,6 +111,7 @@ def decode_image(data: bytes | None, limits: ImageLimits | None = None) -> tuple
                 size = size[1], size[0]  # Pillow tells it turned, for TIFF alone
             _check_size(size, limits)
             file.load()
+            _check_size(file.size, limits)  # some decoders find out late
             image = _to_rgb(file)
     except ImageFaultError:
         raise
@@ -173,31 +178,26 @@ class _Tiff(TiffImageFile):
         return Image.Exif()
 
 
-def _find_format(data: bytes, limits: ImageLimits) -> Callable[[io.BytesIO], ImageFile]:
+def _find_format(data: bytes, limits: ImageLimits) -> Callable[[io.BytesIO], Image.Image]:
     """Tell the format by its first bytes, and check what its decoder would trust blindly.
 
     Classes are used instead of ``Image.open``, which warns and raises by a process-wide limit.
     """
-    if data.startswith(b"\xff\xd8\xff"):
-        image_headers.check_jpeg(data, limits.max_pixels)
-        return _Jpeg
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImageFile
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        _check_size(image_headers.webp_size(data), limits)
-        return WebPImageFile
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        _check_size(image_headers.gif_size(data), limits)
-        return GifImageFile
-    if data.startswith(b"BM"):
-        return BmpImageFile
-    if data.startswith((b"II*\0", b"MM\0*")):
-        image_headers.check_tiff(data, limits.max_pixels)
-        return _Tiff
-    raise ImageFaultError(
-        Status.IMAGE_CORRUPT,
-        f"not a JPEG, PNG, WebP, GIF, BMP or TIFF; it begins with {data[:12]!r}",
-    )
+    found = find_format(data)
+    if found is None:
+        raise ImageFaultError(
+            Status.IMAGE_CORRUPT, f"no image: {what_else(data)}, which begins with {data[:12]!r}"
+        )
+    check, find_opener = _DECODERS.get(found.name, (None, _no_opener))
+    opener = find_opener()
+    if opener is None:
+        cure = f"install {found.needs} to read it" if found.needs else "convert it to PNG or JPEG"
+        raise ImageFaultError(
+            Status.IMAGE_UNSUPPORTED, f"the image is {found.name}, which is not read; {cure}"
+        )
+    if check is not None:
+        check(data, limits)
+    return opener
 
 
 def _check_size(size: Size, limits: ImageLimits) -> None:
@@ -212,6 +212,78 @@ def _check_size(size: Size, limits: ImageLimits) -> None:
         )
 
 
+_Check = Callable[[bytes, ImageLimits], None]
+_Opener = Callable[[io.BytesIO], Image.Image]
+
+
+def _no_opener() -> _Opener | None:
+    return None
+
+
+def _avif() -> _Opener | None:
+    try:
+        from PIL.AvifImagePlugin import SUPPORTED, AvifImageFile
+    except ImportError:  # Pillow before 11.3
+        return None
+    if not SUPPORTED:
+        return None
+    return lambda file: AvifImageFile(io.BytesIO(image_headers.without_exif(file.getvalue())))
+
+
+def _heic() -> _Opener | None:
+    try:
+        from pillow_heif import HeifImageFile
+    except Exception:  # not there, or its libraries are not
+        return None
+    opener: _Opener = HeifImageFile
+    return opener
+
+
+def _jpeg_xl() -> _Opener | None:
+    try:
+        from pillow_jxl import Decoder
+    except Exception:
+        return None
+
+    def open_jpeg_xl(file: io.BytesIO) -> Image.Image:
+        # Not the plug-in's own class: it has Pillow open a JPEG packed in it without our guards.
+        is_jpeg, info, content, *_ = Decoder(num_threads=0)(file.getvalue())
+        if is_jpeg:
+            return _Jpeg(io.BytesIO(content))
+        return Image.frombytes(info.mode, (info.width, info.height), content)
+
+    return open_jpeg_xl
+
+
+def _checks_size(size_of: Callable[[bytes], Size]) -> _Check:
+    return lambda data, limits: _check_size(size_of(data), limits)
+
+
+# By the format's name: what is checked before the decoder is made, and where the decoder is.
+_DECODERS: dict[str, tuple[_Check | None, Callable[[], _Opener | None]]] = {
+    "JPEG": (
+        lambda data, limits: image_headers.check_jpeg(data, limits.max_pixels),
+        lambda: _Jpeg,
+    ),
+    "PNG": (None, lambda: PngImageFile),
+    "WebP": (_checks_size(image_headers.webp_size), lambda: WebPImageFile),
+    "GIF": (_checks_size(image_headers.gif_size), lambda: GifImageFile),
+    "BMP": (None, lambda: BmpImageFile),
+    "TIFF": (
+        lambda data, limits: image_headers.check_tiff(data, limits.max_pixels),
+        lambda: _Tiff,
+    ),
+    "PNM": (None, lambda: PpmImageFile),
+    "AVIF": (None, _avif),
+    "HEIC": (None, _heic),
+    "JPEG XL": (_checks_size(image_headers.jpeg_xl_size), _jpeg_xl),
+    "JPEG 2000": (
+        _checks_size(image_headers.jpeg2000_size),
+        lambda: Jpeg2KImageFile if features.check("jpg_2000") else None,
+    ),
+}
+
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -223,7 +295,7 @@ _TURNS = {
 }
 
 
-def _orientation(file: ImageFile, data: bytes) -> int:
+def _orientation(file: Image.Image, data: bytes) -> int:
     exif = data if isinstance(file, _Tiff) else file.info.get("exif")
     return image_headers.exif_orientation(exif) if isinstance(exif, bytes) else 1
 

@@ -11,13 +11,11 @@ from typing import Any, Protocol
 import fsspec
 
 from pairsift.errors import PairsiftError
+from pairsift.image_formats import is_image_name
 from pairsift.storage import Folder
 
 NAME_COLUMNS = ("image_file", "file_name", "filename", "key", "path", "image_id")
 BYTES_COLUMNS = ("image", "image_jpeg", "jpg", "image_bytes", "bytes", "png")
-
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
 class Images(Protocol):
@@ -199,7 +197,7 @@ def _open_shelf(url: str) -> _Shelf:
 
 def _only_images(entries: dict[str, Any]) -> dict[str, Any]:
     """Entries that look like images; captions and metadata that lie beside them are passed over."""
-    images = {p: place for p, place in entries.items() if p.lower().endswith(IMAGE_SUFFIXES)}
+    images = {p: place for p, place in entries.items() if is_image_name(p)}
     return images or entries
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import braceexpand
 
 from pairsift.errors import PairsiftError
+from pairsift.image_formats import is_image_name
 from pairsift.sources import files
 from pairsift.sources.base import Shard, ShardSet
 from pairsift.sources.files import FileEntry
@@ -25,7 +26,6 @@ _EXTENSIONS = {
     ".csv": "folder",
     ".tsv": "folder",
 }
-IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
 # Of the texts beside images, and of the tables that list them.
 _TEXT_EXTENSIONS = frozenset({"txt", "csv", "tsv", "jsonl"})
 _TABLES = ("metadata.", "captions.")
@@ -205,7 +205,7 @@ def _shards_of_folder(folder: str, kind: str | None) -> Iterator[Shard]:
         told = _kind_of(entry.url)
         if told in ("webdataset", "parquet"):
             by_kind[told].append(entry)
-        elif told == "folder" or _extension(entry.url).lstrip(".") in IMAGE_EXTENSIONS:
+        elif told == "folder" or is_image_name(entry.url):
             by_kind["folder"].append(FileEntry(folder, None, True))
     if kind is None:
         tars = {_stem(entry.url) for entry in by_kind["webdataset"]}

@@ -11,11 +11,11 @@ from typing import IO, ClassVar
 
 from pairsift.captions import MAX_CAPTION_BYTES, decode_caption
 from pairsift.errors import PairsiftError
+from pairsift.image_formats import is_image_name
 from pairsift.images import ImageLimits
 from pairsift.pair import Fault, Pair, Status
 from pairsift.sources import files
 from pairsift.sources.base import Shard, ShardReader, printable, valid_uid
-from pairsift.sources.discover import IMAGE_EXTENSIONS
 
 IMAGE_COLUMNS = ("file_name", "image", "image_file", "filename", "file", "path")
 CAPTION_COLUMNS = ("caption", "text")
@@ -138,7 +138,7 @@ class FolderReader(ShardReader):
         names = sorted(
             entry.url[len(self.shard.url) + 1 :]
             for entry in files.walk(self.shard.url)
-            if entry.url.rsplit(".", 1)[-1].lower() in IMAGE_EXTENSIONS | {"txt"}
+            if is_image_name(entry.url) or entry.url.lower().endswith(".txt")
         )
         texts = {name for name in names if name.lower().endswith(".txt")}
         seen: set[str] = set()

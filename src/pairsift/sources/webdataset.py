@@ -11,14 +11,13 @@ from typing import Any, ClassVar
 
 from pairsift.captions import MAX_CAPTION_BYTES, decode_caption, oversized_caption
 from pairsift.errors import PairsiftError
+from pairsift.image_formats import IMAGE_SUFFIXES
 from pairsift.images import ImageLimits
 from pairsift.pair import Fault, Pair, Status
 from pairsift.sources.base import Shard, ShardReader, printable, valid_uid
 from pairsift.sources.files import open_file
 from pairsift.sources.tar_stream import DamagedTarError, Member, iterate_tar
 
-# A sample with several images is scored by the first of these that it has.
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 MAX_JSON_BYTES = 4 * 2**20
 
 # webdataset's rule: the key ends at the first dot after the last slash. Names without a dot, or

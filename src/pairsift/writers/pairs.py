@@ -6,23 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pairsift.image_formats import find_format
 from pairsift.pair import Pair
-
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "jpg"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"GIF8", "gif"),
-    (b"BM", "bmp"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-)
 
 
 def image_extension(image: bytes) -> str:
     """Extension of an encoded image by its first bytes; ``jpg`` where they tell nothing."""
-    if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
-        return "webp"
-    return next((name for start, name in _SIGNATURES if image.startswith(start)), "jpg")
+    found = find_format(image)
+    return found.suffixes[0] if found else "jpg"
 
 
 def member_key(key: str) -> str:

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from pairsift.errors import PairsiftError
+from pairsift.image_formats import IMAGE_SUFFIXES
 from pairsift.select.record import KeptShard, Selection
 from pairsift.sources.base import Shard
-from pairsift.sources.webdataset import IMAGE_SUFFIXES
 from pairsift.storage import Folder
 from pairsift.writers.append import Appender
 from pairsift.writers.claim import claim
