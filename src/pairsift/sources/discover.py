@@ -249,7 +249,7 @@ def folder_version(folder: str) -> str:
 
 def _matters(name: str) -> bool:
     extension = name.rsplit(".", 1)[-1]
-    return extension in IMAGE_EXTENSIONS | _TEXT_EXTENSIONS or name.startswith(_TABLES)
+    return is_image_name(name) or extension in _TEXT_EXTENSIONS or name.startswith(_TABLES)
 
 
 def _kind_of(url: str) -> str | None:
