@@ -555,10 +555,10 @@ def test_whatever_the_bytes_there_is_an_image_or_a_fault(data: bytes) -> None:
         outcome = attempt(data)
     if isinstance(outcome, ImageFaultError):
         assert outcome.status in (
-                Status.IMAGE_CORRUPT,
-                Status.IMAGE_TOO_LARGE,
-                Status.IMAGE_UNSUPPORTED,
-            )
+            Status.IMAGE_CORRUPT,
+            Status.IMAGE_TOO_LARGE,
+            Status.IMAGE_UNSUPPORTED,
+        )
         str(outcome).encode()
     else:
         image, size = outcome
