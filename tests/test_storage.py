@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pairsift.errors import PairsiftError
-from pairsift.storage import Folder
+from pairsift.storage import Folder, output_file
 
 
 def test_written_file_is_read_back_and_listed(tmp_path: Path) -> None:
@@ -108,3 +111,71 @@ def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"")
     with pytest.raises(PairsiftError, match="is a file; a folder is needed"):
         Folder(str(tmp_path / "out")).create()
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+def _device(path: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("making a device needs root")
+
+
+_NO_FILES: dict[str, Callable[[Path], None]] = {
+    "FIFO": lambda path: os.mkfifo(path),
+    "socket": _socket,
+    "device": _device,
+    "folder": lambda path: path.mkdir(),
+}
+
+
+@pytest.mark.parametrize("behind_link", [False, True], ids=["itself", "link"])
+@pytest.mark.parametrize("what", _NO_FILES)
+def test_no_output_replaces_what_is_not_a_file(
+    tmp_path: Path, what: str, behind_link: bool
+) -> None:
+    place = tmp_path / "out"
+    _NO_FILES[what](tmp_path / "real" if behind_link else place)
+    if behind_link:
+        place.symlink_to("real")
+    before = place.stat()
+    with pytest.raises(PairsiftError, match=f"is a {what}, which an output never replaces"):
+        Folder(str(tmp_path)).write("out", b"content")
+    with pytest.raises(PairsiftError, match=what):
+        output_file(place)
+    assert (place.stat().st_ino, place.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
+
+
+def test_link_to_a_file_stays_and_the_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "real.bin").write_bytes(b"old")
+    (tmp_path / "out.bin").symlink_to("elsewhere/real.bin")
+    Folder(str(tmp_path)).write("out.bin", b"new")
+    assert (tmp_path / "out.bin").is_symlink()
+    assert (tmp_path / "elsewhere" / "real.bin").read_bytes() == b"new"
+    assert os.listdir(tmp_path / "elsewhere") == ["real.bin"]
+
+
+def test_link_to_nothing_yet_makes_the_file_it_names(tmp_path: Path) -> None:
+    (tmp_path / "out.bin").symlink_to(tmp_path / "real.bin")
+    Folder(str(tmp_path)).write("out.bin", b"new")
+    assert (tmp_path / "out.bin").is_symlink()
+    assert (tmp_path / "real.bin").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("path", ["", "folder/", "/"])
+def test_output_needs_the_name_of_a_file(path: str) -> None:
+    with pytest.raises(PairsiftError, match="no name of a file"):
+        output_file(path)
+
+
+def test_output_is_split_into_folder_and_name() -> None:
+    assert [(folder.path, name) for folder, name in map(output_file, ("x.html", "/x.html"))] == [
+        (os.getcwd(), "x.html"),
+        ("/", "x.html"),
+    ]

@@ -9,6 +9,7 @@ import functools
 import os
 import re
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -30,6 +31,14 @@ _FOREIGN_TEMPORARY_LIFETIME_S = 6 * 3600
 _BUFFER_BYTES = 4 << 20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
+_NOT_FILES = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
 BACKOFF = Backoff()
 Result = TypeVar("Result")
 
@@ -37,6 +46,24 @@ Result = TypeVar("Result")
 def join(folder: str, name: str) -> str:
     """Path or URL of a name in a folder; a local path stays as short as it was given."""
     return f"{folder.rstrip('/')}/{name}"
+
+
+def output_file(path: str | os.PathLike[str]) -> tuple[Folder, str]:
+    """Split the path or URL of a file to write into its folder and its name.
+
+    Call it before the work begins: an output that cannot be written is then told at once.
+
+    Raises:
+        PairsiftError: the path names a folder, or something else that a file must not replace;
+            see :meth:`Folder.check_output`.
+    """
+    target = os.fspath(path)
+    parent, _, name = target.rpartition("/")
+    if not name:
+        raise PairsiftError(f"{target or 'an empty name'} is no name of a file; name the output")
+    folder = Folder(parent or ("/" if target.startswith("/") else "."))
+    folder.check_output(name)
+    return folder, name
 
 
 class Folder:
@@ -138,6 +165,28 @@ class Folder:
         with self.atomic(name) as file:
             file.write(content)
 
+    def check_output(self, name: str) -> None:
+        """Make sure that a file may be written under a name: nothing or a regular file is there.
+
+        A link stands for what it points to: a link to a file stays, and the file is replaced.
+        Behind a URL nothing is checked.
+
+        Raises:
+            PairsiftError: a folder, device, FIFO or socket has that name.
+        """
+        if not self.is_local:
+            return
+        path = self.file(name)
+        try:
+            mode = os.stat(path).st_mode
+        except OSError:  # nothing there, or no way to it, which opening it will tell
+            return
+        if not stat.S_ISREG(mode):
+            what = next((word for is_kind, word in _NOT_FILES if is_kind(mode)), "not a file")
+            raise PairsiftError(
+                f"{path} is {what}, which an output never replaces; choose another name for it"
+            )
+
     def _persist(self, verb: str, action: Callable[[], Result], name: str = "") -> Result:
         if self.is_local:
             return action()
@@ -157,22 +206,26 @@ class Folder:
         """Open a file for writing that takes its name only when the block ends without an error.
 
         Raises:
-            PairsiftError: the disk is full; nothing is left behind.
+            PairsiftError: the disk is full, and nothing is left behind; or the name is taken by
+                what is not a file.
         """
         if not self.is_local:
             with self._atomic_remote(name) as file:
                 yield file
             return
+        self.check_output(name)
         final = self.file(name)
+        if os.path.islink(final):
+            final = os.path.realpath(final)
         temporary = ""
         try:
-            temporary, file = self._open_temporary(name)
+            temporary, file = _open_temporary(final)
             with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
                 os.replace(temporary, final)  # still locked: nobody takes it for a leftover
-            _sync_directory(self.path)
+            _sync_directory(os.path.dirname(final))
         except BaseException as error:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
@@ -182,14 +235,6 @@ class Folder:
                     "free some space and run the same command again"
                 ) from error
             raise
-
-    def _open_temporary(self, name: str) -> tuple[str, IO[bytes]]:
-        while True:
-            path = self.file(f".{name}.{_kernel()}~{uuid.uuid4().hex}.tmp")
-            file = open(path, "wb", _BUFFER_BYTES)  # noqa: SIM115 - the caller closes it
-            if _lock(file.fileno()) is not False and os.fstat(file.fileno()).st_nlink:
-                return path, file
-            file.close()  # a neighbour took it for a leftover before it was locked
 
     @contextlib.contextmanager
     def _atomic_remote(self, name: str) -> Iterator[IO[bytes]]:
@@ -226,6 +271,17 @@ class Folder:
                 if match and _remove_if_dead(entry.path, match["kernel"]):
                     removed += 1
         return removed
+
+
+def _open_temporary(final: str) -> tuple[str, IO[bytes]]:
+    """Open a locked file beside the one that it will become."""
+    folder, name = os.path.split(final)
+    while True:
+        path = f"{folder}/.{name}.{_kernel()}~{uuid.uuid4().hex}.tmp"
+        file = open(path, "wb", _BUFFER_BYTES)  # noqa: SIM115 - the caller closes it
+        if _lock(file.fileno()) is not False and os.fstat(file.fileno()).st_nlink:
+            return path, file
+        file.close()  # a neighbour took it for a leftover before it was locked
 
 
 def _modified(entry: dict[str, Any]) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pairsift.errors import PairsiftError
-from pairsift.storage import Folder
+from pairsift.storage import Folder, output_file
 
 FORMAT = 1
 
@@ -163,8 +163,7 @@ class Plan:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the plan to a local path or fsspec URL."""
-        folder, file = _split(os.fspath(path))
-        place = Folder(folder)
+        place, file = output_file(path)
         place.create()
         place.write(file, (json.dumps(self.to_json(), indent=1) + "\n").encode())
 

@@ -91,7 +91,9 @@ def cascade(
     from pairsift.cascade.plan import Stage
     from pairsift.cascade.planning import PlanRequest, make_plan
     from pairsift.sources import find_shards
+    from pairsift.storage import output_file
 
+    output_file(out)  # before hours of scoring
     names = cheap or ["tiny-glance"]
     numbers = cheap_by or [""] * len(names)
     if len(numbers) != len(names):

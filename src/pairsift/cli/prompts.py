@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -32,14 +33,17 @@ def import_(
 ) -> None:
     """Read the prompts that a published checkpoint was trained with out of its own script."""
     from pairsift.scorers.mlm.prompt_files import dump_pack, import_reference_prompts
+    from pairsift.storage import output_file
 
     text = dump_pack(import_reference_prompts(script, name))
     if out is None:
         typer.echo(text, nl=False)
         return
-    if out.exists():
+    if os.path.lexists(out):
         raise PairsiftError(f"{out} exists; choose another --out, or remove it first")
-    out.write_text(text, encoding="utf-8")
+    folder, file = output_file(out)
+    folder.create()
+    folder.write(file, text.encode())
     typer.echo(f"prompt pack in {out}")
 
 
