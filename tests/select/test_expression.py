@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import duckdb
 import pytest
 
@@ -10,17 +12,18 @@ from pairsift.select.expression import (
     Kind,
     column_term,
     compile_expression,
+    number_sql,
     ranking,
     split_conditions,
 )
+from pairsift.select.tables import quoted
 
 COLUMNS = {
-    name: term
+    name: column_term(name, f'"{name}"', kind)
     for name, kind in {
         "itm": "FLOAT", "odf": "FLOAT", "width": "INTEGER", "height": "INTEGER",
         "language": "VARCHAR", "clip.score": "DOUBLE",
     }.items()
-    if (term := column_term(name, f'"{name}"', kind)) is not None
 }  # fmt: skip
 
 
@@ -143,3 +146,69 @@ def test_conditions_split_at_the_top_only() -> None:
     text = "itm >= 66 AND (odf > 1 or su > 2) and not ctq < 3"
     assert split_conditions(text) == ["itm >= 66", "odf > 1 or su > 2", "not ctq < 3"]
     assert split_conditions("a > 1 or b > 2") == ["a > 1 or b > 2"]
+
+
+ODD = {
+    name: column_term(name, quoted(name), kind)
+    for name, kind in {
+        "clip-score": "FLOAT", "aesthetic score": "DOUBLE", "5star": "INTEGER", "class": "VARCHAR",
+        'say "hi"': "VARCHAR", "meta.my day": "DATE", "größe": "INTEGER", "tags": "VARCHAR[]",
+        "is-good": "BOOLEAN", "itm": "FLOAT",
+    }.items()
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "sql"),
+    [
+        ('"clip-score" > 20', '"clip-score"'),
+        ('0.5 * "aesthetic score" + itm', '"aesthetic score"'),
+        ('"5star" >= 4', '"5star"'),
+        ("\"class\" != 'dog'", '"class"'),
+        ('"say \\"hi\\"" != "x"', '"say ""hi"""'),
+        ('"meta.my day" >= "2024-01-31"', '"meta.my day"'),
+        ("größe > 3", '"größe"'),
+        ('p70("clip-score") < itm', "0.5e0"),
+        ("tags is not null", '"tags"'),
+        # Alone, a name needs no quotes.
+        ("clip-score", '"clip-score"'),
+        ("aesthetic score", '"aesthetic score"'),
+        ("is-good", '"is-good"'),
+    ],
+)
+def test_odd_names_in_double_quotes(text: str, sql: str) -> None:
+    term = compile_expression(text, ODD, "--where", lambda *_: 0.5)
+    assert sql in term.sql
+    assert split_conditions(text, ODD) == [text]
+
+
+@pytest.mark.parametrize("text", ["'clip-score' = 'x'", 'language = "class"'])
+def test_texts_stay_texts(text: str) -> None:
+    columns = {**COLUMNS, "clip-score": column_term("clip-score", '"clip-score"', "FLOAT")}
+    assert compile_expression(text, columns, "--where").columns <= {"language"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("clip-score > 20", 'in double quotes: "clip-score"'),
+        ("aesthetic score > 20", 'in double quotes: "aesthetic score"'),
+        ("5star > 2", 'in double quotes: "5star"'),
+        ("'aesthetic score' > 20", "a number; text is needed"),
+        ('"itm" > 20', "the column itm is written without quotes"),
+        ("lengthy > 20", '"meta.my day"'),
+        ("tags = 'x'", "only `is null` can be asked"),
+        ("tags > 3", "only `is null` can be asked"),
+    ],
+)
+def test_what_is_told_of_names(text: str, told: str) -> None:
+    with pytest.raises(PairsiftError) as error:
+        compile_expression(text, ODD, "--where")
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.0, 1e300])
+def test_numbers_are_read_as_they_are(value: float) -> None:
+    with duckdb.connect() as connection:
+        (found,) = connection.execute(f"SELECT {number_sql(value)}").fetchone() or ()
+    assert repr(found) == repr(value)

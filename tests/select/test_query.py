@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import math
 import shutil
 import tempfile
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
@@ -287,3 +289,113 @@ def test_no_selection_there(tmp_path: Path) -> None:
     pq.write_table(pa.table({"row": [1]}), tmp_path / "kept.parquet")
     with pytest.raises(PairsiftError, match="not a selection of this version"):
         read_selection(tmp_path)
+
+
+GROUPS = {
+    "NaN": pa.array([1.5, math.nan, None, math.nan, 1.5, math.inf, -math.inf, 2.0], pa.float32()),
+    "double": pa.array([0.1, math.nan, None, math.nan, 0.1, math.inf, -math.inf, 2.0]),
+    "truth": pa.array([True, False, None, True, False, None, True, False]),
+    "date": pa.array([dt.date(2024, 1, 1 + row % 3) if row else None for row in range(8)]),
+    "time": pa.array([dt.datetime(2024, 1, 1, row % 3) for row in range(8)], pa.timestamp("us")),
+    "decimal": pa.array([Decimal("1.10"), Decimal("2.2"), None, Decimal("1.10")] * 2),
+    "text": pa.array(["it's", 'say "hi"', "'; DROP TABLE x; --", None, "", "NULL", "üñ", "it's"]),
+    "coded": pa.array(["a", "b", None, "a"] * 2).dictionary_encode(),
+    "whole": pa.array([2**53 - 1, -1, None, 0] * 2, pa.int64()),
+}
+
+
+def _odd_groups(path: Path, values: pa.Array) -> str:
+    """Scores of eight rows with a column `group value` of any type."""
+    table = score_table("a", [f"k{row}" for row in range(8)], {"itm": [float(r) for r in range(8)]})
+    table = table.append_column("group value", values)
+    return score_folder(path / "scores", {"a": table})
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_groups_of_any_value(tmp_path: Path, kind: str) -> None:
+    groups = [None if v != v else v for v in GROUPS[kind].to_pylist()]
+    scores = _odd_groups(tmp_path, GROUPS[kind])
+    selection = select(scores, count=1, by="itm", per='"group value"', out=tmp_path / "sel")
+    best = {group: f"k{row}" for row, group in enumerate(groups)}  # itm ascends
+    assert {key for _, key in _kept(selection)} == set(best.values())
+    assert len(selection.record.cuts) == len(best)
+    assert read_selection(tmp_path / "sel").record.kept == len(best)
+    trial = select(scores, top=0.5, by="itm", per='"group value"')
+    assert trial.kept == sum(groups.count(group) // 2 for group in best)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([["a"], [], None, ["b"]] * 2),
+        pa.array([{"x": 1}, None, {"x": 2}, {"x": 1}] * 2),
+        pa.array([b"a", b"b", None, b"\xff"] * 2),
+    ],
+    ids=["list", "struct", "bytes"],
+)
+def test_groups_that_are_no_values_are_refused(tmp_path: Path, values: pa.Array) -> None:
+    scores = _odd_groups(tmp_path, values)
+    with pytest.raises(PairsiftError, match=r'"group value".*group by another column'):
+        select(scores, count=1, by="itm", per='"group value"')
+    assert select(scores, where='"group value" is not null').kept == 6
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+@pytest.mark.parametrize("far", [math.nan, math.inf, -math.inf])
+def test_ranking_by_odd_numbers(tmp_path: Path, far: float, count: int) -> None:
+    by = [1.0, far, 2.0, far, 3.0, far, 4.0, 5.0]
+    table = score_table("a", [f"k{row}" for row in range(8)], {"itm": by})
+    scores = score_folder(tmp_path / "scores", {"a": table})
+    selection = select(scores, count=count, by="itm", out=tmp_path / "sel")
+    numbers = sorted((value for value in by if value == value), reverse=True)
+    kept = [by[int(key[1:])] for _, key in _kept(selection)]
+    assert sorted(kept, reverse=True) == numbers[:count]
+    assert select(scores, where="itm >= 4").kept == sum(value >= 4 for value in by)
+    assert select(scores, where="not itm < 4").kept == sum(value >= 4 for value in by)
+    strict_json(selection.to_json())
+    assert read_selection(tmp_path / "sel").record.cuts == selection.record.cuts
+
+
+def strict_json(content: object) -> None:
+    """Raises ValueError for NaN and infinities, which JSON has not."""
+    json.dumps(content, allow_nan=False)
+
+
+EMPTY = {
+    "no row": [],
+    "one row": [Status.OK],
+    "one failed": [Status.IMAGE_CORRUPT],
+    "all failed": [Status.IMAGE_MISSING, Status.CAPTION_EMPTY, Status.IMAGE_MISSING],
+}
+
+
+@pytest.mark.parametrize("statuses", EMPTY.values(), ids=list(EMPTY))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"where": "itm >= 1 and caption_length > 3"},
+        {"top": 1.0, "by": "itm"},
+        {"count": 5, "by": "itm", "per": "language", "unique": True},
+        {"where": "itm >= p70(itm)"},
+        {"top": 0.3, "by": "itm / percentile(itm, 50)"},
+    ],
+    ids=["all", "where", "top", "per", "percentile", "by percentile"],
+)
+def test_few_or_no_rows_are_selected_like_many(
+    tmp_path: Path, statuses: list[Status], options: dict
+) -> None:
+    keys = [str(row) for row in range(len(statuses))]
+    columns = {"itm": [50.0] * len(keys), "language": ["en"] * len(keys)}
+    table = score_table("a", keys, columns, statuses=statuses)
+    if not keys:  # a text column has its type without a text too
+        table = random_scores(tmp_path / "other", np.random.default_rng(0))[1].slice(0, 0)
+    scores = score_folder(tmp_path / "scores", {"a": table})
+    selection = select(scores, **options, out=tmp_path / "sel")
+    # floor(0.3 * 1) rows are none
+    kept = 0 if options.get("top") == 0.3 else statuses.count(Status.OK)
+    assert (selection.kept, len(_kept(selection))) == (kept, kept)
+    assert selection.record.rows == len(keys)
+    assert sum(selection.record.failed.values()) == len(keys) - statuses.count(Status.OK)
+    assert read_selection(tmp_path / "sel").kept == select(scores, **options).kept == kept
+    strict_json(selection.to_json())

@@ -100,8 +100,9 @@ def _plain(group: Any) -> Any:
 def counts_sql(value: str, low: str, high: str) -> str:
     """SQL of the aggregates that :func:`read_counts` reads; `low` and `high` are the bracket."""
     return (
-        f"count(*), count_if({value} > {high}), count_if({value} = {high}), "
-        f"list({value}) FILTER ({value} > {low} AND {value} < {high}), count_if({value} = {low})"
+        f"count(*), count(*) FILTER ({value} > {high}), count(*) FILTER ({value} = {high}), "
+        f"list({value}) FILTER ({value} > {low} AND {value} < {high}), "
+        f"count(*) FILTER ({value} = {low})"
     )
 
 

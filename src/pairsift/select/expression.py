@@ -5,6 +5,9 @@ that exist, numbers, strings, comparisons, arithmetic, and/or/not and a few func
 the user's text reaches the database as it was typed, so an expression cannot name a file, hold a
 second statement or call anything that is not listed here.
 
+A column whose name is no word of that grammar stands in double quotes: ``"clip-score" > 20``. In
+double quotes, any other text is a text.
+
 Null is never true: a condition over a missing score is unknown and the row does not pass. NaN,
 which databases sort above every number, is read as null.
 """
@@ -13,8 +16,11 @@ from __future__ import annotations
 
 import ast
 import difflib
+import json
+import keyword
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -31,6 +37,7 @@ class Kind(Enum):
     NUMBER = "a number"
     TEXT = "text"
     BOOLEAN = "a condition"
+    OTHER = "no number, text or condition, and only `is null` can be asked of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,8 @@ Columns = Mapping[str, Term]
 Percentile = Callable[[Term, Fraction, str], float]
 """Value of a percentile of a term; the name is how the user wrote it."""
 
-_TOKEN = re.compile(r"""'[^']*'|"[^"]*"|[A-Za-z_][A-Za-z_0-9]*|<>|[<>=!]=|=|.""", re.DOTALL)
+_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_TOKEN = re.compile(_QUOTED + r"|[A-Za-z_][A-Za-z_0-9]*|<>|[<>=!]=|=|.", re.DOTALL)
 _SPELLINGS = {"=": "==", "<>": "!=", "null": "None", "true": "True", "false": "False"}
 _WORDS = {python: ours for ours, python in _SPELLINGS.items() if ours.isalpha()}
 _LOWERED = {"and", "or", "not", "in", "is"}
@@ -104,9 +112,10 @@ FUNCTIONS = (*_NUMBER_FUNCTIONS, *_TEXT_FUNCTIONS, "length", "lower", "p70", "pe
 def number_sql(value: float, single: bool = False) -> str:
     """A literal that the database reads as the very double, or float32, that `value` is."""
     text = repr(float(value))
-    literal = {"inf": "'inf'::DOUBLE", "-inf": "'-inf'::DOUBLE"}.get(
-        text, text if "e" in text else f"{text}e0"
-    )
+    if math.isfinite(value):
+        literal = text if "e" in text else f"{text}e0"
+    else:
+        literal = f"'{text}'::DOUBLE"
     literal = f"({literal})" if literal.startswith("-") else literal
     return f"CAST({literal} AS FLOAT)" if single else literal
 
@@ -116,8 +125,11 @@ def text_sql(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def column_term(name: str, sql: str, type_name: str) -> Term | None:
-    """The term for a column of a DuckDB type; None for types that expressions cannot hold."""
+def column_term(name: str, sql: str, type_name: str) -> Term:
+    """The term for a column of a DuckDB type.
+
+    Dates, times and UUIDs are texts as ISO 8601 and the like write them, which sort as they should.
+    """
     columns = frozenset([name])
     type_name = type_name.upper()
     if type_name in ("FLOAT", "REAL"):
@@ -128,7 +140,24 @@ def column_term(name: str, sql: str, type_name: str) -> Term | None:
         return Term(sql, Kind.TEXT, columns=columns)
     if re.match(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|DECIMAL)\b", type_name):
         return Term(f"CAST({sql} AS DOUBLE)", Kind.NUMBER, columns=columns)
-    return None
+    if re.match(r"(DATE|TIME|TIMESTAMP.*|TIME .*|UUID)$", type_name):
+        return Term(f"CAST({sql} AS VARCHAR)", Kind.TEXT, columns=columns)
+    return Term(sql, Kind.OTHER, columns=columns)
+
+
+def written_name(name: str) -> str:
+    """A column's name as an expression holds it: in double quotes where it needs them."""
+    return name if _is_bare(name) else json.dumps(name, ensure_ascii=False)
+
+
+def _is_bare(name: str) -> bool:
+    """Whether a column can be named without quotes."""
+    return unicodedata.normalize("NFKC", name) == name and all(
+        part.isidentifier()
+        and not keyword.iskeyword(part)
+        and part.lower() not in (_LOWERED | _SPELLINGS.keys() | {"between"})
+        for part in name.split(".")
+    )
 
 
 def compile_expression(
@@ -147,8 +176,16 @@ def compile_expression(
     return _Compiler(text, columns, option, percentile).compile()
 
 
-def split_conditions(text: str, option: str = "--where") -> list[str]:
-    """The conditions that ``and`` joins at the top, each as the user wrote it."""
+def split_conditions(
+    text: str, columns: Columns | None = None, option: str = "--where"
+) -> list[str]:
+    """The conditions that ``and`` joins at the top, each as the user wrote it.
+
+    Args:
+        columns: to tell an odd name of one, which stands alone, from an expression.
+    """
+    if columns is not None and text.strip() in columns:
+        return [text.strip()]
     body, source = _parse(text, option)
     conditions = [source]
     if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And):
@@ -161,7 +198,7 @@ def split_conditions(text: str, option: str = "--where") -> list[str]:
     ]
 
 
-def _parse(text: str, option: str) -> tuple[ast.expr, str]:
+def _parse(text: str, option: str, hint: str = "") -> tuple[ast.expr, str]:
     if len(text) > _MAX_LENGTH:
         raise PairsiftError(f"{option} is longer than {_MAX_LENGTH} characters")
     tokens = []
@@ -176,7 +213,7 @@ def _parse(text: str, option: str) -> tuple[ast.expr, str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else "it cannot be read"
         raise PairsiftError(
-            f'{option} "{text}" is not an expression ({reason}); write for example '
+            f'{option} "{text}" is not an expression ({reason}){hint}; write for example '
             '"itm >= 66 and odf >= 20", or "0.5*itm + 0.5*odf"'
         ) from error
 
@@ -190,21 +227,38 @@ class _Compiler:
         self.option = option
         self.percentile = percentile
 
+        self.source = ""
+
     def compile(self) -> Term:
-        body, _ = _parse(self.text, self.option)
         try:
+            body, self.source = _parse(self.text, self.option, self.quoting())
             return self.term(body)
         except RecursionError as error:
             raise self.error("it is nested too deeply") from error
+        except PairsiftError:
+            if (alone := self.columns.get(self.text.strip())) is not None:
+                return alone  # a column's name and nothing else needs no quotes
+            raise
 
     def error(self, what: str) -> PairsiftError:
-        return PairsiftError(f'{self.option} "{self.text}": {what}')
+        return PairsiftError(f'{self.option} "{self.text}": {what}{self.quoting()}')
+
+    def quoting(self) -> str:
+        """What to tell of columns that stand in the text without the quotes they need."""
+        bare = re.sub(_QUOTED, "", self.text)
+        names = [name for name in self.columns if name in bare and not _is_bare(name)]
+        if not names:
+            return ""
+        return f"; write the column in double quotes: {written_name(max(names, key=len))}"
 
     def term(self, node: ast.expr, wanted: Kind | None = None) -> Term:
         term = self._term(node)
         if wanted is not None and term.kind is not wanted:
+            texts = [text[1:-1] for text in re.findall(_QUOTED, self.text)]
+            named = [name for name in texts if name in self.columns and _is_bare(name)]
+            hint = f" (the column {named[0]} is written without quotes)" if named else ""
             raise self.error(
-                f"`{ast.unparse(node)}` is {term.kind.value}; {wanted.value} is needed there"
+                f"`{ast.unparse(node)}` is {term.kind.value}; {wanted.value} is needed there{hint}"
             )
         return term
 
@@ -242,20 +296,24 @@ class _Compiler:
                 raise self.error(f"the number {value} is too large")
             return Term(number_sql(number), Kind.NUMBER, constant=number)
         if isinstance(value, str):
+            if value in self.columns and not _is_bare(value) and self.in_double_quotes(node):
+                return self.columns[value]
             return Term(text_sql(value), Kind.TEXT)
         if value is None:
             raise self.error("compare with null by `is null` or `is not null`")
         raise self.error(f"`{ast.unparse(node)}` is not a number or a text")
+
+    def in_double_quotes(self, node: ast.Constant) -> bool:
+        return (ast.get_source_segment(self.source, node) or "").startswith('"')
 
     def _column(self, node: ast.Name | ast.Attribute) -> Term:
         name = ast.unparse(node)
         if name in self.columns:
             return self.columns[name]
         close = difflib.get_close_matches(name, self.columns, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise self.error(
-            f"there is no column {name!r}{hint}; the scores have {', '.join(self.columns)}"
-        )
+        hint = f" (did you mean {written_name(close[0])}?)" if close else ""
+        there = ", ".join(map(written_name, self.columns))
+        raise self.error(f"there is no column {name!r}{hint}; the scores have {there}")
 
     def _unary(self, node: ast.UnaryOp) -> Term:
         if isinstance(node.op, ast.Not):
@@ -309,6 +367,8 @@ class _Compiler:
         b = self.term(right, a.kind)
         if a.kind is Kind.BOOLEAN:
             raise self.error("conditions are joined by and, or, not, and cannot be compared")
+        if a.kind is Kind.OTHER:
+            raise self.error(f"`{ast.unparse(left)}` is {a.kind.value}")
         columns = a.columns | b.columns
         sides = [_known(a), _known(b)]
         if a.single and b.constant is not None:
@@ -398,5 +458,5 @@ def _known_double(term: Term) -> str:
 
 
 def ranking(term: Term) -> str:
-    """SQL of a number to rank rows by: null where it is not a number."""
+    """SQL of a value to rank or group rows by: null for NaN."""
     return _known(term)

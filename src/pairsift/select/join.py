@@ -109,11 +109,9 @@ def open_join(connection: duckdb.DuckDBPyConnection, join: Join, has_uid: bool) 
     columns, fractional = {}, {}
     for column, kind in types.items():
         name = f"{join.name}.{column}"
-        term = column_term(name, quoted(name), kind)
-        if term is not None:
-            columns[name] = term
-            if kind in ("FLOAT", "DOUBLE"):
-                fractional[name] = kind == "FLOAT"
+        columns[name] = column_term(name, quoted(name), kind)
+        if kind in ("FLOAT", "DOUBLE"):
+            fractional[name] = kind == "FLOAT"
     source = f"{source}{f' WHERE {where}' if where else ''}"
     return JoinedTable(join, source, on, columns, fractional)
 

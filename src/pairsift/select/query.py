@@ -203,7 +203,8 @@ class _Query:
         self.pool.open(frozenset(used))
         if where is not None:
             self.conditions = [
-                (text, self._compile(text, "--where")) for text in split_conditions(where)
+                (text, self._compile(text, "--where"))
+                for text in split_conditions(where, self.pool.columns)
             ]
         self.by = None if by is None else self._compile(by, "--by")
         self.per = None if per is None else self._compile(per, "--per")
@@ -217,6 +218,8 @@ class _Query:
             return 0.0
 
         term = compile_expression(text, self.pool.columns, option, note)
+        if kind is None and term.kind is Kind.OTHER:
+            raise PairsiftError(f'{option} "{text}" is {term.kind.value}; group by another column')
         if kind is not None and term.kind is not kind:
             raise PairsiftError(
                 f'{option} "{text}" is {term.kind.value}; {kind.value} is needed, for example '
@@ -234,6 +237,8 @@ class _Query:
                 "pool", OK, term, None, lambda n: n - max(1, math.ceil(n * percent / 100)) + 1
             )
             if not cuts or cuts[0].threshold is None:
+                if not self.connection.execute(f"SELECT 1 FROM pool WHERE {OK} LIMIT 1").fetchall():
+                    return math.nan  # of no rows; no row is compared with it
                 raise PairsiftError(f"{name}: no row has a value there")
             self.percentiles[name] = cuts[0].threshold
         return self.percentiles[name]
@@ -254,7 +259,7 @@ class _Query:
         passed = [" AND ".join([OK, *terms[:stop]]) for stop in range(len(terms) + 1)]
         # What the first condition removes alone, the waterfall tells.
         alone = [f"{OK} AND {term}" for term in terms[1:]]
-        counts = ", ".join(f"count_if({sql})" for sql in [*passed, *alone])
+        counts = ", ".join(f"count(*) FILTER ({sql})" for sql in [*passed, *alone])
         (found,) = run_sql(
             self.connection, f"SELECT count(*), {counts} FROM {self.pool.rows}"
         ).fetchall()
@@ -492,7 +497,7 @@ def _has_value(term: Term) -> str:
 
 def _ranked(rows: str, passing: str, by: Term, per: Term | None, *columns: str) -> str:
     """SQL of the rows of a relation that pass and have a value, as grp, val and other columns."""
-    group = "NULL" if per is None else per.sql
+    group = "NULL" if per is None else ranking(per)
     return (
         f"SELECT {', '.join([f'{group} AS grp', f'CAST({by.sql} AS DOUBLE) AS val', *columns])} "
         f"FROM {rows} WHERE {passing} AND {_has_value(by)}"

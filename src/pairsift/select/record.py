@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import IO, Any
 
 import numpy as np
@@ -96,8 +97,8 @@ class Record:
     agreement: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
+        """As plain values; JSON has no infinite numbers, so they become texts."""
+        return asdict(self) | {"cuts": [_finite(asdict(cut)) for cut in self.cuts]}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Record:
@@ -105,7 +106,18 @@ class Record:
         values = dict(content)
         values["dropped"] = [Drop(**drop) for drop in content["dropped"]]
         values["cuts"] = [Cut(**cut) for cut in content["cuts"]]
+        values["cuts"] = [
+            replace(cut, threshold=float(cut.threshold)) if isinstance(cut.threshold, str) else cut
+            for cut in values["cuts"]
+        ]
         return cls(**values)
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

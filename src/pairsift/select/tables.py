@@ -166,15 +166,12 @@ def quoted(name: str) -> str:
 
 
 def score_columns(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, Term]:
-    """What expressions may name in a relation: every column whose type they can hold."""
-    columns = {}
-    for name, type_name, *_ in run_sql(connection, f"DESCRIBE {relation}").fetchall():
-        if name in ("pos", "file_row_number"):
-            continue
-        term = column_term(name, quoted(name), type_name)
-        if term is not None:
-            columns[name] = term
-    return columns
+    """What expressions may name in a relation."""
+    return {
+        name: column_term(name, quoted(name), type_name)
+        for name, type_name, *_ in run_sql(connection, f"DESCRIBE {relation}").fetchall()
+        if name not in ("pos", "file_row_number")
+    }
 
 
 @contextlib.contextmanager
@@ -202,6 +199,8 @@ def open_database(
             raise PairsiftError(f"DuckDB cannot start: {error}") from error
         try:
             connection.execute("SET enable_progress_bar = false")
+            # It takes a column to be free of NaN because parquet's statistics leave NaN out.
+            connection.execute("SET disabled_optimizers = 'statistics_propagation'")
             yield connection
         finally:
             connection.close()
