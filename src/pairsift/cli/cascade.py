@@ -15,6 +15,7 @@ from pairsift.cli.common import (
     Kind,
     emit,
     table,
+    tell,
 )
 from pairsift.errors import PairsiftError
 
@@ -101,10 +102,12 @@ def cascade(
             f"--cheap-by is given {len(numbers)} times for {len(names)} cheap scorers"
         )
     request = PlanRequest(0.3 if keep is None and at is None else keep, at, agreement, audit, seed)
+    found = find_shards(
+        shards, kind, caption=caption_field, image=image_field, captions_file=captions_file
+    )
+    tell(found.notes)
     plan = make_plan(
-        find_shards(
-            shards, kind, caption=caption_field, image=image_field, captions_file=captions_file
-        ),
+        found,
         [Stage(name, number) for name, number in zip(names, numbers, strict=True)],
         Stage(full, by, _options(full_option or [])),
         request,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +45,12 @@ CaptionsFile = Annotated[
 def emit(result: Mapping[str, Any], as_json: bool, text: str) -> None:
     """Print a command's result, for a machine or for a person."""
     typer.echo(json.dumps(result, indent=1, default=str) if as_json else text)
+
+
+def tell(notes: Iterable[str]) -> None:
+    """Print what a user should know, on stderr."""
+    for note in notes:
+        typer.echo(f"pairsift: {note}", err=True)
 
 
 def parse_part(value: str | None) -> tuple[int, int] | None:

@@ -23,6 +23,7 @@ from pairsift.cli.common import (
     VisionTower,
     emit,
     parse_part,
+    tell,
 )
 from pairsift.errors import PairsiftError
 
@@ -116,6 +117,7 @@ def score(
     found = find_shards(
         shards, kind, caption=caption_field, image=image_field, captions_file=captions_file
     )
+    tell(found.notes)
     options: dict[str, Any] = {
         "model": model,
         "vision_tower": vision_tower,

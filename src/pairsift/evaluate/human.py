@@ -25,6 +25,7 @@ from pairsift.evaluate.run import (
 from pairsift.evaluate.scoring import PairScores
 from pairsift.evaluate.slices import measure_slices
 from pairsift.evaluate.statistics import Floats
+from pairsift.sources.outputs import OUTPUT_KEY
 from pairsift.storage import Folder
 
 GIVEN = "given"
@@ -121,4 +122,5 @@ def _write_judgments(ratings: Ratings, scores: dict[ColumnName, Floats], out: st
     folder = Folder(out)
     folder.create()
     with folder.atomic("judgments.parquet") as file:
-        pq.write_table(pa.table(arrays), file, compression="zstd")
+        written = pa.table(arrays).replace_schema_metadata({OUTPUT_KEY: b"judgments"})
+        pq.write_table(written, file, compression="zstd")

@@ -45,11 +45,13 @@ class ShardSet:
     Attributes:
         root: absolute local path, or URL without a trailing slash.
         options: of the source, as the user gave them for all shards.
+        notes: what was found and left out, in sentences to be told once.
     """
 
     root: str
     shards: tuple[Shard, ...]
     options: tuple[tuple[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class ShardReader(abc.ABC):

@@ -17,6 +17,7 @@ from pairsift.image_formats import is_image_name
 from pairsift.sources import files
 from pairsift.sources.base import Shard, ShardSet
 from pairsift.sources.files import FileEntry
+from pairsift.sources.outputs import OwnOutputs
 
 _EXTENSIONS = {
     ".tar": "webdataset",
@@ -47,7 +48,8 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
     lists and ranges (``{00000..00099}``, ``{a,b}``). A folder stands for all tars or all parquet
     files at any depth below it or, where there are neither, for its images; a ``.csv`` or
     ``.tsv`` for the images it lists. Parquet files next to tars of the same names are taken for
-    the metadata that img2dataset writes there, and left out.
+    the metadata that img2dataset writes there, and left out. What Pairsift wrote below a folder or
+    into the reach of a wildcard is left out too, and named in the notes.
 
     Args:
         patterns: one or more; a shard that several of them name counts once.
@@ -72,9 +74,10 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
     options = {name: value for name, value in options.items() if value is not None}
     found: dict[tuple[str, str], Shard] = {}
     bases = []
+    own = OwnOutputs()
     for pattern in patterns:
-        base, entries = _resolve(pattern)
-        for shard in _shards(entries, kind, pattern):
+        base, entries = _resolve(pattern, own)
+        for shard in _shards(entries, kind, pattern, own):
             found[shard.url, dict(shard.options).get("captions_file", "")] = shard
             if shard.kind == "folder" and shard.url == base:
                 base = _parent(base)
@@ -90,10 +93,10 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
     shards = [_with(shard, root, options) for shard in found.values()]
     _refuse_same_names(shards)
     shards.sort(key=lambda shard: (_natural(shard.name), shard.name))
-    return ShardSet(root, tuple(shards), tuple(sorted(options.items())))
+    return ShardSet(root, tuple(shards), tuple(sorted(options.items())), own.notes())
 
 
-def _resolve(pattern: str) -> tuple[str, list[FileEntry]]:
+def _resolve(pattern: str, own: OwnOutputs) -> tuple[str, list[FileEntry]]:
     """What exists of a pattern, and the folder above its first wildcard."""
     literal = files.normalise(pattern)
     if not files.is_url(literal) and os.path.exists(literal):
@@ -106,6 +109,10 @@ def _resolve(pattern: str) -> tuple[str, list[FileEntry]]:
     if wild and not entries:
         raise PairsiftError(f"no file matches {pattern}; check the path and the pattern")
     base = _static_base(literal)
+    if wild:
+        entries = own.leave_out(entries, base, all_below=False)
+        if not entries:
+            own.refuse_nothing_else(pattern)
     plain = [name for name in names if not _MAGIC.search(name)]
     plain_entries = list(_look_up(plain, pattern))
     if len(names) == 1 and plain_entries and plain_entries[0].is_folder:
@@ -174,11 +181,13 @@ def _top_level(name: str) -> FileEntry | None:
     return files.remote_entry(name, info)
 
 
-def _shards(entries: list[FileEntry], kind: str | None, pattern: str) -> Iterator[Shard]:
+def _shards(
+    entries: list[FileEntry], kind: str | None, pattern: str, own: OwnOutputs
+) -> Iterator[Shard]:
     """Shards, not yet named, that files and folders stand for."""
     for entry in entries:
         if entry.is_folder:
-            yield from _shards_of_folder(entry.url, kind)
+            yield from _shards_of_folder(entry.url, kind, own, alone=len(entries) == 1)
             continue
         told = kind or _kind_of(entry.url)
         if told is None:
@@ -197,10 +206,12 @@ def _shards(entries: list[FileEntry], kind: str | None, pattern: str) -> Iterato
         raise PairsiftError(f"no tar, parquet or captions file matches {pattern}")
 
 
-def _shards_of_folder(folder: str, kind: str | None) -> Iterator[Shard]:
+def _shards_of_folder(
+    folder: str, kind: str | None, own: OwnOutputs, alone: bool
+) -> Iterator[Shard]:
     by_kind: dict[str, list[FileEntry]] = {name: [] for name in KINDS}
     count = 0
-    for entry in files.walk(folder):
+    for entry in own.leave_out(files.walk(folder), folder, all_below=True):
         count += 1
         told = _kind_of(entry.url)
         if told in ("webdataset", "parquet"):
@@ -213,6 +224,9 @@ def _shards_of_folder(folder: str, kind: str | None) -> Iterator[Shard]:
             by_kind["parquet"] = []  # img2dataset's metadata
     present = [name for name in KINDS if by_kind[name] and kind in (None, name)]
     if not present:
+        if own.notes() and not count and not alone:
+            return  # one of many that a pattern such as DIR/** meets
+        own.refuse_nothing_else(folder)
         what = "is empty or does not exist" if not count else f"has {count} files, none of them"
         wanted = kind or "tar, parquet, image or captions file"
         raise PairsiftError(
@@ -238,7 +252,7 @@ def folder_version(folder: str) -> str:
     """
     lines = sorted(
         f"{entry.url[len(folder) :]}\0{entry.size}\0{entry.version}\n"
-        for entry in files.walk(folder)
+        for entry in OwnOutputs().leave_out(files.walk(folder), folder, all_below=True)
         if _matters(entry.url.rsplit("/", 1)[-1].lower())
     )
     digest = hashlib.blake2b(digest_size=16)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from pairsift.errors import PairsiftError
 from pairsift.select.record import Selection
+from pairsift.sources.outputs import OUTPUT_KEY
 from pairsift.storage import Folder
 
 
@@ -41,8 +42,8 @@ def write_parquet(
     writer: pq.ParquetWriter | None = None
     with folder.atomic(name) as file:
         for shard in selection.shards():
-            # Without the shard's own metadata, which would be wrong for the whole.
-            table = shard.table(columns).replace_schema_metadata(None)
+            # In place of the shard's own metadata, which would be wrong for the whole.
+            table = shard.table(columns).replace_schema_metadata({OUTPUT_KEY: b"kept rows"})
             if writer is None:
                 writer = pq.ParquetWriter(file, table.schema, compression="zstd")
             writer.write_table(table)

@@ -1,0 +1,123 @@
+"""What Pairsift itself wrote among the shards of a pool: no input, unless it is named."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+
+from pairsift.errors import PairsiftError
+from pairsift.sources import files
+from pairsift.sources.files import FileEntry
+
+# Files that mark a folder of ours, with what their text must hold: others use such names too.
+MARKERS = {
+    "_run.json": b'"fingerprint"',
+    "selection.json": b'"fingerprint"',
+    "_pairsift.manifest": b"",
+    "balance.json": b'"histograms"',
+    "pool.json": b'"rates"',
+}
+# Every key of ours in a parquet's metadata begins so.
+METADATA_PREFIX = b"pairsift."
+OUTPUT_KEY = METADATA_PREFIX + b"output"
+_FOOTER_BYTES = 64 << 10
+_NAMED = 3
+
+
+class OwnOutputs:
+    """Leaves our output out of what is found, and remembers what that was."""
+
+    def __init__(self) -> None:
+        self._left_out: dict[str, None] = {}
+
+    def leave_out(
+        self, entries: Iterable[FileEntry], base: str, *, all_below: bool
+    ) -> list[FileEntry]:
+        """The entries that are not our output.
+
+        A folder of ours below `base` is left out with all that it holds, and so is a local
+        parquet file of ours. `base` itself is what the user named: it is not looked at.
+
+        Args:
+            all_below: the entries are all files below `base`, so that no folder need be listed.
+        """
+        entries, base = list(entries), base.rstrip("/")
+        ours: dict[str, bool] = defaultdict(bool) if all_below else _Listed()
+        for entry in entries if all_below else ():
+            folder, _, name = entry.url.rpartition("/")
+            if name in MARKERS and _holds(entry.url, MARKERS[name]):
+                ours[folder] = True
+        kept = []
+        for entry in entries:
+            folder = entry.url if entry.is_folder else entry.url.rpartition("/")[0]
+            owner = _owner(folder, base, ours) or (entry.url if _is_table_of_ours(entry) else None)
+            if owner is None:
+                kept.append(entry)
+            else:
+                self._left_out[owner] = None
+        return kept
+
+    def notes(self) -> tuple[str, ...]:
+        """What to tell of it: nothing, or one sentence."""
+        if not self._left_out:
+            return ()
+        names = list(self._left_out)
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        return (
+            f"left out what Pairsift wrote there: {', '.join(names[:_NAMED])}{more}; to read one, "
+            "name it",
+        )
+
+    def refuse_nothing_else(self, pattern: str) -> None:
+        """To be called where nothing is left.
+
+        Raises:
+            PairsiftError: because all of it was ours.
+        """
+        if self._left_out:
+            raise PairsiftError(f"{pattern} holds no shards: {self.notes()[0]}")
+
+
+def _owner(folder: str, base: str, known: dict[str, bool]) -> str | None:
+    """The topmost folder of ours below `base` that a folder is or lies in."""
+    if len(folder) <= len(base):
+        return None
+    if (owner := _owner(folder.rpartition("/")[0], base, known)) is not None:
+        return owner
+    return folder if known[folder] else None
+
+
+class _Listed(dict[str, bool]):
+    """Whether a folder is ours, from its listing when first asked."""
+
+    def __missing__(self, folder: str) -> bool:
+        self[folder] = any(
+            name in MARKERS and _holds(entry.url, MARKERS[name])
+            for entry in files.list_folder(folder)
+            if not entry.is_folder and (name := entry.url.rpartition("/")[2])
+        )
+        return self[folder]
+
+
+def _holds(url: str, text: bytes) -> bool:
+    if not text:
+        return True
+    try:
+        with files.open_file(url) as file:
+            return text in file.read()
+    except (OSError, PairsiftError):
+        return False
+
+
+def _is_table_of_ours(entry: FileEntry) -> bool:
+    """Whether a local parquet's metadata, which ends the file, has a key of ours."""
+    if entry.is_folder or files.is_url(entry.url) or not entry.url.lower().endswith(".parquet"):
+        return False
+    try:
+        with open(entry.url, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _FOOTER_BYTES))
+            return METADATA_PREFIX in file.read()
+    except OSError:
+        return False
