@@ -1,6 +1,6 @@
 """`python -m pairsift`, the same as the `pairsift` command."""
 
-from pairsift.cli import main
+from pairsift.cli import command
 
 if __name__ == "__main__":
-    main()
+    command()

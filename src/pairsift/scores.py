@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pairsift.arrow import read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.extents import CHECKS_KEY, EXTENTS_KEY, encode_checks, encode_extents
 from pairsift.pair import Status
@@ -215,7 +216,7 @@ def read_table(folder: Folder, name: str) -> tuple[pa.Table, dict[str, Any]]:
     """
     path = folder.file(name + TABLE_SUFFIX)
     try:
-        table = pq.read_table(io.BytesIO(folder.read(name + TABLE_SUFFIX)))
+        table = read_parquet(folder.read(name + TABLE_SUFFIX))
     except pa.ArrowInvalid as error:
         raise PairsiftError(_damaged(path, error)) from error
     return table, read_facts(table.schema.metadata, path)

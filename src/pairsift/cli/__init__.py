@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, so that `pairsift --help` answe
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -158,6 +159,43 @@ def main() -> None:
         sys.exit(code)
 
 
+def command() -> NoReturn:
+    """Run :func:`main` as a process of its own, and end the process in an orderly way.
+
+    Threads that libraries leave behind (Arrow, DuckDB, storage clients) must not meet an
+    interpreter that is being taken apart: they would abort a process that has done its work. So
+    everything that is registered for the exit is run, the output is flushed, and the process ends
+    without the rest.
+    """
+    code: int | str | None = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    status = code if isinstance(code, int) else int(code is not None)
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # joins threads, ends their pools
+        atexit._run_exitfuncs()
+    finally:
+        os._exit(_flush() or status)
+
+
+def _flush() -> int:
+    """Flush the output; 120, as Python has it, if nobody takes it."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and not stream.closed:
+                stream.flush()
+    except OSError:
+        return _NOT_FLUSHED
+    return 0
+
+
 def _ask_for_report() -> None:
     """Tell what to do with the traceback that follows: no user's mistake should end in one."""
     typer.echo(
@@ -168,6 +206,7 @@ def _ask_for_report() -> None:
     )
 
 
+_NOT_FLUSHED = 120
 _TWICE_S = 2.0
 # Less than batch systems and clouds give between SIGTERM and SIGKILL, which is 30 s and more.
 _GRACE_S = 20.0

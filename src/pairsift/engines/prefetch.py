@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pairsift.engines.base import Job
-from pairsift.engines.pool import Prepare, PreparedChunk, PreparerPool
+from pairsift.engines.pool import Prepare, PreparedChunk, PreparerPool, prepare_safely
 from pairsift.engines.reading import Reader
 from pairsift.pair import Pair
 from pairsift.scorers.base import Prepared
@@ -97,7 +97,7 @@ class Prefetcher:
     def _submit(self, pairs: list[Pair]) -> PreparedChunk | _Ready:
         if self._pool is not None:
             return self._pool.submit(pairs)
-        return _Ready([self.prepare(pair) for pair in pairs])
+        return _Ready([prepare_safely(self.prepare, pair) for pair in pairs])
 
 
 class _ReaderThread(threading.Thread):

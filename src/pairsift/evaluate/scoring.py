@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pairsift import __version__
+from pairsift.arrow import read_parquet
 from pairsift.evaluate.images import Images
 from pairsift.evaluate.judgments import ImageCaption
 from pairsift.evaluate.statistics import Floats
@@ -148,7 +148,7 @@ def _read(cache: ScoreFolder) -> dict[str, dict[str, Any]]:
     known: dict[str, dict[str, Any]] = {}
     for name in sorted(cache.finished()):
         content = cache.folder.read(f"{name}.parquet")
-        for row in pq.read_table(pa.BufferReader(content)).to_pylist():
+        for row in read_parquet(content).to_pylist():
             # What may fare better another time is not kept as a verdict.
             if not Status(row["status"]).retryable:
                 known[row["key"]] = row

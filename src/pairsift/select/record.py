@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pairsift.arrow import read_batches, read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.extents import decode_extents
 from pairsift.scores import FACTS_KEY
@@ -146,7 +147,7 @@ class KeptShard:
         path = folder.file(f"{self.shard}.parquet")
         try:
             with folder.fs.open(path, "rb") as file:
-                table = pq.ParquetFile(file).read(None if columns is None else list(columns))
+                table = read_parquet(file, columns)
         except FileNotFoundError as error:
             raise PairsiftError(
                 f"the score table {path} of this selection is gone; put it back or select again"
@@ -216,7 +217,7 @@ class Selection:
         with Folder(self.path or "").fs.open(path, "rb") as file:
             pending: tuple[int, str] | None = None
             parts: list[np.ndarray] = []
-            for batch in pq.ParquetFile(file).iter_batches():
+            for batch in read_batches(file):
                 for key, rows in _runs(batch):
                     if key != pending and pending is not None:
                         yield KeptShard(scores[pending[0]], pending[1], np.concatenate(parts))

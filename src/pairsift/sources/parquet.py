@@ -56,7 +56,9 @@ class ParquetReader(ShardReader):
             for group in range(table.num_row_groups):
                 row = first_row
                 try:
-                    for batch in table.iter_batches(_BATCH_ROWS, row_groups=[group]):
+                    for batch in table.iter_batches(
+                        _BATCH_ROWS, row_groups=[group], use_threads=False
+                    ):
                         for pair in self._pairs(layout, batch, row):
                             yield self._once(pair, seen)
                         row += batch.num_rows

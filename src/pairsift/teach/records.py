@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pairsift.arrow import read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.tables import read_text
 from pairsift.metrics import METRICS
@@ -111,7 +112,7 @@ def read_records(path: str) -> list[Record]:
         else:
             folder_name, _, name = path.rpartition("/")
             content = Folder(folder_name or ".").read(name)
-            rows = pq.read_table(pa.BufferReader(content)).to_pylist()
+            rows = read_parquet(content).to_pylist()
         return [Record.from_row(row) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise PairsiftError(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pairsift.arrow import read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.downstream.data import Pool
 from pairsift.evaluate.scoring import score_columns
@@ -123,7 +123,7 @@ def read_scores(folder: str, places: Sequence[tuple[str, str]]) -> dict[str, Flo
                 f"{folder} has no scores of shard {shard}: it could not be read when it was "
                 "scored; run again, or leave it out of the pool"
             ) from None
-        table = pq.read_table(pa.BufferReader(content))
+        table = read_parquet(content)
         names = [name for name in score_columns(table.schema) if not name.endswith("_top")]
         names = [_BASIC] if _BASIC in table.column_names else names
         names = [name for name in names if name not in _IDENTITY]
