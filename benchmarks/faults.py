@@ -39,6 +39,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from pairsift.engines.base import RunSummary
+from pairsift.engines.changed import KNOWN
 from pairsift.sources import find_shards
 
 COMMAND = (sys.executable, "-m", "pairsift")
@@ -98,8 +99,9 @@ class Step:
 
 def compare_tables(ours: Path, theirs: Path) -> str | None:
     """What differs between two score folders, in words; None if nothing does."""
-    names = sorted(path.name for path in theirs.iterdir())
-    if (found := sorted(path.name for path in ours.iterdir())) != names:
+    # What runs that went on have noted of the shards is no part of the scores.
+    names = sorted(path.name for path in theirs.iterdir() if path.name != KNOWN)
+    if (found := sorted(path.name for path in ours.iterdir() if path.name != KNOWN)) != names:
         return f"files differ: {sorted(set(found) ^ set(names))}"
     for name in names:
         if name.endswith(".parquet"):

@@ -31,7 +31,7 @@ def make_score_folder(folder: Path, rows: int, tables: int, duplicates: float = 
     made = json.dumps({"rows": rows, "tables": tables, "duplicates": duplicates})
     if mark.exists() and mark.read_text() == made:
         return
-    ScoreFolder(str(folder), FINGERPRINT, "/synthetic")
+    ScoreFolder(str(folder), FINGERPRINT, "/synthetic").claim()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         each = rows // tables
         for _ in pool.map(

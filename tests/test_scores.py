@@ -64,8 +64,8 @@ def test_every_file_has_the_whole_status_dictionary() -> None:
 
 
 def test_mixed_fingerprints_are_refused_by_field(tmp_path: Path) -> None:
-    ScoreFolder(str(tmp_path), FINGERPRINT, "/data")
-    ScoreFolder(str(tmp_path), FINGERPRINT, "/data")  # the same again is welcome
+    ScoreFolder(str(tmp_path), FINGERPRINT, "/data").claim()
+    ScoreFolder(str(tmp_path), FINGERPRINT, "/data").claim()  # the same again is welcome
     with pytest.raises(PairsiftError, match="checkpoint is 'abc' there and 'xyz' now"):
         ScoreFolder(str(tmp_path), FINGERPRINT | {"checkpoint": "xyz"}, "/data")
     with pytest.raises(PairsiftError, match="prompts is None there and 'p' now"):
@@ -73,7 +73,7 @@ def test_mixed_fingerprints_are_refused_by_field(tmp_path: Path) -> None:
 
 
 def test_shards_from_another_root_are_refused(tmp_path: Path) -> None:
-    ScoreFolder(str(tmp_path), FINGERPRINT, "/data/a")
+    ScoreFolder(str(tmp_path), FINGERPRINT, "/data/a").claim()
     with pytest.raises(PairsiftError, match="shards below /data/a, .* below /data/b"):
         ScoreFolder(str(tmp_path), FINGERPRINT, "/data/b")
 

@@ -21,7 +21,9 @@ import pyarrow.parquet as pq
 from pairsift.arrow import read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.extents import CHECKS_KEY, EXTENTS_KEY, encode_checks, encode_extents
+from pairsift.manifest import Manifest, changes
 from pairsift.pair import Status
+from pairsift.sources.base import ShardSet
 from pairsift.storage import Folder
 
 FINGERPRINT_KEY = b"pairsift.fingerprint"
@@ -31,6 +33,8 @@ TABLE_SUFFIX = ".parquet"
 MANIFEST = "_run.json"
 SHARD_NAMES = "_shards.txt.gz"
 UNREADABLE_SUFFIX = ".unreadable.json"
+# Of the sources' options, those the user knows by another name.
+_OPTION_NAMES = {"caption": "caption_field", "image": "image_field"}
 
 Fingerprint = Mapping[str, str]
 
@@ -58,15 +62,6 @@ def status_array(statuses: Sequence[Status]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(indices, pa.array([status.value for status in Status]))
 
 
-def changes(there: Fingerprint, now: Fingerprint) -> str:
-    """What differs between two fingerprints, in words; empty where nothing does."""
-    return "; ".join(
-        f"{field} is {there.get(field)!r} there and {now.get(field)!r} now"
-        for field in sorted(there.keys() | now.keys())
-        if there.get(field) != now.get(field)
-    )
-
-
 def read_fingerprint(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, str]:
     """Fingerprint out of a score file's key-value metadata.
 
@@ -82,6 +77,24 @@ def read_fingerprint(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[
     return fingerprint
 
 
+def source_identity(shard_set: ShardSet) -> dict[str, Any]:
+    """What decides the caption and the image of a run's samples; see :class:`ScoreFolder`."""
+    kinds = sorted({shard.kind for shard in shard_set.shards})
+    return {"kind": "+".join(kinds), **input_options("+".join(kinds), shard_set.options)}
+
+
+def input_options(kind: str, options: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A source's options by the names the user knows; defaults are left out, however written."""
+    named = {_OPTION_NAMES.get(name, name): value for name, value in options}
+    if kind == "webdataset" and "caption_field" in named:
+        caption = str(named.pop("caption_field")).lstrip(".")
+        if not caption.startswith("json."):
+            caption = caption.lower()  # suffixes are compared so
+        if caption != "txt":
+            named["caption_field"] = caption
+    return named
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """Names of shards that have a table, and of those a run could not read."""
@@ -91,7 +104,7 @@ class Listing:
 
 
 class ScoreFolder:
-    """A folder of score tables, all made by one scorer in one configuration.
+    """A folder of score tables, all made by one scorer in one configuration of one kind of input.
 
     Args:
         url: local path or fsspec URL.
@@ -100,49 +113,73 @@ class ScoreFolder:
             not in it, because scores do not depend on them. None to look only, not to commit.
         root: the common folder of the source shards. Score files are named by a shard's path
             below it, so two roots in one folder could name two shards alike.
+        source: what decides which caption and image a sample has: kind of source and its options,
+            see :func:`source_identity`. None where there are no source shards.
 
     Raises:
-        PairsiftError: the folder holds scores of another fingerprint or of another root.
+        PairsiftError: the folder holds scores of another fingerprint, source or root.
     """
 
-    def __init__(self, url: str, fingerprint: Fingerprint | None, root: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        fingerprint: Fingerprint | None,
+        root: str,
+        source: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder = Folder(url)
         self.fingerprint = dict(fingerprint or {})
         self.root = root
         self.folder.create()
         self.folder.remove_leftovers()
+        self._manifest: Manifest | None = None
         if fingerprint is not None:
-            self._claim()
-
-    def _claim(self) -> None:
-        try:
-            manifest = json.loads(self.folder.read(MANIFEST))
-        except FileNotFoundError:
-            manifest = None
-        except ValueError as error:
-            raise PairsiftError(
-                f"{self.folder.file(MANIFEST)} is not readable JSON ({error}); "
-                "choose another --out, or restore that file"
-            ) from error
-        if manifest is None:
-            content = {"fingerprint": self.fingerprint, "root": self.root}
-            self.folder.write(MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
-            # Another machine may have done the same at the same moment: the last one counts.
-            manifest = json.loads(self.folder.read(MANIFEST))
-        self._refuse_mixing(manifest["fingerprint"])
-        if manifest["root"] != self.root:
-            raise PairsiftError(
-                f"{self.folder.url} holds scores of shards below {manifest['root']}, but these "
-                f"shards lie below {self.root}; choose another --out for them (if the data was "
-                f'moved, write its new place as "root" into {self.folder.file(MANIFEST)})'
+            identity: dict[str, Any] = {"fingerprint": self.fingerprint, "root": root}
+            if source is not None:
+                identity["source"] = dict(source)
+            self._manifest = Manifest(
+                self.folder, MANIFEST, identity, self._refusal, optional=frozenset({"source"})
             )
+            self._manifest.check()
 
-    def _refuse_mixing(self, theirs: Mapping[str, str]) -> None:
-        if differing := changes(theirs, self.fingerprint):
-            raise PairsiftError(
+    def claim(self) -> None:
+        """Begin the folder, before the first table is committed.
+
+        Raises:
+            PairsiftError: another run has begun it, with something else.
+        """
+        if self._manifest is not None:
+            self._manifest.take()
+
+    def release(self) -> None:
+        """For a run that ends early: leave nothing in a folder that it began and wrote nothing to.
+
+        A folder with a table, or a word about a shard that could not be read, stays begun.
+        """
+        listing = self.listing()
+        if self._manifest is None or listing.finished or listing.unreadable:
+            return
+        if self._manifest.release():
+            self.folder.remove(SHARD_NAMES)
+
+    def _refusal(self, there: dict[str, Any], differing: str) -> str:
+        """Words for what a folder begun with something else is refused with."""
+        if changes(there.get("fingerprint") or {}, self.fingerprint):
+            return (
                 f"{self.folder.url} holds scores made in another way: {differing}. "
                 "Choose another --out, or go on with the scorer and options it was begun with"
             )
+        if there.get("root") != self.root:
+            return (
+                f"{self.folder.url} holds scores of shards below {there.get('root')}, but these "
+                f"shards lie below {self.root}; choose another --out for them (if the data was "
+                f'moved, write its new place as "root" into {self.folder.file(MANIFEST)})'
+            )
+        return (
+            f"{self.folder.url} holds scores of other captions or images: {differing}. Choose "
+            "another --out for these (`pairsift select --join` can use both), or go on with the "
+            "options it was begun with"
+        )
 
     def listing(self) -> Listing:
         """What is there, from one listing, however many tables there are."""
@@ -182,6 +219,7 @@ class ScoreFolder:
             extents: where the rows' samples lie in the shard; see :mod:`pairsift.extents`.
             checks: a checksum for each row; see :mod:`pairsift.extents`.
         """
+        self.claim()
         metadata = {
             FINGERPRINT_KEY: json.dumps(self.fingerprint, sort_keys=True).encode(),
             FACTS_KEY: json.dumps(facts, sort_keys=True).encode(),
@@ -190,6 +228,16 @@ class ScoreFolder:
             metadata[EXTENTS_KEY] = encode_extents(extents)
         if checks is not None and len(checks) == table.num_rows:
             metadata[CHECKS_KEY] = encode_checks(checks)
+        buffer = io.BytesIO()
+        pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
+        self.folder.write(name + TABLE_SUFFIX, buffer.getvalue())
+
+    def renew(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Change the facts about a shard; rows and all else of its table stay."""
+        content = io.BytesIO(self.folder.read(name + TABLE_SUFFIX))
+        table = pq.read_table(content)
+        metadata = dict(table.schema.metadata)
+        metadata[FACTS_KEY] = json.dumps(facts, sort_keys=True).encode()
         buffer = io.BytesIO()
         pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
         self.folder.write(name + TABLE_SUFFIX, buffer.getvalue())

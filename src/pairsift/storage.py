@@ -30,6 +30,7 @@ _FOREIGN_TEMPORARY_LIFETIME_S = 6 * 3600
 # Many small writes at odd places cost a file system more than few large ones.
 _BUFFER_BYTES = 4 << 20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 
 _NOT_FILES = (
     (stat.S_ISDIR, "a folder"),
@@ -129,16 +130,19 @@ class Folder:
         return times
 
     def _remote_times(self) -> dict[str, float]:
+        return {name: _modified(entry) for name, entry in self._remote_entries().items()}
+
+    def _remote_entries(self) -> dict[str, dict[str, Any]]:
         try:
             found = self._persist("list", lambda: self.fs.ls(self.path, detail=True, refresh=True))
         except FileNotFoundError:
             return {}
-        times = {}
+        entries = {}
         for entry in found:
             name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
             if not name.startswith("."):
-                times[name] = _modified(entry)
-        return times
+                entries[name] = entry
+        return entries
 
     def exists(self, name: str) -> bool:
         """Whether a file is there now, whatever an earlier listing said."""
@@ -186,6 +190,65 @@ class Folder:
             raise PairsiftError(
                 f"{path} is {what}, which an output never replaces; choose another name for it"
             )
+
+    def write_new(self, name: str, content: bytes) -> bool:
+        """Commit `content` under `name` unless there is such a file; returns whether it was new.
+
+        On a local disk, and on stores that offer it (fsspec's mode ``create``, as S3), one of two
+        writers wins for sure. On other stores the last one does: read the file back to see.
+        """
+        if self.is_local:
+            return self._write_new_local(name, content)
+        if self.exists(name):
+            return False
+        try:
+            self._persist(
+                "write",
+                lambda: self.fs.pipe_file(self.file(name), content, mode="create"),
+                name,
+            )
+        except FileExistsError:
+            return False
+        except (TypeError, NotImplementedError, ValueError):  # this store knows no such mode
+            self.write(name, content)
+        return True
+
+    def _write_new_local(self, name: str, content: bytes) -> bool:
+        temporary, file = self._open_temporary(name)
+        try:
+            with file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                os.link(temporary, self.file(name))  # unlike a rename, this replaces nothing
+            _sync_directory(self.path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if os.path.exists(self.file(name)):
+                return False
+            self.write(name, content)
+        finally:
+            os.unlink(temporary)
+        return True
+
+    def stamps(self) -> dict[str, str]:
+        """Names as :meth:`names`, each with something that changes when the file does."""
+        if self.is_local:
+            stamps = {}
+            with contextlib.suppress(FileNotFoundError), os.scandir(self.path) as entries:
+                for entry in entries:
+                    if not entry.name.startswith("."):
+                        with contextlib.suppress(FileNotFoundError):
+                            found = entry.stat()
+                            stamps[entry.name] = f"{found.st_size} {found.st_mtime_ns}"
+            return stamps
+        return {
+            name: f"{entry.get('size')} {entry.get('ETag') or entry.get('etag')} {_modified(entry)}"
+            for name, entry in self._remote_entries().items()
+        }
 
     def _persist(self, verb: str, action: Callable[[], Result], name: str = "") -> Result:
         if self.is_local:

@@ -160,7 +160,7 @@ def test_other_options_of_the_model_are_refused_and_named(
 ) -> None:
     shards = find_shards(str(pool / "00000.tar"))
     begun = load_scorer("pairsift-tiny", metrics="itm,odf")
-    ScoreFolder(str(tmp_path / "out"), begun.fingerprint, shards.root)
+    ScoreFolder(str(tmp_path / "out"), begun.fingerprint, shards.root).claim()
     with pytest.raises(PairsiftError, match=words) as refusal:
         score_shards(shards, load_scorer("pairsift-tiny", **options), str(tmp_path / "out"))
     assert "Choose another --out, or go on with the scorer and options" in str(refusal.value)
@@ -173,7 +173,7 @@ def test_another_checkpoint_or_prompt_is_refused_and_named(
     shards = find_shards(str(pool / "00000.tar"))
     scorer = load_scorer("pairsift-tiny", metrics="itm")
     theirs = dict(scorer.fingerprint) | {field: "sha256:another"}
-    ScoreFolder(str(tmp_path / "out"), theirs, shards.root)
+    ScoreFolder(str(tmp_path / "out"), theirs, shards.root).claim()
     with pytest.raises(PairsiftError, match=f"{field} is 'sha256:another' there and"):
         score_shards(shards, scorer, str(tmp_path / "out"))
     assert not list((tmp_path / "out").glob("*.parquet"))

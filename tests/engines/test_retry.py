@@ -228,9 +228,13 @@ def test_retry_leaves_tables_alone_whose_shard_has_changed(pool: Path, tmp_path:
     scorer = Moody()
     _score(pool, out, scorer)
     before = (out / "00000.parquet").read_bytes()
+    listed = find_shards(str(pool))
     (pool / "00000.tar").write_bytes((pool / "00001.tar").read_bytes())
     scorer.moody = False
-    summary = _score(pool, out, scorer, retry_failed=True)
+    with pytest.raises(PairsiftError, match="1 shard has changed since being scored.*00000"):
+        _score(pool, out, scorer, retry_failed=True)
+    # The same, changed only after the run has looked.
+    summary = score_shards(listed, scorer, str(out), retry_failed=True)
     assert list(summary.unreadable) == ["00000"]
     assert "has changed since it was scored" in summary.unreadable["00000"]
     assert (out / "00000.parquet").read_bytes() == before

@@ -88,6 +88,13 @@ def score(
         str | None,
         typer.Option(help="failed: also score again the rows that failed for a passing reason."),
     ] = None,
+    rescore: Annotated[
+        str | None,
+        typer.Option(
+            help="changed: score shards again that were written again since they were scored; "
+            "without it, such shards are an error."
+        ),
+    ] = None,
     engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
     ray_address: Annotated[
         str | None, typer.Option(help="Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
@@ -113,6 +120,8 @@ def score(
 
     if retry not in (None, "failed"):
         raise PairsiftError(f"--retry {retry!r}: only failed is known")
+    if rescore not in (None, "changed"):
+        raise PairsiftError(f"--rescore {rescore!r}: only changed is known")
 
     found = find_shards(
         shards, kind, caption=caption_field, image=image_field, captions_file=captions_file
@@ -137,6 +146,7 @@ def score(
         "max_failure_rate": max_failure_rate,
         "part": parse_part(part),
         "retry_failed": retry == "failed",
+        "rescore_changed": rescore == "changed",
     }
     on_cluster = {
         "--ray-address": ray_address,

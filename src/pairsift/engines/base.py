@@ -22,11 +22,13 @@ class Job:
     """One shard to score, or of a finished one (`retry`) the rows that may fare better now.
 
     Attributes:
+        rescore: it has a table, but has changed since: score all of it again.
         noted: an earlier run left word that the shard is unreadable.
     """
 
     shard: Shard
     retry: bool = False
+    rescore: bool = False
     noted: bool = False
 
 

@@ -10,7 +10,7 @@ from pairsift.engines.base import Guard, Listener, News, RunSummary, Silence
 from pairsift.engines.plan import plan_run
 from pairsift.engines.worker import ShardWorker
 from pairsift.scorers.base import Scorer
-from pairsift.scores import ScoreFolder
+from pairsift.scores import ScoreFolder, source_identity
 from pairsift.sources import ShardSet
 
 __all__ = ["RunSummary", "default_workers", "score_shards"]
@@ -35,6 +35,7 @@ def score_shards(
     max_failure_rate: float = 0.05,
     part: tuple[int, int] | None = None,
     retry_failed: bool = False,
+    rescore_changed: bool = False,
     listener: Listener | None = None,
 ) -> RunSummary:
     """Score every shard that has no table in `out` yet.
@@ -47,14 +48,19 @@ def score_shards(
 
     Args:
         retry_failed: also score again those rows of finished tables whose status is retryable.
+        rescore_changed: score shards again that have changed since they were scored; if not set,
+            such shards are an error before anything is scored.
 
     Raises:
-        PairsiftError: `out` holds scores made in another way, too many samples fail or shards
-            cannot be read, or the disk is full. Tables already committed are whole and stay.
+        PairsiftError: `out` holds scores made in another way, shards have changed since they were
+            scored, too many samples fail or shards cannot be read, or the disk is full. Tables
+            already committed are whole and stay.
     """
     listener = listener or Silence()
-    scores = ScoreFolder(out, scorer.fingerprint, shard_set.root)
-    plan = plan_run(shard_set, scores, part, retry_failed)
+    scores = ScoreFolder(out, scorer.fingerprint, shard_set.root, source_identity(shard_set))
+    plan = plan_run(shard_set, scores, part, retry_failed, rescore_changed)
+    scores.claim()
+    scores.expect(shard.name for shard in shard_set.shards)
     listener.started(plan.shards, plan.skipped)
     summary = RunSummary(out, plan.shards, plan.skipped)
     guard = Guard(max_failure_rate)
@@ -65,9 +71,13 @@ def score_shards(
 
     begin = time.perf_counter()
     processes = default_workers() if workers is None else workers
-    with ShardWorker(scorer, scores, batch_size, processes, uuid.uuid4().hex) as worker:
-        for result in worker.run(plan.jobs, tell):
-            summary.add(result, time.perf_counter() - begin)
-            listener.shard_done(result)
-            guard.add_shard(result)
+    try:
+        with ShardWorker(scorer, scores, batch_size, processes, uuid.uuid4().hex) as worker:
+            for result in worker.run(plan.jobs, tell):
+                summary.add(result, time.perf_counter() - begin)
+                listener.shard_done(result)
+                guard.add_shard(result)
+    except BaseException:
+        scores.release()
+        raise
     return summary

@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pairsift.engines.base import Job, part_of
+from pairsift.engines.changed import READERS, find_changed
+from pairsift.errors import PairsiftError
 from pairsift.pair import Status
 from pairsift.scores import ScoreFolder, read_table_facts
 from pairsift.sources import ShardSet
 
-# Reading the end of a file is waiting, above all behind a network.
-_READERS = 32
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +32,50 @@ def plan_run(
     scores: ScoreFolder,
     part: tuple[int, int] | None = None,
     retry_failed: bool = False,
+    rescore_changed: bool = False,
 ) -> Plan:
-    """List a run's jobs, and write down in the score folder which shards there are.
+    """List a run's jobs. What is no run of this folder is refused here, and nothing is begun.
 
     Args:
         retry_failed: look into every finished table for rows that may fare better now.
+        rescore_changed: score shards again that have changed since.
 
     Raises:
-        PairsiftError: `part` names no part.
+        PairsiftError: `part` names no part; shards have changed since they were scored; tables
+            were made from other captions or images of the shards.
     """
     mine = part_of(shard_set.shards, part)
     listing = scores.listing()
-    finished = listing.finished
-    scores.expect(shard.name for shard in shard_set.shards)
+    finished = [shard for shard in mine if shard.name in listing.finished]
+    changed = find_changed(scores, finished)
+    if changed and not rescore_changed:
+        raise PairsiftError(_told(changed, scores))
     again: set[str] = set()
     if retry_failed:
-        again = _with_retryable_rows(scores, sorted(finished & {shard.name for shard in mine}))
+        again = _with_retryable_rows(
+            scores, [shard.name for shard in finished if shard.name not in changed]
+        )
     jobs = tuple(
-        Job(shard, retry=shard.name in again, noted=shard.name in listing.unreadable)
+        Job(
+            shard,
+            retry=shard.name in again,
+            rescore=shard.name in changed,
+            noted=shard.name in listing.unreadable,
+        )
         for shard in mine
-        if shard.name not in finished or shard.name in again
+        if shard.name not in listing.finished or shard.name in again or shard.name in changed
     )
     return Plan(jobs, len(mine))
+
+
+def _told(changed: dict[str, str], scores: ScoreFolder) -> str:
+    named = "; ".join(f"{name}: {how}" for name, how in list(changed.items())[:_NAMED])
+    more = "; ..." if len(changed) > _NAMED else ""
+    count = "1 shard has" if len(changed) == 1 else f"{len(changed)} shards have"
+    return (
+        f"{count} changed since being scored into {scores.folder.url} ({named}{more}). Score "
+        "what changed again with --rescore changed, or choose another --out"
+    )
 
 
 def _with_retryable_rows(scores: ScoreFolder, names: list[str]) -> set[str]:
@@ -60,5 +83,5 @@ def _with_retryable_rows(scores: ScoreFolder, names: list[str]) -> set[str]:
         statuses = read_table_facts(scores.folder, name)["statuses"]
         return any(Status(status).retryable and count for status, count in statuses.items())
 
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         return {name for name, found in zip(names, pool.map(has_some, names), strict=True) if found}

@@ -37,7 +37,7 @@ from pairsift.engines.worker import ShardWorker
 from pairsift.errors import PairsiftError
 from pairsift.scorers.base import Scorer
 from pairsift.scorers.registry import load_scorer
-from pairsift.scores import ScoreFolder
+from pairsift.scores import ScoreFolder, source_identity
 from pairsift.sources import Shard, ShardSet
 from pairsift.storage import Folder
 
@@ -92,6 +92,7 @@ def score_shards(
     max_failure_rate: float = 0.05,
     part: tuple[int, int] | None = None,
     retry_failed: bool = False,
+    rescore_changed: bool = False,
     listener: Listener | None = None,
 ) -> RunSummary:
     """Score every shard that has no table in `out` yet, as :func:`pairsift.engines.local
@@ -107,15 +108,19 @@ def score_shards(
     options = ray_options or RayOptions()
     listener = listener or Silence()
     out = out if not Folder(out).is_local else os.path.abspath(out)
-    plan = plan_run(shard_set, ScoreFolder(out, None, shard_set.root), part, retry_failed)
+    scores = ScoreFolder(out, None, shard_set.root)
+    plan = plan_run(shard_set, scores, part, retry_failed, rescore_changed)
     listener.started(plan.shards, plan.skipped)
     summary = RunSummary(out, plan.shards, plan.skipped)
     guard = Guard(max_failure_rate)
     with _session(options.address) as owned:
-        run = _Run(plan, scorer, out, shard_set.root, batch_size, options)
+        run = _Run(plan, scorer, out, shard_set, batch_size, options)
         begin = time.perf_counter()
         try:
             for item in run.results():
+                if item is None:  # a scorer has found the folder to be that of its scores
+                    scores.expect(shard.name for shard in shard_set.shards)
+                    continue
                 if isinstance(item, News):
                     guard.add(item)
                     listener.rows(item.statuses)
@@ -191,7 +196,7 @@ class _Run:
         plan: Plan,
         scorer: ScorerSpec,
         out: str,
-        root: str,
+        shard_set: ShardSet,
         batch_size: int | None,
         options: RayOptions,
     ) -> None:
@@ -206,19 +211,29 @@ class _Run:
         self._options = options
         self._resources = {"num_cpus": options.cpus, "num_gpus": self._gpus()}
         self._settings = _Settings(
-            scorer, out, root, batch_size, max(0, options.cpus - 1), uuid.uuid4().hex
+            scorer,
+            out,
+            shard_set.root,
+            source_identity(shard_set),
+            batch_size,
+            max(0, options.cpus - 1),
+            uuid.uuid4().hex,
         )
+        self._begun = False
         self._rows: queue.Queue[str | BaseException | None] = queue.Queue()
         self._thread = threading.Thread(target=self._execute, name="pairsift-ray", daemon=True)
 
-    def results(self) -> Iterator[ShardResult | News]:
+    def results(self) -> Iterator[ShardResult | News | None]:
         """Results as shards are done, and about every second what happened on the way.
+
+        None comes once, before all else, when a scorer has begun the folder or gone on in it.
 
         Raises:
             PairsiftError: the folder holds other scores, a table cannot be committed, Ray ends.
         """
         if not self._plan.jobs:
             self._claim()
+            yield None
             return
         self._thread.start()
         next_news = time.monotonic() + _NEWS_EVERY_S
@@ -245,6 +260,9 @@ class _Run:
             row = json.loads(item)
             if "refused" in row:
                 raise PairsiftError(row["refused"])
+            if not self._begun:
+                self._begun = True
+                yield None
             yield ShardResult(**row)
 
     def stop(self, patience: float) -> None:
@@ -300,9 +318,12 @@ class _Run:
             **self._resources,
         )
 
-    def _news(self) -> Iterator[News]:
+    def _news(self) -> Iterator[News | None]:
         with contextlib.suppress(self._ray.exceptions.RayError):  # no news is no reason to stop
-            statuses, failures = self._ray.get(self._board.drain.remote(), timeout=10)
+            begun, statuses, failures = self._ray.get(self._board.drain.remote(), timeout=10)
+            if begun and not self._begun:
+                self._begun = True
+                yield None
             if statuses:
                 yield News(statuses, failures)
 
@@ -320,14 +341,26 @@ class _Settings:
     scorer: ScorerSpec
     out: str
     root: str
+    source: dict[str, Any]
     batch_size: int | None
     workers: int
     run_id: str
 
+    def begin(self) -> tuple[Scorer, ScoreFolder]:
+        """Load the scorer and begin its folder, or find that it is begun.
+
+        Raises:
+            PairsiftError: the folder holds other scores; the scorer cannot be loaded.
+        """
+        scorer = self.scorer.load()
+        scores = ScoreFolder(self.out, scorer.fingerprint, self.root, self.source)
+        scores.claim()
+        return scorer, scores
+
 
 def _claim(settings: _Settings) -> str | None:
     try:
-        ScoreFolder(settings.out, settings.scorer.load().fingerprint, settings.root)
+        settings.begin()
     except PairsiftError as error:
         return str(error)
     return None
@@ -345,8 +378,8 @@ class _ShardActor:
         self._refused: str | None = None
         self._board = board
         try:
-            scorer = settings.scorer.load()
-            scores = ScoreFolder(settings.out, scorer.fingerprint, settings.root)
+            scorer, scores = settings.begin()
+            board.begun.remote()
             self._worker = ShardWorker(
                 scorer, scores, settings.batch_size, settings.workers, settings.run_id
             )
@@ -425,6 +458,11 @@ class _Board:
         self._statuses: Counter[str] = Counter()
         self._failures: list[str] = []
         self._stopped = False
+        self._begun = False
+
+    def begun(self) -> None:
+        """A scorer has begun the folder, or found it to be that of its scores."""
+        self._begun = True
 
     def begin(self, name: str) -> None:
         """A scorer begins a shard."""
@@ -440,9 +478,9 @@ class _Board:
         self._failures += failures[: FIRST_FAILURES - len(self._failures)]
         return not self._stopped
 
-    def drain(self) -> tuple[dict[str, int], list[str]]:
-        """News since the last time."""
-        news = dict(self._statuses), self._failures
+    def drain(self) -> tuple[bool, dict[str, int], list[str]]:
+        """Whether the folder is begun, and news since the last time."""
+        news = self._begun, dict(self._statuses), self._failures
         self._statuses, self._failures = Counter(), []
         return news
 

@@ -132,8 +132,8 @@ def as_it_is(shard: Shard) -> Shard:
     Raises:
         OSError: the storage fails.
     """
-    if shard.kind == "folder":
-        return shard
+    if shard.kind == "folder" or (shard.size is None and shard.version is None):
+        return shard  # not one file; or not even a listing told
     entry = files.look_up(shard.url)
     return shard if entry is None else replace(shard, size=entry.size, version=entry.version)
 

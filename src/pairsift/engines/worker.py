@@ -86,7 +86,7 @@ class ShardWorker:
     def give_up(self, job: Job, why: str, seconds: float = 0.0) -> ShardResult:
         """Leave word that a shard has no table."""
         result = ShardResult(job.shard.name, "unreadable", seconds=seconds, problem=why)
-        if not job.retry:
+        if not (job.retry or job.rescore):
             self.scores.record_unreadable(job.shard.name, self._facts(job, result))
         return result
 
@@ -97,6 +97,8 @@ class ShardWorker:
             return SelectedRows(
                 reader, _retryable_rows(table), decode_checks(table.schema.metadata)
             )
+        if job.rescore:
+            return reader
         return None if self.scores.is_finished(job.shard.name) else reader
 
     def _do(self, job: Job, rows: PreparedShard, tell: Tell, begin: float) -> ShardResult:

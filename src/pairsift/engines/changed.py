@@ -1,0 +1,130 @@
+"""Which finished tables are no longer those of their shards.
+
+A shard may be written again after it was scored. What a listing tells (size, and when it was
+written or the store's version) settles nearly all; a shard that was only touched, copied or moved
+is read once and compared, sample by sample, with the checksums in its table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pairsift.errors import PairsiftError
+from pairsift.manifest import changes
+from pairsift.provenance import Provenance, difference, find_source, read_provenance
+from pairsift.scores import (
+    TABLE_SUFFIX,
+    ScoreFolder,
+    input_options,
+    read_table,
+    read_table_facts,
+)
+from pairsift.sources import Shard
+
+# What earlier runs read out of the tables' footers, so that a run need not open each again.
+KNOWN = "_sources.gz"
+_FIELDS = ("source", "source_kind", "source_size", "source_options", "source_version")
+# Reading the end of a file is waiting, above all behind a network.
+READERS = 32
+
+
+def find_changed(scores: ScoreFolder, shards: Sequence[Shard]) -> dict[str, str]:
+    """Shards that are not what their tables were made from, and how they differ, in words.
+
+    A shard that turns out to be the same although its size, place or version is another gets its
+    new ones noted in its table.
+
+    Args:
+        shards: those that have a table.
+
+    Raises:
+        PairsiftError: a table was made from another caption or image of the shard; a table or
+            a shard cannot be read.
+    """
+    facts = _known_facts(scores, [shard.name for shard in shards])
+    doubtful = [shard for shard in shards if _differs(shard, facts[shard.name])]
+    with ThreadPoolExecutor(READERS) as pool:
+        found = list(pool.map(lambda shard: _compare(scores, shard), doubtful))
+    return {shard.name: how for shard, how in zip(doubtful, found, strict=True) if how}
+
+
+def _known_facts(scores: ScoreFolder, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """What the tables say of their sources, from the file of known ones as far as it is true."""
+    if not names:
+        return {}
+    stamps = scores.folder.stamps()
+    known: dict[str, Any] = {}
+    with contextlib.suppress(OSError, EOFError, ValueError):  # a cache: it is made again
+        known = json.loads(gzip.decompress(scores.folder.read(KNOWN)))
+
+    def is_known(name: str) -> bool:
+        return name in known and known[name]["stamp"] == stamps.get(name + TABLE_SUFFIX)
+
+    unknown = [name for name in names if not is_known(name)]
+    with ThreadPoolExecutor(READERS) as pool:
+        read = pool.map(lambda name: read_table_facts(scores.folder, name), unknown)
+        for name, facts in zip(unknown, read, strict=True):
+            kept = {field: facts.get(field) for field in _FIELDS}
+            known[name] = kept | {"stamp": stamps.get(name + TABLE_SUFFIX)}
+    if unknown:
+        content = json.dumps(known, sort_keys=True).encode()
+        scores.folder.write(KNOWN, gzip.compress(content, 6, mtime=0))
+    return known
+
+
+def _differs(shard: Shard, facts: Mapping[str, Any]) -> bool:
+    if not facts.get("source"):
+        return False  # written by other means than a run
+    scored = find_source(shard.name, facts)
+    return (
+        scored.url != shard.url
+        or _input(scored) != _input(shard)
+        or difference(scored, shard.size, shard.version) is not None
+    )
+
+
+def _compare(scores: ScoreFolder, shard: Shard) -> str | None:
+    """How a shard differs from what its table was made from; None if it does not."""
+    origin = read_provenance(scores.folder, shard.name)
+    _refuse_other_input(scores, origin.shard, shard)
+    how = difference(origin.shard, shard.size, shard.version)
+    if origin.checks is None:
+        # Of before there were checksums: there is nothing else to go by than the size.
+        return how if origin.shard.size != shard.size else None
+    table, facts = read_table(scores.folder, shard.name)
+    try:
+        same = Provenance(shard, origin.checks).is_same(table.column("key").to_pylist())
+    except PairsiftError as error:
+        return str(error)
+    except OSError as error:
+        raise PairsiftError(
+            f"{shard.url} was written again since it was scored and cannot be read to see whether "
+            f"it is the same: {error}; run the command again"
+        ) from error
+    if not same:
+        return how or "its samples are other ones"
+    news = {
+        "source": shard.url,
+        "source_root": scores.root,
+        "source_size": shard.size,
+        "source_version": shard.version,
+    }
+    scores.renew(shard.name, facts | news)
+    return None
+
+
+def _refuse_other_input(scores: ScoreFolder, scored: Shard, shard: Shard) -> None:
+    if differing := changes(_input(scored), _input(shard)):
+        raise PairsiftError(
+            f"{scores.folder.url} holds scores of other captions or images of {shard.name}: "
+            f"{differing}. Choose another --out, or go on with the options it was begun with"
+        )
+
+
+def _input(shard: Shard) -> dict[str, Any]:
+    return {"kind": shard.kind, **input_options(shard.kind, shard.options)}

@@ -1,0 +1,139 @@
+"""What a folder was begun with, so that only the very same work is gone on with in it.
+
+A folder that is filled by runs which may be killed and taken up again holds a small file that says
+what it is made of: the manifest. It is written once, before the first thing that belongs to it; on
+a local disk and on stores that can write a file only if it is new, one of two runs that begin at
+the same moment wins, and the other compares itself with it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pairsift.errors import PairsiftError
+from pairsift.storage import Folder
+
+Identity = Mapping[str, Any]
+
+
+class Manifest:
+    """The file that says what a folder was begun with.
+
+    Args:
+        folder: of the work.
+        name: of the file in it.
+        identity: everything that decides what the folder will hold, as JSON values; mappings may
+            be nested.
+        refusal: words of the error for another identity, from the one there and what differs:
+            ``field is 'a' there and 'b' now; ...``.
+        optional: fields that manifests of older versions lack; where they do, what is there now
+            is accepted.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        name: str,
+        identity: Identity,
+        refusal: Callable[[dict[str, Any], str], str],
+        optional: frozenset[str] = frozenset(),
+    ) -> None:
+        self.folder = folder
+        self.name = name
+        self.identity = json.loads(json.dumps(identity))
+        self._refusal = refusal
+        self._optional = optional
+        self._lock = threading.Lock()
+        self._taken = False
+
+    def read(self) -> dict[str, Any] | None:
+        """What is written there; None if nothing is.
+
+        Raises:
+            PairsiftError: it is not readable.
+        """
+        path = self.folder.file(self.name)
+        try:
+            content = json.loads(self.folder.read(self.name))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError as error:
+            raise PairsiftError(
+                f"{path} is not readable JSON ({error}); choose another --out, or restore that file"
+            ) from error
+        if not isinstance(content, dict):
+            raise PairsiftError(
+                f"{path} does not say what the folder was begun with; choose another --out, or "
+                "restore that file"
+            )
+        return content
+
+    def check(self) -> bool:
+        """Whether the folder was begun, with the same identity. Writes nothing.
+
+        Raises:
+            PairsiftError: it was begun with another one, naming what differs.
+        """
+        there = self.read()
+        if there is None:
+            return False
+        wanted = {
+            name: value
+            for name, value in self.identity.items()
+            if name in there or name not in self._optional
+        }
+        if words := changes({name: there.get(name) for name in wanted}, wanted):
+            raise PairsiftError(self._refusal(there, words))
+        return True
+
+    def take(self) -> bool:
+        """Begin the folder, or go on in it; call it before anything is committed there.
+
+        Returns:
+            whether this call began it.
+
+        Raises:
+            PairsiftError: as :meth:`check`.
+        """
+        with self._lock:
+            if self.check():
+                return False
+            self.folder.create()
+            content = (json.dumps(self.identity, indent=1) + "\n").encode()
+            if self.folder.write_new(self.name, content):
+                self._taken = True
+            # Another run may have begun it in the meantime, with something else.
+            self.check()
+            return self._taken
+
+    def release(self) -> bool:
+        """Take back what :meth:`take` began, for a run that then wrote nothing.
+
+        Returns:
+            whether there was something to take back.
+        """
+        with self._lock:
+            taken, self._taken = self._taken, False
+            if taken:
+                self.folder.remove(self.name)
+            return taken
+
+
+def changes(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two identities, in words; empty where nothing does."""
+    return "; ".join(
+        f"{field} is {theirs!r} there and {ours!r} now"
+        for field, theirs, ours in _pairs(there, now)
+    )
+
+
+def _pairs(there: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for field in sorted(there.keys() | now.keys()):
+        theirs, ours = there.get(field), now.get(field)
+        if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+            yield from _pairs(theirs, ours)
+        elif theirs != ours:
+            yield field, theirs, ours
