@@ -214,7 +214,7 @@ class Folder:
         return True
 
     def _write_new_local(self, name: str, content: bytes) -> bool:
-        temporary, file = self._open_temporary(name)
+        temporary, file = _open_temporary(self.file(name))
         try:
             with file:
                 file.write(content)
