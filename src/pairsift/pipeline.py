@@ -10,6 +10,7 @@ from pairsift.cascade.scorer import CascadeScorer
 from pairsift.config import Config, WriteSection
 from pairsift.engines.base import Listener
 from pairsift.engines.local import RunSummary, score_shards
+from pairsift.errors import NothingScoredError
 from pairsift.report import ReportSummary, write_report
 from pairsift.scorers.base import Scorer
 from pairsift.scorers.registry import load_scorer
@@ -52,11 +53,12 @@ class PipelineResult:
         }
 
     def text(self) -> str:
-        """One line a step."""
+        """One line a step, and the failures by reason."""
         lines = [
             f"{self.score.rows:,} pairs scored, {self.score.failures:,} failed "
             f"({self.score.pairs_per_second:,.1f} pairs/s); "
-            f"{self.score.skipped:,} of {self.score.shards:,} shards were finished before"
+            f"{self.score.skipped:,} of {self.score.shards:,} shards were finished before",
+            *self.score.failure_lines(),
         ]
         if self.agreement:
             lines.append(f"the planned cut: {describe_agreement(self.agreement)}")
@@ -108,6 +110,8 @@ def run_pipeline(
     if isinstance(scorer, CascadeScorer):
         agreement = write_agreement(scores, scorer.plan)
     selection = None
+    if not summary.skipped and (why := summary.diagnosis()) is not None:
+        raise NothingScoredError(f"{why}. Its tables are kept in {scores}")
     if config.select is not None:
         selection = select(scores, **asdict(config.select), out=join(config.out, SELECTION))
     datacomp, webdataset = _write(config.write, selection, config.out)

@@ -12,13 +12,14 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pairsift.errors import PairsiftError
 from pairsift.pair import Status
+from pairsift.printable import one_line
 from pairsift.scores import (
     MANIFEST,
     TABLE_SUFFIX,
@@ -35,6 +36,8 @@ SAMPLE = 500
 WINDOW_S = 3600.0
 FIRST_FAILURES = 5
 _READERS = 16
+
+Facts = Sequence[tuple[str, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,10 @@ def read_status(folder: str, *, sample: int | None = SAMPLE, now: float | None =
         seconds_left=left / per_hour * 3600 if per_hour and left is not None else None,
         last_finished=last,
         first_failures=_first_failures(place, facts),
-        first_unreadable=[_why_unreadable(place, name) for name in unreadable[:FIRST_FAILURES]],
+        first_unreadable=[
+            one_line(f"{name}: {_why_unreadable(place, name)}")
+            for name in unreadable[:FIRST_FAILURES]
+        ],
     )
 
 
@@ -167,24 +173,106 @@ def _rate(times: Sequence[float], now: float) -> tuple[float | None, float | Non
     return (len(recent) - 1) / span * 3600, last
 
 
-def _first_failures(folder: Folder, facts: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+def _first_failures(folder: Folder, facts: Facts) -> list[str]:
     found: list[str] = []
-    for name, fact in facts:
-        if len(found) >= FIRST_FAILURES:
+    for row in _failed_rows(folder, facts, lambda statuses: True):
+        found.append(one_line(f"{row['shard']}/{row['key']}: {row['status']} ({row['error']})"))
+        if len(found) == FIRST_FAILURES:
             break
-        if fact["statuses"].get(Status.OK.value, 0) == fact["rows"]:
+    return found
+
+
+def _failed_rows(
+    folder: Folder, facts: Facts, wanted: Callable[[set[str]], bool]
+) -> Iterator[dict[str, Any]]:
+    """Rows without scores, from the tables whose failed statuses are wanted."""
+    for name, fact in facts:
+        failed = {status for status, n in fact["statuses"].items() if n} - {Status.OK.value}
+        if not failed or not wanted(failed):
             continue
         table, _ = read_table(folder, name)
         for row in table.select(["shard", "key", "status", "error"]).to_pylist():
-            if row["status"] != Status.OK.value and len(found) < FIRST_FAILURES:
-                found.append(f"{row['shard']}/{row['key']}: {row['status']} ({row['error']})")
-    return found
+            if row["status"] != Status.OK.value:
+                yield row
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Samples without scores, by status, the most frequent first.
+
+    Attributes:
+        counts: how many have which status, over all tables.
+        first: the first of each, as ``shard``, ``key`` and ``error``.
+        unreadable: shards that could not be read, and why.
+    """
+
+    folder: str
+    counts: Mapping[str, int]
+    first: Mapping[str, Sequence[Mapping[str, str]]]
+    unreadable: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `--json`."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """A page for a person."""
+        if not self.counts and not self.unreadable:
+            return f"{self.folder}: every row has scores"
+        lines = []
+        for name, count in self.counts.items():
+            lines.append(f"{count:,} {name}: {Status(name).meaning}")
+            rows = self.first[name]
+            lines += [one_line(f"  {r['shard']}/{r['key']}: {r['error']}") for r in rows]
+            if count > len(rows):
+                lines.append(f"  ... and {count - len(rows):,} more")
+        if self.unreadable:
+            lines.append(f"{len(self.unreadable):,} shards could not be read:")
+            lines += [one_line(f"  {name}: {why}") for name, why in self.unreadable.items()]
+        return "\n".join(lines)
+
+
+def read_failures(folder: str, limit: int = 10) -> Failures:
+    """List what has no scores in a score folder, and why.
+
+    Every table's footer is read; of rows no more than are needed.
+
+    Args:
+        limit: rows listed for each status.
+
+    Raises:
+        PairsiftError: it is no score folder, or a table in it is damaged.
+    """
+    place = Folder(folder)
+    _read_manifest(place)
+    names = place.names()
+    done = sorted(without_suffix(names, TABLE_SUFFIX))
+    unreadable = sorted(without_suffix(names, UNREADABLE_SUFFIX) - set(done))
+    facts = _read_facts(place, done)
+    counts: Counter[str] = Counter()
+    for _, fact in facts:
+        counts.update(fact["statuses"])
+    del counts[Status.OK.value]
+    first: dict[str, list[dict[str, str]]] = {name: [] for name, n in counts.most_common() if n}
+
+    def short_of(statuses: set[str]) -> bool:
+        return any(len(first[status]) < limit for status in statuses)
+
+    for row in _failed_rows(place, facts, short_of):
+        if len(first[row["status"]]) < limit:
+            first[row["status"]].append({name: row[name] for name in ("shard", "key", "error")})
+    return Failures(
+        folder,
+        {name: counts[name] for name in first},
+        first,
+        {name: _why_unreadable(place, name) for name in unreadable},
+    )
 
 
 def _why_unreadable(folder: Folder, name: str) -> str:
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
-        return f"{name}: {json.loads(folder.read(name + UNREADABLE_SUFFIX))['source_error']}"
-    return name
+        return str(json.loads(folder.read(name + UNREADABLE_SUFFIX))["source_error"])
+    return "no reason was noted"
 
 
 def to_text(status: RunStatus, now: float | None = None) -> str:
@@ -210,14 +298,14 @@ def to_text(status: RunStatus, now: float | None = None) -> str:
     if status.left == 0:
         lines.append("all shards are done")
     elif status.seconds_left is not None:
-        lines.append(f"{_duration(status.seconds_left)} to go at this rate")
+        lines.append(f"{duration(status.seconds_left)} to go at this rate")
     elif status.last_finished is not None and status.left:
-        ago = _duration(max(0.0, now - status.last_finished))
+        ago = duration(max(0.0, now - status.last_finished))
         lines.append(f"no rate: the last table was finished {ago} ago")
     lines.append(f"shards below {status.root}")
     lines += [f"  {name}: {value}" for name, value in sorted(status.fingerprint.items())]
     if status.first_failures:
-        lines.append("first failures:")
+        lines.append("first failures (--failures lists them by reason):")
         lines += [f"  {words}" for words in status.first_failures]
     if status.first_unreadable:
         lines.append("unreadable shards:")
@@ -225,7 +313,8 @@ def to_text(status: RunStatus, now: float | None = None) -> str:
     return "\n".join(lines)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time span in the unit that suits it."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 2 * 3600:

@@ -35,6 +35,7 @@ from pairsift.cli import (
     train,
     write,
 )
+from pairsift.cli.common import warn
 from pairsift.errors import PairsiftError
 
 USER_ERROR = 2
@@ -132,8 +133,9 @@ class _Signals:
 def main() -> None:
     """Entry point of the `pairsift` command.
 
-    Exit codes: 0 done; 3 done but for shards that could not be read; 2 bad input or options, with
-    one line on stderr; 130 and 143 stopped by SIGINT and SIGTERM, with everything finished kept.
+    Exit codes: 0 done; 3 done but for shards that could not be read; 4 every pair that was tried
+    failed; 2 bad input or options, with one line on stderr; 130 and 143 stopped by SIGINT and
+    SIGTERM, with everything finished kept.
     """
     signals = _Signals()
     signals.install()
@@ -143,7 +145,7 @@ def main() -> None:
         # Whatever it is: libraries that are interrupted raise errors of their own.
         signals.stop_if_received()
         if isinstance(error, PairsiftError):
-            _stop(USER_ERROR, str(error))
+            _stop(error.exit_code, str(error))
         if isinstance(error, typer.Abort):  # a question was answered with no
             _stop(USER_ERROR, "aborted")
         if isinstance(error, typer.Exit):
@@ -214,5 +216,5 @@ _STOPPED = "stopped; what was finished is kept: run the same command again to go
 
 
 def _stop(code: int, message: str) -> NoReturn:
-    typer.echo(f"pairsift: {message}", err=True)
+    warn(message)
     sys.exit(code)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairsift.errors import PairsiftError
+from pairsift.errors import NothingScoredError, PairsiftError
+from pairsift.printable import one_line, printable
+
+if TYPE_CHECKING:
+    from pairsift.engines.base import RunSummary
+
+# Everything else went well; the same command tries these shards again.
+SHARDS_UNREADABLE = 3
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 ScorerName = Annotated[
@@ -44,7 +52,27 @@ CaptionsFile = Annotated[
 
 def emit(result: Mapping[str, Any], as_json: bool, text: str) -> None:
     """Print a command's result, for a machine or for a person."""
-    typer.echo(json.dumps(result, indent=1, default=str) if as_json else text)
+    typer.echo(json.dumps(result, indent=1, default=str) if as_json else printable(text))
+
+
+def warn(message: str) -> None:
+    """Print one line on stderr, as the command's own."""
+    typer.echo(f"pairsift: {one_line(message)}", err=True)
+
+
+def end_scoring(summary: RunSummary) -> None:
+    """Leave with the exit code that a scoring run deserves; return if that is 0."""
+    if summary.unreadable:
+        name, why = next(iter(summary.unreadable.items()))
+        warn(
+            f"{len(summary.unreadable)} shards could not be read and have no table; first: "
+            f"{name}: {why}. The same command tries them again"
+        )
+    if (why_none := summary.diagnosis()) is not None:
+        warn(f"{why_none}. To see them: pairsift status {shlex.quote(summary.out)} --failures")
+        raise typer.Exit(NothingScoredError.exit_code)
+    if summary.unreadable:
+        raise typer.Exit(SHARDS_UNREADABLE)
 
 
 def tell(notes: Iterable[str]) -> None:

@@ -8,7 +8,8 @@ import typer
 
 from pairsift.cli import evaluate_cost, evaluate_downstream
 from pairsift.cli.common import BatchSize, Device, Dtype, Json
-from pairsift.cli.evaluation import Bars, show_result, split, split_all
+from pairsift.cli.evaluation import show_result, split, split_all
+from pairsift.cli.progress import Progress
 
 if TYPE_CHECKING:
     from pairsift.evaluate.results import Evaluation
@@ -161,7 +162,7 @@ def _options(
     )
 
 
-class _Scoring(Bars):
+class _Scoring(Progress):
     def scoring(self, scorer: str, done: int, total: int) -> None:
         self.show(scorer, done, total)
 

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from pairsift.cli.common import Device, Json
-from pairsift.cli.evaluation import Bars, show_result, split, split_all
+from pairsift.cli.evaluation import show_result, split, split_all
+from pairsift.cli.progress import Progress
 
 NO_SHAPE = "none"
 
@@ -92,7 +93,7 @@ def cost(
     show_result(found, tables, out, json)
 
 
-class _Turns(Bars):
+class _Turns(Progress):
     def stage(self, words: str) -> None:
         self.say(words)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pairsift.cli.common import Json, emit
-from pairsift.cli.evaluation import Bars, print_table, show_result, split, split_all
+from pairsift.cli.evaluation import print_table, show_result, split, split_all
+from pairsift.cli.progress import Progress
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ def _fractions(text: str) -> list[float]:
         raise PairsiftError(f"--keep {text!r}: write fractions, for example 0.1,0.3") from None
 
 
-class _Stages(Bars):
+class _Stages(Progress):
     def stage(self, words: str) -> None:
         self.say(words)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import typer
 
 from pairsift.cli.common import emit
+from pairsift.printable import printable
 
-Self = TypeVar("Self", bound="Bars")
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Header and rows."""
 
@@ -32,33 +32,6 @@ def split_all(names: Sequence[str]) -> list[str]:
     return [name for joined in names for name in split(joined)]
 
 
-class Bars:
-    """Bars on stderr, one for each name; where stderr is no terminal, only what is said."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self._console = Console(stderr=True)
-        self._bar = Progress(console=self._console, disable=not self._console.is_terminal)
-        self._tasks: dict[str, Any] = {}
-
-    def __enter__(self: Self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def say(self, words: str) -> None:
-        self._console.print(words, markup=False, highlight=False)
-
-    def show(self, name: str, done: int, total: int) -> None:
-        if name not in self._tasks:
-            self._tasks[name] = self._bar.add_task(name)
-        self._bar.update(self._tasks[name], completed=done, total=total)
-
-
 def show_result(
     result: Result,
     tables: Mapping[str, Table],
@@ -79,7 +52,7 @@ def show_result(
     for title, table in tables.items():
         print_table(*table, title=title, left=left)
     for note in [*result.notes(), f"Written to {out}"]:
-        typer.echo(note)
+        typer.echo(printable(note))
 
 
 def print_table(
@@ -91,10 +64,14 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=Text(printable(title)) if title else None, title_justify="left", box=box.SIMPLE_HEAD
+    )
     for index, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if index < left else "right", overflow="fold")
+        table.add_column(
+            Text(printable(name)), justify="left" if index < left else "right", overflow="fold"
+        )
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     # A pipe or a log file has no width of its own: there, nothing is folded.
     Console(width=None if Console().is_terminal else 400).print(table)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pairsift.cli.common import Json, emit
+from pairsift.cli.common import Json, emit, end_scoring
 
 
 def register(app: typer.Typer) -> None:
@@ -25,3 +25,4 @@ def run(
     with ScoreProgress() as progress:
         result = run_pipeline(read_config(config), progress)
     emit(result.to_json(), json, result.text())
+    end_scoring(result.score)

@@ -22,13 +22,12 @@ from pairsift.cli.common import (
     ScorerName,
     VisionTower,
     emit,
+    end_scoring,
     parse_part,
     tell,
 )
 from pairsift.errors import PairsiftError
-
-# Everything else went well; the same command tries these shards again.
-SHARDS_UNREADABLE = 3
+from pairsift.printable import printable
 
 
 def register(app: typer.Typer) -> None:
@@ -113,7 +112,10 @@ def score(
     """Score every pair of the shards; one parquet of scores per shard.
 
     Stop it at any moment and run it again: finished shards are kept, the others are redone. A
-    shard that cannot be read is left out and named at the end; the exit code is then 3.
+    shard that cannot be read is left out and named at the end; the exit code is then 3. If every
+    pair that was tried failed, the exit code is 4, and one line says why. Samples that the source
+    itself marks as failed are counted apart. Where stderr is no terminal, a line a minute tells how
+    far the run is.
     """
     from pairsift.cli.progress import ScoreProgress
     from pairsift.sources import find_shards
@@ -179,21 +181,24 @@ def score(
     emit(
         summary.to_json(),
         json,
-        f"{summary.rows:,} pairs in {summary.seconds:,.1f} s "
-        f"({summary.pairs_per_second:,.1f} pairs/s), {summary.failures:,} failed, "
-        f"{summary.scored:,} shards scored, "
-        f"{summary.skipped:,} finished before; tables in {out}",
+        "\n".join(
+            (
+                f"{summary.rows:,} pairs in {summary.seconds:,.1f} s "
+                f"({summary.pairs_per_second:,.1f} pairs/s), {summary.failures:,} failed, "
+                + (
+                    f"{summary.declared:,} marked failed by the source, "
+                    if summary.declared
+                    else ""
+                )
+                + f"{summary.scored:,} shards scored, "
+                f"{summary.skipped:,} finished before; tables in {out}",
+                *summary.failure_lines(),
+            )
+        ),
     )
     if plan is not None:
         _tell_agreement(out, plan)
-    if summary.unreadable:
-        name, why = next(iter(summary.unreadable.items()))
-        typer.echo(
-            f"pairsift: {len(summary.unreadable)} shards could not be read and have no table; "
-            f"first: {name}: {why}. The same command tries them again",
-            err=True,
-        )
-        raise typer.Exit(SHARDS_UNREADABLE)
+    end_scoring(summary)
 
 
 def _tell_agreement(out: str, plan: str) -> None:
@@ -206,7 +211,7 @@ def _tell_agreement(out: str, plan: str) -> None:
     planned = Plan.load(plan)
     if (found := write_agreement(out, planned)) is not None:
         words = f"{planned.cut}: {describe_agreement(found)}; in {join(out, NAME)}"
-        typer.echo(words, err=True)
+        typer.echo(printable(words), err=True)
 
 
 def _parse_actors(value: str | None) -> int | tuple[int, int] | None:

@@ -23,12 +23,27 @@ def status(
     prometheus: Annotated[
         bool, typer.Option("--prometheus", help="Print metrics in Prometheus' text format.")
     ] = False,
+    failures: Annotated[
+        bool,
+        typer.Option(
+            "--failures", help="List failed samples by reason instead, with their errors."
+        ),
+    ] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Failed samples that are listed for each reason.")
+    ] = 10,
     json: Json = False,
 ) -> None:
     """Tell how far scoring is: shards, rows by status, rate, time left, failures."""
-    from pairsift.status import SAMPLE, read_status, to_prometheus, to_text
+    from pairsift.status import SAMPLE, read_failures, read_status, to_prometheus, to_text
 
     if prometheus and json:
         raise PairsiftError("--json and --prometheus exclude each other; give one")
+    if failures:
+        if prometheus:
+            raise PairsiftError("--failures and --prometheus exclude each other; give one")
+        listed = read_failures(scores, limit)
+        emit(listed.to_json(), json, listed.text())
+        return
     found = read_status(scores, sample=None if all_tables else SAMPLE)
     emit(found.to_json(), json, to_prometheus(found) if prometheus else to_text(found))

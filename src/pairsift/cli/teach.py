@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairsift.cli.common import BatchSize, Device, Dtype, Json, emit
+from pairsift.cli.progress import Progress
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def openai(
         result = {"pairs": estimate.pairs, "cached": estimate.cached, **estimate.bill.to_json()}
         emit(result, json, estimate.text())
         return
-    with _Progress() as progress:
+    with _Teaching() as progress:
         bill = teacher.judge(records, store, progress)
     summary = finish(out, records, teacher.facts | chosen, len(items), bill.to_json())
     emit(summary.to_json(), json, f"{summary.text()}\nthis run: {bill.text()}")
@@ -224,7 +225,7 @@ def local(
     items, store = _items(shards, captions, images, limit)
     records, chosen = _candidates(items, shards, candidates, alt_text, embedder, seed)
     scorer = load_scorer(model, device=device, dtype=dtype)
-    with _Progress() as progress:
+    with _Teaching() as progress:
         facts = judge_locally(
             records,
             store,
@@ -292,45 +293,14 @@ def _temperature(text: str) -> float | None:
         raise PairsiftError(f"--temperature {text!r}: a number, or none") from None
 
 
-class _Progress:
-    """A bar and the running cost on stderr; where it is no terminal, the estimate only."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self._console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("teaching"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[bill]}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=None, bill="")
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+class _Teaching(Progress):
+    """Shows the estimate, then how many pairs are judged and what they have cost so far."""
 
     def estimated(self, estimate: Estimate) -> None:
-        from rich.text import Text
-
-        self._console.print(Text(estimate.text()))
+        self.say(estimate.text())
 
     def answered(self, done: int, total: int, bill: Bill) -> None:
-        self._bar.update(self._task, completed=done, total=total, bill=bill.text())
+        self.show("teaching", done, total, bill.text(), "pairs")
 
     def scored(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total)
+        self.show("teaching", done, total, unit="pairs")

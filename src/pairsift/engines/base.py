@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from pairsift.errors import PairsiftError
 from pairsift.pair import Status
+from pairsift.printable import one_line
 from pairsift.scorers.base import Prepared
 from pairsift.sources import Shard
 
@@ -71,6 +73,7 @@ class RunSummary:
         seconds: wall time from the first read to the last commit.
         problems: what was wrong with shards that have a table, by shard name.
         unreadable: why shards have no table, by shard name.
+        first_failures: samples that failed, in words.
     """
 
     out: str
@@ -81,6 +84,7 @@ class RunSummary:
     seconds: float = 0.0
     problems: dict[str, str] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    first_failures: list[str] = field(default_factory=list)
 
     @property
     def pairs_per_second(self) -> float:
@@ -88,7 +92,13 @@ class RunSummary:
 
     @property
     def failures(self) -> int:
-        return self.rows - self.statuses.get(Status.OK.value, 0)
+        """Samples that failed here; those that the source marks as failed are not among them."""
+        return _failed(self.statuses).total()
+
+    @property
+    def declared(self) -> int:
+        """Samples that the source itself marks as failed."""
+        return self.rows - self.failures - self.statuses.get(Status.OK.value, 0)
 
     @property
     def scored(self) -> int:
@@ -97,7 +107,38 @@ class RunSummary:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `--json`."""
-        return asdict(self) | {"pairs_per_second": round(self.pairs_per_second, 2)}
+        return asdict(self) | {
+            "failures": self.failures,
+            "declared": self.declared,
+            "pairs_per_second": round(self.pairs_per_second, 2),
+        }
+
+    def diagnosis(self) -> str | None:
+        """Why a run that tried pairs scored none, in one sentence; None for any other run.
+
+        Samples that the source marks as failed were not tried.
+        """
+        failed = _failed(self.statuses)
+        if not failed or self.statuses.get(Status.OK.value):
+            return None
+        if len(failed) == 1:
+            status = Status(next(iter(failed)))
+            why = f"all {failed.total():,} failed with {status.value} ({status.meaning})"
+        else:
+            why = f"all {failed.total():,} failed: {_counts(failed)}"
+        first = f"; first: {self.first_failures[0]}" if self.first_failures else ""
+        return f"no pair was scored: {why}{first}"
+
+    def failure_lines(self) -> list[str]:
+        """The failures by reason, and the command that shows them; empty without failures."""
+        bad = {name: n for name, n in self.statuses.items() if name != Status.OK.value and n}
+        if not bad:
+            return []
+        lines = [
+            f"{count:>12,}  {name}: {Status(name).meaning}"
+            for name, count in sorted(bad.items(), key=lambda entry: -entry[1])
+        ]
+        return [*lines, f"to see them: pairsift status {shlex.quote(self.out)} --failures"]
 
     def add(self, result: ShardResult, seconds: float) -> None:
         """Take in a shard's result, `seconds` after the run began."""
@@ -116,6 +157,8 @@ class RunSummary:
 @dataclass(slots=True)
 class Guard:
     """Stops a run whose data is broken, rather than score it to the end.
+
+    Samples that the source itself marks as failed are left out of account.
 
     Args:
         max_failure_rate: share of failed samples, or of unreadable shards, above which it stops.
@@ -137,17 +180,13 @@ class Guard:
         """
         self.statuses.update(news.statuses)
         self.first_failures += news.failures[: FIRST_FAILURES - len(self.first_failures)]
-        rows = self.statuses.total()
-        failures = rows - self.statuses[Status.OK.value]
+        failed = _failed(self.statuses)
+        failures = failed.total()
+        rows = failures + self.statuses[Status.OK.value]
         if rows >= self.min_samples and failures > self.max_failure_rate * rows:
-            counts = ", ".join(
-                f"{count} {status}"
-                for status, count in self.statuses.most_common()
-                if status != Status.OK.value
-            )
             raise PairsiftError(
                 f"{failures} of the first {rows} samples failed, more than "
-                f"--max-failure-rate {self.max_failure_rate:g} allows: {counts}; first: "
+                f"--max-failure-rate {self.max_failure_rate:g} allows: {_counts(failed)}; first: "
                 f"{'; '.join(self.first_failures)}. Finished shards are kept: look at the data, or "
                 "run again with a higher rate"
             )
@@ -186,9 +225,9 @@ class News:
     @classmethod
     def of(cls, rows: Sequence[Prepared]) -> News:
         """The news in some rows."""
-        failed = (row for row in rows if row.status is not Status.OK)
+        failed = (row for row in rows if row.status is not Status.OK and not row.status.declared)
         words = [
-            f"{row.shard}/{row.key}: {row.status.value} ({row.error})"
+            one_line(f"{row.shard}/{row.key}: {row.status.value} ({row.error})")
             for row, _ in zip(failed, range(FIRST_FAILURES), strict=False)
         ]
         return cls(Counter(row.status.value for row in rows), words)
@@ -205,6 +244,31 @@ class Listener(Protocol):
 
     def shard_done(self, result: ShardResult) -> None:
         """A shard's table is committed, or there will be none."""
+
+
+def describe_statuses(statuses: Mapping[str, int]) -> str:
+    """Failures by reason in a few words; those that the source declares are told apart."""
+    failed = _failed(statuses)
+    declared = sum(statuses.get(status.value, 0) for status in Status if status.declared)
+    words = f"{failed.total():,} failed"
+    if failed:
+        words += f": {_counts(failed)}"
+    return words + (f"; {declared:,} marked failed by the source" if declared else "")
+
+
+def _failed(statuses: Mapping[str, int]) -> Counter[str]:
+    """Of the counts by status those of samples that failed here."""
+    return Counter(
+        {
+            status.value: statuses[status.value]
+            for status in Status
+            if status is not Status.OK and not status.declared and statuses.get(status.value)
+        }
+    )
+
+
+def _counts(failed: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {status}" for status, count in failed.most_common())
 
 
 class Silence:

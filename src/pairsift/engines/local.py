@@ -62,8 +62,8 @@ def score_shards(
     scores.claim()
     scores.expect(shard.name for shard in shard_set.shards)
     listener.started(plan.shards, plan.skipped)
-    summary = RunSummary(out, plan.shards, plan.skipped)
     guard = Guard(max_failure_rate)
+    summary = RunSummary(out, plan.shards, plan.skipped, first_failures=guard.first_failures)
 
     def tell(news: News) -> None:
         guard.add(news)

@@ -111,8 +111,8 @@ def score_shards(
     scores = ScoreFolder(out, None, shard_set.root)
     plan = plan_run(shard_set, scores, part, retry_failed, rescore_changed)
     listener.started(plan.shards, plan.skipped)
-    summary = RunSummary(out, plan.shards, plan.skipped)
     guard = Guard(max_failure_rate)
+    summary = RunSummary(out, plan.shards, plan.skipped, first_failures=guard.first_failures)
     with _session(options.address) as owned:
         run = _Run(plan, scorer, out, shard_set, batch_size, options)
         begin = time.perf_counter()
