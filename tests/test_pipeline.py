@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -92,3 +98,148 @@ def test_write_without_select_is_refused(place: Path) -> None:
     Path("run.toml").write_text('out = "o"\n[score]\nshards = "pool"\n[write]\ndatacomp = true\n')
     with pytest.raises(PairsiftError, match=r"\[write\] needs a \[select\]"):
         read_config("run.toml")
+
+
+def _contents(folder: str) -> dict[str, bytes]:
+    """Every file of an `out` but the scores, the report and what names its own place."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.parent.name != "scores" and path.name != "report.html"
+    }
+
+
+CHANGES = {
+    "where": [('where = "smaller_side >= 200"', 'where = "caption_words > 1"')],
+    "top": [("top = 0.5", "top = 0.25")],
+    "nothing kept": [("top = 0.5", "top = 0.0")],
+    "samples a shard": [("samples_per_shard = 4", "samples_per_shard = 3")],
+    "columns": [('["caption_words"]', '["caption_characters"]')],
+    "only a list": [("webdataset = true", "webdataset = false"), ("top = 0.5", "top = 0.2")],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_outputs_of_a_changed_run_are_those_of_a_fresh_one(place: Path, change: str) -> None:
+    run_pipeline(read_config("run.toml"))
+    changed = CONFIG
+    for old, new in CHANGES[change]:
+        changed = changed.replace(old, new)
+    Path("run.toml").write_text(changed)
+    again = run_pipeline(read_config("run.toml"))
+    assert (again.score.rows, again.score.skipped) == (0, 2)
+    found = _contents("out")
+    shutil.move("out/scores", "scores")
+    shutil.rmtree("out")
+    Path("out").mkdir()
+    shutil.move("scores", "out/scores")
+    run_pipeline(read_config("run.toml"))
+    assert _contents("out") == found
+    assert not Path("out/next").exists()
+
+
+_KILLED_AT = """
+import os, signal, sys
+out, at = os.path.abspath("out"), int(sys.argv[1])
+from pairsift.config import read_config
+from pairsift.pipeline import run_pipeline
+config = read_config("run.toml")
+count = 0
+
+def kill(name, args):
+    global count
+    changes = ("os.rename", "os.remove", "shutil.rmtree", "os.rmdir")
+    if name in changes and str(args[0]).startswith((out, "out")):
+        count += 1
+        if count == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+run_pipeline(config)
+print(count)
+"""
+
+
+@pytest.mark.parametrize("at", [2, 4, 6, 8, 9, 10, 11, 12, 14, 16])
+def test_killed_while_outputs_change_it_goes_on(place: Path, at: int) -> None:
+    run_pipeline(read_config("run.toml"))
+    Path("run.toml").write_text(CONFIG.replace("top = 0.5", "top = 0.25"))
+    killed = subprocess.run([sys.executable, "-c", _KILLED_AT, str(at)], capture_output=True)
+    assert killed.returncode in (-signal.SIGKILL, 0), killed.stderr
+    result = run_pipeline(read_config("run.toml"))
+    assert result.selection is not None
+    assert result.selection.kept == 5
+    assert len(np.load("out/subset.npy")) == 5
+    assert json.loads(Path("out/shards/sizes.json").read_text()) == {
+        "00000000.tar": 4, "00000001.tar": 1,
+    }  # fmt: skip
+    assert sorted(os.listdir("out")) == [
+        "_outputs.json", "report.html", "scores", "selection", "shards", "subset.npy",
+    ]  # fmt: skip
+
+
+def test_without_write_the_outputs_of_the_same_selection_stay(place: Path) -> None:
+    run_pipeline(read_config("run.toml"))
+    without = re.sub(r"\[write\].*\[report\]", "[report]", CONFIG, flags=re.DOTALL)
+    Path("run.toml").write_text(without)
+    run_pipeline(read_config("run.toml"))
+    assert Path("out/shards/sizes.json").exists()
+    Path("run.toml").write_text(without.replace("top = 0.5", "top = 0.4"))
+    run_pipeline(read_config("run.toml"))
+    assert sorted(os.listdir("out")) == ["_outputs.json", "report.html", "scores", "selection"]
+
+
+def test_behind_a_url_outputs_change_together(place: Path) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    url = "memory://test-pipeline"
+    Path("run.toml").write_text(CONFIG.replace('out = "out"', f'out = "{url}"'))
+    run_pipeline(read_config("run.toml"))
+    Path("run.toml").write_text(Path("run.toml").read_text().replace("top = 0.5", "top = 0.25"))
+    result = run_pipeline(read_config("run.toml"))
+    assert result.webdataset is not None
+    assert result.webdataset.samples == 5
+    names = {name.removeprefix("/test-pipeline/") for name in memory.find("/test-pipeline")}
+    assert {name for name in names if not name.startswith("scores/")} == {
+        "_outputs.json", "report.html", "subset.npy", "selection/kept.parquet",
+        "selection/selection.json", "shards/00000000.tar", "shards/00000001.tar",
+        "shards/sizes.json", "shards/_pairsift.manifest",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("smaller_side >= 200", "smallest_side >= 200", "no column 'smallest_side'"),
+        ("smaller_side >= 200", "smaller_side >= and", "is not an expression"),
+        ("smaller_side >= 200", "smaller_side", "a condition is needed"),
+        ('by = "caption_characters"', 'by = "language"', "a number is needed"),
+        ('by = "caption_characters"', "", "go together"),
+        ("top = 0.5", "top = 5.0", "is not a fraction"),
+        ("top = 0.5", 'top = 0.5\nper = "domain"', "no column 'domain'"),
+        ("top = 0.5", "count = -1", "is negative"),
+        ('["caption_words"]', '["itm"]', "add_scores.*no column 'itm'"),
+        ("samples_per_shard = 4", "samples_per_shard = 0", "samples_per_shard = 0"),
+        ("gallery_size = 2", "gallery_size = -2", "gallery_size = -2"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_scored(
+    place: Path, old: str, new: str, told: str
+) -> None:
+    assert old in CONFIG
+    Path("run.toml").write_text(CONFIG.replace(old, new))
+    with pytest.raises(PairsiftError, match=told):
+        run_pipeline(read_config("run.toml"))
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("name", ["report.html", "subset.npy", "shards", "selection"])
+def test_what_is_not_ours_is_not_replaced(place: Path, name: str) -> None:
+    mine = Path("out") / name
+    mine.mkdir(parents=True)
+    (mine / "mine.txt").write_text("mine")
+    with pytest.raises(PairsiftError, match=re.escape(name)):
+        run_pipeline(read_config("run.toml"))
+    assert (mine / "mine.txt").read_text() == "mine"
+    assert not Path("out/scores").exists()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pairsift.cli.common import Json, emit, end_scoring
+from pairsift.cli.common import Json, emit, end_scoring, tell
 
 
 def register(app: typer.Typer) -> None:
@@ -24,5 +24,6 @@ def run(
 
     with ScoreProgress() as progress:
         result = run_pipeline(read_config(config), progress)
+    tell(result.notes)
     emit(result.to_json(), json, result.text())
     end_scoring(result.score)

@@ -14,13 +14,13 @@ from pairsift.lazy import importer
 
 if TYPE_CHECKING:
     from pairsift.select.join import Join, parse_join
-    from pairsift.select.query import select
+    from pairsift.select.query import check_select, select
     from pairsift.select.record import Cut, Drop, KeptShard, Record, Selection, read_selection
     from pairsift.select.split import Bucket, split_selection
 
 __all__ = [
-    "Bucket", "Cut", "Drop", "Join", "KeptShard", "Record", "Selection", "parse_join",
-    "read_selection", "select", "split_selection",
+    "Bucket", "Cut", "Drop", "Join", "KeptShard", "Record", "Selection", "check_select",
+    "parse_join", "read_selection", "select", "split_selection",
 ]  # fmt: skip
 
 # A process that only copies samples needs no query engine.
@@ -30,6 +30,6 @@ __getattr__ = importer(
         "split": ("Bucket", "split_selection"),
         "record": ("Cut", "Drop", "KeptShard", "Record", "Selection", "read_selection"),
         "join": ("Join", "parse_join"),
-        "query": ("select",),
+        "query": ("check_select", "select"),
     },
 )

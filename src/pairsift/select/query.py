@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
@@ -31,6 +31,7 @@ from pairsift.select.cut import (
     wanted,
 )
 from pairsift.select.expression import (
+    Columns,
     Kind,
     Term,
     compile_expression,
@@ -57,6 +58,7 @@ from pairsift.select.tables import (
     find_score_tables,
     open_database,
     run_sql,
+    score_columns,
 )
 from pairsift.sources.files import normalise
 from pairsift.storage import Folder
@@ -148,6 +150,35 @@ def select(
         return query.write(Folder(out))
 
 
+def check_select(
+    schema: pa.Schema,
+    fingerprint: Mapping[str, str],
+    *,
+    where: str | None = None,
+    top: float | None = None,
+    count: int | None = None,
+    by: str | None = None,
+    per: str | None = None,
+    agreement: float | None = None,
+) -> None:
+    """Check what :func:`select` is going to be asked of score tables that are not there yet.
+
+    Args:
+        schema, fingerprint: of the tables.
+
+    Raises:
+        PairsiftError: as :func:`select` would.
+    """
+    _check_options(top, count, by, per)
+    if agreement is not None and not 0 <= agreement <= 1:
+        raise PairsiftError(f"--agreement {agreement} is not a share from 0 to 1")
+    with open_database() as connection:
+        connection.register("planned", schema.empty_table())
+        used = _check_expressions(score_columns(connection, "planned"), where, by, per)
+    if (audit := find_audit(fingerprint)) is not None:
+        audit.columns(frozenset(used))
+
+
 def _check_options(top: float | None, count: int | None, by: str | None, per: str | None) -> None:
     if top is not None and count is not None:
         raise PairsiftError("--top and --count exclude each other; give one")
@@ -162,6 +193,33 @@ def _check_options(top: float | None, count: int | None, by: str | None, per: st
         )
     if per is not None and by is None:
         raise PairsiftError("--per makes groups for a cut; give --top and --by too")
+
+
+def _check_expressions(
+    columns: Columns, where: str | None, by: str | None, per: str | None
+) -> set[str]:
+    """Compile without looking at any row; returns the columns used, in percentiles too."""
+    used: set[str] = set()
+
+    def note(term: Term, percent: Fraction, name: str) -> float:
+        used.update(term.columns)
+        return 0.0
+
+    for text, option, kind in (
+        (where, "--where", Kind.BOOLEAN), (by, "--by", Kind.NUMBER), (per, "--per", None),
+    ):  # fmt: skip
+        if text is None:
+            continue
+        term = compile_expression(text, columns, option, note)
+        if kind is None and term.kind is Kind.OTHER:
+            raise PairsiftError(f'{option} "{text}" is {term.kind.value}; group by another column')
+        if kind is not None and term.kind is not kind:
+            raise PairsiftError(
+                f'{option} "{text}" is {term.kind.value}; {kind.value} is needed, for example '
+                + ('"itm >= 66"' if kind is Kind.BOOLEAN else '"itm"')
+            )
+        used |= term.columns
+    return used
 
 
 class _Query:
@@ -190,12 +248,7 @@ class _Query:
 
     def compile(self, where: str | None, by: str | None, per: str | None) -> None:
         """Turn the expressions into SQL, and open the pool with the columns they use."""
-        used: set[str] = set()
-        for text, option, kind in (
-            (where, "--where", Kind.BOOLEAN), (by, "--by", Kind.NUMBER), (per, "--per", None),
-        ):  # fmt: skip
-            if text is not None:
-                used |= self._check(text, option, kind)
+        used = _check_expressions(self.pool.columns, where, by, per)
         if (audit := find_audit(self.tables.fingerprint)) is not None:
             needed = audit.columns(frozenset(used))
             self.audit = audit if needed else None
@@ -208,24 +261,6 @@ class _Query:
             ]
         self.by = None if by is None else self._compile(by, "--by")
         self.per = None if per is None else self._compile(per, "--per")
-
-    def _check(self, text: str, option: str, kind: Kind | None) -> set[str]:
-        """Compile without looking at any row; returns the columns used, in percentiles too."""
-        used: set[str] = set()
-
-        def note(term: Term, percent: Fraction, name: str) -> float:
-            used.update(term.columns)
-            return 0.0
-
-        term = compile_expression(text, self.pool.columns, option, note)
-        if kind is None and term.kind is Kind.OTHER:
-            raise PairsiftError(f'{option} "{text}" is {term.kind.value}; group by another column')
-        if kind is not None and term.kind is not kind:
-            raise PairsiftError(
-                f'{option} "{text}" is {term.kind.value}; {kind.value} is needed, for example '
-                + ('"itm >= 66"' if kind is Kind.BOOLEAN else '"itm"')
-            )
-        return used | term.columns
 
     def _compile(self, text: str, option: str) -> Term:
         return compile_expression(text, self.pool.columns, option, self._percentile)
