@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint types unit docs dist test-integrations clean
+.PHONY: demo test lint types unit docs dist test-integrations test-lowest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/pairsift demo --out demo-output
@@ -62,5 +62,22 @@ test-integrations: $(HEAVY:%=.venv-%/.ready)
 	  -c .venv-$*/constraints.txt -e '.[$*]' pytest
 	touch $@
 
+# The lowest versions that pyproject.toml names, together. Torch's own is a CUDA build of gigabytes:
+# the pinned one stands in for it. What runs the tests may not lift what they try.
+LOWEST := .venv-lowest
+UV = VIRTUAL_ENV=$(LOWEST) $(LOWEST)/bin/uv pip install -q
+test-lowest: $(LOWEST)/.ready
+	PAIRSIFT_LOWEST=1 $(LOWEST)/bin/pytest
+
+$(LOWEST)/.ready: pyproject.toml
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check -q install uv $(TORCH)
+	echo '$(TORCH)' > $(LOWEST)/torch.txt
+	$(UV) --resolution lowest-direct -c $(LOWEST)/torch.txt \
+	  -e '.[demo,datasets,evaluate,lora,ray,s3,serve,teach,torchmetrics,train,balance]'
+	$(LOWEST)/bin/python -m pip freeze --exclude-editable | grep -v @ > $(LOWEST)/lowest.txt
+	$(UV) -c $(LOWEST)/lowest.txt pytest pytest-xdist hypothesis 'moto[server]' psutil webdataset
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(HEAVY:%=.venv-%) demo-output build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(HEAVY:%=.venv-%) demo-output build dist .mypy_cache .pytest_cache .ruff_cache

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from pairsift.errors import PairsiftError
-from pairsift.storage import Folder, output_file
+from pairsift.storage import Folder, hold, output_file, split
 
 
 def test_written_file_is_read_back_and_listed(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_error_while_writing_leaves_the_old_file_and_no_leftover(tmp_path: Path)
 
 _HANG = """
 import sys, time
-from pairsift.storage import Folder
+from pairsift.storage import Folder, hold, split
 with Folder(sys.argv[1]).atomic("a.bin") as file:
     file.write(b"half")
     file.flush()
@@ -179,3 +180,36 @@ def test_output_is_split_into_folder_and_name() -> None:
         (os.getcwd(), "x.html"),
         ("/", "x.html"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("x.jsonl", (".", "x.jsonl")),
+        ("/x.jsonl", ("/", "x.jsonl")),
+        ("a/x.jsonl", ("a", "x.jsonl")),
+        ("./x", (".", "x")),
+        ("../a b/x", ("../a b", "x")),
+        ("a//x", ("a//", "x")),
+        ("a/", ("a", "")),
+        ("s3://bucket/x", ("s3://bucket", "x")),
+        ("s3://bucket/a/x", ("s3://bucket/a", "x")),
+        ("memory://x", ("memory://", "x")),
+        ("memory:///x", ("memory:///", "x")),
+        ("file:///x", ("file:///", "x")),
+    ],
+)
+def test_a_file_lies_in_the_folder_that_its_path_names(path: str, parts: tuple[str, str]) -> None:
+    assert split(path) == parts
+    name = parts[1]
+    if name and not path.startswith("s3"):
+        expected = fsspec.core.url_to_fs(path)[1]
+        assert Folder(parts[0]).file(name).replace("//", "/") == expected.replace("//", "/")
+
+
+def test_a_lock_is_held_until_it_is_closed(tmp_path: Path) -> None:
+    first = hold(tmp_path / "lock")
+    assert first is not None
+    assert hold(tmp_path / "lock") is None
+    first.close()
+    assert hold(tmp_path / "lock") is not None

@@ -49,6 +49,31 @@ def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}"
 
 
+def split(path: str) -> tuple[str, str]:
+    """Folder and name of a path or URL of a file, such that :class:`Folder` takes the folder.
+
+    A name alone lies in the current folder, ``/x`` in the root, ``memory://x`` in the store's root.
+    """
+    folder, slash, name = path.rpartition("/")
+    if not slash:
+        return ".", name
+    return (f"{folder}/" if not folder or folder.endswith("/") else folder), name
+
+
+def hold(path: str | os.PathLike[str]) -> IO[bytes] | None:
+    """Lock a local file, made if there is none, until it is closed or this process dies.
+
+    Returns:
+        the open file; None if another process (or another call in this one) holds it. Where the
+        file system has no locks, nobody is kept out.
+    """
+    file = open(path, "ab")  # noqa: SIM115 - the caller closes it
+    if _lock(file.fileno()) is False:
+        file.close()
+        return None
+    return file
+
+
 def output_file(path: str | os.PathLike[str]) -> tuple[Folder, str]:
     """Split the path or URL of a file to write into its folder and its name.
 
@@ -59,10 +84,10 @@ def output_file(path: str | os.PathLike[str]) -> tuple[Folder, str]:
             see :meth:`Folder.check_output`.
     """
     target = os.fspath(path)
-    parent, _, name = target.rpartition("/")
+    parent, name = split(target)
     if not name:
         raise PairsiftError(f"{target or 'an empty name'} is no name of a file; name the output")
-    folder = Folder(parent or ("/" if target.startswith("/") else "."))
+    folder = Folder(parent)
     folder.check_output(name)
     return folder, name
 

@@ -135,13 +135,14 @@ class Endpoint:
         time.sleep(fault.get("sleep", self.delay))
         if "status" in fault:
             error = {"error": {"message": fault.get("message", "no"), "code": fault.get("code")}}
+            error = fault.get("error", error)
             kind = {"content-type": "application/json"}
             return fault["status"], kind | fault.get("headers", {}), json.dumps(error).encode()
         if "body" in fault:
             return 200, {"content-type": "application/json"}, fault["body"]
         content = fault["content"] if "content" in fault else self.judge(image, caption)
-        message = {"role": "assistant", "content": content}
-        message["refusal"] = fault.get("refusal")
+        message = {"role": "assistant", "content": content, "refusal": fault.get("refusal")}
+        message |= fault.get("more", {})
         completion = {
             "id": f"chatcmpl-{number}",
             "object": "chat.completion",
@@ -152,6 +153,8 @@ class Endpoint:
             ],
             "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
         }
+        if "usage" in fault:
+            completion["usage"] = fault["usage"]
         with self._lock:
             self.answered[caption] += 1
         return 200, {"content-type": "application/json"}, json.dumps(completion).encode()

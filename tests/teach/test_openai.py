@@ -21,14 +21,10 @@ from pairsift.errors import PairsiftError
 from pairsift.evaluate.images import ImageStore
 from pairsift.teach.cache import ReplyCache
 from pairsift.teach.cost import Bill, Prices, image_tokens
-from pairsift.teach.openai import (
-    Estimate,
-    OpenAISettings,
-    OpenAITeacher,
-    data_uri,
-)
+from pairsift.teach.openai import Estimate, OpenAITeacher, data_uri
 from pairsift.teach.prompt import load_teacher_prompt
 from pairsift.teach.records import Record, read_records
+from pairsift.teach.settings import OpenAISettings
 from tests.samples import jpeg, tar_bytes
 from tests.teach.endpoint import METRICS, Endpoint, good_answer, score
 
@@ -45,12 +41,18 @@ def _records(count: int = 8, images: int = 4) -> list[Record]:
     return [Record(f"{i % images}.jpg", f"caption number {i}") for i in range(count)]
 
 
+_OPEN: dict[str, ReplyCache] = {}
+
+
 def _teacher(tmp_path: Path, endpoint: Endpoint, **options: Any) -> OpenAITeacher:
     prices, limit = options.pop("prices", Prices()), options.pop("max_cost", None)
     settings = OpenAISettings(
         "teacher-1", endpoint.url, **{"timeout": 5.0, "retries": 4, "concurrency": 4, **options}
     )
-    cache = ReplyCache(str(tmp_path / "replies.sqlite"))
+    path = str(tmp_path / "replies.sqlite")
+    if path in _OPEN:
+        _OPEN.pop(path).close()  # the run before this one has ended
+    cache = _OPEN[path] = ReplyCache(path)
     return OpenAITeacher(settings, load_teacher_prompt(), cache, "k3y", prices, limit)
 
 
@@ -224,12 +226,16 @@ class _Ear:
     def __init__(self) -> None:
         self.estimates: list[Estimate] = []
         self.costs: list[float] = []
+        self.notes: list[str] = []
 
     def estimated(self, estimate: Estimate) -> None:
         self.estimates.append(estimate)
 
     def answered(self, done: int, total: int, bill: Bill) -> None:
         self.costs.append(bill.cost)
+
+    def noted(self, words: str) -> None:
+        self.notes.append(words)
 
 
 def test_cost_is_estimated_counted_and_limited(tmp_path: Path) -> None:

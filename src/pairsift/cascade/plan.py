@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pairsift.errors import PairsiftError
-from pairsift.storage import Folder, output_file
+from pairsift.storage import Folder, output_file, split
 
 FORMAT = 1
 
@@ -150,7 +150,9 @@ class Plan:
             PairsiftError: there is none.
         """
         name = os.fspath(path)
-        folder, file = _split(name)
+        folder, file = split(name)
+        if not file:
+            raise PairsiftError(f"{name} is a folder; a plan is a file, for example plan.json")
         try:
             content = json.loads(Folder(folder).read(file))
         except (FileNotFoundError, IsADirectoryError) as error:
@@ -170,13 +172,6 @@ class Plan:
 
 def _with_tuples(thresholds: Mapping[str, Any]) -> dict[str, Any]:
     return {**thresholds, **{name: tuple(thresholds[name]) for name in ("values", "estimates")}}
-
-
-def _split(path: str) -> tuple[str, str]:
-    folder, _, file = path.rpartition("/")
-    if not file:
-        raise PairsiftError(f"{path} is a folder; a plan is a file, for example plan.json")
-    return folder or ("/" if path.startswith("/") else "."), file
 
 
 def describe_fingerprint(stages: Sequence[Stage]) -> dict[str, str]:

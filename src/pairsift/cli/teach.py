@@ -14,8 +14,9 @@ from pairsift.errors import PairsiftError
 if TYPE_CHECKING:
     from pairsift.evaluate.images import Images
     from pairsift.teach.cost import Bill
+    from pairsift.teach.dialect import Structured
     from pairsift.teach.items import Item
-    from pairsift.teach.openai import Estimate, Structured
+    from pairsift.teach.openai import Estimate
     from pairsift.teach.records import Record
 
 commands = typer.Typer(
@@ -115,10 +116,11 @@ def openai(
     prompts: Annotated[str | None, typer.Option(help="TOML with another teacher prompt.")] = None,
     metrics: Annotated[str, typer.Option(help="To be judged.")] = "itm,odf,ctq,su",
     structured: Annotated[
-        str, typer.Option(help="json_schema, json_object or none: what the endpoint can do.")
+        str,
+        typer.Option(help="json_schema, json_object or none; lowered where it is refused."),
     ] = "json_schema",
     temperature: Annotated[
-        str, typer.Option(help="A number, or none to leave it to the endpoint.")
+        str, typer.Option(help="A number, or none; left out where it is refused.")
     ] = "0",
     max_output_tokens: Annotated[int, typer.Option(min=1, help="Of one answer.")] = 1000,
     detail: Annotated[str, typer.Option(help="low, high or auto.")] = "auto",
@@ -153,9 +155,10 @@ def openai(
     from pairsift.metrics import parse_metrics
     from pairsift.teach.cache import ReplyCache
     from pairsift.teach.cost import Prices
-    from pairsift.teach.openai import OpenAISettings, OpenAITeacher
+    from pairsift.teach.openai import OpenAITeacher
     from pairsift.teach.prompt import load_teacher_prompt
     from pairsift.teach.run import finish
+    from pairsift.teach.settings import OpenAISettings
 
     key = os.environ.get(api_key_env)
     if key is None and base_url is None:
@@ -178,21 +181,18 @@ def openai(
     )
     items, store = _items(shards, captions, images, limit)
     records, chosen = _candidates(items, shards, candidates, alt_text, embedder, seed)
-    teacher = OpenAITeacher(
-        settings,
-        load_teacher_prompt(prompts),
-        ReplyCache(cache or f"{out}.replies.sqlite"),
-        key,
-        Prices(price_input, price_output),
-        max_cost,
-    )
-    if dry_run:
-        estimate = teacher.estimate(teacher.plan(records, store)[1], store)
-        result = {"pairs": estimate.pairs, "cached": estimate.cached, **estimate.bill.to_json()}
-        emit(result, json, estimate.text())
-        return
-    with _Teaching() as progress:
-        bill = teacher.judge(records, store, progress)
+    with ReplyCache(cache or f"{out}.replies.sqlite") as replies:
+        prices = Prices(price_input, price_output)
+        teacher = OpenAITeacher(
+            settings, load_teacher_prompt(prompts), replies, key, prices, max_cost
+        )
+        if dry_run:
+            estimate = teacher.estimate(teacher.plan(records, store)[1], store)
+            result = {"pairs": estimate.pairs, "cached": estimate.cached}
+            emit(result | estimate.bill.to_json(), json, estimate.text())
+            return
+        with _Teaching() as progress:
+            bill = teacher.judge(records, store, progress)
     summary = finish(out, records, teacher.facts | chosen, len(items), bill.to_json())
     emit(summary.to_json(), json, f"{summary.text()}\nthis run: {bill.text()}")
 
@@ -298,6 +298,9 @@ class _Teaching(Progress):
 
     def estimated(self, estimate: Estimate) -> None:
         self.say(estimate.text())
+
+    def noted(self, words: str) -> None:
+        self.say(words)
 
     def answered(self, done: int, total: int, bill: Bill) -> None:
         self.show("teaching", done, total, bill.text(), "pairs")

@@ -27,7 +27,7 @@ from pairsift.report.scope import read_scope
 from pairsift.report.table import ScoredRows, open_rows
 from pairsift.select import Join, Selection, parse_join, read_selection
 from pairsift.select.agreement import describe_agreement
-from pairsift.storage import Folder
+from pairsift.storage import output_file
 
 GALLERY_SIZE = 12
 
@@ -90,8 +90,7 @@ def write_report(
     with open_rows(scores, chosen, other, all_joins(joins, chosen), seed) as rows:
         content = gather(rows, chosen, other, title or _default_title(rows), gallery_size)
     page = render_page(content).encode("utf-8", errors="replace")
-    folder, name = os.path.split(out)
-    target = Folder(folder or ".")
+    target, name = output_file(out)
     target.create()
     target.write(name, page)
     # A failed pair may well have no picture to show.

@@ -13,9 +13,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from pairsift.errors import PairsiftError
+from pairsift.storage import hold
 
 _LAYOUT = """
 CREATE TABLE IF NOT EXISTS replies (
@@ -62,7 +64,10 @@ def request_key(model: str, prompt: str, image: bytes, caption: str, facts: Any)
 
 
 class ReplyCache:
-    """The replies of one or several runs; one process writes at a time.
+    """The replies of one or several runs; one process has it open at a time.
+
+    Two runs would each pay for what the other is asking. The lock lies in a file beside the cache,
+    because SQLite's own is given up between transactions, and the kernel drops it with the process.
 
     Raises:
         PairsiftError: the file is not a cache, or another run has it open.
@@ -72,36 +77,62 @@ class ReplyCache:
         self.path = path
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
+            self._held = hold(f"{path}.lock")
+        except OSError as error:
+            raise PairsiftError(f"cannot open the cache of replies {path}: {error}") from error
+        if self._held is None:
+            raise PairsiftError(
+                f"another run is using the cache of replies {path}: wait for it, or give another "
+                "--cache"
+            )
+        try:
             # Autocommit: each reply is a transaction of its own, synced before it is used.
             self._db = sqlite3.connect(path, isolation_level=None, timeout=5)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_LAYOUT)
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
+            self._held.close()
             raise PairsiftError(
-                f"cannot open the cache of replies {path}: {error}; is another run using it?"
+                f"cannot open the cache of replies {path}: {error}; give another --cache"
             ) from error
 
+    def __enter__(self) -> ReplyCache:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
     def close(self) -> None:
+        """Let others have it."""
         self._db.close()
+        if self._held is not None:
+            self._held.close()
 
     def add(self, key: str, model: str, endpoint: str, reply: Reply) -> None:
-        """Keep a reply as the next attempt at its request."""
-        self._db.execute(
-            "INSERT INTO replies SELECT ?, COALESCE(MAX(attempt), 0) + 1, ?, ?, ?, ?, ?, ?, ? "
-            "FROM replies WHERE key = ?",
-            (
-                key,
-                model,
-                endpoint,
-                reply.text,
-                reply.problem,
-                reply.input_tokens,
-                reply.output_tokens,
-                time.time(),
-                key,
-            ),
-        )
+        """Keep a reply as the next attempt at its request.
+
+        Raises:
+            PairsiftError: it cannot be written, for example on a full disk.
+        """
+        used = (reply.input_tokens, reply.output_tokens)
+        row = (key, model, endpoint, reply.text, reply.problem, *used, time.time(), key)
+        try:
+            self._db.execute(
+                "INSERT INTO replies SELECT ?, COALESCE(MAX(attempt), 0) + 1, ?, ?, ?, ?, ?, ?, ? "
+                "FROM replies WHERE key = ?",
+                row,
+            )
+        except sqlite3.Error as error:
+            raise PairsiftError(
+                f"cannot keep a reply in {self.path}: {error}; those before it are safe: mend "
+                "that and run the same command again"
+            ) from error
 
     def last(self, key: str) -> tuple[int, Reply] | None:
         """How often a request was answered, and the last reply; None if never."""

@@ -54,15 +54,21 @@ def answer_tokens(metrics: int) -> int:
 
 @dataclass(slots=True)
 class Bill:
-    """Requests and tokens, estimated or counted."""
+    """Requests and tokens, estimated or counted.
+
+    Attributes:
+        estimated: requests whose tokens the endpoint did not count.
+    """
 
     prices: Prices = field(default_factory=Prices)
     requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    estimated: int = 0
 
-    def add(self, input_tokens: int, output_tokens: int) -> None:
+    def add(self, input_tokens: int, output_tokens: int, *, estimated: bool = False) -> None:
         self.requests += 1
+        self.estimated += estimated
         self.input_tokens += input_tokens
         self.output_tokens += output_tokens
 
@@ -70,16 +76,14 @@ class Bill:
     def cost(self) -> float:
         return self.prices.of(self.input_tokens, self.output_tokens)
 
-    def forecast(self, done: int, total: int) -> float:
-        """Cost of `total` pairs, if the rest costs what the first `done` did."""
-        return self.cost * total / done if done else 0.0
-
     def text(self) -> str:
         """For people."""
         words = (
             f"{self.requests:,} requests, {self.input_tokens:,} input and "
             f"{self.output_tokens:,} output tokens"
         )
+        if self.estimated:
+            words += f" (estimated for {self.estimated:,}, which the endpoint did not count)"
         return words + (
             f", {self.cost:,.4f} in the currency of the prices" if self.prices.known else ""
         )
@@ -89,5 +93,6 @@ class Bill:
             "requests": self.requests,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
+            "estimated": self.estimated,
             "cost": round(self.cost, 6) if self.prices.known else None,
         }

@@ -7,83 +7,23 @@ the rationale. Replies go to the cache before anything else is done with them.
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.images import Images
 from pairsift.images import ImageFaultError, decode_image, jpeg_data_uri
-from pairsift.metrics import METRICS
+from pairsift.teach.answers import ENOUGH, MalformedAnswerError, parse_answer, quote, wrong_scale
 from pairsift.teach.cache import Reply, ReplyCache, request_key
+from pairsift.teach.chat import Chat, Message, RequestError, import_openai
 from pairsift.teach.cost import Bill, Prices, answer_tokens, image_tokens, text_tokens
-from pairsift.teach.prompt import (
-    MalformedAnswerError,
-    TeacherPrompt,
-    answer_schema,
-    parse_answer,
-)
+from pairsift.teach.prompt import TeacherPrompt
 from pairsift.teach.records import Record
+from pairsift.teach.settings import OpenAISettings
 
-OFFICIAL_HOST = "api.openai.com"
-_FATAL = (401, 403, 404)
-_RETRYABLE = (408, 409, 425, 429)
-_LONGEST_WAIT_S = 60.0
 _SAMPLE = 50
-
-Structured = Literal["json_schema", "json_object", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class OpenAISettings:
-    """How to ask.
-
-    Attributes:
-        model: as the endpoint names it.
-        base_url: of the endpoint, with `/v1`; None for OpenAI's own.
-        metrics: that are asked for.
-        structured: how the form of the answer is enforced; `none` where the endpoint cannot.
-        temperature: None leaves it to the endpoint, as some models demand.
-        max_output_tokens: where a runaway answer is cut.
-        detail: `low`, `high` or `auto`, for endpoints that know it.
-        max_side: longer images are scaled down, in pixels. All are encoded anew as JPEG, so that
-            no metadata (place, owner) leaves the house.
-        concurrency: requests at a time.
-        requests_per_minute: None for no limit of our own.
-        timeout: of one request, in seconds.
-        retries: of one request on rate limits, timeouts and server errors.
-        attempts: at getting a well-formed answer, all runs counted.
-        give_up_after: requests in a row that failed for good, before the run stops.
-    """
-
-    model: str
-    base_url: str | None = None
-    metrics: Sequence[str] = tuple(METRICS)
-    structured: Structured = "json_schema"
-    temperature: float | None = 0.0
-    max_output_tokens: int = 1000
-    detail: str = "auto"
-    max_side: int = 768
-    concurrency: int = 8
-    requests_per_minute: float | None = None
-    timeout: float = 120.0
-    retries: int = 8
-    attempts: int = 3
-    give_up_after: int = 10
-
-    @property
-    def deciding(self) -> dict[str, Any]:
-        """What decides an answer beside model, prompt and pair; part of the cache key."""
-        return {
-            "structured": self.structured,
-            "temperature": self.temperature,
-            "max_output_tokens": self.max_output_tokens,
-            "detail": self.detail,
-            "max_side": self.max_side,
-        }
+_MALFORMED, _REFUSED, _CUT_OFF = "malformed: ", "refused: ", "cut off at "
 
 
 @dataclass(slots=True)
@@ -117,6 +57,9 @@ class TeachListener(Protocol):
     def answered(self, done: int, total: int, bill: Bill) -> None:
         """`done` of `total` pairs are settled; `bill` is what this run has used so far."""
 
+    def noted(self, words: str) -> None:
+        """Something to know about the endpoint, once a run."""
+
 
 class Silence:
     """A listener that says nothing."""
@@ -124,6 +67,8 @@ class Silence:
     def estimated(self, estimate: Estimate) -> None: ...
 
     def answered(self, done: int, total: int, bill: Bill) -> None: ...
+
+    def noted(self, words: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +89,9 @@ class OpenAITeacher:
         api_key: None for endpoints that want none.
         max_cost: stop once this run has cost so much, in the currency of `prices`.
 
+    Attributes:
+        notes: what the endpoint did not understand, and what was done about it.
+
     Raises:
         PairsiftError: the prompt has no criteria for a metric, or openai is not installed.
     """
@@ -154,6 +102,7 @@ class OpenAITeacher:
     api_key: str | None = None
     prices: Prices = field(default_factory=Prices)
     max_cost: float | None = None
+    notes: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         missing = [m for m in self.settings.metrics if m not in self.prompt.criteria]
@@ -161,7 +110,7 @@ class OpenAITeacher:
             raise PairsiftError(f"prompt {self.prompt.name!r} has no criteria for {missing[0]!r}")
         if self.max_cost is not None and not self.prices.known:
             raise PairsiftError("--max-cost needs prices: give --price-input and --price-output")
-        _import_openai()
+        import_openai()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -172,6 +121,7 @@ class OpenAITeacher:
             "prompt": self.prompt.name,
             "prompt_sha256": self.prompt.digest(self.settings.metrics),
             **self.settings.deciding,
+            **({"notes": self.notes} if self.notes else {}),
         }
 
     def key(self, image: bytes, caption: str) -> str:
@@ -230,27 +180,47 @@ class OpenAITeacher:
             what this run has used.
 
         Raises:
-            PairsiftError: the endpoint refuses the key, model or address, or is out of service; or
-                `max_cost` is reached. Replies so far are kept.
+            PairsiftError: the endpoint refuses the key, model or address, or is out of service;
+                its first answers are all malformed; all are on another scale; or `max_cost` is
+                reached. Replies so far are kept.
         """
         listener = listener or Silence()
         keys, tasks = self.plan(records, images)
+        known = [task.key for task in tasks if self._settled(task.key)]
+        if len(known) >= ENOUGH:
+            self._check_scale(known)
         listener.estimated(self.estimate(tasks, images))
         run = _Run(self, images, listener, len(tasks))
         asyncio.run(run.ask([task for task in tasks if not self._settled(task.key)]))
+        self._check_scale(keys)
         for record, key in zip(records, keys, strict=True):
             self._fill(record, key, run.errors)
         return run.bill
 
-    def _settled(self, key: str) -> bool:
+    def read(self, key: str) -> tuple[int, Reply] | None:
+        """How often a pair was answered, and the last reply; None if never.
+
+        A reply that an earlier version could not read may be one that this one can.
+        """
         last = self.cache.last(key)
+        if last is None or not (last[1].problem or "").startswith(_MALFORMED):
+            return last
+        attempt, reply = last
+        return attempt, replace(reply, problem=malformed(reply.text, self.settings.metrics))
+
+    def _settled(self, key: str) -> bool:
+        last = self.read(key)
         if last is None:
             return False
         attempt, reply = last
         return reply.problem is None or attempt >= self.settings.attempts
 
+    def _check_scale(self, keys: Sequence[str]) -> None:
+        replies = [last[1] for key in keys if (last := self.read(key)) is not None]
+        check_scale([reply for reply in replies if reply.problem is None], self.settings)
+
     def _fill(self, record: Record, key: str, errors: dict[str, str]) -> None:
-        last = self.cache.last(key)
+        last = self.read(key)
         if last is not None and last[1].problem is None:
             answer = parse_answer(last[1].text, self.settings.metrics)
             record.scores, record.why, record.error = answer.scores, answer.why, None
@@ -259,8 +229,31 @@ class OpenAITeacher:
         record.error = errors.get(key) or problem or "not asked"
 
 
+def malformed(text: str | None, metrics: Sequence[str]) -> str | None:
+    """Why a reply is of no use; None for one that is."""
+    try:
+        parse_answer(text, metrics)
+    except MalformedAnswerError as error:
+        return f"{_MALFORMED}{error}"
+    return None
+
+
+def check_scale(replies: Sequence[Reply], settings: OpenAISettings) -> None:
+    """Refuse a teacher that scores in shares.
+
+    Raises:
+        PairsiftError: no score of well-formed replies is above 1, and not all are 0.
+    """
+    if wrong_scale(parse_answer(reply.text, settings.metrics).scores for reply in replies):
+        raise PairsiftError(
+            f"{settings.model} scores from 0 to 1, not from 0 to 100: no score of "
+            f"{len(replies)} answers is above 1, such as {quote(replies[0].text)}. Nothing is "
+            "rescaled: say the scale more clearly in a prompt of your own (--prompts)"
+        )
+
+
 class _Run:
-    """One run of requests: workers, pace, pauses and the bill."""
+    """One run of requests: workers, answers and the bill."""
 
     def __init__(
         self, teacher: OpenAITeacher, images: Images, listener: TeachListener, total: int
@@ -269,51 +262,57 @@ class _Run:
         self.settings = teacher.settings
         self.bill = Bill(teacher.prices)
         self.errors: dict[str, str] = {}
-        self._openai = _import_openai()
-        self._next_start = 0.0
-        self._stop: PairsiftError | None = None
+        self._stop: Exception | None = None
         self._failed_in_a_row = 0
         self._done = 0
+        # Until an answer has come that can be read, one request is made at a time.
+        self._trial = asyncio.Lock()
+        self._proven = False
+        self._malformed = 0
+        self._first_replies: list[Reply] = []
 
     async def ask(self, tasks: Sequence[Task]) -> None:
         """Ask about every task; a fatal problem lets nobody begin another."""
         self._done = self.total - len(tasks)
         waiting = iter(tasks)
-        async with self._openai.AsyncOpenAI(
+        async with import_openai().AsyncOpenAI(
             api_key=self.teacher.api_key or "none",
             base_url=self.settings.base_url,
             timeout=self.settings.timeout,
             # Our own retries, because on a rate limit all workers must wait, not one.
             max_retries=0,
         ) as client:
+            system = self.teacher.prompt.system
+            chat = Chat(client, self.settings, system, self._note, lambda: self._stop is not None)
 
             async def work() -> None:
                 for task in waiting:
                     try:
-                        await self._settle(client, task)
-                    except PairsiftError as error:
+                        await self._settle(chat, task)
+                    # Whatever it is: requests of the others are paid for, and end first.
+                    except Exception as error:
                         self._stop = self._stop or error
                     if self._stop is not None:
                         return
 
-            # Whatever stops the run, requests that are on their way are paid for: they end first.
             await asyncio.gather(*(work() for _ in range(self.settings.concurrency)))
         if self._stop is not None:
             raise self._stop
 
-    async def _settle(self, client: Any, task: Task) -> None:
+    async def _settle(self, chat: Chat, task: Task) -> None:
         """Get a well-formed answer about one pair into the cache, or a reason why there is none."""
         try:
             image = self.images.read(task.image)
-            content = await asyncio.to_thread(self._content, image, task.caption)
+            uri, size = await asyncio.to_thread(_encoded, image, self.settings.max_side)
         except ImageFaultError as fault:
             self._fail(task, f"{fault.status.value}: {fault}")
             return
-        known = self.teacher.cache.last(task.key)
+        text = self.teacher.prompt.user_text(task.caption, self.settings.metrics)
+        known = self.teacher.read(task.key)
         for _ in range(known[0] if known else 0, self.settings.attempts):
             try:
-                reply = await self._request(client, content)
-            except _RequestError as error:
+                reply = await self._answer(chat, task, uri, size, text)
+            except RequestError as error:
                 self._fail(task, str(error))
                 self._failed_in_a_row += 1
                 if self._failed_in_a_row >= (give_up := self.settings.give_up_after):
@@ -322,14 +321,66 @@ class _Run:
                         "Answers so far are kept: run again when the endpoint is well"
                     ) from error
                 return
-            self._failed_in_a_row = 0
-            endpoint = self.settings.base_url or OFFICIAL_HOST
-            self.teacher.cache.add(task.key, self.settings.model, endpoint, reply)
-            self.bill.add(reply.input_tokens, reply.output_tokens)
+            if reply is None:
+                return
             self._check_cost()
             if reply.problem is None:
                 break
         self._tick()
+
+    async def _answer(
+        self, chat: Chat, task: Task, uri: str, size: tuple[int, int], text: str
+    ) -> Reply | None:
+        """One reply, kept and counted; None if the run has stopped before it was asked for."""
+        if not self._proven:
+            async with self._trial:
+                if self._stop is not None:
+                    return None
+                if not self._proven:
+                    try:
+                        return self._keep(task, await chat.ask(uri, text), size, text)
+                    except RequestError:
+                        self._proven = True  # errors cost nothing: no need to go slowly
+                        raise
+        return self._keep(task, await chat.ask(uri, text), size, text)
+
+    def _keep(self, task: Task, message: Message, size: tuple[int, int], text: str) -> Reply:
+        settings, bill = self.settings, self.bill
+        reply = _reply(message, settings)
+        if message.tokens is None:
+            if not bill.estimated:
+                self._note(f"{settings.endpoint} counts no tokens: tokens and cost are estimates")
+            asked = text_tokens(self.teacher.prompt.system) + text_tokens(text)
+            asked += image_tokens(*size, settings.detail)
+            written = text_tokens((message.text or "") + (message.reasoning or ""))
+            reply = replace(reply, input_tokens=asked, output_tokens=written)
+        self.teacher.cache.add(task.key, settings.model, settings.endpoint, reply)
+        bill.add(reply.input_tokens, reply.output_tokens, estimated=message.tokens is None)
+        self._failed_in_a_row = 0
+        self._look(reply, message.finish)
+        return reply
+
+    def _look(self, reply: Reply, finish: str | None) -> None:
+        """Stop before money is spent on answers that are all of no use."""
+        if reply.problem is None:
+            self._proven = True
+            if len(self._first_replies) < ENOUGH:
+                self._first_replies.append(reply)
+                if len(self._first_replies) == ENOUGH:
+                    check_scale(self._first_replies, self.settings)
+        elif not self._first_replies and not reply.problem.startswith(_REFUSED):
+            self._malformed += 1
+            if self._malformed == ENOUGH:
+                raise PairsiftError(
+                    f"the first {ENOUGH} answers of {self.settings.model} cannot be read; the "
+                    f"last: {reply.problem}; it begins {quote(reply.text)}"
+                    f"{' (finish reason ' + finish + ')' if finish else ''}. Nothing more was "
+                    f"asked. Try {_advice(reply)}"
+                )
+
+    def _note(self, words: str) -> None:
+        self.teacher.notes.append(words)
+        self.listener.noted(words)
 
     def _fail(self, task: Task, words: str) -> None:
         self.errors[task.key] = words
@@ -347,114 +398,40 @@ class _Run:
                 "run again with more to go on"
             )
 
-    def _content(self, image: bytes, caption: str) -> list[dict[str, Any]]:
-        uri = data_uri(image, self.settings.max_side)
-        text = self.teacher.prompt.user_text(caption, self.settings.metrics)
-        return [
-            {"type": "image_url", "image_url": {"url": uri, "detail": self.settings.detail}},
-            {"type": "text", "text": text},
-        ]
 
-    async def _request(self, client: Any, content: list[dict[str, Any]]) -> Reply:
-        """One answered request, however many tries it takes.
-
-        Raises:
-            _RequestError: this pair cannot be answered.
-            PairsiftError: no pair can.
-        """
-        openai = self._openai
-        for attempt in range(self.settings.retries + 1):
-            await self._pace()
-            try:
-                completion = await client.chat.completions.create(**self._arguments(content))
-                return self._reply(completion)
-            except openai.APIStatusError as error:
-                problem, wait = self._judge_status(error), _retry_after(error.response.headers)
-            except openai.APIConnectionError as error:  # time-outs are a kind of these
-                problem, wait = f"{type(error).__name__}: {error}", None
-            except (openai.APIError, ValueError) as error:  # a body that is no completion
-                problem, wait = f"unreadable response: {error}", None
-            if attempt == self.settings.retries or self._stop is not None:
-                raise _RequestError(f"no answer after {attempt + 1} tries: {problem}")
-            pause = min(_LONGEST_WAIT_S, 0.5 * 2**attempt) * random.uniform(0.5, 1)
-            if wait is not None:
-                # The endpoint speaks to all of us: nobody starts before.
-                self._next_start = max(self._next_start, time.monotonic() + wait)
-                pause = wait
-            await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
-
-    def _judge_status(self, error: Any) -> str:
-        """Words for a status that is worth another try; raises for one that is not."""
-        status, words = error.status_code, f"HTTP {error.status_code}: {error.message}"
-        if status in _FATAL or getattr(error, "code", None) == "insufficient_quota":
-            raise PairsiftError(
-                f"{self.settings.base_url or OFFICIAL_HOST} refuses: {words}. Check address, model "
-                "and key; answers so far are kept"
-            ) from error
-        if status not in _RETRYABLE and status < 500:
-            raise _RequestError(words) from error
-        return words
-
-    async def _pace(self) -> None:
-        """Wait for the next free start."""
-        while (now := time.monotonic()) < self._next_start:
-            await asyncio.sleep(self._next_start - now)
-        if self.settings.requests_per_minute:
-            self._next_start = now + 60.0 / self.settings.requests_per_minute
-
-    def _arguments(self, content: list[dict[str, Any]]) -> dict[str, Any]:
-        settings = self.settings
-        arguments: dict[str, Any] = {
-            "model": settings.model,
-            "messages": [
-                {"role": "system", "content": self.teacher.prompt.system},
-                {"role": "user", "content": content},
-            ],
-        }
-        # OpenAI has renamed the field; servers that follow its protocol know the old name.
-        official = settings.base_url is None or OFFICIAL_HOST in settings.base_url
-        limit = "max_completion_tokens" if official else "max_tokens"
-        arguments[limit] = settings.max_output_tokens
-        if settings.temperature is not None:
-            arguments["temperature"] = settings.temperature
-        if settings.structured == "json_schema":
-            schema = answer_schema(settings.metrics)
-            arguments["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "scores", "strict": True, "schema": schema},
-            }
-        elif settings.structured == "json_object":
-            arguments["response_format"] = {"type": "json_object"}
-        return arguments
-
-    def _reply(self, completion: Any) -> Reply:
-        choices = getattr(completion, "choices", None)
-        if not choices or getattr(choices[0], "message", None) is None:
-            raise ValueError("a completion without a message")
-        message, reason = choices[0].message, choices[0].finish_reason
-        usage = getattr(completion, "usage", None)
-        text = message.content if isinstance(message.content, str) else None
-        problem = None
-        if getattr(message, "refusal", None):
-            problem = f"refused: {message.refusal}"
-        elif reason == "length":
-            problem = f"cut off at {self.settings.max_output_tokens} tokens"
-        else:
-            try:
-                parse_answer(text, self.settings.metrics)
-            except MalformedAnswerError as error:
-                problem = f"malformed: {error}"
-        return Reply(
-            text,
-            problem,
-            int(getattr(usage, "prompt_tokens", 0) or 0),
-            int(getattr(usage, "completion_tokens", 0) or 0),
-        )
+def _reply(message: Message, settings: OpenAISettings) -> Reply:
+    """What a message is good for."""
+    text, problem = message.text, None
+    thought = (message.reasoning or "").strip()
+    # Servers that look for thinking may take an answer without any for it. Nothing else counts:
+    # scores that are only thought of may be drafts.
+    if text is None and thought[:1] in ("{", "[", "`") and not malformed(thought, settings.metrics):
+        text = thought
+    if message.refusal is not None:
+        problem = f"{_REFUSED}{message.refusal}"
+    elif problem := malformed(text, settings.metrics):
+        if message.finish == "length":
+            problem = f"{_CUT_OFF}{settings.max_output_tokens} tokens"
+        elif text is None and message.reasoning:
+            problem = f"{_MALFORMED}only reasoning, and no answer: {quote(message.reasoning)}"
+    used = message.tokens or (0, 0)
+    return Reply(text, problem, *used)
 
 
-class _RequestError(Exception):
-    """A pair that cannot be answered; others may be."""
+def _advice(reply: Reply) -> str:
+    if (reply.problem or "").startswith(_CUT_OFF):
+        return "a larger --max-output-tokens, or a model that thinks less"
+    if "only reasoning" in (reply.problem or "") or "only thinking" in (reply.problem or ""):
+        return "a larger --max-output-tokens, or the server without its reasoning parser"
+    return "--structured json_schema, another model, or a prompt of your own (--prompts)"
+
+
+def _encoded(image: bytes, max_side: int) -> tuple[str, tuple[int, int]]:
+    """As :func:`data_uri`, and the size that is sent."""
+    picture, _ = decode_image(image)
+    scale = min(1.0, max_side / max(picture.size))
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    return jpeg_data_uri(picture, max_side), (width, height)
 
 
 def data_uri(image: bytes, max_side: int) -> str:
@@ -463,30 +440,4 @@ def data_uri(image: bytes, max_side: int) -> str:
     Raises:
         ImageFaultError: it cannot be decoded.
     """
-    picture, _ = decode_image(image)
-    return jpeg_data_uri(picture, max_side)
-
-
-def _retry_after(headers: Any) -> float | None:
-    """Seconds that a Retry-After header asks for, given in seconds or as a date."""
-    value = headers.get("retry-after")
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return None
-    return seconds if 0 <= seconds < float("inf") else None
-
-
-def _import_openai() -> Any:
-    try:
-        import openai
-    except ImportError as error:
-        raise PairsiftError(
-            "this teacher needs the openai package: pip install 'pairsift[teach]'"
-        ) from error
-    return openai
+    return _encoded(image, max_side)[0]

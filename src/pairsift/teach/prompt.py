@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pairsift.errors import PairsiftError
-from pairsift.metrics import MAX_SCORE, METRICS, MIN_SCORE
+from pairsift.metrics import METRICS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -102,47 +102,3 @@ def answer_schema(metrics: Sequence[str]) -> dict[str, Any]:
         "required": list(metrics),
         "additionalProperties": False,
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Scores 0..100 and rationales by metric."""
-
-    scores: dict[str, float]
-    why: dict[str, str]
-
-
-class MalformedAnswerError(ValueError):
-    """The reply is not the JSON that was asked for; `str()` says why."""
-
-
-def parse_answer(text: str | None, metrics: Sequence[str]) -> Answer:
-    """Read a reply. Text around the JSON object, such as a code fence, is passed over.
-
-    Raises:
-        MalformedAnswerError: no object, a metric is missing, or a score is not in 0..100.
-    """
-    start, end = (text or "").find("{"), (text or "").rfind("}")
-    if text is None or start < 0 or end < start:
-        raise MalformedAnswerError(f"no JSON object in {_quote(text)}")
-    try:
-        found = json.loads(text[start : end + 1])
-    except (ValueError, RecursionError):
-        raise MalformedAnswerError(f"broken JSON in {_quote(text)}") from None
-    scores, why = {}, {}
-    for metric in metrics:
-        entry = found.get(metric)
-        score = entry.get("score") if isinstance(entry, dict) else entry
-        if isinstance(score, bool) or not isinstance(score, (int, float)):
-            raise MalformedAnswerError(f"no score for {metric} in {_quote(text)}")
-        if not MIN_SCORE <= score <= MAX_SCORE:
-            raise MalformedAnswerError(f"{metric} is {score}, not in {MIN_SCORE}..{MAX_SCORE}")
-        scores[metric] = float(score)
-        rationale = entry.get("rationale") if isinstance(entry, dict) else None
-        if isinstance(rationale, str) and rationale.strip():
-            why[metric] = rationale.strip()
-    return Answer(scores, why)
-
-
-def _quote(text: str | None) -> str:
-    return repr(text if text is None or len(text) <= 120 else text[:117] + "...")

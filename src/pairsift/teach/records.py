@@ -15,7 +15,7 @@ from pairsift.arrow import read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.tables import read_text
 from pairsift.metrics import METRICS
-from pairsift.storage import Folder
+from pairsift.storage import Folder, output_file, split
 
 METADATA_KEY = b"pairsift.teacher"
 
@@ -84,8 +84,7 @@ def write_records(path: str, records: Iterable[Record], teacher: Mapping[str, An
     Returns:
         how many there were.
     """
-    folder_name, _, name = path.rpartition("/")
-    folder = Folder(folder_name or ".")
+    folder, name = output_file(path)
     folder.create()
     rows = [record.to_row() for record in records]
     if name.endswith(".jsonl"):
@@ -110,9 +109,8 @@ def read_records(path: str) -> list[Record]:
         if path.endswith(".jsonl"):
             rows = [json.loads(line) for line in read_text(path).split("\n") if line.strip()]
         else:
-            folder_name, _, name = path.rpartition("/")
-            content = Folder(folder_name or ".").read(name)
-            rows = read_parquet(content).to_pylist()
+            parent, name = split(path)
+            rows = read_parquet(Folder(parent).read(name)).to_pylist()
         return [Record.from_row(row) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise PairsiftError(

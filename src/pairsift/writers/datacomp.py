@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pairsift.errors import PairsiftError
 from pairsift.select.record import KeptShard, Selection
-from pairsift.storage import Folder
+from pairsift.storage import output_file
 
 UID_DTYPE = np.dtype("u8,u8")
 _UID_DIGITS = 32
@@ -61,8 +61,7 @@ def write_datacomp(
         subsets = list(pool.map(partial(_sorted, duplicates=duplicates), buckets))
     count = sum(map(len, subsets))
     target = os.fspath(path)
-    parent, _, name = target.rpartition("/")
-    folder = Folder(parent or ("/" if target.startswith("/") else "."))
+    folder, name = output_file(target)
     folder.create()
     folder.remove_leftovers()
     with folder.atomic(name) as file:

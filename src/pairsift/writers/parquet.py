@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pairsift.errors import PairsiftError
 from pairsift.select.record import Selection
 from pairsift.sources.outputs import OUTPUT_KEY
-from pairsift.storage import Folder
+from pairsift.storage import output_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,7 @@ def write_parquet(
         PairsiftError: nothing is kept, so that there is nothing to list; or a score table is gone.
     """
     target = os.fspath(path)
-    parent, _, name = target.rpartition("/")
-    folder = Folder(parent or ("/" if target.startswith("/") else "."))
+    folder, name = output_file(target)
     folder.create()
     folder.remove_leftovers()
     rows = 0

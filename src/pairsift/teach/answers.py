@@ -1,0 +1,220 @@
+"""Reading a teacher's answer: scores out of the text that a model wrote.
+
+Models are asked for one JSON object, and write it in many ways: behind their thinking, in a code
+fence, wrapped, with other spellings of the names, with scores as text. What can only mean one thing
+is read. What cannot (another scale, a missing score) is malformed: nothing is converted or guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pairsift.metrics import MAX_SCORE, METRICS, MIN_SCORE
+
+_THINKING = re.compile(
+    r"<(think|thinking|thought|reasoning|analysis)\b[^>]*>.*?(?:</\1\s*>|\Z)", re.DOTALL | re.I
+)
+# Chat templates open the block themselves; then only its end is in the answer.
+_THOUGHT_ENDS = re.compile(r"</(?:think|thinking|thought|reasoning|analysis)\s*>", re.I)
+# Strings are kept; outside of them go comments, commas before a bracket, and the units of numbers.
+_LOOSE = re.compile(
+    r'("(?:\\.|[^"\\])*")|//[^\n]*|,(?=\s*[}\]])|(?<=\d)\s*(?:%|/\s*100(?![\d.]))', re.DOTALL
+)
+_OPENING = re.compile(r"[{\[]")
+_BRACKET = re.compile(r'"(?:\\.|[^"\\])*"|[\[\]{}]', re.DOTALL)
+_NUMBER = re.compile(
+    r"\s*(\d+(?:\.\d+)?)\s*(?:%|points?|(?:/|out\s+of|of)\s*(\d+(?:\.\d+)?))?\s*\.?\s*", re.I
+)
+_SCORE_NAMES = ("score", "value", "rating", "points")
+_REASON_NAMES = ("rationale", "reason", "reasoning", "explanation", "justification", "why")
+_NAME_NAMES = ("metric", "name", "criterion", "aspect")
+_DEEPEST = 8
+# Of text that is looked at again and again for a bracket that is never closed.
+_MOST_CHARACTERS = 1_000_000
+_SHOWN = 120
+
+# A handful of answers tells whether a teacher uses the scale.
+ENOUGH = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Scores 0..100 and rationales by metric."""
+
+    scores: dict[str, float]
+    why: dict[str, str]
+
+
+class MalformedAnswerError(ValueError):
+    """The reply is not the JSON that was asked for; `str()` says why."""
+
+
+def parse_answer(text: str | None, metrics: Sequence[str]) -> Answer:
+    """Read a reply.
+
+    Thinking (``<think>…</think>``) is passed over, and so is text around the JSON. Of several
+    objects the last that has all metrics counts: models repeat the form before they fill it in.
+
+    Raises:
+        MalformedAnswerError: no object, a metric is missing, or a score is not in 0..100.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise MalformedAnswerError("the answer is empty")
+    said = _without_thinking(text)
+    if not said.strip():
+        raise MalformedAnswerError(f"only thinking, and no answer, in {quote(text)}")
+    found = list(_values(said))
+    if not found:
+        what = "broken JSON" if "{" in said else "no JSON object"
+        raise MalformedAnswerError(f"{what} in {quote(said)}")
+    problem: MalformedAnswerError | None = None
+    # Last of all as one: a line, or an object, for each metric.
+    for value in [*reversed(found), found]:
+        try:
+            return _read(_entries(value, metrics), metrics, said)
+        except MalformedAnswerError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def wrong_scale(answers: Iterable[Mapping[str, float]]) -> bool:
+    """Whether scores can only be shares: none above 1, and not all 0."""
+    some = False
+    for answer in answers:
+        if any(score > 1 for score in answer.values()):
+            return False
+        some = some or any(answer.values())
+    return some
+
+
+def quote(text: str | None) -> str:
+    """The beginning of an answer, for messages."""
+    text = text if text is None else text.strip()
+    return repr(text if text is None or len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
+
+
+def _without_thinking(text: str) -> str:
+    text = _THINKING.sub("", text)
+    ends = list(_THOUGHT_ENDS.finditer(text))
+    return text[ends[-1].end() :] if ends else text
+
+
+def _values(text: str) -> Iterator[Any]:
+    """All JSON objects and arrays in a text, that stand in no other."""
+    place, left = 0, _MOST_CHARACTERS
+    decoder = json.JSONDecoder(strict=False)
+    while left > 0 and (match := _OPENING.search(text, place)):
+        place = match.start()
+        try:
+            value, place = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            end = _closing(text, place)
+            try:
+                loose = _LOOSE.sub(lambda found: found[1] or "", text[place:end])
+                value, place = json.loads(loose, strict=False), end
+            except (ValueError, RecursionError):
+                left -= len(text) - place
+                place += 1
+                continue
+        if isinstance(value, (dict, list)) and value:
+            yield value
+
+
+def _closing(text: str, place: int) -> int:
+    """Where the bracket at `place` is closed; `place` if it is not."""
+    depth = 0
+    for match in _BRACKET.finditer(text, place):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(match[0], 0)
+        if depth == 0:
+            return match.end()
+    return place
+
+
+def _entries(value: Any, metrics: Sequence[str], depth: int = 0) -> dict[str, Any]:
+    """What is said about each metric, wherever in `value` it stands."""
+    if isinstance(value, str) and "{" in value:  # JSON that was written as text
+        value = list(_values(value))
+    if depth > _DEEPEST:
+        return {}
+    if isinstance(value, list):
+        found: dict[str, Any] = {}
+        for part in value:
+            found |= _entries(part, metrics, depth + 1)
+        return found
+    if not isinstance(value, dict):
+        return {}
+    own: dict[str, Any] = {}
+    for key, entry in value.items():
+        metric, of_score = _metric(str(key))
+        if metric is not None and (of_score or metric not in own):
+            own[metric] = entry
+    if own:
+        return own
+    if (named := _pick(value, _NAME_NAMES)) is not None and (metric := _metric(str(named))[0]):
+        return {metric: value}
+    if len(metrics) == 1 and _pick(value, _SCORE_NAMES) is not None:
+        return {metrics[0]: value}
+    return _entries(list(value.values()), metrics, depth + 1)
+
+
+def _read(entries: Mapping[str, Any], metrics: Sequence[str], text: str) -> Answer:
+    scores, why = {}, {}
+    for metric in metrics:
+        entry = entries.get(metric)
+        given = _pick(entry, _SCORE_NAMES) if isinstance(entry, dict) else entry
+        score = _number(given)
+        if score is None:
+            said = f" but {given!r}" if isinstance(given, str) else ""
+            raise MalformedAnswerError(f"no score for {metric}{said} in {quote(text)}")
+        if not MIN_SCORE <= score <= MAX_SCORE:
+            raise MalformedAnswerError(f"{metric} is {given}, not in {MIN_SCORE}..{MAX_SCORE}")
+        scores[metric] = score
+        rationale = _pick(entry, _REASON_NAMES) if isinstance(entry, dict) else None
+        if isinstance(rationale, str) and rationale.strip():
+            why[metric] = rationale.strip()
+    return Answer(scores, why)
+
+
+def _number(given: Any) -> float | None:
+    """A score as number or text: 70, "70", "70 %", "70/100"; None for all else."""
+    if isinstance(given, (int, float)) and not isinstance(given, bool):
+        return float(given) if abs(given) < 1e9 else None
+    match = _NUMBER.fullmatch(given) if isinstance(given, str) else None
+    if match is None or (match[2] and float(match[2]) != MAX_SCORE):
+        return None
+    return float(match[1])
+
+
+def _pick(entry: Mapping[str, Any], names: Sequence[str]) -> Any:
+    spelled = {_letters(str(key)): value for key, value in entry.items()}
+    return next((spelled[name] for name in names if name in spelled), None)
+
+
+def _metric(key: str) -> tuple[str | None, bool]:
+    """The metric that a key names, in whatever spelling, and whether it says that it is a score."""
+    letters = _letters(key)
+    for ending in ("", *_SCORE_NAMES):
+        if letters.endswith(ending) and (metric := _SPELLINGS.get(letters[: -len(ending) or None])):
+            return metric, bool(ending)
+    return None, False
+
+
+def _letters(key: str) -> str:
+    return re.sub(r"[^a-z]+", "", key.lower())
+
+
+def _spellings() -> dict[str, str]:
+    found = {}
+    for name, metric in METRICS.items():
+        title = _letters(metric.title)
+        for spelling in (name, title, name + title, title + name):
+            found[spelling] = name
+    return found
+
+
+_SPELLINGS = _spellings()

@@ -1,0 +1,95 @@
+"""What an endpoint understands of the OpenAI protocol, learned from what it refuses.
+
+Servers and models differ: the limit of tokens has two names, some models take no temperature, some
+servers no schema. A refusal says so in words. What it names is left out or put another way, once
+for the whole run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+Structured = Literal["json_schema", "json_object", "none"]
+Limit = Literal["max_tokens", "max_completion_tokens"]
+
+_REFUSES = re.compile(
+    r"\bnot\b.{0,40}(support|permit|allow|accept|recogni|implement|known|valid|availab|enabled)"
+    r"|\b(un|in)(supported|recogni[sz]ed|known|expected|valid)\b|\bextra\b|forbidden|deprecated"
+    r"|\bmust be\b|\bonly\b|\binstead\b|cannot|can't|no such|literal_error|enum|mutually",
+    re.I | re.DOTALL,
+)
+_LIMIT = re.compile(r"\bmax_(?:completion_)?tokens\b")
+# Room in the model's window is no matter of names.
+_TOO_LARGE = re.compile(r"too (?:large|high|long|many)|context (?:length|window)|maximum", re.I)
+_STRUCTURED = re.compile(
+    r"response_?format|json_?schema|json_object|json mode|structured|guided|grammar"
+    r"|additionalproperties|\bschema\b",
+    re.I,
+)
+_DETAIL = re.compile(
+    r"image_url[\W_]{1,6}detail\b|\b(?:argument|field|parameter|property|key|name)s?\W{1,4}detail\b"
+    r"|['\"`]detail['\"`] (?:is|was|field|parameter)",
+    re.I,
+)
+_ECHOES = ("input", "ctx", "url")
+_LONGEST = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a request is put.
+
+    Attributes:
+        limit: name of the field for the limit of tokens.
+        limit_is_settled: whether the other name was tried.
+        temperature, detail: whether they are sent.
+        structured: how the form of the answer is enforced.
+    """
+
+    limit: Limit
+    structured: Structured
+    temperature: bool
+    detail: bool = True
+    limit_is_settled: bool = False
+
+    def after(self, refusal: str) -> tuple[Dialect, str] | None:
+        """What to try after a refusal, and what has changed, for people.
+
+        Args:
+            refusal: the endpoint's words.
+
+        Returns:
+            None where the refusal names nothing that could be left out.
+        """
+        if not _REFUSES.search(refusal):
+            return None
+        if _LIMIT.search(refusal) and not self.limit_is_settled and not _TOO_LARGE.search(refusal):
+            other: Limit = "max_completion_tokens" if self.limit == "max_tokens" else "max_tokens"
+            return (
+                replace(self, limit=other, limit_is_settled=True),
+                f"{other} in place of {self.limit}",
+            )
+        if self.temperature and re.search(r"\btemperature\b", refusal, re.I):
+            return replace(self, temperature=False), "no temperature"
+        if self.detail and _DETAIL.search(refusal):
+            return replace(self, detail=False), "no detail of images"
+        if self.structured != "none" and _STRUCTURED.search(refusal):
+            lower: Structured = "json_object" if self.structured == "json_schema" else "none"
+            told = (
+                "no response_format" if lower == "none" else "json_object in place of json_schema"
+            )
+            return replace(self, structured=lower), told
+        return None
+
+
+def words_of(body: Any) -> str:
+    """All that an error's body says, without what it echoes of the request."""
+    if isinstance(body, Mapping):
+        parts = [words_of(value) for key, value in body.items() if key not in _ECHOES]
+        return " ".join(filter(None, parts))[:_LONGEST]
+    if isinstance(body, (list, tuple)):
+        return ", ".join(filter(None, map(words_of, body)))[:_LONGEST]
+    return "" if body is None else str(body)[:_LONGEST]
