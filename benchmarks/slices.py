@@ -39,10 +39,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairsift.evaluate.human import evaluate_human
-from pairsift.evaluate.images import ImageStore
 from pairsift.evaluate.pairs import evaluate_pairs
 from pairsift.evaluate.protocols import Request
 from pairsift.evaluate.run import Options
+from pairsift.sources.image_store import ImageStore
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 import domains  # the split into trained and held out is the training's own

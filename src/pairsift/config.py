@@ -23,6 +23,8 @@ class ScoreSection:
     caption_field: str | None = None
     image_field: str | None = None
     captions_file: str | None = None
+    separator: str | None = None
+    encoding: str | None = None
     batch_size: int | None = None
     workers: int | None = None
     max_failure_rate: float = 0.05

@@ -13,6 +13,9 @@ from typing import Any
 
 # Old module: where it is now, and its old names that have new ones.
 MOVED: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "pairsift.evaluate.captions": ("pairsift.sources.caption_files", {}),
+    "pairsift.evaluate.images": ("pairsift.sources.image_store", {}),
+    "pairsift.evaluate.tables": ("pairsift.sources.tables", {}),
     "pairsift.scorers.cascade": ("pairsift.cascade", {}),
     "pairsift.scorers.cascade.calibrate": ("pairsift.cascade.calibrate", {}),
     "pairsift.scorers.cascade.columns": ("pairsift.cascade.columns", {}),

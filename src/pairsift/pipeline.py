@@ -108,6 +108,8 @@ def run_pipeline(
         caption=score.caption_field,
         image=score.image_field,
         captions_file=score.captions_file,
+        separator=score.separator,
+        encoding=score.encoding,
     )
     scores = join(config.out, SCORES)
     _refuse_others(config.out)

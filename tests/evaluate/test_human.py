@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 from pairsift.cli import evaluate as command
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.human import evaluate_human
-from pairsift.evaluate.images import ImageStore
 from pairsift.evaluate.protocols import Request
 from pairsift.evaluate.run import Options
 from pairsift.evaluate.scoring import score_columns, score_pairs
 from pairsift.scorers.base import Preparer, Scorer
+from pairsift.sources.image_store import ImageStore
 from tests.samples import jpeg, tar_bytes
 
 pytest.importorskip("scipy")

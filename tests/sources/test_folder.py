@@ -92,21 +92,19 @@ class TestTable:
         (photos / "captions.csv").write_bytes(b"\xef\xbb\xbfimage,caption\n" + content)
         pairs = pairs_of(photos)
         assert statuses(pairs) == [
-            Status.CAPTION_INVALID, None, Status.CAPTION_TOO_LARGE, None, None, None,
+            Status.CAPTION_INVALID, None, None, None, None, None,
         ]  # fmt: skip
-        assert [pair.caption for pair in pairs] == [None, "a b", None, "", "bom", "two\nlines"]
+        long = "x" * 200_000
+        assert [p.caption for p in pairs] == [None, "a\0b", long, "", "bom", "two\nlines"]
+        assert pairs[0].fault
+        assert "--encoding" in pairs[0].fault.error
 
     def test_line_of_many_megabytes(self, photos: Path) -> None:
         line = b"a.jpg," + b"x" * 20_000_000 + b"\n"
         (photos / "captions.csv").write_bytes(b"image,caption\n" + line + b"a.jpg,good\n")
         pairs = pairs_of(photos)
         assert statuses(pairs) == [Status.CAPTION_TOO_LARGE, None]
-        assert pairs[1].caption == "good"
-
-    def test_short_rows(self, photos: Path) -> None:
-        (photos / "captions.csv").write_text("image,caption\na.jpg\n")
-        (pair,) = pairs_of(photos)
-        assert (pair.image, pair.caption) == (b"a.jpg", None)
+        assert [(pair.key, pair.caption) for pair in pairs] == [("a", None), ("a-2", "good")]
 
     def test_large_image(self, photos: Path) -> None:
         (photos / "captions.csv").write_text("image,caption\na.jpg,x\nb.c.png,x\n")
@@ -116,9 +114,13 @@ class TestTable:
         ("files", "words"),
         [
             ({"a.csv": "image,caption\n", "b.csv": ""}, "several tables (a.csv, b.csv)"),
-            ({"a.csv": "image,title\n"}, "no caption column caption or text"),
-            ({"a.csv": "img,caption\n"}, "no image column"),
+            ({"a.csv": "image,label\n"}, "no caption column such as caption, text"),
+            ({"a.csv": "image,label\n"}, "--caption-field"),
+            ({"a.csv": "picture,caption\n"}, "no image column"),
+            ({"a.csv": "a.jpg,a dog\nb.jpg,a cat\n"}, "the first line must name the columns"),
             ({"a.csv": ""}, "its columns are: none"),
+            ({"a.csv": 'image,"caption\na.jpg,x\n'}, "a.csv, line 1: the line of column names"),
+            ({"a.csv": "image,Caption,CAPTION\n"}, "2 columns named 'caption'"),
         ],
     )
     def test_complaints(self, photos: Path, files: dict[str, str], words: str) -> None:

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from pairsift.errors import PairsiftError
-from pairsift.evaluate.images import ImageStore
+from pairsift.sources.image_store import ImageStore
 from pairsift.teach.cache import ReplyCache
 from pairsift.teach.cost import Bill, Prices, image_tokens
 from pairsift.teach.openai import Estimate, OpenAITeacher, data_uri

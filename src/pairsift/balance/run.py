@@ -15,9 +15,9 @@ from pairsift.balance.export import read_general, write_images, write_llava, wri
 from pairsift.balance.histogram import Histogram, histograms
 from pairsift.balance.sample import balance
 from pairsift.errors import PairsiftError
-from pairsift.evaluate.images import ImageStore
 from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.prompt_files import PACK_FILE, dump_pack, load_prompts
+from pairsift.sources.image_store import ImageStore
 from pairsift.storage import Folder
 from pairsift.teach.embed import load_embedder
 from pairsift.teach.records import Record, read_records
@@ -133,7 +133,7 @@ def balance_records(
         if missing:
             raise PairsiftError(
                 f"{len(missing):,} of {len(names):,} chosen images are not in "
-                f"{', '.join(images)}, for example {missing[0]}"
+                f"{', '.join(images)}, for example: {store.why_missing(missing[0])}"
             )
         files = write_images(out, names, store)
         if options.messages:

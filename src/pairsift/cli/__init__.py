@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, so that `pairsift --help` answe
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import sys
@@ -139,6 +140,7 @@ def main() -> None:
     """
     signals = _Signals()
     signals.install()
+    _tell_inputs()
     try:
         code = app(standalone_mode=False)  # what a command left with, not 0
     except BaseException as error:
@@ -196,6 +198,19 @@ def _flush() -> int:
     except OSError:
         return _NOT_FLUSHED
     return 0
+
+
+class _ToStderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(f"pairsift: {self.format(record)}", err=True)
+
+
+def _tell_inputs() -> None:
+    """Write what readers log about their inputs (lines, rows, what is left out) to stderr."""
+    log = logging.getLogger("pairsift.inputs")
+    log.handlers = [_ToStderr()]
+    log.setLevel(logging.INFO)
+    log.propagate = False
 
 
 def _ask_for_report() -> None:

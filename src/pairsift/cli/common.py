@@ -46,7 +46,25 @@ ImageField = Annotated[
     str | None, typer.Option(help="Column with the image (parquet) or its path (folder CSV).")
 ]
 CaptionsFile = Annotated[
-    str | None, typer.Option(help="CSV with the captions of a folder of images.")
+    str | None,
+    typer.Option(
+        help="Table with the captions of a folder of images (.csv, .tsv, .jsonl or .parquet), as "
+        "a path below the folder."
+    ),
+]
+Separator = Annotated[
+    str | None,
+    typer.Option(
+        help="What separates the fields of a table of captions or judgments: one character, or "
+        "comma, tab, semicolon or pipe. Found by the first line if not given."
+    ),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        help="Encoding of a table of captions or judgments, for example utf-16 or latin-1. UTF-8, "
+        "or what the file's byte order mark says, if not given."
+    ),
 ]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairsift.cli import evaluate_cost, evaluate_downstream
-from pairsift.cli.common import BatchSize, Device, Dtype, Json
+from pairsift.cli.common import BatchSize, Device, Dtype, Encoding, Json, Separator
 from pairsift.cli.evaluation import show_result, split, split_all
 from pairsift.cli.progress import Progress
 
@@ -68,6 +68,8 @@ def human(
     image_column: Annotated[str, typer.Option(help="csv protocol: column of the image.")] = "image",
     caption_column: Annotated[str, typer.Option(help="csv: of the caption.")] = "caption",
     score_column: Annotated[str, typer.Option(help="csv: of the human score.")] = "score",
+    separator: Separator = None,
+    encoding: Encoding = None,
     columns: Columns = None,
     by: By = None,
     resamples: Resamples = 1000,
@@ -92,6 +94,8 @@ def human(
         split(given),
         (image_column, caption_column, score_column),
         split(by),
+        separator,
+        encoding,
     )
     options = _options(
         scorer, images, columns, resamples, seed, skip_missing, device, dtype, batch_size
@@ -109,6 +113,8 @@ def pairs(
     images: Images,
     scorer: Scorers,
     out: Out,
+    separator: Separator = None,
+    encoding: Encoding = None,
     columns: Columns = None,
     by: By = None,
     draw_wrong: Annotated[
@@ -133,7 +139,16 @@ def pairs(
         scorer, images, columns, resamples, seed, skip_missing, device, dtype, batch_size
     )
     with _Scoring() as progress:
-        evaluation = evaluate_pairs(pairs, out, options, progress, by=split(by), draw=draw_wrong)
+        evaluation = evaluate_pairs(
+            pairs,
+            out,
+            options,
+            progress,
+            by=split(by),
+            draw=draw_wrong,
+            separator=separator,
+            encoding=encoding,
+        )
     _show(evaluation, out, json)
 
 

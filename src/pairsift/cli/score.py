@@ -13,6 +13,7 @@ from pairsift.cli.common import (
     CaptionsFile,
     Device,
     Dtype,
+    Encoding,
     ImageField,
     Json,
     Kind,
@@ -20,6 +21,7 @@ from pairsift.cli.common import (
     Model,
     PromptFile,
     ScorerName,
+    Separator,
     VisionTower,
     emit,
     end_scoring,
@@ -71,6 +73,8 @@ def score(
     caption_field: CaptionField = None,
     image_field: ImageField = None,
     captions_file: CaptionsFile = None,
+    separator: Separator = None,
+    encoding: Encoding = None,
     device: Device = None,
     dtype: Dtype = None,
     batch_size: BatchSize = None,
@@ -126,7 +130,13 @@ def score(
         raise PairsiftError(f"--rescore {rescore!r}: only changed is known")
 
     found = find_shards(
-        shards, kind, caption=caption_field, image=image_field, captions_file=captions_file
+        shards,
+        kind,
+        caption=caption_field,
+        image=image_field,
+        captions_file=captions_file,
+        separator=separator,
+        encoding=encoding,
     )
     tell(found.notes)
     options: dict[str, Any] = {

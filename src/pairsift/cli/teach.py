@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairsift.cli.common import BatchSize, Device, Dtype, Json, emit
+from pairsift.cli.common import (
+    BatchSize,
+    CaptionField,
+    CaptionsFile,
+    Device,
+    Dtype,
+    Encoding,
+    ImageField,
+    Json,
+    Kind,
+    Separator,
+    emit,
+)
 from pairsift.cli.progress import Progress
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:
-    from pairsift.evaluate.images import Images
+    from pairsift.sources.image_store import Images
     from pairsift.teach.cost import Bill
     from pairsift.teach.dialect import Structured
     from pairsift.teach.items import Item
@@ -25,9 +39,10 @@ commands = typer.Typer(
 
 Out = Annotated[str, typer.Option(help="File for the records: .parquet or .jsonl.")]
 Shards = Annotated[
-    list[str] | None, typer.Argument(help="Shards whose pairs are judged; or use --captions.")
+    list[str] | None,
+    typer.Argument(help="Shards whose pairs are judged, of any kind; or use --captions."),
 ]
-CaptionsFile = Annotated[
+KnownCaptions = Annotated[
     str | None,
     typer.Option(
         "--captions", help="Known-good captions: Flickr8k.token.txt, or a table of image, caption."
@@ -53,6 +68,12 @@ AltText = Annotated[
 EmbedderName = Annotated[
     str, typer.Option(help="minilm, words, auto, or the folder of a sentence encoder.")
 ]
+_OPTIONS = {
+    "kind": "--kind",
+    "caption": "--caption-field",
+    "image": "--image-field",
+    "captions_file": "--captions-file",
+}
 Limit = Annotated[int | None, typer.Option(min=1, help="Only so many images.")]
 Seed = Annotated[int, typer.Option(help="Of the candidates.")]
 
@@ -68,6 +89,8 @@ def reference(
         str, typer.Option(help="At least two known-good captions an image; form as elsewhere.")
     ],
     images: ImagePlaces = None,
+    separator: Separator = None,
+    encoding: Encoding = None,
     candidates: Candidates = None,
     alt_text: AltText = None,
     embedder: EmbedderName = "auto",
@@ -83,7 +106,8 @@ def reference(
     from pairsift.teach.items import read_alt_text
     from pairsift.teach.run import teach_by_reference
 
-    items, _ = _items(None, captions, images, limit, needs_images=False)
+    asked = _Asked(None, captions, images, limit, {"separator": separator, "encoding": encoding})
+    items, _ = asked.read(needs_images=False)
     summary = teach_by_reference(
         items,
         out,
@@ -100,8 +124,14 @@ def openai(
     out: Out,
     model: Annotated[str, typer.Option(help="As the endpoint names it.")],
     shards: Shards = None,
-    captions: CaptionsFile = None,
+    captions: KnownCaptions = None,
     images: ImagePlaces = None,
+    kind: Kind = None,
+    caption_field: CaptionField = None,
+    image_field: ImageField = None,
+    captions_file: CaptionsFile = None,
+    separator: Separator = None,
+    encoding: Encoding = None,
     candidates: Candidates = None,
     alt_text: AltText = None,
     embedder: EmbedderName = "auto",
@@ -179,7 +209,15 @@ def openai(
         timeout,
         retries,
     )
-    items, store = _items(shards, captions, images, limit)
+    source = {
+        "kind": kind,
+        "caption": caption_field,
+        "image": image_field,
+        "captions_file": captions_file,
+        "separator": separator,
+        "encoding": encoding,
+    }
+    items, store = _Asked(shards, captions, images, limit, source).read()
     records, chosen = _candidates(items, shards, candidates, alt_text, embedder, seed)
     with ReplyCache(cache or f"{out}.replies.sqlite") as replies:
         prices = Prices(price_input, price_output)
@@ -202,8 +240,14 @@ def local(
     out: Out,
     model: Annotated[str, typer.Option(help="Name of a scorer, or a checkpoint folder.")],
     shards: Shards = None,
-    captions: CaptionsFile = None,
+    captions: KnownCaptions = None,
     images: ImagePlaces = None,
+    kind: Kind = None,
+    caption_field: CaptionField = None,
+    image_field: ImageField = None,
+    captions_file: CaptionsFile = None,
+    separator: Separator = None,
+    encoding: Encoding = None,
     candidates: Candidates = None,
     alt_text: AltText = None,
     embedder: EmbedderName = "auto",
@@ -222,7 +266,15 @@ def local(
     from pairsift.teach.local import judge_locally
     from pairsift.teach.run import finish
 
-    items, store = _items(shards, captions, images, limit)
+    source = {
+        "kind": kind,
+        "caption": caption_field,
+        "image": image_field,
+        "captions_file": captions_file,
+        "separator": separator,
+        "encoding": encoding,
+    }
+    items, store = _Asked(shards, captions, images, limit, source).read()
     records, chosen = _candidates(items, shards, candidates, alt_text, embedder, seed)
     scorer = load_scorer(model, device=device, dtype=dtype)
     with _Teaching() as progress:
@@ -239,24 +291,41 @@ def local(
     emit(summary.to_json(), json, summary.text())
 
 
-def _items(
-    shards: list[str] | None,
-    captions: str | None,
-    images: list[str] | None,
-    limit: int | None,
-    needs_images: bool = True,
-) -> tuple[list[Item], Images]:
-    from pairsift.evaluate.images import ImageStore
-    from pairsift.teach.items import read_items, read_shards
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be taught about: shards, or known-good captions and where their images are.
 
-    if bool(shards) == bool(captions):
-        raise PairsiftError("give either shards, or --captions with --images")
-    if shards:
-        return read_shards(shards, limit)
-    if needs_images and not images:
-        raise PairsiftError("this teacher looks at images: give --images")
-    store = ImageStore(images or [])
-    return read_items(captions or "", store if images else None)[:limit], store
+    Attributes:
+        source: options of the shards' source; of captions only separator and encoding.
+    """
+
+    shards: list[str] | None
+    captions: str | None
+    images: list[str] | None
+    limit: int | None
+    source: Mapping[str, str | None]
+
+    def read(self, needs_images: bool = True) -> tuple[list[Item], Images]:
+        from pairsift.sources.image_store import ImageStore
+        from pairsift.teach.items import read_items, read_shards
+
+        if bool(self.shards) == bool(self.captions):
+            raise PairsiftError("give either shards, or --captions with --images")
+        if self.shards:
+            return read_shards(self.shards, self.limit, **self.source)
+        of_table = ("separator", "encoding")
+        for name, value in self.source.items():
+            if value is not None and name not in of_table:
+                raise PairsiftError(f"{_OPTIONS[name]} is for shards; --captions takes none")
+        if needs_images and not self.images:
+            raise PairsiftError("this teacher looks at images: give --images")
+        store = ImageStore(self.images or [])
+        items = read_items(
+            self.captions or "",
+            store if self.images else None,
+            **{name: self.source.get(name) for name in of_table},
+        )
+        return items[: self.limit], store
 
 
 def _candidates(

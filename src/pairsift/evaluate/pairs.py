@@ -24,16 +24,24 @@ from pairsift.evaluate.run import (
 )
 from pairsift.evaluate.slices import read_labels, slice_values
 from pairsift.evaluate.statistics import ACCURACY
-from pairsift.evaluate.tables import first_column, read_rows
+from pairsift.sources.columns import IMAGE_NAME_COLUMNS, find_column, match_column
+from pairsift.sources.tables import read_rows
 
-_IMAGE = ("image", "image_file", "filename")
 _RIGHT = ("right", "right_caption", "caption", "caption_right", "positive")
 _WRONG = ("wrong", "wrong_caption", "negative_caption", "caption_wrong", "negative")
 ALL = "all"
 NO_WRONG = "no other caption in the slice"
 
 
-def read_pairs(path: str, by: Sequence[str] = (), draw: bool = False, seed: int = 0) -> Preferences:
+def read_pairs(
+    path: str,
+    by: Sequence[str] = (),
+    draw: bool = False,
+    seed: int = 0,
+    *,
+    separator: str | None = None,
+    encoding: str | None = None,
+) -> Preferences:
     """Read a table of image, right caption, wrong caption and, if there, `category`.
 
     Column names: image, right, wrong; SugarCrepe's filename, caption, negative_caption do too.
@@ -42,14 +50,18 @@ def read_pairs(path: str, by: Sequence[str] = (), draw: bool = False, seed: int 
         by: columns that slices are made by.
         draw: the table has no wrong captions; draw them, each from the row's own slice (that of
             all columns of `by` together), by `seed`.
+        separator, encoding: of the table; found if not given.
 
     Raises:
-        PairsiftError: a column is missing, or there is no row.
+        PairsiftError: a column is missing, a line is no row, or there is no row.
     """
-    rows = read_rows(path)
+    rows = read_rows(path, separator=separator, encoding=encoding)
     if not rows:
         raise PairsiftError(f"{path} holds no pairs")
-    image, right = (first_column(rows[0], names, path) for names in (_IMAGE, _RIGHT))
+    header = list(rows[0])
+    image = find_column(header, IMAGE_NAME_COLUMNS, path, "image")
+    right = find_column(header, _RIGHT, path, "right caption")
+    category = match_column(header, ("category",), path)
     images = [str(row[image]) for row in rows]
     captions = [str(row[right] or "") for row in rows]
     labels = read_labels(rows, by, path)
@@ -58,14 +70,14 @@ def read_pairs(path: str, by: Sequence[str] = (), draw: bool = False, seed: int 
         together = slice_values(labels, "+".join(by)) if by else [ALL] * len(rows)
         wrong = draw_wrong(images, captions, together, seed)
     else:
-        column = first_column(rows[0], _WRONG, path)
+        column = find_column(header, _WRONG, path, "wrong caption")
         wrong = [str(row[column] or "") for row in rows]
     preferences = Preferences(
         images,
         captions,
         [caption or "" for caption in wrong],
         np.ones(len(rows), np.float64),
-        [str(row.get("category") or ALL) for row in rows],
+        [str((row[category] if category else None) or ALL) for row in rows],
         labels=labels,
     )
     return preferences.keep(np.array([caption is not None for caption in wrong]), NO_WRONG)
@@ -79,6 +91,8 @@ def evaluate_pairs(
     *,
     by: Sequence[str] = (),
     draw: bool = False,
+    separator: str | None = None,
+    encoding: str | None = None,
 ) -> Evaluation:
     """Measure how often each score column prefers the right caption, and write `out`.
 
@@ -86,12 +100,12 @@ def evaluate_pairs(
     accuracy - ties/2.
 
     Args:
-        by, draw: see :func:`read_pairs`.
+        by, draw, separator, encoding: see :func:`read_pairs`.
 
     Raises:
         PairsiftError: the table, the images or a scorer cannot be used.
     """
-    preferences = read_pairs(path, by, draw, options.seed)
+    preferences = read_pairs(path, by, draw, options.seed, separator=separator, encoding=encoding)
     store, there = open_images(preferences.images, options)
     preferences = preferences.keep(there, MISSING_IMAGE)
     found = score_all(preferences.pairs(), store, options, out, listener or Silence())

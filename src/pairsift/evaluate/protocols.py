@@ -26,12 +26,20 @@ from typing import Any
 import numpy as np
 
 from pairsift.errors import PairsiftError
-from pairsift.evaluate.captions import Captions, read_captions
 from pairsift.evaluate.judgments import Judgments, Labels, Preferences, Ratings
 from pairsift.evaluate.pascal import read_pascal_folder
 from pairsift.evaluate.slices import read_labels
 from pairsift.evaluate.statistics import ACCURACY
-from pairsift.evaluate.tables import Row, number, read_fields, read_json, read_rows
+from pairsift.sources.caption_files import Captions, read_captions
+from pairsift.sources.tables import (
+    Fields,
+    is_table,
+    number,
+    read_fields,
+    read_json,
+    read_rows,
+    table_extension,
+)
 
 NO_RATING = "no rating"
 OWN_CAPTION = "the image's own caption"
@@ -47,6 +55,7 @@ class Request:
         given: columns of the judgments that hold scores (csv protocol).
         columns: the csv protocol's names for image, caption and score.
         by: columns of a table of judgments that slices are made by.
+        separator, encoding: of the tables; found if not given.
     """
 
     path: str
@@ -54,6 +63,12 @@ class Request:
     given: Sequence[str] = ()
     columns: tuple[str, str, str] = ("image", "caption", "score")
     by: Sequence[str] = ()
+    separator: str | None = None
+    encoding: str | None = None
+
+    def read_rows(self, needed: Sequence[str]) -> list[Fields]:
+        """Rows of the table of judgments, with the columns that are needed."""
+        return read_rows(self.path, needed, separator=self.separator, encoding=self.encoding)
 
     def read_captions(self) -> Captions:
         if self.captions is None:
@@ -61,7 +76,7 @@ class Request:
                 f"{self.path} names captions by number: give the file that holds them with "
                 "--captions (Flickr8k.token.txt, or a CSV or parquet with image and caption)"
             )
-        return read_captions(self.captions)
+        return read_captions(self.captions, separator=self.separator, encoding=self.encoding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +89,11 @@ class Protocol:
 
 
 def _flickr8k_expert(request: Request) -> Ratings:
-    if ".json" in request.path:
+    if table_extension(request.path) == ".json":
         return _rated_json(request.path)
     captions = request.read_captions()
     images, texts, ratings, own = [], [], [], 0
-    for line, fields in read_fields(request.path):
+    for line, fields in read_fields(request.path, request.encoding):
         if len(fields) != 5:
             raise PairsiftError(
                 f"{request.path}, line {line}: expected image, caption id and three scores, "
@@ -97,14 +112,14 @@ def _flickr8k_expert(request: Request) -> Ratings:
 
 
 def _flickr8k_cf(request: Request) -> Ratings:
-    if ".json" in request.path:
+    if table_extension(request.path) == ".json":
         return _rated_json(request.path)
-    if ".csv" in request.path:
-        rows = read_rows(request.path, ("image_file", "caption", "yes_fraction"))
+    if is_table(request.path):
+        rows = request.read_rows(("image_file", "caption", "yes_fraction"))
         return _from_rows(rows, request, ("image_file", "caption", "yes_fraction"))
     captions = request.read_captions()
     images, texts, ratings = [], [], []
-    for line, fields in read_fields(request.path):
+    for line, fields in read_fields(request.path, request.encoding):
         if len(fields) != 5:
             raise PairsiftError(
                 f"{request.path}, line {line}: expected image, caption id, share of yes, yes votes "
@@ -117,22 +132,22 @@ def _flickr8k_cf(request: Request) -> Ratings:
 
 
 def _composite(request: Request) -> Ratings:
-    if ".json" in request.path:
+    if table_extension(request.path) == ".json":
         return _rated_json(request.path)
     return _csv(request)
 
 
 def _csv(request: Request) -> Ratings:
-    rows = read_rows(request.path, (*request.columns, *request.given))
+    rows = request.read_rows((*request.columns, *request.given))
     return _from_rows(rows, request, request.columns)
 
 
 def _pascal_50s(request: Request) -> Preferences:
     """CSV: image, caption_a, caption_b, votes_a, votes_b, category. Or the folder of .mat files."""
-    if not request.path.lower().endswith((".csv", ".csv.gz", ".parquet", ".tsv")):
+    if not is_table(request.path):
         return read_pascal_folder(request.path)
     columns = ("image", "caption_a", "caption_b", "votes_a", "votes_b", "category")
-    rows = read_rows(request.path, columns)
+    rows = request.read_rows(columns)
     votes = [
         [number(row[c], request.path, f"row {n}") for c in ("votes_a", "votes_b")]
         for n, row in enumerate(rows, start=1)
@@ -212,7 +227,7 @@ def _rated_json(path: str) -> Ratings:
     return _ratings(images, texts, ratings)
 
 
-def _from_rows(rows: Sequence[Row], request: Request, columns: tuple[str, str, str]) -> Ratings:
+def _from_rows(rows: Sequence[Fields], request: Request, columns: tuple[str, str, str]) -> Ratings:
     def numbers(column: str) -> list[float]:
         return [
             number(row[column], request.path, f"row {n}") for n, row in enumerate(rows, start=1)

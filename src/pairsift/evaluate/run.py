@@ -10,12 +10,12 @@ import numpy as np
 
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.compare import ColumnName, compare_preferences
-from pairsift.evaluate.images import ImageStore
 from pairsift.evaluate.judgments import ImageCaption, Preferences
 from pairsift.evaluate.results import ColumnResult, SliceResult
 from pairsift.evaluate.scoring import PairScores, score_pairs
 from pairsift.evaluate.slices import measure_slices
 from pairsift.evaluate.statistics import Floats, ImageBootstrap
+from pairsift.sources.image_store import ImageStore
 
 MISSING_IMAGE = "image missing"
 
@@ -82,9 +82,9 @@ def open_images(judged: Sequence[str], options: Options) -> tuple[ImageStore, np
     total = len(set(judged))
     if not options.skip_missing or len(missing) == total:
         raise PairsiftError(
-            f"{len(missing):,} of {total:,} judged images are not in {places}, for example "
-            f"{min(missing)}; give all places with --images, or --skip-missing to leave their "
-            "judgments out"
+            f"{len(missing):,} of {total:,} judged images are not in {places}, for example: "
+            f"{store.why_missing(min(missing))}. Give all places with --images, or --skip-missing "
+            "to leave their judgments out"
         )
     return store, np.array([image not in missing for image in judged], dtype=bool)
 

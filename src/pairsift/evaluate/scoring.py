@@ -21,13 +21,13 @@ import pyarrow as pa
 
 from pairsift import __version__
 from pairsift.arrow import read_parquet
-from pairsift.evaluate.images import Images
 from pairsift.evaluate.judgments import ImageCaption
 from pairsift.evaluate.statistics import Floats
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Scorer
 from pairsift.scorers.scope import Scope
 from pairsift.scores import ScoreFolder
+from pairsift.sources.image_store import Images
 
 CHUNK = 512
 # The spread of a score says how sure the model is, not how good the pair is.

@@ -12,7 +12,7 @@ from pairsift.errors import PairsiftError
 from pairsift.evaluate.judgments import Preferences, Ratings
 from pairsift.evaluate.results import ColumnResult, SliceResult
 from pairsift.evaluate.scoring import PairScores
-from pairsift.evaluate.tables import Row
+from pairsift.sources.tables import Fields
 
 LANGUAGE = "language"
 """The column that scorers' scopes are held against: ISO 639 codes."""
@@ -29,7 +29,7 @@ Compare = Callable[[Some, np.ndarray], list[ColumnResult]]
 """Measures part of the judgments, of which the mask (n,) says what rows of the whole they are."""
 
 
-def read_labels(rows: Sequence[Row], by: Sequence[str], path: str) -> dict[str, list[str]]:
+def read_labels(rows: Sequence[Fields], by: Sequence[str], path: str) -> dict[str, list[str]]:
     """The columns that slices are made by, and the one with the language if there is one.
 
     Args:

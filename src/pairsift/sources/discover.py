@@ -24,8 +24,11 @@ _EXTENSIONS = {
     ".tar.gz": "webdataset",
     ".tgz": "webdataset",
     ".parquet": "parquet",
-    ".csv": "folder",
-    ".tsv": "folder",
+    **{
+        f"{table}{packing}": "folder"
+        for table in (".csv", ".tsv", ".jsonl")
+        for packing in ("", ".gz", ".bz2", ".xz", ".zst")
+    },
 }
 # Of the texts beside images, and of the tables that list them.
 _TEXT_EXTENSIONS = frozenset({"txt", "csv", "tsv", "jsonl"})
@@ -33,7 +36,7 @@ _TABLES = ("metadata.", "captions.")
 _OPTIONS = {
     "webdataset": {"caption", "max_image_bytes"},
     "parquet": {"caption", "image", "max_image_bytes"},
-    "folder": {"caption", "image", "captions_file", "max_image_bytes"},
+    "folder": {"caption", "image", "captions_file", "separator", "encoding", "max_image_bytes"},
 }
 KINDS = tuple(_OPTIONS)
 _MAGIC = re.compile(r"[*?[]")
@@ -211,13 +214,18 @@ def _shards_of_folder(
 ) -> Iterator[Shard]:
     by_kind: dict[str, list[FileEntry]] = {name: [] for name in KINDS}
     count = 0
+    tables: list[FileEntry] = []  # beside images they list them, as Hugging Face has it
     for entry in own.leave_out(files.walk(folder), folder, all_below=True):
         count += 1
         told = _kind_of(entry.url)
-        if told in ("webdataset", "parquet"):
+        if entry.url.endswith("/metadata.parquet"):
+            tables.append(entry)
+        elif told in ("webdataset", "parquet"):
             by_kind[told].append(entry)
-        elif told == "folder" or is_image_name(entry.url):
+        elif _is_separated(entry.url) or is_image_name(entry.url):
             by_kind["folder"].append(FileEntry(folder, None, True))
+    if not by_kind["folder"]:
+        by_kind["parquet"] += tables
     if kind is None:
         tars = {_stem(entry.url) for entry in by_kind["webdataset"]}
         if tars and all(_stem(entry.url) in tars for entry in by_kind["parquet"]):
@@ -264,6 +272,11 @@ def folder_version(folder: str) -> str:
 def _matters(name: str) -> bool:
     extension = name.rsplit(".", 1)[-1]
     return is_image_name(name) or extension in _TEXT_EXTENSIONS or name.startswith(_TABLES)
+
+
+def _is_separated(url: str) -> bool:
+    """Whether it is a table that is there for images; JSON lines are there for much else."""
+    return _kind_of(url) == "folder" and not _extension(url).startswith(".jsonl")
 
 
 def _kind_of(url: str) -> str | None:

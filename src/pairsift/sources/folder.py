@@ -1,13 +1,14 @@
-"""A folder of images, with a captions CSV or a text file beside each image."""
+"""A folder of images, with tables of captions or a text file beside each image."""
 
 from __future__ import annotations
 
-import csv
+import logging
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Iterator
-from typing import IO, ClassVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from pairsift.captions import MAX_CAPTION_BYTES, decode_caption
 from pairsift.errors import PairsiftError
@@ -16,22 +17,45 @@ from pairsift.images import ImageLimits
 from pairsift.pair import Fault, Pair, Status
 from pairsift.sources import files
 from pairsift.sources.base import Shard, ShardReader, printable, valid_uid
+from pairsift.sources.columns import (
+    CAPTION_COLUMNS,
+    IMAGE_NAME_COLUMNS,
+    find_column,
+    match_column,
+)
+from pairsift.sources.image_store import NameIndex
+from pairsift.sources.tables import (
+    COMPRESSIONS,
+    Lost,
+    TableReader,
+    is_table,
+    lookup,
+    table_extension,
+)
 
-IMAGE_COLUMNS = ("file_name", "image", "image_file", "filename", "file", "path")
-CAPTION_COLUMNS = ("caption", "text")
-_USUAL_CSVS = ("metadata.csv", "captions.csv", "metadata.tsv", "captions.tsv")
-_MAX_LINE_CHARACTERS = 8 * 2**20
-_MAX_ROW_ERRORS = 1000
+_log = logging.getLogger("pairsift.inputs")
+_USUAL = tuple(
+    f"{name}{extension}"
+    for extension in (".csv", ".tsv", ".jsonl", ".parquet")
+    for name in ("metadata", "captions")
+)
+_ALONE = (".csv", ".tsv", ".jsonl")  # of any name, if there is but one
+_KEY_COLUMNS = ("key", "__key__")
 
 
 class FolderReader(ShardReader):
     """Reads a folder as one shard.
 
-    With a CSV or TSV (option `captions_file`, else ``metadata.csv``, ``captions.csv``, or the only
-    one there): a pair a row, in the file's order, image paths relative to it (as in the imagefolder
-    layout of Hugging Face). The key is the ``key`` column, or the image's path without extension;
-    further captions of the same image get ``-2``, ``-3``... A path that leaves the folder is
-    refused. Without: a pair an image, in the order of names, the caption in ``NAME.txt``.
+    With tables (option `captions_file`; else ``metadata.*`` and ``captions.*``, one a folder at
+    any depth; else the only table there): a pair a row, in the table's order, image paths relative
+    to the table (the imagefolder layout of Hugging Face). The key is the ``key`` column, or the
+    image's path without extension; further captions of the same image get ``-2``, ``-3``... A path
+    that leaves the folder is refused. A line that is no row is a pair with `Status.ROW_INVALID`,
+    its key ``line-N``. Without tables: a pair an image, in the order of names, the caption in
+    ``NAME.txt``.
+
+    Options: `image` and `caption` name the columns (``captions.0`` for a value within lists and
+    objects), `separator` and `encoding` are of the tables.
     """
 
     kind: ClassVar[str] = "folder"
@@ -42,84 +66,61 @@ class FolderReader(ShardReader):
         self._captions_file: str | None = options.get("captions_file")
         self._image_column: str | None = options.get("image")
         self._caption_column: str | None = options.get("caption")
+        self._separator: str | None = options.get("separator")
+        self._encoding: str | None = options.get("encoding")
         self._max_image_bytes = int(options.get("max_image_bytes", ImageLimits().max_bytes))
+        self._index: NameIndex[str] | None = None
 
     def __iter__(self) -> Iterator[Pair]:
         self.problem = None
         self.notes.clear()
-        name = self._captions_file or self._find_csv()
-        return self._from_csv(name) if name else self._from_text_files()
+        self._index = None
+        names = tables_of(self.shard)
+        if not names:
+            yield from self._from_text_files()
+        keys = _Keys()
+        for name in names:
+            yield from self._from_table(name, keys)
 
-    def _find_csv(self) -> str | None:
-        names = {entry.url.rsplit("/", 1)[-1] for entry in files.list_folder(self.shard.url)}
-        for usual in _USUAL_CSVS:
-            if usual in names:
-                return usual
-        tables = sorted(name for name in names if name.lower().endswith((".csv", ".tsv")))
-        if len(tables) > 1:
-            raise PairsiftError(
-                f"{self.shard.url} has several tables ({', '.join(tables[:3])}); "
-                "name the one with the captions"
-            )
-        return tables[0] if tables else None
-
-    def _from_csv(self, name: str) -> Iterator[Pair]:
+    def _from_table(self, name: str, keys: _Keys) -> Iterator[Pair]:
         url = f"{self.shard.url}/{name}"
-        times: Counter[str] = Counter()
-        seen: set[str] = set()
-        with files.open_file(url) as file:
-            rows = csv.reader(_lines(file), delimiter="\t" if name.endswith(".tsv") else ",")
-            try:
-                header = next(rows, [])
-            except csv.Error as error:
-                raise PairsiftError(f"{url} is not a readable table: {error}") from error
-            image = _column(header, self._image_column, IMAGE_COLUMNS, url, "image")
-            caption = _column(header, self._caption_column, CAPTION_COLUMNS, url, "caption")
-            number = errors = 0
-            while True:
-                number += 1
-                try:
-                    row = next(rows, None)
-                except csv.Error as error:
-                    errors += 1
-                    yield self._unreadable_row(number, error)
-                    if errors >= _MAX_ROW_ERRORS:
-                        self.problem = f"{name}: {errors} unreadable rows up to row {number}"
-                        return
-                    continue
-                if row is None:
-                    return
-                if not row:
-                    continue
-                fields = dict(zip(header, row, strict=False))
-                yield self._row_pair(fields, image, caption, times, seen)
+        folder = posixpath.dirname(name)
+        with TableReader(url, self._separator, self._encoding) as table:
+            columns = _Columns.of(table, self._image_column, self._caption_column)
+            for entry in table:
+                if isinstance(entry, Lost):
+                    yield self._lost(entry, name, columns, folder, keys)
+                else:
+                    yield self._row_pair(entry.fields, columns, folder, keys)
+        _log.info("%s: %s", printable(url), table.counts())
+        self.notes[f"rows of {printable(name)}"] += table.rows
+        if table.lines is not None:
+            self.notes[f"lines of {printable(name)}"] += table.lines
+        if table.spanning:
+            self.notes[f"rows of {printable(name)} over several lines"] += table.spanning
 
-    def _unreadable_row(self, number: int, error: csv.Error) -> Pair:
-        too_large = "field larger" in str(error)
-        status = Status.CAPTION_TOO_LARGE if too_large else Status.READ_ERROR
-        fault = Fault(status, f"row {number} of the table: {error}")
-        return Pair(f"row-{number}", None, None, shard=self.shard.name, fault=fault)
+    def _lost(self, lost: Lost, name: str, columns: _Columns, folder: str, keys: _Keys) -> Pair:
+        status, key = Status.ROW_INVALID, ""
+        path = lost.fields.get(columns.image)
+        if lost.too_long and isinstance(path, str) and columns.caption in lost.fields:
+            status, (key, repeated) = Status.CAPTION_TOO_LARGE, keys.of(None, path, folder)
+            key = "" if repeated else key
+        key = key or keys.free(f"line-{lost.line}")
+        fault = Fault(status, printable(f"line {lost.line} of {name}: {lost.why}"))
+        return Pair(printable(key), None, None, shard=self.shard.name, fault=fault)
 
     def _row_pair(
-        self,
-        fields: dict[str, str],
-        image_column: str,
-        caption_column: str,
-        times: Counter[str],
-        seen: set[str],
+        self, fields: Mapping[str, Any], columns: _Columns, folder: str, keys: _Keys
     ) -> Pair:
-        path = fields.get(image_column, "")
-        text = fields.get(caption_column)
-        key = fields.get("key") or posixpath.splitext(path)[0] or "row"
-        times[key] += 1
-        if "key" not in fields and times[key] > 1:
-            key = f"{key}-{times[key]}"
-        caption = None if text is None else decode_caption(text.encode("utf-8", "surrogateescape"))
-        image = self._image(path)
+        named = lookup(fields, columns.image)
+        path = "" if named is None else str(named)
+        given = fields.get(columns.key) if columns.key else None
+        key, repeated = keys.of(None if given is None else str(given), path, folder)
+        caption = _caption(lookup(fields, columns.caption), columns.caption)
+        image = self._image(path, folder)
         fault = next((part for part in (image, caption) if isinstance(part, Fault)), None)
-        if key in seen:
+        if repeated:
             fault = Fault(Status.DUPLICATE_KEY, "an earlier row has this key")
-        seen.add(key)
         return Pair(
             key=printable(key),
             image=None if isinstance(image, Fault) else image,
@@ -129,7 +130,7 @@ class FolderReader(ShardReader):
             metadata={
                 name: value
                 for name, value in fields.items()
-                if name not in (image_column, caption_column)
+                if name not in (columns.image, columns.caption)
             },
             fault=fault,
         )
@@ -146,7 +147,7 @@ class FolderReader(ShardReader):
             if name in texts:
                 continue
             key = posixpath.splitext(name)[0]
-            image = self._image(name)
+            image = self._read_image(name)
             caption = self._text(f"{key}.txt") if f"{key}.txt" in texts else None
             fault = next((part for part in (image, caption) if isinstance(part, Fault)), None)
             if key in seen:  # NAME.jpg and NAME.png
@@ -163,13 +164,39 @@ class FolderReader(ShardReader):
         if orphans:
             self.notes["text files without an image beside them"] += orphans
 
-    def _image(self, path: str) -> bytes | Fault:
+    def _image(self, path: str, folder: str) -> bytes | Fault:
+        """The image that a row of a table in `folder` names."""
         if not path:
             return Fault(Status.IMAGE_MISSING, "the row names no image")
         if files.is_url(path):
             return Fault(Status.IMAGE_MISSING, "a URL is given; fetch the images first")
-        if _leaves_folder(path):
-            return Fault(Status.IMAGE_MISSING, f"{path!r} lies outside of the folder")
+        below = f"{self.shard.url}/"
+        place = path.removeprefix(below)
+        if _leaves_folder(place):
+            return Fault(Status.IMAGE_MISSING, printable(f"{path!r} lies outside of the folder"))
+        if place == path:
+            place = posixpath.join(folder, path)
+        if files.is_url(self.shard.url) or os.path.isfile(f"{self.shard.url}/{place}"):
+            image = self._read_image(place)
+            if not (isinstance(image, Fault) and image.status is Status.IMAGE_MISSING):
+                return image
+        try:
+            found = self._names().find(place)
+        except PairsiftError as error:
+            return Fault(Status.IMAGE_MISSING, str(error))
+        return self._read_image(place if found is None else found)
+
+    def _names(self) -> NameIndex[str]:
+        """The folder's images by name; listed when first a path is not there as it is written."""
+        if self._index is None:
+            self._index = NameIndex()
+            for entry in files.walk(self.shard.url):
+                if is_image_name(entry.url):
+                    name = entry.url[len(self.shard.url) + 1 :]
+                    self._index.add(name, name, self.shard.url)
+        return self._index
+
+    def _read_image(self, path: str) -> bytes | Fault:
         return self._read(path, self._max_image_bytes, Status.IMAGE_MISSING, Status.IMAGE_TOO_LARGE)
 
     def _text(self, path: str) -> str | Fault:
@@ -179,45 +206,137 @@ class FolderReader(ShardReader):
     def _read(self, path: str, limit: int, missing: Status, too_large: Status) -> bytes | Fault:
         url = f"{self.shard.url}/{path}"
         if not files.is_url(url) and not os.path.isfile(url):  # a pipe would block
-            return Fault(missing, f"no file {path!r} in the folder")
+            return Fault(missing, printable(f"no file {path!r} in the folder"))
         try:
             with files.open_file(url) as file:
                 data = file.read(limit + 1)
         except PairsiftError as error:
-            return Fault(missing, str(error))
+            return Fault(missing, printable(str(error)))
         if len(data) > limit:
             return Fault(too_large, f"more than the {limit:,} bytes that are read")
         return data
 
 
-def _lines(file: IO[bytes]) -> Iterator[str]:
-    """Lines as text; bytes that are not UTF-8 survive as surrogates, to be told later.
+def tables_of(shard: Shard) -> list[str]:
+    """The tables of captions that a folder is read by, as paths below it; none: text files.
 
-    A line is cut where it is absurdly long: the csv module then refuses the field.
+    Raises:
+        PairsiftError: there are several tables, none of a usual name.
     """
-    first = True
-    while line := file.readline(_MAX_LINE_CHARACTERS):
-        if first:
-            line, first = line.removeprefix(b"\xef\xbb\xbf"), False
-        if len(line) == _MAX_LINE_CHARACTERS:
-            while (rest := file.readline(_MAX_LINE_CHARACTERS)) and not rest.endswith(b"\n"):
-                pass
-        # Before Python 3.11 the csv module refuses NUL; scorers read it as a space anyway.
-        yield line.decode("utf-8", "surrogateescape").replace("\0", " ")
+    named = dict(shard.options).get("captions_file")
+    if named:
+        below = f"{shard.url}/"
+        return [str(named).removeprefix(below)]
+    by_folder: dict[str, list[str]] = {}
+    for entry in files.walk(shard.url):
+        if is_table(entry.url):
+            path = entry.url[len(shard.url) + 1 :]
+            by_folder.setdefault(posixpath.dirname(path), []).append(path)
+    usual = [
+        min(ranked)[1]
+        for _, paths in sorted(by_folder.items())
+        if (ranked := [(_USUAL.index(n), p) for p in paths if (n := _plain(p)) in _USUAL])
+    ]
+    if usual:
+        return usual
+    others = sorted(path for path in by_folder.get("", []) if table_extension(path) in _ALONE)
+    if len(others) > 1:
+        raise PairsiftError(
+            f"{shard.url} has several tables ({', '.join(others[:3])}); "
+            "name the one with the captions with --captions-file"
+        )
+    return others
+
+
+def _plain(path: str) -> str:
+    """A table's file name, in lower case and without the extension of a compression."""
+    name = posixpath.basename(path).lower()
+    for compression in COMPRESSIONS:
+        name = name.removesuffix(compression)
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Which columns of a table hold what."""
+
+    image: str
+    caption: str
+    key: str | None
+
+    @classmethod
+    def of(cls, table: TableReader, image: str | None, caption: str | None) -> _Columns:
+        if not table.columns and table_extension(table.url).startswith(".json"):
+            return cls("", "", None)  # not one object in it
+        return cls(
+            _column(table, image, IMAGE_NAME_COLUMNS, "image", "--image-field"),
+            _column(table, caption, CAPTION_COLUMNS, "caption", "--caption-field"),
+            match_column(table.columns, _KEY_COLUMNS, table.url),
+        )
 
 
 def _column(
-    header: list[str], wanted: str | None, usual: tuple[str, ...], url: str, what: str
+    table: TableReader, wanted: str | None, usual: tuple[str, ...], what: str, option: str
 ) -> str:
-    for name in (wanted,) if wanted else usual:
-        if name in header:
-            return name
-    columns = ", ".join(header[:20]) or "none"
-    expected = wanted or " or ".join(usual)
-    raise PairsiftError(
-        f"{url} has no {what} column {expected}; its columns are: {columns}. "
-        f"Name the right one with the {what} option"
-    )
+    if wanted and "." in wanted and wanted not in table.columns:  # within a list or object
+        find_column(table.columns, usual, table.url, what, wanted.split(".")[0], option)
+        return wanted
+    return find_column(table.columns, usual, table.url, what, wanted, option)
+
+
+def _caption(value: Any, column: str) -> str | Fault | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _decoded(value)
+    names = {"dict": "an object", "list": "a list"}
+    kind = names.get(type(value).__name__, f"a {type(value).__name__}")
+    advice = f"; --caption-field {column}.0 takes the first" if isinstance(value, list) else ""
+    return Fault(Status.CAPTION_MISSING, f"{column!r} is {kind}, not text{advice}")
+
+
+def _decoded(caption: str) -> str | Fault:
+    """A caption as any source has it; bytes that were no text stand in it as surrogates."""
+    try:
+        data = caption.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair, which JSON can spell
+        data = caption.encode("utf-8", "surrogatepass")
+    decoded = decode_caption(data)
+    if isinstance(decoded, Fault) and decoded.status is Status.CAPTION_INVALID:
+        words = f"{decoded.error}; --encoding names the encoding of a table that is not UTF-8"
+        return Fault(decoded.status, words)
+    return decoded
+
+
+@dataclass(slots=True)
+class _Keys:
+    """The keys of one folder, each given once."""
+
+    times: Counter[str] = field(default_factory=Counter)
+    seen: set[str] = field(default_factory=set)
+
+    def of(self, given: str | None, path: str, folder: str) -> tuple[str, bool]:
+        """The key of a row, and whether an earlier row has it.
+
+        Args:
+            given: by the table; None to make one from the image's path in `folder`.
+        """
+        key = given or posixpath.join(folder, posixpath.splitext(path)[0]) or "row"
+        self.times[key] += 1
+        if given is None and self.times[key] > 1:
+            key = f"{key}-{self.times[key]}"
+        repeated = key in self.seen
+        self.seen.add(key)
+        return key, repeated
+
+    def free(self, key: str) -> str:
+        """The key, or the next like it that no row has."""
+        free, count = key, 1
+        while free in self.seen:
+            count += 1
+            free = f"{key}-{count}"
+        self.seen.add(free)
+        return free
 
 
 def _leaves_folder(path: str) -> bool:

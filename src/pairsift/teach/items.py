@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from pairsift.captions import check_caption
 from pairsift.errors import PairsiftError
-from pairsift.evaluate.captions import CAPTION_COLUMNS, read_captions
-from pairsift.evaluate.images import Images, ImageStore
-from pairsift.evaluate.tables import first_column, read_rows
-from pairsift.sources import Shard, find_shards, open_shard
+from pairsift.pair import Fault, Pair, Status
+from pairsift.sources import find_shards, open_shard
+from pairsift.sources.caption_files import read_captions
+from pairsift.sources.columns import CAPTION_COLUMNS, find_column
+from pairsift.sources.image_store import Images, ImageStore
+from pairsift.sources.tables import read_rows
 
+_log = logging.getLogger("pairsift.inputs")
 ALT_TEXT_COLUMNS = ("alt_text", *CAPTION_COLUMNS)
 
 
@@ -22,62 +31,136 @@ class Item:
     captions: tuple[str, ...]
 
 
-def read_items(captions: str, images: Images | None) -> list[Item]:
-    """Images of a captions file (see :func:`pairsift.evaluate.captions.read_captions`).
+def read_items(
+    captions: str,
+    images: Images | None,
+    *,
+    separator: str | None = None,
+    encoding: str | None = None,
+) -> list[Item]:
+    """Images of a captions file (see :func:`pairsift.sources.caption_files.read_captions`).
 
     Args:
         images: if it is an :class:`ImageStore`, images that are not in it are left out, so that a
-            file with the captions of all splits can be used with the images of one.
+            file with the captions of all splits can be used with the images of one. How many is
+            logged.
+        separator, encoding: of the captions file; found if not given.
 
     Raises:
         PairsiftError: nothing is left.
     """
     grouped: dict[str, list[tuple[int, str]]] = {}
-    for (name, index), text in read_captions(captions).items():
+    read = read_captions(captions, separator=separator, encoding=encoding)
+    for (name, index), text in read.items():
         if text.strip():
             grouped.setdefault(name, []).append((index, text))
     if isinstance(images, ImageStore):
-        missing = set(images.missing(grouped))
+        missing = dict.fromkeys(images.missing(grouped))
+        if missing:
+            first = images.why_missing(next(iter(missing)))
+            if len(missing) == len(grouped):
+                raise PairsiftError(
+                    f"none of the {len(grouped):,} images that {captions} names are in the given "
+                    f"places; the first: {first}"
+                )
+            _log.info(
+                "%s: %s of %s images are left out, because they are not in the given places; the "
+                "first: %s", captions, f"{len(missing):,}", f"{len(grouped):,}", first,
+            )  # fmt: skip
         grouped = {name: texts for name, texts in grouped.items() if name not in missing}
     if not grouped:
-        raise PairsiftError(f"none of the images that {captions} names are in the given places")
+        raise PairsiftError(f"{captions} holds no caption that is more than white space")
     return [Item(name, tuple(text for _, text in sorted(texts))) for name, texts in grouped.items()]
 
 
 class ShardImages:
-    """Images of shards, by `shard/key`. One shard is open at a time."""
+    """Images of pairs that were read once, by `shard/key`; they wait in a temporary file.
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
-        self.places: Sequence[str] = [shard.url for shard in shards]
-        self._urls = {shard.name: shard.url for shard in shards}
-        self._open: tuple[str, ImageStore] | None = None
+    Shards are streams, and teachers ask for images in any order: a file of the images' own size,
+    which the system removes with the process, answers that for every kind of shard alike.
+    """
+
+    def __init__(self, places: Sequence[str]) -> None:
+        self.places: Sequence[str] = places
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the object
+        self._ranges: dict[str, tuple[int, int]] = {}
+        self._end = 0
+
+    def add(self, name: str, content: bytes) -> None:
+        """Keep an image."""
+        self._file.write(content)
+        self._ranges[name] = (self._end, len(content))
+        self._end += len(content)
 
     def read(self, name: str) -> bytes:
-        shard, _, key = name.partition("/")
-        if shard not in self._urls:
-            raise PairsiftError(f"no shard {shard!r} among those given, for image {name!r}")
-        if self._open is None or self._open[0] != shard:
-            self._open = (shard, ImageStore([self._urls[shard]]))
-        return self._open[1].read(key)
+        """Encoded bytes of an image; may be called by several threads.
+
+        Raises:
+            PairsiftError: no pair of that name was read.
+        """
+        if name not in self._ranges:
+            raise PairsiftError(f"no pair {name!r} in {', '.join(self.places)}")
+        self._file.flush()
+        start, length = self._ranges[name]
+        content = bytearray()
+        while len(content) < length:  # a call may read less than it is asked for
+            part = os.pread(self._file.fileno(), length - len(content), start + len(content))
+            if not part:
+                raise PairsiftError(f"the temporary file with the image {name!r} is cut off")
+            content += part
+        return bytes(content)
 
 
-def read_shards(patterns: Sequence[str], limit: int | None = None) -> tuple[list[Item], Images]:
-    """Pairs of shards, each an image with one caption; pairs with a fault are left out.
+def read_shards(
+    patterns: Sequence[str], limit: int | None = None, **options: Any
+) -> tuple[list[Item], Images]:
+    """Pairs of anything that `pairsift score` reads, each an image with one caption.
+
+    Pairs that cannot be used are left out; how many, and why, is logged.
+
+    Args:
+        limit: read at most so many pairs.
+        options: of the source, see :func:`pairsift.sources.find_shards`; `kind` too.
 
     Raises:
         PairsiftError: no shard, or no readable pair in them.
     """
-    found = find_shards(patterns)
-    items = []
+    found = find_shards(patterns, **options)
+    items: list[Item] = []
+    images = ShardImages([shard.url for shard in found.shards])
+    left_out: Counter[str] = Counter()
     for shard in found.shards:
-        for pair in open_shard(shard):
-            if pair.fault is None and pair.image and pair.caption and pair.caption.strip():
-                items.append(Item(f"{shard.name}/{pair.key}", (pair.caption,)))
+        if limit is not None and len(items) >= limit:
+            break
+        reader = open_shard(shard)
+        for pair in reader:
+            fault = pair.fault or _unfit(pair)
+            if fault is not None:
+                left_out[fault.status.value] += 1
+                if left_out.total() == 1:
+                    _log.info("%s: %s is left out: %s", shard.url, pair.key, fault.error)
+                continue
+            name = f"{shard.name}/{pair.key}"
+            images.add(name, pair.image or b"")
+            items.append(Item(name, (pair.caption or "",)))
             if limit is not None and len(items) >= limit:
-                return items, ShardImages(found.shards)
+                break
+        if reader.problem:
+            _log.info("%s: %s", shard.url, reader.problem)
+    counts = ", ".join(f"{count:,} {status}" for status, count in left_out.most_common())
     if not items:
-        raise PairsiftError(f"no readable pair in {', '.join(patterns)}")
-    return items, ShardImages(found.shards)
+        raise PairsiftError(f"no readable pair in {', '.join(patterns)} ({counts or 'no pair'})")
+    if left_out:
+        _log.info("%s pairs read, left out: %s", f"{len(items):,}", counts)
+    return items, images
+
+
+def _unfit(pair: Pair) -> Fault | None:
+    """Why a pair cannot be taught about, as scoring would say."""
+    if not pair.image:
+        return Fault(Status.IMAGE_MISSING, "the pair has no image")
+    caption = check_caption(pair.caption)
+    return caption if isinstance(caption, Fault) else None
 
 
 def read_alt_text(path: str) -> list[str]:
@@ -89,7 +172,7 @@ def read_alt_text(path: str) -> list[str]:
     rows = read_rows(path)
     if not rows:
         raise PairsiftError(f"{path} holds no alt text")
-    column = first_column(rows[0], ALT_TEXT_COLUMNS, path)
+    column = find_column(list(rows[0]), ALT_TEXT_COLUMNS, path, "alt text")
     return list(_usable(str(row[column] or "") for row in rows))
 
 

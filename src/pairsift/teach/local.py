@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from pairsift.errors import PairsiftError
-from pairsift.evaluate.images import Images
 from pairsift.evaluate.scoring import Progress, score_pairs
 from pairsift.metrics import METRICS
 from pairsift.scorers.base import Scorer
+from pairsift.sources.image_store import Images
 from pairsift.teach.records import Record
 
 

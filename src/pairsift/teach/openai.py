@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from pairsift.errors import PairsiftError
-from pairsift.evaluate.images import Images
 from pairsift.images import ImageFaultError, decode_image, jpeg_data_uri
+from pairsift.sources.image_store import Images
 from pairsift.teach.answers import ENOUGH, MalformedAnswerError, parse_answer, quote, wrong_scale
 from pairsift.teach.cache import Reply, ReplyCache, request_key
 from pairsift.teach.chat import Chat, Message, RequestError, import_openai

@@ -13,9 +13,9 @@ import numpy as np
 
 from pairsift.balance.export import IMAGE_FOLDER, LLAVA_FILE, MESSAGES_FILE
 from pairsift.errors import PairsiftError
-from pairsift.evaluate.images import ImageStore
-from pairsift.evaluate.tables import read_json
 from pairsift.metrics import MAX_SCORE, METRICS, MIN_SCORE
+from pairsift.sources.image_store import ImageStore
+from pairsift.sources.tables import read_json
 
 _IMAGE_TOKEN = "<image>"
 
@@ -80,14 +80,17 @@ class StoredImages:
 
     def read(self, name: str) -> bytes:
         stores = self._stores()
-        found = (store for store in stores if store.find(name) is not None)
-        return next(found, stores[0]).read(name)
+        return next((store for store in stores if store.has(name)), stores[0]).read(name)
 
     def missing(self, names: Iterable[str]) -> list[str]:
         left = list(names)
         for store in self._stores():
             left = store.missing(left)
         return left
+
+    def why_missing(self, name: str) -> str:
+        """Why none of the places has an image, in words."""
+        return "; ".join(dict.fromkeys(store.why_missing(name) for store in self._stores()))
 
 
 class MessageImages:
@@ -200,8 +203,11 @@ def read_mix(path: str, images: Sequence[str], count: int, seed: int, data: Trai
     ]
     found = _with_image(found, source, data)
     if not found:
+        named = next((e.get("image") for e in entries if isinstance(e.get("image"), str)), None)
+        why = f" ({source.why_missing(named)})" if named else ""
         raise PairsiftError(
-            f"{path}: no instruction with an image that is there; give their folder with --images"
+            f"{path}: no instruction with an image that is there{why}; give their folder with "
+            "--images"
         )
     order = np.random.default_rng(seed).permutation(len(found))
     data.exchanges += [found[index] for index in sorted(order[:count])]
@@ -278,7 +284,7 @@ def _llava_entries(file: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _add_images(file: Path, images: Sequence[str], data: TrainingData) -> tuple[int, Source]:
+def _add_images(file: Path, images: Sequence[str], data: TrainingData) -> tuple[int, StoredImages]:
     beside = file.parent / IMAGE_FOLDER
     source = StoredImages([str(file.parent)] if beside.is_dir() else [], images)
     if not source.shelves:
@@ -302,8 +308,8 @@ def _read_llava(file: Path, images: Sequence[str], data: TrainingData) -> None:
     missing = source.missing(dict.fromkeys(example.image for example in examples))
     if missing:
         raise PairsiftError(
-            f"{file}: {len(missing):,} images are not there, for example {missing[0]}; "
-            "give their places with --images"
+            f"{file}: {len(missing):,} images are not there, for example: "
+            f"{source.why_missing(missing[0])}. Give their places with --images"
         )
     data.examples += examples
     data.exchanges += _with_image(exchanges, source, data)

@@ -19,9 +19,9 @@ from pairsift.evaluate.downstream.pool import (
     near_duplicate,
     read_manifest,
 )
-from pairsift.evaluate.images import ImageStore
 from pairsift.pair import Pair
 from pairsift.sources import find_shards, open_shard
+from pairsift.sources.image_store import ImageStore
 from pairsift.teach.items import Item, read_alt_text, read_items
 from tests.evaluate.downstream.conftest import World
 

@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.downstream.features import FeatureCache, Part, Sample, join_parts
 from pairsift.evaluate.downstream.zeroshot import CaptionedImages, LabelledImages
-from pairsift.evaluate.images import BYTES_COLUMNS, NAME_COLUMNS, ImageStore
-from pairsift.evaluate.tables import first_column, read_rows
 from pairsift.sources import Shard, ShardSet, open_shard
+from pairsift.sources.columns import (
+    IMAGE_BYTES_COLUMNS,
+    IMAGE_NAME_COLUMNS,
+    find_column,
+    match_column,
+)
+from pairsift.sources.image_store import ImageStore
+from pairsift.sources.tables import read_rows
 from pairsift.teach.items import read_items
 
 CLASS_COLUMNS = ("class_name", "class", "label")
@@ -144,12 +150,13 @@ def read_classes(
 
 
 def _class_samples(path: str, limit: int | None, seed: int) -> Iterator[Sample]:
-    rows = read_rows(path)
+    rows = read_rows(path, with_bytes=True)
     if not rows:
         raise PairsiftError(f"{path} holds no images")
-    image = first_column(rows[0], BYTES_COLUMNS, path)
-    label = first_column(rows[0], CLASS_COLUMNS, path)
-    key = next((column for column in NAME_COLUMNS if column in rows[0]), None)
+    columns = list(rows[0])
+    image = find_column(columns, IMAGE_BYTES_COLUMNS, path, "image")
+    label = find_column(columns, CLASS_COLUMNS, path, "class")
+    key = match_column([c for c in columns if c != image], IMAGE_NAME_COLUMNS, path)
     order = np.random.default_rng(seed).permutation(len(rows))[:limit]
     for place in np.sort(order):
         row = rows[place]

@@ -33,7 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairsift.errors import PairsiftError
-from pairsift.evaluate.images import ImageStore
+from pairsift.sources.image_store import ImageStore
 from pairsift.storage import Folder, join
 from pairsift.teach import edits
 from pairsift.teach.edits import Random

@@ -28,10 +28,10 @@ from pairsift.evaluate.downstream.pool import (
 from pairsift.evaluate.downstream.results import Downstream, summarise
 from pairsift.evaluate.downstream.student import StudentSettings
 from pairsift.evaluate.downstream.training import Bench, plan, train_all
-from pairsift.evaluate.images import ImageStore
 from pairsift.evaluate.output import write_evaluation
 from pairsift.scorers.registry import load_scorer
 from pairsift.sources import ShardSet, find_shards
+from pairsift.sources.image_store import ImageStore
 from pairsift.storage import join
 from pairsift.teach.items import read_alt_text, read_items
 

@@ -1,0 +1,382 @@
+"""Encoded images by name, out of folders, tars and parquet files: one lookup for every command.
+
+A name fits a stored image whose file name is the same (else: the same but for the extension, else:
+but for case). Of several, the one that shares the longest end of the path is taken; two that share
+as much are an error. So is an image whose folder is another than the one in the name:
+``val2017/3.jpg`` is never answered with ``train2017/3.jpg``.
+"""
+
+from __future__ import annotations
+
+import abc
+import posixpath
+import re
+import tarfile
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from pairsift.errors import PairsiftError
+from pairsift.image_formats import is_image_name
+from pairsift.sources import files
+from pairsift.sources.base import printable
+from pairsift.sources.columns import IMAGE_BYTES_COLUMNS, IMAGE_NAME_COLUMNS
+
+Place = TypeVar("Place")
+
+_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_SPLIT = re.compile(r"(train|val|test|dev)", re.IGNORECASE)
+_ROW_DIGITS = 9
+
+
+class OtherFolderError(PairsiftError):
+    """An image has the name that was asked for, but lies in another folder than the name says."""
+
+
+class Images(Protocol):
+    """Encoded images by name; `places` says where they come from."""
+
+    places: Sequence[str]
+
+    def read(self, name: str) -> bytes:
+        """Encoded bytes of an image; raises PairsiftError if it cannot be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored(Generic[Place]):
+    """A path as parts below `above`, the parts of the place it lies in."""
+
+    parts: tuple[str, ...]
+    above: tuple[str, ...]
+    place: Place
+
+    def shown(self) -> str:
+        return "/".join((*self.above[-1:], *self.parts))
+
+
+class NameIndex(Generic[Place]):
+    """Finds stored paths by names that may be longer or shorter than they are."""
+
+    def __init__(self) -> None:
+        self._stored: list[_Stored[Place]] = []
+        self._tables: dict[int, dict[str, list[_Stored[Place]]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def add(self, path: str, place: Place, above: str = "") -> None:
+        """Store a path.
+
+        Args:
+            place: what `find` answers with.
+            above: where the path begins, a folder or an archive: its parts may be named too.
+        """
+        self._stored.append(_Stored(_parts(path), _parts(above), place))
+        self._tables.clear()
+
+    def find(self, name: str) -> Place | None:
+        """The place of the stored path that fits best; None if none has that file name.
+
+        Raises:
+            OtherFolderError: the only image of that file name lies in another folder.
+            PairsiftError: two fit equally well.
+        """
+        try:
+            found = self._find(name, _parts(name))
+        except OtherFolderError:
+            if "\\" not in name:
+                raise
+            found = None
+        if found is None and "\\" in name:  # as Windows writes paths
+            found = self._find(name, _parts(name.replace("\\", "/")))
+        return found
+
+    def _find(self, name: str, asked: tuple[str, ...]) -> Place | None:
+        if not asked:
+            return None
+        elsewhere: _Stored[Place] | None = None
+        for level, (fold, _, of_asked) in enumerate(_SPELLINGS):
+            folded = tuple(map(fold, asked))
+            fitting: list[tuple[tuple[int, bool], _Stored[Place]]] = []
+            for stored in self._table(level).get(of_asked(folded[-1]), ()):
+                shared = _shared(stored, folded, fold)
+                if shared is None:
+                    elsewhere = elsewhere or stored
+                else:
+                    fitting.append(((shared, stored.parts == asked), stored))
+            if fitting:
+                best = max(fit for fit, _ in fitting)
+                first, *others = [stored for fit, stored in fitting if fit == best]
+                if others:
+                    raise PairsiftError(
+                        f"{printable(name)!r} names more than one image: {first.shown()} and "
+                        f"{others[0].shown()}; write more of the path, or give fewer places"
+                    )
+                return first.place
+        if elsewhere is not None:
+            raise OtherFolderError(
+                f"{printable(name)!r} is not there; {elsewhere.shown()} has the same file name but "
+                "lies in another folder. If it is the same image, give that folder itself as the "
+                "place of the images"
+            )
+        return None
+
+    def _table(self, level: int) -> dict[str, list[_Stored[Place]]]:
+        if level not in self._tables:
+            fold, of_stored, _ = _SPELLINGS[level]
+            table: dict[str, list[_Stored[Place]]] = {}
+            for stored in self._stored:
+                if stored.parts:
+                    table.setdefault(of_stored(fold(stored.parts[-1])), []).append(stored)
+            self._tables[level] = table
+        return self._tables[level]
+
+
+def _same(text: str) -> str:
+    return text
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def _stem(name: str) -> str:
+    return posixpath.splitext(name)[0]
+
+
+def _image_stem(name: str) -> str:
+    """Without an image's extension; a name such as ``b.c`` has none."""
+    return _stem(name) if is_image_name(name) else name
+
+
+# How names are compared, the strictest first: folding of every part, the stored file name, and
+# the one asked for, with or without its extension.
+_Spell = Callable[[str], str]
+_SPELLINGS: tuple[tuple[_Spell, _Spell, _Spell], ...] = tuple(
+    (fold, of_stored, of_asked)
+    for fold in (_same, _folded)
+    for of_stored, of_asked in ((_same, _same), (_stem, _same), (_stem, _image_stem))
+)
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    parts = [part for part in printable(path).split("/") if part not in ("", ".")]
+    kept: list[str] = []
+    for part in parts:
+        if part != "..":
+            kept.append(part)
+        elif kept:
+            kept.pop()
+    return tuple(kept)
+
+
+def _shared(stored: _Stored[Any], asked: Sequence[str], fold: _Spell) -> int | None:
+    """How many folders at the end of both paths are the same; None if they contradict."""
+    below = len(stored.parts) - 1
+    folders = [*stored.above, *stored.parts[:-1]]
+    for count, (theirs, ours) in enumerate(
+        zip(reversed(folders), reversed(asked[:-1]), strict=False)
+    ):
+        if fold(theirs) != ours:
+            # A place may be called anything, but not by the name of another split.
+            splits = [match[1].lower() for n in (theirs, ours) if (match := _SPLIT.search(n))]
+            return None if count < below or len(set(splits)) == 2 else count
+    return min(len(folders), len(asked) - 1)
+
+
+class ImageStore:
+    """Images of one or several places; a name is found wherever it is (see the module).
+
+    Bytes are not decoded here: a scorer does, with its own guards.
+
+    Args:
+        places: folders, tars and parquet files; paths or fsspec URLs.
+
+    Raises:
+        PairsiftError: a place cannot be opened.
+    """
+
+    def __init__(self, places: Sequence[str]) -> None:
+        self.places: Sequence[str] = list(places)
+        self._index: NameIndex[tuple[_Shelf, Any]] = NameIndex()
+        for place in places:
+            shelf = _open_shelf(place)
+            for path, entry in shelf.entries.items():
+                self._index.add(path, (shelf, entry), shelf.above)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def find(self, name: str) -> tuple[_Shelf, Any] | None:
+        """Where an image is; None if it is nowhere.
+
+        Raises:
+            OtherFolderError: an image has that file name, but lies in another folder.
+            PairsiftError: two images go by that name.
+        """
+        return self._index.find(name)
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are nowhere, or only in another folder, in order."""
+        return [name for name in names if not self.has(name)]
+
+    def has(self, name: str) -> bool:
+        """Whether an image is there, and not just one of that file name in another folder."""
+        try:
+            return self.find(name) is not None
+        except OtherFolderError:
+            return False
+
+    def why_missing(self, name: str) -> str:
+        """Why a name is nowhere, in words."""
+        try:
+            self.find(name)
+        except OtherFolderError as error:
+            return str(error)
+        return f"{printable(name)!r} is not there"
+
+    def read(self, name: str) -> bytes:
+        """Encoded bytes of an image.
+
+        Raises:
+            PairsiftError: it is nowhere, or cannot be read.
+        """
+        found = self.find(name)
+        if found is None:
+            raise PairsiftError(f"no image {printable(name)} in {', '.join(self.places)}")
+        shelf, place = found
+        try:
+            return shelf.read(place)
+        except (OSError, tarfile.TarError) as error:
+            raise PairsiftError(f"cannot read {name} from {shelf.url}: {error}") from error
+
+
+class _Shelf(abc.ABC):
+    """One place. `entries` maps a path to whatever `read` needs to find it again."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.above = url  # what names may have in front of the paths
+        self.entries: dict[str, Any] = {}
+
+    @abc.abstractmethod
+    def read(self, place: Any) -> bytes: ...
+
+
+class _TarShelf(_Shelf):
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.above = _without_extension(url)
+        self._tar = tarfile.open(fileobj=files.open_file(url))  # noqa: SIM115 - lives as long as the store
+        members = {m.name.removeprefix("./"): m for m in self._tar if m.isfile()}
+        self.entries = _only_images(members)
+
+    def read(self, place: tarfile.TarInfo) -> bytes:
+        member = self._tar.extractfile(place)
+        return member.read() if member is not None else b""
+
+
+class _FolderShelf(_Shelf):
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        start = len(url.rstrip("/")) + 1
+        self.entries = _only_images({entry.url[start:]: entry.url for entry in files.walk(url)})
+
+    def read(self, place: str) -> bytes:
+        with files.open_file(place) as file:
+            return file.read()
+
+
+class _ParquetShelf(_Shelf):
+    def __init__(self, url: str) -> None:
+        import pyarrow.parquet as pq
+
+        super().__init__(url)
+        self.above = _without_extension(url)
+        self._parquet = pq.ParquetFile(files.open_file(url))
+        self._image, self._struct = self._image_column()
+        self._group: tuple[int, Any] = (-1, None)
+        self.entries = dict(self._names())
+
+    def _names(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        """Names and places: of a column of names, else the path beside the bytes or the row."""
+        column = self._name_column()
+        first = 0
+        for group in range(self._parquet.num_row_groups):
+            rows = self._parquet.metadata.row_group(group).num_rows
+            names: list[Any] = [None] * rows
+            if column is not None:
+                read = self._parquet.read_row_group(group, columns=[column])
+                names = read[column.split(".")[0]].to_pylist()
+            for row, value in enumerate(names):
+                name = value.get("path") if isinstance(value, dict) else value
+                if name is None or name == "":
+                    name = f"{first + row:0{_ROW_DIGITS}}"  # as a parquet source has its keys
+                yield str(name), (group, row)
+            first += rows
+
+    def _image_column(self) -> tuple[str, bool]:
+        import pyarrow as pa
+
+        schema = self._parquet.schema_arrow
+        for name in (*IMAGE_BYTES_COLUMNS, *schema.names):
+            if name not in schema.names:
+                continue
+            kind = schema.field(name).type
+            if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+                return name, False
+            if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+                return name, True
+        raise PairsiftError(f"{self.url} has no column of image bytes: {', '.join(schema.names)}")
+
+    def _name_column(self) -> str | None:
+        import pyarrow as pa
+
+        schema = self._parquet.schema_arrow
+        for name in IMAGE_NAME_COLUMNS:
+            if name in schema.names and (
+                pa.types.is_string(schema.field(name).type)
+                or pa.types.is_large_string(schema.field(name).type)
+                or pa.types.is_integer(schema.field(name).type)
+            ):
+                return name
+        has_path = self._struct and schema.field(self._image).type.get_field_index("path") >= 0
+        return f"{self._image}.path" if has_path else None
+
+    def read(self, place: tuple[int, int]) -> bytes:
+        group, row = place
+        if self._group[0] != group:
+            column = self._parquet.read_row_group(group, columns=[self._image])[self._image]
+            self._group = (group, column)
+        value = self._group[1][row].as_py()
+        content = value.get("bytes") if self._struct and value else value
+        return content or b""
+
+
+def _open_shelf(place: str) -> _Shelf:
+    url = files.normalise(place)
+    lower = url.lower()
+    kind: type[_Shelf] = _FolderShelf
+    if lower.endswith(_TARS):
+        kind = _TarShelf
+    elif lower.endswith(".parquet"):
+        kind = _ParquetShelf
+    try:
+        shelf = kind(url)
+    except (OSError, tarfile.TarError, ValueError) as error:
+        raise PairsiftError(f"cannot open images at {place}: {error}") from error
+    if not shelf.entries:
+        raise PairsiftError(f"{place} holds no images; give a folder, a .tar or a .parquet file")
+    return shelf
+
+
+def _without_extension(url: str) -> str:
+    ending = next((e for e in (*_TARS, ".parquet") if url.lower().endswith(e)), "")
+    return url[: len(url) - len(ending)]
+
+
+def _only_images(entries: dict[str, Any]) -> dict[str, Any]:
+    """Entries that look like images; captions and metadata that lie beside them are passed over."""
+    images = {path: place for path, place in entries.items() if is_image_name(path)}
+    return images or entries

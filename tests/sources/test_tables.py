@@ -1,0 +1,327 @@
+"""Every line of a table is a row or a told loss."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pairsift.errors import PairsiftError
+from pairsift.sources.tables import Lost, Row, TableReader, lookup, read_rows
+
+
+def entries_of(path: Path, **options: Any) -> list[Row | Lost]:
+    with TableReader(str(path), **options) as table:
+        return list(table)
+
+
+def told(path: Path, **options: Any) -> list[Any]:
+    """The caption of every row, the line of every loss."""
+    return [
+        entry.fields["caption"] if isinstance(entry, Row) else entry.line
+        for entry in entries_of(path, **options)
+    ]
+
+
+def table(tmp_path: Path, lines: list[str], name: str = "t.csv", header: str = "") -> Path:
+    separator = "\t" if ".tsv" in name else ","
+    text = "\n".join([header or f"image{separator}caption", *lines]) + "\n"
+    (tmp_path / name).write_text(text, "utf-8")
+    return tmp_path / name
+
+
+class TestQuotes:
+    @pytest.mark.parametrize(
+        ("lines", "expected"),
+        [
+            # Never closed.
+            (['a.jpg,"open', "b.jpg,x", "c.jpg,y"], [2, "x", "y"]),
+            (["a.jpg,x", 'b.jpg,"open'], ["x", 3]),
+            (['"a.jpg,x', "b.jpg,y"], [2, "y"]),
+            # Closed by a quote that belongs to another row.
+            (['a.jpg,"open', "b.jpg,x", 'c.jpg,a 12 inch" ruler'], [2, "x", 'a 12 inch" ruler']),
+            (['a.jpg,"open', 'b.jpg,"closed"', "c.jpg,y"], [2, "closed", "y"]),
+            (['a.jpg,"open', 'b.jpg,ends"', "c.jpg,y"], [2, 'ends"', "y"]),
+            (['a.jpg,"open', 'b.jpg,"open too', "c.jpg,y"], [2, 3, "y"]),
+            (['a.jpg,"', 'b.jpg,"', "c.jpg,y"], [2, 3, "y"]),
+            (['a.jpg,"open, with a comma', 'b.jpg,"ends, here"'], [2, "ends, here"]),
+            # Text behind a closing quote.
+            (['a.jpg,"big" dog', "b.jpg,x"], [2, "x"]),
+            # Legal.
+            (['a.jpg,"x, y"', 'b.jpg,"say ""hi"""', 'c.jpg,""'], ["x, y", 'say "hi"', ""]),
+            (['a.jpg,"one\ntwo\n\nthree"', "b.jpg,x"], ["one\ntwo\n\nthree", "x"]),
+            (['a.jpg,"one\r\ntwo, with a comma"', "b.jpg,x"], ["one\r\ntwo, with a comma", "x"]),
+            (['a.jpg,"one\n""two""\n"', "b.jpg,x"], ['one\n"two"\n', "x"]),
+            (['a.jpg,"one\nsee b.jpg, too"', "c.jpg,y"], ["one\nsee b.jpg, too", "y"]),
+            (['a.jpg,5" x 7" print', 'b.jpg,"x"'], ['5" x 7" print', "x"]),
+        ],
+    )  # fmt: skip
+    def test_csv(self, tmp_path: Path, lines: list[str], expected: list[Any]) -> None:
+        assert told(table(tmp_path, lines)) == expected
+
+    def test_the_image_may_stand_last(self, tmp_path: Path) -> None:
+        lines = ['"open,a.jpg', 'ends",b.jpg', '"two\nlines",c.jpg', "y,d.jpg"]
+        path = table(tmp_path, lines, header="caption,image")
+        assert told(path) == [2, 'ends"', "two\nlines", "y"]
+
+    def test_tabs_have_no_quoting(self, tmp_path: Path) -> None:
+        lines = ['a.jpg\t"open', 'b.jpg\t"x"', 'c.jpg\t12" ruler', "d.jpg\tone\ttoo many", "e.jpg"]
+        path = table(tmp_path, lines, "t.tsv")
+        assert told(path) == ['"open', '"x"', '12" ruler', 5, 6]
+
+    def test_a_loss_says_why(self, tmp_path: Path) -> None:
+        lines = ["a.jpg", "b.jpg,x,y", 'c.jpg,"x" y', 'd.jpg,"x']
+        words = [e.why for e in entries_of(table(tmp_path, lines)) if isinstance(e, Lost)]
+        assert words[0].startswith("too few fields: 1 instead of 2")
+        assert words[1].startswith("too many fields: 3 instead of 2")
+        assert words[2].startswith("text follows a closing quote")
+        assert words[3] == "a quote is opened and not closed"
+
+    def test_what_is_counted(self, tmp_path: Path) -> None:
+        lines = ['a.jpg,"one\ntwo"', "", "b.jpg", "c.jpg,x"]
+        with TableReader(str(table(tmp_path, lines))) as reader:
+            assert len(list(reader)) == 3
+        assert (reader.lines, reader.rows, reader.lost, reader.spanning) == (6, 2, 1, 1)
+        assert reader.counts() == (
+            "6 lines, 2 rows, 1 of them over several lines, 1 lines that are no rows"
+        )
+
+    def test_an_unclosed_quote_is_not_looked_for_without_end(self, tmp_path: Path) -> None:
+        filler = [f"{number} words that name no image, as in notes" for number in range(60_000)]
+        path = table(tmp_path, ['a.jpg,"open', *filler, "b.jpg,y"])
+        entries = entries_of(path)
+        assert isinstance(entries[0], Lost)
+        assert "within" in entries[0].why
+        assert len(entries) == 60_002
+
+
+# Cells of anything but what ends a line for this reader; quotes and separators are frequent.
+_CELL = st.text(st.sampled_from('ab",;\t .\u4e2d') | st.characters(
+        exclude_characters="\n\r\ufeff", exclude_categories=["Cs"]
+    ),
+                max_size=12)  # fmt: skip
+
+
+class TestProperties:
+    @settings(max_examples=300, deadline=None)
+    @given(
+        st.lists(st.lists(_CELL, min_size=1, max_size=4), max_size=8), st.sampled_from([",", "\t"])
+    )
+    def test_every_line_is_a_row_or_a_loss(
+        self, tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], separator: str
+    ) -> None:
+        path = tmp_path_factory.mktemp("t") / ("t.tsv" if separator == "\t" else "t.csv")
+        lines = [separator.join(cells) for cells in rows]
+        path.write_bytes("\n".join([f"image{separator}caption", *lines]).encode() + b"\n")
+        with TableReader(str(path), separator) as reader:
+            entries = list(reader)
+        assert reader.lines == len(lines) + 1
+        filled = [number for number, line in enumerate(lines, start=2) if line.strip(" ")]
+        met = [entry.line for entry in entries]
+        assert met == sorted(set(met))
+        assert set(met) <= set(filled)
+        # Lines that begin no entry lie in the quoted field of the row in front of them.
+        for number in set(filled) - set(met):
+            owner = max((e for e in entries if e.line < number), key=lambda e: e.line)
+            assert isinstance(owner, Row)
+            assert any("\n" in cell for cell in owner.fields.values())
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(st.tuples(_CELL, st.text(
+        st.sampled_from('ab",\n\r ') | st.characters(exclude_characters="\ufeff",
+                                                    exclude_categories=["Cs"]), max_size=20)),
+        max_size=8))  # fmt: skip
+    def test_what_csv_writers_write_is_read_back(
+        self, tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
+    ) -> None:
+        path = tmp_path_factory.mktemp("t") / "t.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+            writer.writerow(["key", "caption"])
+            writer.writerows(rows)
+        read = [tuple(row.values()) for row in read_rows(str(path))]
+        assert read == rows
+
+
+class TestDialects:
+    @pytest.mark.parametrize("separator", [",", "\t", ";", "|"])
+    @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.txt"])
+    def test_the_separator_is_found(self, tmp_path: Path, separator: str, name: str) -> None:
+        path = tmp_path / name
+        rows = [["File_Name ", " Caption"], ["a.jpg", "a dog"], ["b.jpg", "two dogs"]]
+        path.write_text("\n".join(separator.join(row) for row in rows))
+        assert [row["caption"] for row in read_rows(str(path), ("caption",))] == [
+            "a dog",
+            "two dogs",
+        ]
+
+    @pytest.mark.parametrize("named", [";", "semicolon", "SEMICOLON"])
+    def test_or_given(self, tmp_path: Path, named: str) -> None:
+        path = table(tmp_path, ["a,b;x"], header="what,ever;caption")
+        assert read_rows(str(path), separator=named) == [{"what,ever": "a,b", "caption": "x"}]
+
+    @pytest.mark.parametrize(
+        ("wrong", "words"),
+        [("pipe", "it looks as if ',' separates"), ("ab", "give one char"), ('"', "one char")],
+    )
+    def test_a_wrong_one_is_told(self, tmp_path: Path, wrong: str, words: str) -> None:
+        with pytest.raises(PairsiftError, match=words):
+            read_rows(str(table(tmp_path, ["a.jpg,x"])), separator=wrong)
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+    @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl"])
+    def test_byte_order_marks(self, tmp_path: Path, encoding: str, name: str) -> None:
+        captions = ["一只狗 🐕", "café", 'say "x"']
+        if name.endswith("jsonl"):
+            text = "".join(json.dumps({"caption": c}, ensure_ascii=False) + "\n" for c in captions)
+        else:
+            file = io.StringIO()
+            separator = "\t" if name.endswith("tsv") else ","
+            quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
+            writer = csv.writer(file, delimiter=separator, quoting=quoting, quotechar=None
+                                if separator == "\t" else '"')  # fmt: skip
+            writer.writerows([["image", "caption"], *(["a.jpg", c] for c in captions)])
+            text = file.getvalue()
+        (tmp_path / name).write_bytes(text.encode(encoding))
+        assert told(tmp_path / name) == captions
+
+    @pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+    def test_utf_16_without_a_mark_is_told_or_given(self, tmp_path: Path, order: str) -> None:
+        (tmp_path / "t.csv").write_bytes("image,caption\na.jpg,犬\n".encode(order))
+        with pytest.raises(PairsiftError, match=f"--encoding {order}"):
+            read_rows(str(tmp_path / "t.csv"))
+        assert told(tmp_path / "t.csv", encoding=order) == ["犬"]
+
+    def test_other_encodings_only_if_given(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.csv"
+        path.write_bytes("image,caption\na.jpg,ok\nb.jpg,café\n".encode("latin-1"))
+        with pytest.raises(PairsiftError, match=r"t\.csv, line 3: not UTF-8 .*--encoding"):
+            read_rows(str(path))
+        assert told(path, encoding="latin-1") == ["ok", "café"]
+        path.write_bytes("image,légende,caption\n".encode("latin-1"))
+        with pytest.raises(PairsiftError, match="column names are not UTF-8"):
+            read_rows(str(path))
+
+    def test_a_wrong_encoding_is_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.csv"
+        path.write_bytes("image,caption\na.jpg,x\n".encode("utf-16"))
+        for wrong in ("latin-1", "utf-8"):
+            with pytest.raises(PairsiftError, match="byte order mark of utf-16"):
+                read_rows(str(path), encoding=wrong)
+        with pytest.raises(PairsiftError, match="'klingon' is unknown"):
+            read_rows(str(path), encoding="klingon")
+
+    def test_damaged_utf_16_is_told_on_its_line(self, tmp_path: Path) -> None:
+        data = bytearray("image,caption\na.jpg,x\nb.jpg,y\n".encode("utf-16"))
+        place = bytes(data).index("x".encode("utf-16-le"))
+        data[place : place + 2] = b"\x00\xd8"  # half of a pair
+        (tmp_path / "t.csv").write_bytes(data)
+        with pytest.raises(PairsiftError, match="line 2: not UTF-8"):
+            read_rows(str(tmp_path / "t.csv"))
+        assert told(tmp_path / "t.csv")[1] == "y"
+
+    @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+    def test_line_ends(self, tmp_path: Path, ends: str) -> None:
+        lines = ["image,caption", "a.jpg,x", 'b.jpg,"y"', ""]
+        (tmp_path / "t.csv").write_bytes(ends.join(lines).encode())
+        assert told(tmp_path / "t.csv") == ["x", "y"]
+
+    @pytest.mark.parametrize(("ending", "pack"), [
+        (".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), ("", gzip.compress),
+    ])  # fmt: skip
+    @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.json"])
+    def test_packed(self, tmp_path: Path, name: str, ending: str, pack: Any) -> None:
+        text = {
+            "t.csv": "image,caption\na.jpg,x\n",
+            "t.jsonl": '{"image": "a.jpg", "caption": "x"}\n',
+            "t.json": '[{"image": "a.jpg", "caption": "x"}]',
+        }[name]
+        (tmp_path / f"{name}{ending}").write_bytes(pack(text.encode()))
+        assert told(tmp_path / f"{name}{ending}") == ["x"]
+
+    def test_a_packed_file_that_is_cut_off_is_told(self, tmp_path: Path) -> None:
+        text = "image,caption\n" + "".join(f"{n}.jpg,{n} dogs\n" for n in range(50_000))
+        packed = gzip.compress(text.encode())
+        (tmp_path / "t.csv.gz").write_bytes(packed[: len(packed) // 2])
+        entries = entries_of(tmp_path / "t.csv.gz")
+        assert isinstance(entries[-1], Lost)
+        assert "damaged from here on" in entries[-1].why
+        assert all(isinstance(entry, Row) for entry in entries[:-1])
+
+
+class TestOtherFormats:
+    def test_json_lines(self, tmp_path: Path) -> None:
+        lines = ['{"caption": "x"}', "not json", "", "[1]", '{"caption": "y", "more": 1}', "3"]
+        (tmp_path / "t.jsonl").write_text("\n".join(lines))
+        with TableReader(str(tmp_path / "t.jsonl")) as reader:
+            assert reader.columns == ["caption", "more"]
+            entries = list(reader)
+        assert [e.line if isinstance(e, Lost) else e.fields["caption"] for e in entries] == [
+            "x", 2, 4, "y", 6,
+        ]  # fmt: skip
+        assert (reader.lines, reader.rows, reader.lost) == (6, 2, 3)
+        with pytest.raises(PairsiftError, match=r"t\.jsonl, line 2: not JSON"):
+            read_rows(str(tmp_path / "t.jsonl"))
+
+    def test_json_list(self, tmp_path: Path) -> None:
+        (tmp_path / "t.json").write_text('[{"caption": "x"}, 5, {"caption": "y"}]')
+        assert told(tmp_path / "t.json") == ["x", 2, "y"]
+        (tmp_path / "o.json").write_text('{"caption": "x"}')
+        with pytest.raises(PairsiftError, match="a list of objects"):
+            read_rows(str(tmp_path / "o.json"))
+
+    def test_parquet_without_its_bytes(self, tmp_path: Path) -> None:
+        columns = {"image": [{"bytes": b"x", "path": "p"}], "jpg": [b"x"], "caption": ["c"]}
+        pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+        assert read_rows(str(tmp_path / "t.parquet")) == [{"caption": "c"}]
+        [row] = read_rows(str(tmp_path / "t.parquet"), with_bytes=True)
+        assert row["jpg"] == b"x"
+
+    def test_values_within_values(self) -> None:
+        fields = {"a": {"b": ["x", "y"]}, "a.c": "z"}
+        assert lookup(fields, "a.b.1") == "y"
+        assert lookup(fields, "a.c") == "z"
+        assert lookup(fields, "a.b.7") is lookup(fields, "q.r") is None
+
+
+class TestReadRows:
+    def test_long_fields_are_read_and_the_process_keeps_its_limit(self, tmp_path: Path) -> None:
+        usual = csv.field_size_limit()
+        path = tmp_path / "rows.csv"
+        path.write_text(f"image,caption\na.jpg,{'x' * 2 * usual}\n", "utf-8")
+        [row] = read_rows(str(path), ("caption",))
+        assert len(row["caption"]) == 2 * usual
+        assert csv.field_size_limit() == usual
+
+    @pytest.mark.parametrize("line", ["a.jpg", "a.jpg,x,y", 'a.jpg,"x', 'a.jpg,"x" y'])
+    def test_a_line_that_is_no_row_is_an_error_that_names_it(
+        self, tmp_path: Path, line: str
+    ) -> None:
+        with pytest.raises(PairsiftError, match=r"t\.csv, line 3: "):
+            read_rows(str(table(tmp_path, ["a.jpg,x", line, "b.jpg,y"])))
+
+    def test_needed_columns_by_any_case(self, tmp_path: Path) -> None:
+        path = table(tmp_path, ["a.jpg,x"], header=" IMAGE , Caption")
+        assert read_rows(str(path), ("image", "caption")) == [{"image": "a.jpg", "caption": "x"}]
+        with pytest.raises(
+            PairsiftError, match="no column 'score'; needed are image, score, there"
+        ):
+            read_rows(str(path), ("image", "score"))
+
+    def test_lines_and_rows_are_told(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "pairsift.inputs")
+        read_rows(str(table(tmp_path, ["a.jpg,x", "", "b.jpg,y"])))
+        assert "t.csv: 4 lines, 2 rows" in caplog.text
