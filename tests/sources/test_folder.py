@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pairsift.errors import PairsiftError
@@ -129,6 +134,136 @@ class TestTable:
         with pytest.raises(PairsiftError) as caught:
             pairs_of(photos)
         assert words in str(caught.value)
+
+
+class TestLines:
+    """Every line of a table is a pair, with `row_invalid` where it is no row."""
+
+    @pytest.mark.parametrize("name", ["captions.csv", "captions.tsv", "captions.jsonl"])
+    def test_a_bad_line_costs_itself(self, photos: Path, name: str) -> None:
+        lines = {
+            "captions.csv": ["image,caption", "a.jpg,x", 'a.jpg,"open', "a.jpg", "a.jpg,y,z"],
+            "captions.tsv": ["image\tcaption", "a.jpg\tx", "a.jpg", "a.jpg\ty\tz", "\t\t\t"],
+            "captions.jsonl": ['{"image": "a.jpg", "text": "x"}', "{", "[]", "null"],
+        }[name]
+        last = {"c": "a.jpg,last", "t": "a.jpg\tlast", "j": '{"image": "a.jpg", "text": "last"}'}
+        (photos / name).write_text("\n".join([*lines, last[name.split(".")[1][0]]]))
+        pairs = pairs_of(photos)
+        bad = pairs[1:-1]
+        assert statuses(bad) == [Status.ROW_INVALID] * 3
+        first = 2 if name.endswith("jsonl") else 3
+        assert [pair.key for pair in bad] == [f"line-{first + number}" for number in range(3)]
+        for number, pair in enumerate(bad):
+            assert pair.fault
+            assert pair.fault.error.startswith(f"line {first + number} of {name}: ")
+        assert [pair.caption for pair in pairs if not pair.fault] == ["x", "last"]
+
+    def test_keys_of_bad_lines_are_their_own(self, photos: Path) -> None:
+        (photos / "captions.csv").write_text("key,image,caption\nline-3,a.jpg,x\nbad\n")
+        assert [pair.key for pair in pairs_of(photos)] == ["line-3", "line-3-2"]
+
+    def test_counts_are_noted_and_told(
+        self, photos: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "pairsift.inputs")
+        (photos / "captions.csv").write_text('image,caption\na.jpg,"two\nlines"\n\nbad\n')
+        (shard,) = find_shards(str(photos)).shards
+        reader = open_shard(shard)
+        assert len(list(reader)) == 2
+        assert reader.notes == {
+            "rows of captions.csv": 1,
+            "lines of captions.csv": 5,
+            "rows of captions.csv over several lines": 1,
+        }
+        assert (
+            "5 lines, 1 rows, 1 of them over several lines, 1 lines that are no rows" in caplog.text
+        )
+
+    @pytest.mark.parametrize("size", [131_073, 999_999])
+    def test_long_captions(self, photos: Path, size: int) -> None:
+        (photos / "captions.csv").write_text(f'image,caption\na.jpg,"{"x" * size}"\na.jpg,y\n')
+        assert [len(pair.caption or "") for pair in pairs_of(photos)] == [size, 1]
+
+    def test_separator_and_encoding(self, photos: Path) -> None:
+        (photos / "captions.csv").write_bytes(
+            "image;caption\na.jpg;café, au lait\n".encode("cp1252")
+        )
+        (pair,) = pairs_of(photos, separator=";", encoding="cp1252")
+        assert pair.caption == "café, au lait"
+        (pair,) = pairs_of(photos)  # the separator is found, the encoding is not
+        assert statuses([pair]) == [Status.CAPTION_INVALID]
+
+
+class TestImageFolder:
+    """The layout of Hugging Face: a metadata file in each folder."""
+
+    @pytest.mark.parametrize("name", ["metadata.csv", "metadata.tsv", "metadata.jsonl",
+                                      "metadata.jsonl.gz", "metadata.parquet"])  # fmt: skip
+    def test_tables_at_any_depth(self, photos: Path, name: str) -> None:
+        _write_table(photos / name, [("a.jpg", "a dog"), ("b.c.png", "a cat")])
+        _write_table(photos / "sub" / name, [("d.JPEG", "a cow")])
+        pairs = pairs_of(photos)
+        assert [(pair.key, pair.image, pair.caption) for pair in pairs] == [
+            ("a", b"a.jpg", "a dog"),
+            ("b.c", b"b.c.png", "a cat"),
+            ("sub/d", b"sub/d.JPEG", "a cow"),
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("name", ["metadata.jsonl", "any.jsonl", "any.csv.gz", "x.tsv.bz2"])
+    def test_a_table_as_the_shard(self, photos: Path, name: str) -> None:
+        _write_table(photos / "sub" / name, [("d.JPEG", "a cow")])
+        (pair,) = pairs_of(photos / "sub" / name)
+        assert (pair.key, pair.caption, pair.image) == ("d", "a cow", b"sub/d.JPEG")
+        (pair,) = pairs_of(photos, captions_file=f"sub/{name}")
+        assert (pair.key, pair.caption) == ("sub/d", "a cow")
+
+    def test_values_within_json(self, photos: Path) -> None:
+        rows = [{"file_name": "a.jpg", "meta": {"captions": ["x", "y"]}}, {"file_name": "b.c.png"}]
+        (photos / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        pairs = pairs_of(photos, caption="meta.captions.1")
+        assert [pair.caption for pair in pairs] == ["y", None]
+        (pair, _) = pairs_of(photos, caption="meta.captions")
+        assert statuses([pair]) == [Status.CAPTION_MISSING]
+        assert pair.fault
+        assert "is a list, not text; --caption-field meta.captions.0" in pair.fault.error
+
+    def test_images_where_the_path_is_longer_or_shorter(self, photos: Path) -> None:
+        paths = ["d.JPEG", "photos/sub/d.JPEG", r"sub\d.JPEG", "sub/d.jpeg", f"{photos}/sub/d.JPEG",
+                 "val/a.jpg", "./a.jpg"]  # fmt: skip
+        (photos / "captions.csv").write_text("image,caption\n" + "".join(f"{p},x\n" for p in paths))
+        pairs = pairs_of(photos)
+        assert [pair.image for pair in pairs] == [b"sub/d.JPEG"] * 5 + [b"a.jpg"] * 2
+        (photos / "captions.csv").write_text("image,caption\nother/d.JPEG,x\n")
+        (pair,) = pairs_of(photos)
+        assert statuses([pair]) == [Status.IMAGE_MISSING]
+        assert pair.fault
+        assert "'other/d.JPEG'" in pair.fault.error
+        assert "sub/d.JPEG" in pair.fault.error
+
+    def test_names_of_any_bytes(self, photos: Path) -> None:
+        names = [b"caf\xe9.jpg", "犬 🐕.jpg".encode(), b"100% [a] {b} 'c'.jpg"]
+        for name in names:
+            (photos / os.fsdecode(name)).write_bytes(name)
+        (photos / "captions.csv").write_bytes(
+            b"image,caption\n" + b"".join(name + b",x\n" for name in names)
+        )
+        pairs = pairs_of(photos)
+        assert [pair.image for pair in pairs] == names
+        assert [pair.key for pair in pairs] == ["caf\\xe9", "犬 🐕", "100% [a] {b} 'c'"]
+
+
+def _write_table(path: Path, rows: list[tuple[str, str]]) -> None:
+    columns = {"file_name": [name for name, _ in rows], "text": [text for _, text in rows]}
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table(columns), path)
+        return
+    separator = "\t" if ".tsv" in path.name else ","
+    lines = [separator.join(row) for row in [("file_name", "text"), *rows]]
+    if ".jsonl" in path.name:
+        lines = [json.dumps({"file_name": name, "text": text}) for name, text in rows]
+    data = "\n".join(lines).encode()
+    pack = {".gz": gzip.compress, ".bz2": bz2.compress}.get(path.suffix, bytes)
+    path.write_bytes(pack(data))
 
 
 class TestTextFiles:
