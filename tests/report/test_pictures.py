@@ -1,57 +1,197 @@
+"""Pictures and captions out of the source shards, wherever they lie now."""
+
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pairsift.engines.local import score_shards
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageFaultError
-from pairsift.report.pictures import fetch_pictures, source_shard, thumbnail
-from pairsift.report.table import Details
-from tests.report.conftest import photo
-from tests.score_folders import write_tar
+from pairsift.report import write_report
+from pairsift.report.pictures import fetch_pictures, thumbnail
+from pairsift.report.sources import SourceShards
+from pairsift.report.table import open_rows
+from pairsift.scorers.registry import load_scorer
+from pairsift.select import select
+from pairsift.select.tables import ROW_BITS
+from pairsift.sources import find_shards
+from tests.samples import good_samples, write_tar
+
+SECOND = 1 << ROW_BITS
+Samples = dict[str, dict[str, Any]]
 
 
-def rows(*keys: tuple[int, str]) -> dict[int, Details]:
-    """Rows of the first score file, whose places are their numbers."""
-    return {row: Details("a", key, None, 96, 96) for row, key in keys}
+def _score(pool: Path, out: Path) -> str:
+    score_shards(find_shards(str(pool)), load_scorer("heuristics"), str(out))
+    return str(out)
 
 
-def test_captions_and_thumbnails_of_the_wanted_rows(tmp_path: Path) -> None:
-    write_tar(
-        tmp_path / "a.tar",
-        [
-            ("k0.jpg", photo(0)), ("k0.txt", b"zero"),
-            ("k1.jpg", b"no image"), ("k1.txt", b"one"),
-            ("k2.jpg", photo(2)), ("k2.txt", "zw\u00f6lf".encode()),
-        ],
-    )  # fmt: skip
-    facts = [{"source": str(tmp_path / "a.tar"), "source_kind": "webdataset"}]
-    pictures = fetch_pictures(rows((2, "k2"), (1, "k1"), (0, "moved")), facts)
-    assert pictures[2].caption == "zw\u00f6lf"
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    """Two tars of three pairs; the second pair of the first has no readable image."""
+    (tmp_path / "pool").mkdir()
+    for shard in range(2):
+        samples = good_samples(3, f"s{shard}-")
+        if shard == 0:
+            samples["s0-0001"]["jpg"] = b"no image"
+        write_tar(tmp_path / "pool" / f"{shard}.tar", samples)
+    return tmp_path / "pool"
+
+
+@contextmanager
+def _shards(scores: str | list[str], *roots: str | Path) -> Iterator[SourceShards]:
+    with open_rows(scores, roots=list(map(str, roots))) as rows:
+        yield rows.shards
+
+
+def test_captions_and_thumbnails_of_the_wanted_rows(pool: Path, tmp_path: Path) -> None:
+    with _shards(_score(pool, tmp_path / "s")) as shards:
+        pictures = fetch_pictures([2, 1, SECOND], shards)
+    assert set(pictures) == {1, 2, SECOND}
+    assert (pictures[2].caption or "").endswith("number 2")
     assert (pictures[2].thumbnail or "").startswith("data:image/jpeg;base64,/9j/")
-    assert pictures[1].caption == "one"
-    assert pictures[1].thumbnail is None
-    assert pictures[1].problem
-    assert "k0" in (pictures[0].problem or "")
+    assert (pictures[1].caption or "").endswith("number 1")
+    assert (pictures[1].thumbnail, bool(pictures[1].problem)) == (None, True)
+    assert pictures[SECOND].thumbnail
 
 
-def test_a_moved_shard_costs_pictures_only(tmp_path: Path) -> None:
-    facts = [{"source": str(tmp_path / "gone.tar"), "source_kind": "webdataset"}]
-    picture = fetch_pictures(rows((0, "k0")), facts)[0]
-    assert picture.caption is None
-    assert "gone.tar" in (picture.problem or "")
+MOVES = {
+    "another folder": "elsewhere/pool",
+    "deeper": "a/b/c",
+    "odd name": "näme with space",
+}
 
 
-def test_a_shorter_shard(tmp_path: Path) -> None:
-    write_tar(tmp_path / "a.tar", [("k0.jpg", photo(0)), ("k0.txt", b"zero")])
-    facts = [{"source": str(tmp_path / "a.tar"), "source_kind": "webdataset"}]
-    assert "ends before" in (fetch_pictures(rows((5, "k5")), facts)[5].problem or "")
+@pytest.mark.parametrize("where", MOVES.values(), ids=list(MOVES))
+def test_moved_shards_are_found_below_a_root(pool: Path, tmp_path: Path, where: str) -> None:
+    scores = _score(pool, tmp_path / "s")
+    (tmp_path / where).parent.mkdir(parents=True, exist_ok=True)
+    pool.rename(tmp_path / where)
+    with _shards(scores) as shards:
+        picture = fetch_pictures([0], shards)[0]
+        assert (picture.thumbnail, picture.caption) == (None, None)
+        assert "does not exist" in (picture.problem or "")
+        assert "--root" in (picture.problem or "")
+        assert [change.shard for change in shards.changes()] == ["0", "1"]
+    with _shards(scores, tmp_path / where) as shards:
+        pictures = fetch_pictures([0, 2, SECOND + 2], shards)
+        assert all(picture.thumbnail for picture in pictures.values())
+        assert shards.changes() == []
 
 
-def test_score_file_without_a_source() -> None:
-    with pytest.raises(PairsiftError, match="does not say"):
-        source_shard("a", {})
+def test_several_folders_have_a_root_each_or_one_for_all(pool: Path, tmp_path: Path) -> None:
+    first = _score(pool, tmp_path / "s1")
+    other = tmp_path / "other"
+    shutil.copytree(pool, other)
+    second = _score(other, tmp_path / "s2")
+    pool.rename(tmp_path / "new1")
+    other.rename(tmp_path / "new2")
+    last = 3 << ROW_BITS
+    with _shards([first, second], tmp_path / "new1", tmp_path / "new2") as shards:
+        assert all(p.thumbnail for p in fetch_pictures([0, last], shards).values())
+    with _shards([first, second], tmp_path / "new1") as shards:  # the same shards, as it happens
+        assert all(p.thumbnail for p in fetch_pictures([0, last], shards).values())
+    with (
+        pytest.raises(PairsiftError, match="--root is given 3 times for 2 score folders"),
+        _shards([first, second], "a", "b", "c"),
+    ):
+        pass
+
+
+def _other_caption(samples: Samples) -> None:
+    samples["s0-0002"]["txt"] = samples["s0-0002"]["txt"].replace("brown", "green")
+
+
+def _other_order(samples: Samples) -> None:
+    for key in ("s0-0000", "s0-0001"):
+        samples[key] = samples.pop(key)
+
+
+def _one_less(samples: Samples) -> None:
+    del samples["s0-0002"]
+
+
+CHANGES = {"a caption": _other_caption, "the order": _other_order, "fewer samples": _one_less}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+def test_changed_shards_give_no_wrong_picture(
+    pool: Path, tmp_path: Path, change: Callable[[Samples], None]
+) -> None:
+    scores = _score(pool, tmp_path / "s")
+    samples: Samples = good_samples(3, "s0-")
+    samples["s0-0001"]["jpg"] = b"no image"
+    change(samples)
+    write_tar(pool / "0.tar", samples)
+    os.utime(pool / "0.tar", (1, 1))
+    with _shards(scores) as shards:
+        pictures = fetch_pictures([0, 2, SECOND], shards)
+        assert [change.shard for change in shards.changes()] == ["0"]
+    assert pictures[2].thumbnail is None
+    assert "has changed since it was scored" in (pictures[2].problem or "")
+    assert pictures[SECOND].thumbnail
+
+
+def test_rows_that_the_table_has_not(pool: Path, tmp_path: Path) -> None:
+    with _shards(_score(pool, tmp_path / "s")) as shards:
+        assert "no such row" in (fetch_pictures([7], shards)[7].problem or "")
+
+
+def _report(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pairsift", "report", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_report_tells_what_it_lacks_and_a_root_cures_it(pool: Path, tmp_path: Path) -> None:
+    scores = _score(pool, tmp_path / "s")
+    select(scores, where="caption_length > 3", out=tmp_path / "sel")
+    whole = ["--selection", tmp_path / "sel", "--out", tmp_path / "r.html"]
+    pool.rename(tmp_path / "elsewhere")
+    done = _report(scores, *whole)
+    assert done.returncode == 3
+    assert "5 of 5 pairs have no picture" in done.stderr
+    assert "--root" in done.stderr
+    assert "2 shards are gone or have changed" in done.stderr
+    page = (tmp_path / "r.html").read_text()
+    assert "Shards that have changed since they were scored: 2" in page
+    assert "data:image/jpeg" not in page
+    done = _report(scores, *whole, "--root", tmp_path / "elsewhere")
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (tmp_path / "r.html").read_text()
+    assert "data:image/jpeg" in page
+    assert "have changed since" not in page
+
+
+def test_report_with_some_of_its_pictures_ends_well(pool: Path, tmp_path: Path) -> None:
+    scores = _score(pool, tmp_path / "s")
+    (pool / "1.tar").unlink()
+    done = _report(scores, "--out", tmp_path / "r.html")
+    assert done.returncode == 0
+    assert "3 of 5 pairs have no picture" in done.stderr
+    summary = write_report(scores, None, str(tmp_path / "r.html"))
+    assert (summary.pictures, summary.without_picture, summary.changed) == (2, 3, 1)
+
+
+@pytest.mark.parametrize("what", ["FIFO", "folder"])
+def test_report_replaces_files_only(pool: Path, tmp_path: Path, what: str) -> None:
+    scores = _score(pool, tmp_path / "s")
+    out = tmp_path / "out"
+    out.mkdir() if what == "folder" else os.mkfifo(out)
+    with pytest.raises(PairsiftError, match=f"is a {what}"):
+        write_report(scores, None, str(out))
+    assert not out.is_file()
 
 
 def test_thumbnail_refuses_what_is_no_image() -> None:

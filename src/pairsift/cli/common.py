@@ -68,6 +68,16 @@ Encoding = Annotated[
 ]
 
 
+Roots = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--root",
+        help="Folder where the source shards lie now, if they were moved since they were scored. "
+        "With several score folders, give it once for all of them or once for each in order.",
+    ),
+]
+
+
 def emit(result: Mapping[str, Any], as_json: bool, text: str) -> None:
     """Print a command's result, for a machine or for a person."""
     typer.echo(json.dumps(result, indent=1, default=str) if as_json else printable(text))
@@ -96,7 +106,7 @@ def end_scoring(summary: RunSummary) -> None:
 def tell(notes: Iterable[str]) -> None:
     """Print what a user should know, on stderr."""
     for note in notes:
-        typer.echo(f"pairsift: {note}", err=True)
+        warn(note)
 
 
 def parse_part(value: str | None) -> tuple[int, int] | None:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pairsift.cli.common import Roots
+
 
 def register(app: typer.Typer) -> None:
     app.command()(explore)
@@ -19,6 +21,7 @@ def explore(
     join: Annotated[
         list[str] | None, typer.Option(help="Other scores, NAME=PATH, shown beside these.")
     ] = None,
+    root: Roots = None,
     port: Annotated[int, typer.Option(min=0, help="On the loopback; 0 for any free one.")] = 0,
     cache: Annotated[
         str | None, typer.Option(help="Folder for the caption index; your cache folder if not set.")
@@ -32,6 +35,7 @@ def explore(
         selection,
         joins=join or (),
         port=port,
+        roots=root or (),
         cache=cache,
         ready=lambda url: typer.echo(f"open {url} (Ctrl-C ends it)"),
     )

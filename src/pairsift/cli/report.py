@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pairsift.cli.common import Json, emit
+from pairsift.cli.common import SHARDS_UNREADABLE, Json, Roots, emit, warn
 
 
 def register(app: typer.Typer) -> None:
@@ -25,12 +25,16 @@ def report(
     join: Annotated[
         list[str] | None, typer.Option(help="Other scores, NAME=PATH, shown beside these.")
     ] = None,
+    root: Roots = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
     gallery_size: Annotated[int, typer.Option(min=0, help="Pairs a gallery.")] = 12,
     seed: Annotated[int, typer.Option(help="For the random samples.")] = 0,
     json: Json = False,
 ) -> None:
-    """Show what was kept, what was dropped, what failed, and why, in one HTML file."""
+    """Show what was kept, what was dropped, what failed, and why, in one HTML file.
+
+    Where no picture can be read, the report is written all the same; the exit code is then 3.
+    """
     from dataclasses import asdict
 
     from pairsift.report import write_report
@@ -44,5 +48,19 @@ def report(
         seed=seed,
         compare=compare,
         joins=join or (),
+        roots=root or (),
     )
     emit(asdict(summary), json, f"report in {summary.path}")
+    if summary.changed:
+        warn(
+            f"{summary.changed:,} shards are gone or have changed since they were scored; "
+            "the report names them under Failures"
+        )
+    if summary.without_picture:
+        shown = summary.pictures + summary.without_picture
+        warn(
+            f"{summary.without_picture:,} of {shown:,} pairs have no picture in the report; "
+            f"first: {summary.why}"
+        )
+        if not summary.pictures:
+            raise typer.Exit(SHARDS_UNREADABLE)

@@ -2,7 +2,7 @@
 
 Captions are in the shards, not in the score tables. The index is a cache outside the score folder,
 named by what it was made from; each shard is committed on its own, so an interrupted reading goes
-on where it stopped.
+on where it stopped. A shard that cannot be read is not committed: the next server tries it again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from pairsift.errors import PairsiftError
-from pairsift.report.pictures import source_shard
+from pairsift.report.sources import SourceShards
 from pairsift.select.tables import ROW_BITS, ScoreTables
-from pairsift.sources import open_shard
 
 MAX_INDEXED_CHARACTERS = 20_000
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS shards (place INTEGER PRIMARY KEY, problem TEXT);
+CREATE TABLE IF NOT EXISTS shards (place INTEGER PRIMARY KEY);
 CREATE VIRTUAL TABLE IF NOT EXISTS captions
     USING fts5(caption, tokenize = "unicode61 remove_diacritics 2");
 """
@@ -39,20 +38,30 @@ class CaptionIndex:
     """Captions of all rows, by their place (:func:`pairsift.report.table.split_position`).
 
     Args:
-        tables, facts: the score files and what they say of their source shards.
+        shards: the source shards of the score files.
         cache: folder for index files; None for the user's cache folder.
+
+    Raises:
+        PairsiftError: the index cannot be kept there.
+
+    Attributes:
+        problems: why shards could not be read, by the number of their score file, so far.
     """
 
-    def __init__(
-        self, tables: ScoreTables, facts: Sequence[Mapping[str, Any]], cache: str | None = None
-    ) -> None:
-        self._tables = tables
-        self._facts = facts
+    def __init__(self, shards: SourceShards, cache: str | None = None) -> None:
+        self._shards = shards
+        self.problems: dict[int, str] = {}
         folder = Path(cache) if cache else _cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / f"{_digest(tables, facts)}.sqlite"
-        with self._connect() as connection:
-            connection.executescript(_SCHEMA)
+        self._path = folder / f"{_digest(shards.tables, shards.facts)}.sqlite"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with self._connect() as connection:
+                connection.executescript(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise PairsiftError(
+                f"the caption index {self._path} cannot be used ({error}); remove it, or choose "
+                "another folder with --cache"
+            ) from error
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -68,16 +77,16 @@ class CaptionIndex:
             self._thread.join()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all is read; False if it takes longer."""
+        """Wait until every shard is read or could not be; False if it takes longer."""
         if self._thread:
             self._thread.join(seconds)
-        return self.progress()[0] == len(self._tables.tables)
+        return self.progress()[0] + len(self.problems) == len(self._shards)
 
     def progress(self) -> tuple[int, int]:
-        """Shards read, and shards in all."""
+        """Shards whose captions are in the index, and shards in all."""
         with self._connect() as connection:
             done = connection.execute("SELECT count(*) FROM shards").fetchone()[0]
-        return int(done), len(self._tables.tables)
+        return int(done), len(self._shards)
 
     def search(self, text: str) -> list[int]:
         """Places of the captions read so far that hold every word; "quoted words" in that order.
@@ -113,15 +122,12 @@ class CaptionIndex:
     def _read_all(self) -> None:
         with self._connect() as connection:
             done = {row[0] for row in connection.execute("SELECT place FROM shards")}
-        for place, table in enumerate(self._tables.tables):
+        for place in range(len(self._shards)):
             if place in done:
                 continue
-            problem = None
             rows: list[tuple[int, str]] = []
             try:
-                for row, pair in enumerate(
-                    open_shard(source_shard(table.shard, self._facts[place]))
-                ):
+                for row, pair in self._shards.rows(place):
                     if self._stop.is_set():
                         return
                     if pair.caption:
@@ -129,12 +135,15 @@ class CaptionIndex:
                         clean = text.encode("utf-8", "replace").decode().replace("\0", " ")
                         rows.append(((place << ROW_BITS) | row, clean))
             except PairsiftError as error:
-                problem = str(error)
+                self.problems[place] = str(error)
             except Exception as error:  # one broken shard must not end the search of the others
-                problem = f"{type(error).__name__}: {error}"
-            with self._connect() as connection:
-                connection.executemany("INSERT INTO captions (rowid, caption) VALUES (?, ?)", rows)
-                connection.execute("INSERT INTO shards VALUES (?, ?)", (place, problem))
+                self.problems[place] = f"{type(error).__name__}: {error}"
+            else:
+                with self._connect() as connection:
+                    connection.executemany(
+                        "INSERT INTO captions (rowid, caption) VALUES (?, ?)", rows
+                    )
+                    connection.execute("INSERT INTO shards VALUES (?)", (place,))
 
     def _connect(self) -> _Session:
         return _Session(self._path)
@@ -180,7 +189,7 @@ def _digest(tables: ScoreTables, facts: Sequence[Mapping[str, Any]]) -> str:
         ]
         for table, fact in zip(tables.tables, facts, strict=True)
     ]
-    described = json.dumps(["1", tables.folders, content], default=str)
+    described = json.dumps(["2", tables.folders, content], default=str)
     return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
 
 

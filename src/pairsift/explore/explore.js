@@ -93,7 +93,9 @@ async function detail(row) {
 }
 
 function captionsRead(found) {
-  return found.captions_read < found.shards ? ` Captions of ${format(found.captions_read)} of ${format(found.shards)} shards are read so far.` : "";
+  const known = found.captions_read + found.captions_unread;
+  const so_far = known < found.shards ? ` Captions of ${format(found.captions_read)} of ${format(found.shards)} shards are read so far.` : "";
+  return so_far + (found.captions_unread ? ` Captions of ${format(found.captions_unread)} shards cannot be read: ${found.why}` : "");
 }
 
 async function show() {
@@ -137,6 +139,10 @@ async function start() {
   $("lead").textContent = summary.selection === null
     ? `${format(summary.rows)} pairs, ${format(summary.failed)} failed`
     : `${format(summary.kept)} of ${format(summary.rows)} kept by ${summary.selection}; ${format(summary.dropped)} dropped, ${format(summary.failed)} failed`;
+  if (summary.changed) {
+    const [shard, how] = summary.first_changed;
+    $("lead").textContent += `. ${format(summary.changed)} shards have changed since they were scored; first ${shard}: ${how}`;
+  }
   const fates = [["all", "all"], ["ok", "scored"]];
   if (summary.selection !== null) fates.push(["kept", "kept"], ["dropped", "dropped"]);
   options($("fate"), [...fates, ["failed", "failed"], ...Object.keys(summary.statuses).map((name) => [name, name])]);

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageFaultError
-from pairsift.report.pictures import small_jpeg, source_shard
+from pairsift.report.pictures import small_jpeg
+from pairsift.report.sources import SourceShards
 from pairsift.report.table import split_position
-from pairsift.select.tables import ScoreTables
-from pairsift.sources import open_shard
 
 HELD = 2_000
 PIXELS = 768
@@ -25,9 +23,8 @@ class PictureReader:
     :meth:`expect`; the most recent pictures are held.
     """
 
-    def __init__(self, tables: ScoreTables, facts: Sequence[Mapping[str, Any]]) -> None:
-        self._tables = tables
-        self._facts = facts
+    def __init__(self, shards: SourceShards) -> None:
+        self._shards = shards
         self._held: OrderedDict[int, bytes | str] = OrderedDict()
         self._expected: dict[int, set[int]] = defaultdict(set)
         self._guard = threading.Lock()
@@ -44,7 +41,7 @@ class PictureReader:
     def get(self, pos: int) -> bytes | str:
         """The picture as JPEG, or in words why there is none."""
         table, row = split_position(pos)
-        if not 0 <= table < len(self._tables.tables):
+        if not 0 <= table < len(self._shards):
             return "no such row"
         self.expect([pos])
         with self._guard:
@@ -55,30 +52,26 @@ class PictureReader:
                     self._held.move_to_end(pos)
                     return self._held[pos]
                 rows = self._expected.pop(table, set()) | {row}
-            offset = pos - row
-            self._read(table, rows, offset)
+            problem = self._read(table, sorted(rows), pos - row)
         with self._guard:
-            return self._held.get(pos, "the source shard ends before this sample")
+            return self._held.get(pos, problem or "there is no such row")
 
-    def _read(self, table: int, rows: set[int], offset: int) -> None:
-        shard = self._tables.tables[table].shard
-        last = max(rows)
+    def _read(self, table: int, rows: list[int], offset: int) -> str | None:
+        """Hold the pictures of some rows; returns why not all could be read.
+
+        What is wrong with a shard is not held: the next request tries it again.
+        """
         try:
-            for row, pair in enumerate(open_shard(source_shard(shard, self._facts[table]))):
-                if row in rows:
-                    try:
-                        self._hold(offset + row, small_jpeg(pair.image, PIXELS))
-                    except ImageFaultError as fault:
-                        self._hold(offset + row, str(fault))
-                    rows.discard(row)
-                if row >= last:
-                    break
+            for row, pair in self._shards.rows(table, rows):
+                try:
+                    self._hold(offset + row, small_jpeg(pair.image, PIXELS))
+                except ImageFaultError as fault:
+                    self._hold(offset + row, str(fault))
         except PairsiftError as error:
-            for row in rows:
-                self._hold(offset + row, str(error))
+            return str(error)
         except Exception as error:  # the server goes on; the card says what happened
-            for row in rows:
-                self._hold(offset + row, f"{type(error).__name__}: {error}")
+            return f"{type(error).__name__}: {error}"
+        return None
 
     def _hold(self, pos: int, picture: bytes | str) -> None:
         with self._guard:

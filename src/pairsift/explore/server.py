@@ -45,8 +45,9 @@ class _Explorer:
         self.selection = selection
         self.index = index
         self.finder = RowFinder(rows)
-        self.pictures = PictureReader(rows.tables, rows.facts)
+        self.pictures = PictureReader(rows.shards)
         self.tally = count_rows(rows)
+        self.changed = rows.shards.changes()
         self._report: bytes | None = None
         self._report_lock = threading.Lock()
 
@@ -69,6 +70,10 @@ class _Explorer:
             "statuses": {s.value: s.meaning for s in Status if s is not Status.OK},
             "captions_read": done,
             "shards": shards,
+            "changed": len(self.changed),
+            "first_changed": [
+                printable(text, 300) for change in self.changed[:1] for text in change
+            ],
         }
 
     def search(self, asked: dict[str, str]) -> dict[str, Any]:
@@ -95,7 +100,15 @@ class _Explorer:
             row["key"], row["shard"] = printable(row["key"]), printable(row["shard"])
             row["error"] = printable(row["error"])
         done, shards = self.index.progress()
-        return {"total": page.total, "rows": page.rows, "captions_read": done, "shards": shards}
+        problems = list(self.index.problems.values())
+        return {
+            "total": page.total,
+            "rows": page.rows,
+            "captions_read": done,
+            "captions_unread": len(problems),
+            "why": printable(problems[0], 300) if problems else None,
+            "shards": shards,
+        }
 
     def whole_row(self, pos: int) -> dict[str, Any]:
         row = self.finder.whole_row(pos)
@@ -216,6 +229,7 @@ def running_server(
     joins: Sequence[str | Join] = (),
     port: int = 0,
     cache: str | None = None,
+    roots: Sequence[str] = (),
 ) -> Iterator[str]:
     """Serve a score folder while the block runs; yields the address to open.
 
@@ -225,13 +239,17 @@ def running_server(
         joins: tables of other scorers, as :func:`pairsift.select.select` takes them.
         port: on the loopback; 0 for any that is free.
         cache: folder for the caption index; None for the user's cache folder.
+        roots: where the source shards lie now, if they were moved since they were scored: one for
+            all score folders, or one for each.
 
     Raises:
         PairsiftError: no scores there, or the port is taken.
     """
     chosen = read_selection(selection) if selection else None
-    with open_rows(scores, chosen, None, all_joins(joins, chosen), more=MORE_COLUMNS) as rows:
-        index = CaptionIndex(rows.tables, rows.facts, cache)
+    with open_rows(
+        scores, chosen, None, all_joins(joins, chosen), more=MORE_COLUMNS, roots=roots
+    ) as rows:
+        index = CaptionIndex(rows.shards, cache)
         explorer = _Explorer(rows, chosen, index)
         try:
             server = _Server(port, explorer)
@@ -258,13 +276,14 @@ def explore(
     port: int = 0,
     cache: str | None = None,
     ready: Callable[[str], None] = print,
+    roots: Sequence[str] = (),
 ) -> None:
     """Serve until interrupted with Ctrl-C; arguments as of :func:`running_server`.
 
     Args:
         ready: called with the address once the server answers.
     """
-    with running_server(scores, selection, joins, port, cache) as url:
+    with running_server(scores, selection, joins, port, cache, roots) as url:
         ready(url)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -43,6 +43,8 @@ class ReportSummary:
         pictures: scored pairs shown with a thumbnail.
         without_picture: scored pairs shown without one, because their shard has moved or changed.
         seconds: it took.
+        why: of the first pair without a picture, in words.
+        changed: shards on local disks that are gone, or not what was scored.
     """
 
     path: str
@@ -54,6 +56,8 @@ class ReportSummary:
     pictures: int
     without_picture: int
     seconds: float
+    why: str | None = None
+    changed: int = 0
 
 
 def write_report(
@@ -65,6 +69,7 @@ def write_report(
     seed: int = 0,
     compare: str | None = None,
     joins: Sequence[str | Join] = (),
+    roots: Sequence[str] = (),
 ) -> ReportSummary:
     """Write a self-contained HTML report on a score folder.
 
@@ -78,24 +83,27 @@ def write_report(
         compare: folder of another selection from the same scores, to show beside the first.
         joins: tables of other scorers, as :func:`pairsift.select.select` takes them; those that
             the selection was made with are joined anyway.
+        roots: where the source shards lie now, if they were moved since they were scored: one for
+            all score folders, or one for each.
 
     Raises:
         PairsiftError: no score table there, or a selection belongs to other scores.
     """
     begin = time.perf_counter()
+    target, name = output_file(out)
     if compare and not selection:
         raise PairsiftError("--compare needs a selection to compare with; give --selection too")
     chosen = read_selection(selection) if selection else None
     other = read_selection(compare) if compare else None
-    with open_rows(scores, chosen, other, all_joins(joins, chosen), seed) as rows:
+    with open_rows(scores, chosen, other, all_joins(joins, chosen), seed, roots=roots) as rows:
         content = gather(rows, chosen, other, title or _default_title(rows), gallery_size)
     page = render_page(content).encode("utf-8", errors="replace")
-    target, name = output_file(out)
     target.create()
     target.write(name, page)
     # A failed pair may well have no picture to show.
     shown = {pick.pos for pick in _picks(content.galleries) if not pick.failed}
-    pictures = sum(content.pictures[pos].thumbnail is not None for pos in shown)
+    problems = [content.pictures[pos].problem for pos in sorted(shown)
+                if content.pictures[pos].thumbnail is None]  # fmt: skip
     tally = content.tally
     return ReportSummary(
         path=out,
@@ -104,9 +112,11 @@ def write_report(
         kept=tally.kept,
         dropped=tally.dropped,
         failed=tally.failed,
-        pictures=pictures,
-        without_picture=len(shown) - pictures,
+        pictures=len(shown) - len(problems),
+        without_picture=len(problems),
         seconds=time.perf_counter() - begin,
+        why=next(iter(problems), None),
+        changed=len(content.changed_shards),
     )
 
 
@@ -151,7 +161,7 @@ def gather(
         comparison=compare_selections(rows, *names) if names else None,
         galleries=galleries,
         details=details,
-        pictures=fetch_pictures(details, rows.facts),
+        pictures=fetch_pictures(details, rows.shards),
         scope=read_scope(rows),
         slices=[(name, count_slices(rows, name)) for name in rows.slices],
         failures=failures,
@@ -160,6 +170,7 @@ def gather(
             for table, facts in zip(rows.tables.tables, rows.facts, strict=True)
             if facts.get("source_error")
         ],
+        changed_shards=rows.shards.changes(),
         run_facts=_run_facts(rows, selection, tally),
     )
 

@@ -31,6 +31,8 @@ from pairsift.report.scope import NULL_MEANS, ScopeNote
 from pairsift.report.table import Details
 from pairsift.report.text import printable, script_json
 
+SHARDS_LISTED = 100
+
 
 class Reason(NamedTuple):
     """Why some rows are not kept: a failure status, or the selection."""
@@ -62,6 +64,7 @@ class Content:
         scope: what the scorer was trained for, if that is known.
         slices: slice column and its values.
         broken_shards: shard name and why it could not be read to its end.
+        changed_shards: those that are no more what was scored.
         run_facts: what ran, as name and value.
     """
 
@@ -82,6 +85,7 @@ class Content:
     slices: Sequence[tuple[str, Sequence[SliceValue]]]
     failures: Sequence[Failure]
     broken_shards: Sequence[tuple[str, str]]
+    changed_shards: Sequence[tuple[str, str]]
     run_facts: Sequence[tuple[str, str]]
 
 
@@ -137,6 +141,8 @@ def render_page(content: Content) -> str:
         slices=content.slices,
         failures=content.failures,
         broken_shards=content.broken_shards,
+        changed_shards=content.changed_shards,
+        shards_listed=SHARDS_LISTED,
         run_facts=content.run_facts,
     )
     return page.lstrip()
@@ -215,7 +221,7 @@ def _sections(content: Content) -> list[tuple[str, str]]:
     parts += [(gallery.name, gallery.title) for gallery in content.galleries]
     if content.slices:
         parts.append(("slices", "Slices"))
-    if content.failures or content.broken_shards:
+    if content.failures or content.broken_shards or content.changed_shards:
         parts.append(("failures", "Failures"))
     return [*parts, ("run", "The run")]
 

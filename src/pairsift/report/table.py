@@ -22,6 +22,7 @@ from pairsift.report.columns import (
     score_names,
     slice_names,
 )
+from pairsift.report.sources import SourceShards
 from pairsift.scores import FACTS_KEY
 from pairsift.select import Join, Selection
 from pairsift.select.expression import text_sql
@@ -61,6 +62,7 @@ class ScoredRows:
     Attributes:
         tables: the score files.
         facts: what each file says of its source shard (source, source_kind, rows, ...).
+        shards: the source shards.
         tie: SQL of a seeded order of rows, for samples and among equals.
         columns: the score columns that hold any value.
         slices: names of the slice columns.
@@ -76,12 +78,14 @@ class ScoredRows:
         joins: Sequence[Join],
         seed: int,
         more: Sequence[str] = (),
+        roots: Sequence[str] = (),
     ) -> None:
         self.connection = connection
         self.tables = tables
         self.selected = selection is not None
         self.tie = f"hash(pos, {int(seed)})"
         schema, self.facts = _read_footers(tables)
+        self.shards = SourceShards(tables, self.facts, roots)
         self.slices = slice_names(schema)
         relation = tables.scan_sql()
         joined: list[pa.Field] = []
@@ -222,6 +226,7 @@ def open_rows(
     joins: Sequence[Join] = (),
     seed: int = 0,
     more: Sequence[str] = (),
+    roots: Sequence[str] = (),
 ) -> Iterator[ScoredRows]:
     """Load score folders for aggregation.
 
@@ -232,6 +237,7 @@ def open_rows(
         joins: other scorers' tables, whose fractional columns count as scores too.
         seed: of the order in which ties and samples are drawn.
         more: columns of the score tables to load besides, such as ``width``.
+        roots: where the source shards lie now, see :class:`SourceShards`.
 
     Raises:
         PairsiftError: a folder holds no scores, or the selection is of other ones.
@@ -239,7 +245,7 @@ def open_rows(
     with open_database() as connection:
         run_sql(connection, "SET preserve_insertion_order = false")
         tables = find_score_tables(connection, scores)
-        yield ScoredRows(connection, tables, selection, compared, joins, seed, more)
+        yield ScoredRows(connection, tables, selection, compared, joins, seed, more, roots)
 
 
 def _read_footers(tables: ScoreTables) -> tuple[pa.Schema, list[dict[str, Any]]]:

@@ -1,0 +1,92 @@
+"""The source shards behind score tables: where they lie now, and samples out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from pairsift.errors import PairsiftError
+from pairsift.pair import Pair
+from pairsift.provenance import Provenance, find_source, read_provenance
+from pairsift.select.tables import ScoreTables
+from pairsift.sources import files
+from pairsift.storage import Folder
+
+
+class ShardChange(NamedTuple):
+    """A shard that is not what was scored, and how it differs, in words."""
+
+    shard: str
+    how: str
+
+
+class SourceShards:
+    """The shards that score tables were made from, by the tables' number.
+
+    Args:
+        tables: the score tables.
+        facts: what each of them says of its shard.
+        roots: where the shards lie now, if they were moved: one for all score folders, or one for
+            each in their order. Empty if they were not moved.
+
+    Raises:
+        PairsiftError: there are more or fewer roots than folders.
+    """
+
+    def __init__(
+        self, tables: ScoreTables, facts: Sequence[Mapping[str, Any]], roots: Sequence[str] = ()
+    ) -> None:
+        if len(roots) > 1 and len(roots) != len(tables.folders):
+            raise PairsiftError(
+                f"--root is given {len(roots)} times for {len(tables.folders)} score folders; give "
+                "it once for all of them, or once for each in their order"
+            )
+        self.tables = tables
+        self.facts = facts
+        self._roots = list(roots) * (len(tables.folders) if len(roots) == 1 else 1)
+
+    def __len__(self) -> int:
+        return len(self.tables.tables)
+
+    def changes(self) -> list[ShardChange]:
+        """Shards on local disks that are gone, or differ from what was scored by size or time."""
+        found = []
+        for number, table in enumerate(self.tables.tables):
+            try:
+                shard = find_source(table.shard, self.facts[number], *self._moved(number))
+                if files.is_url(shard.url):
+                    continue
+                how = Provenance(shard).look()
+            except PairsiftError as error:
+                how = str(error)
+            if how is not None:
+                found.append(ShardChange(table.shard, how))
+        return found
+
+    def rows(self, number: int, places: Iterable[int] | None = None) -> Iterator[tuple[int, Pair]]:
+        """Samples behind rows of a score table, each the one that was scored.
+
+        Args:
+            number: of the score table.
+            places: row numbers, ascending, all if None; those that the table has not are left out.
+
+        Raises (while iterating):
+            PairsiftError: the shard is gone, cannot be read or has changed.
+        """
+        table = self.tables.tables[number]
+        folder = Folder(self.tables.folders[table.folder])
+        with folder.fs.open(folder.file(f"{table.shard}.parquet"), "rb") as file:
+            keys = pq.ParquetFile(file).read(["key"]).column("key")
+        wanted = range(len(keys)) if places is None else [p for p in places if p < len(keys)]
+        origin = read_provenance(folder, table.shard, *self._moved(number))
+        origin.look()  # gone, it says what to do
+        yield from zip(
+            wanted, origin.rows(wanted, (keys[place].as_py() for place in wanted)), strict=True
+        )
+
+    def _moved(self, number: int) -> tuple[str | None, str | None]:
+        """Where a table's shards lie now, if they were moved, and where they lay."""
+        folder = self.tables.tables[number].folder
+        return self._roots[folder] if self._roots else None, self.tables.roots[folder]
