@@ -86,5 +86,5 @@ def test_another_tar_of_the_same_size_is_not_copied_blindly(tmp_path: Path) -> N
     write_tar(tmp_path / "pool" / "00000.tar", [*second, *first])
     with tarfile.open(tmp_path / "pool" / "00000.tar") as tar:
         assert tar.getnames()[0] == "000000002.png"
-    with pytest.raises(Exception, match="000000002 where it had one"):
+    with pytest.raises(Exception, match="sample 000000001 has other bytes"):
         write_webdataset(selection, tmp_path / "out")

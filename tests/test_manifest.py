@@ -13,7 +13,7 @@ import pytest
 
 from pairsift import PairsiftError, load_scorer
 from pairsift.engines.local import score_shards
-from pairsift.manifest import Manifest, changes
+from pairsift.manifest import Manifest, changes, in_words
 from pairsift.scores import MANIFEST, SHARD_NAMES, ScoreFolder, source_identity
 from pairsift.sources import find_shards
 from pairsift.storage import Folder
@@ -23,7 +23,9 @@ NAME = "_work"
 
 
 def manifest(url: str | Path, identity: dict[str, Any], **options: Any) -> Manifest:
-    return Manifest(Folder(url), NAME, identity, lambda there, words: f"no: {words}", **options)
+    return Manifest(
+        Folder(url), NAME, identity, lambda _, found: f"no: {in_words(found)}", **options
+    )
 
 
 @pytest.mark.parametrize("place", ["local", "memory"])

@@ -10,13 +10,21 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from pairsift.errors import PairsiftError
 from pairsift.storage import Folder
 
 Identity = Mapping[str, Any]
+
+
+class Difference(NamedTuple):
+    """A field whose value is another one now."""
+
+    field: str
+    there: Any
+    now: Any
 
 
 class Manifest:
@@ -27,8 +35,7 @@ class Manifest:
         name: of the file in it.
         identity: everything that decides what the folder will hold, as JSON values; mappings may
             be nested.
-        refusal: words of the error for another identity, from the one there and what differs:
-            ``field is 'a' there and 'b' now; ...``.
+        refusal: words of the error for another identity, from the one there and what differs.
         optional: fields that manifests of older versions lack; where they do, what is there now
             is accepted.
     """
@@ -38,7 +45,7 @@ class Manifest:
         folder: Folder,
         name: str,
         identity: Identity,
-        refusal: Callable[[dict[str, Any], str], str],
+        refusal: Callable[[dict[str, Any], list[Difference]], str],
         optional: frozenset[str] = frozenset(),
     ) -> None:
         self.folder = folder
@@ -85,8 +92,8 @@ class Manifest:
             for name, value in self.identity.items()
             if name in there or name not in self._optional
         }
-        if words := changes({name: there.get(name) for name in wanted}, wanted):
-            raise PairsiftError(self._refusal(there, words))
+        if found := differences({name: there.get(name) for name in wanted}, wanted):
+            raise PairsiftError(self._refusal(there, found))
         return True
 
     def take(self) -> bool:
@@ -122,18 +129,23 @@ class Manifest:
             return taken
 
 
-def changes(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What differs between two identities, in words; empty where nothing does."""
-    return "; ".join(
-        f"{field} is {theirs!r} there and {ours!r} now"
-        for field, theirs, ours in _pairs(there, now)
-    )
-
-
-def _pairs(there: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """Fields of two identities that are not the same; of nested ones, the innermost fields."""
+    found: list[Difference] = []
     for field in sorted(there.keys() | now.keys()):
         theirs, ours = there.get(field), now.get(field)
         if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
-            yield from _pairs(theirs, ours)
+            found += differences(theirs, ours)
         elif theirs != ours:
-            yield field, theirs, ours
+            found.append(Difference(field, theirs, ours))
+    return found
+
+
+def in_words(found: Iterable[Difference]) -> str:
+    """``field is 'a' there and 'b' now; ...``."""
+    return "; ".join(f"{each.field} is {each.there!r} there and {each.now!r} now" for each in found)
+
+
+def changes(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two identities, in words; empty where nothing does."""
+    return in_words(differences(there, now))

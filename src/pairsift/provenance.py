@@ -58,13 +58,24 @@ class Provenance:
             if self.shard.version in (None, now):
                 return None
             return "files were added, removed or written again"
+        entry = self._entry()
+        return difference(self.shard, entry.size, entry.version)
+
+    def _entry(self) -> files.FileEntry:
         entry = files.look_up(self.shard.url)
         if entry is None:
             raise ChangedShardError(
                 f"{self.shard.url} does not exist; if the shards were moved since they were "
                 "scored, say where with --root"
             )
-        return difference(self.shard, entry.size, entry.version)
+        return entry
+
+    def refuse_missing(self) -> None:
+        """
+        Raises:
+            ChangedShardError: the shard is not there.
+        """
+        self._entry()
 
     def refuse_other_size(self, size: int | None) -> None:
         """
@@ -91,9 +102,7 @@ class Provenance:
             ChangedShardError: a sample is not there, or another one.
             PairsiftError: the shard cannot be read.
         """
-        if self.shard.kind != "folder":
-            entry = files.look_up(self.shard.url)
-            self.refuse_other_size(None if entry is None else entry.size)
+        self.refuse_other_size(self._entry().size)
         reader = open_shard(self.shard)
         pairs = enumerate(reader)
         for place, key in zip(places, keys, strict=True):

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pairsift.arrow import read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.extents import CHECKS_KEY, EXTENTS_KEY, encode_checks, encode_extents
-from pairsift.manifest import Manifest, changes
+from pairsift.manifest import Difference, Manifest, changes, in_words
 from pairsift.pair import Status
 from pairsift.sources.base import ShardSet
 from pairsift.storage import Folder
@@ -162,8 +162,9 @@ class ScoreFolder:
         if self._manifest.release():
             self.folder.remove(SHARD_NAMES)
 
-    def _refusal(self, there: dict[str, Any], differing: str) -> str:
+    def _refusal(self, there: dict[str, Any], found: list[Difference]) -> str:
         """Words for what a folder begun with something else is refused with."""
+        differing = in_words(found)
         if changes(there.get("fingerprint") or {}, self.fingerprint):
             return (
                 f"{self.folder.url} holds scores made in another way: {differing}. "

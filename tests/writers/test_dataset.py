@@ -82,10 +82,15 @@ def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(PairsiftError, match="already holds"):
         write_dataset(selection, tmp_path / "data")
     nothing = select(str(tmp_path / "scores"), where="itm > 100", out=tmp_path / "none")
-    with pytest.raises(PairsiftError, match="keeps no row"):
-        write_dataset(nothing, tmp_path / "none-out")
+    empty = write_dataset(nothing, tmp_path / "none-out")
+    assert (empty.rows, empty.files) == (0, 1)
+    found = pq.read_table(tmp_path / "none-out" / "data" / "train-00000-of-00001.parquet")
+    assert found.num_rows == 0
+    assert found.schema.equals(pq.read_schema(next((tmp_path / "out" / "data").iterdir())))
     write_tar(tmp_path / "data" / "1.tar", [("other.png", _png(1)), ("other.txt", b"x")])
-    with pytest.raises(PairsiftError, match=r"1\.tar has no sample 1003 in row 3"):
+    with pytest.raises(
+        PairsiftError, match=r"1\.tar has changed.* before sample 1003, which was in row 3"
+    ):
         write_dataset(selection, tmp_path / "out2")
 
 

@@ -27,9 +27,14 @@ def test_list_is_the_kept_rows_of_the_tables(tmp_path: Path) -> None:
     assert pq.read_schema(tmp_path / "few.parquet").names == ["key", "itm"]
 
 
-def test_nothing_kept_is_said(tmp_path: Path) -> None:
+def test_nothing_kept_is_a_list_without_rows(tmp_path: Path) -> None:
     scores, _ = random_scores(tmp_path / "scores", np.random.default_rng(0))
     selection = select(scores, where="odf > 100", out=tmp_path / "sel")
-    with pytest.raises(PairsiftError, match="keeps no row"):
-        write_parquet(selection, tmp_path / "kept.parquet")
-    assert not (tmp_path / "kept.parquet").exists()
+    assert write_parquet(selection, tmp_path / "kept.parquet").rows == 0
+    found = pq.read_table(tmp_path / "kept.parquet")
+    assert (found.num_rows, found.column_names) == (0, list(selection.schema().names))
+    write_parquet(selection, tmp_path / "few.parquet", [" key", "itm "])
+    assert pq.read_schema(tmp_path / "few.parquet").names == ["key", "itm"]
+    with pytest.raises(PairsiftError, match="no column 'imt'; they have shard, key"):
+        write_parquet(selection, tmp_path / "none.parquet", ["imt"])
+    assert not (tmp_path / "none.parquet").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,11 @@ from pairsift.cli.common import Json, emit
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:
-    from pairsift.writers.buckets import WrittenBucket
+    from pairsift.writers.buckets import BucketFolder, WrittenBucket
+    from pairsift.writers.datacomp import DatacompFile
+    from pairsift.writers.dataset import DatasetFolder
+    from pairsift.writers.parquet import ParquetList
+    from pairsift.writers.webdataset import WebdatasetFolder
 
 
 def register(app: typer.Typer) -> None:
@@ -58,62 +63,120 @@ def write(
     """Turn a selection into data to train on."""
     from dataclasses import asdict
 
-    from pairsift import writers
     from pairsift.select import read_selection
 
-    if not (datacomp or webdataset or parquet or dataset or buckets):
+    outputs = {
+        "--datacomp": datacomp,
+        "--webdataset": webdataset,
+        "--buckets": buckets,
+        "--dataset": dataset,
+        "--parquet": parquet,
+    }
+    _check_outputs(outputs)
+    chosen = read_selection(selection)
+    columns = add_scores.split(",") if add_scores else None
+    edges = _numbers(bucket_edges)
+    written: dict[str, Any] = {}
+    lines: list[str] = []
+    # All outputs are prepared, which checks their options, before any of them is written.
+    steps: list[tuple[str, Callable[[], Any], Callable[[Any], list[str]]]] = []
+    tars: dict[str, Any] = {
+        "samples_per_shard": samples_per_shard,
+        "scores": columns,
+        "root": root,
+        "workers": workers,
+    }
+    if add_scores is not None and not (webdataset or buckets):
+        raise PairsiftError("--add-scores is of --webdataset and --buckets; give one of them")
+    if datacomp:
+        from pairsift.writers.datacomp import write_datacomp
+
+        path = datacomp
+        steps.append(
+            (
+                "datacomp",
+                lambda: write_datacomp(chosen, path, duplicates=keep_duplicates),
+                _subset_lines,
+            )
+        )
+    if webdataset:
+        from pairsift.writers.webdataset import prepare_webdataset
+
+        shards = prepare_webdataset(chosen, webdataset, **tars)
+        steps.append(("webdataset", shards.write, _shard_lines))
+    if buckets:
+        from pairsift.writers.buckets import prepare_buckets
+
+        split = prepare_buckets(chosen, buckets, bucket_by, edges, **tars)
+        steps.append(("buckets", split.write, _bucket_lines))
+    if dataset:
+        from pairsift.writers.dataset import prepare_dataset
+
+        rows = prepare_dataset(chosen, dataset, root=root)
+        steps.append(("dataset", rows.write, _dataset_lines))
+    if parquet:
+        from pairsift.writers.parquet import write_parquet
+
+        target = parquet
+        steps.append(("parquet", lambda: write_parquet(chosen, target), _list_lines))
+    for name, step, tell in steps:
+        outcome = step()
+        written[name] = asdict(outcome)
+        lines += tell(outcome)
+    emit(written, json, "\n".join(lines))
+
+
+def _check_outputs(outputs: Mapping[str, str | None]) -> None:
+    from pairsift.sources.files import normalise
+    from pairsift.storage import Folder
+
+    seen: dict[str, str] = {}
+    for option, path in outputs.items():
+        if not path:
+            continue
+        whole = normalise(path)
+        if whole in seen:
+            raise PairsiftError(f"{seen[whole]} and {option} are both {path}; give each its own")
+        seen[whole] = option
+        if option in ("--datacomp", "--parquet"):
+            folder, _, name = whole.rpartition("/")
+            Folder(folder or "/").check_output(name)
+    if not seen:
         raise PairsiftError(
             "nothing to write: give --datacomp, --webdataset, --buckets, --dataset or --parquet"
         )
-    columns = add_scores.split(",") if add_scores else None
-    chosen = read_selection(selection)
-    written: dict[str, Any] = {}
-    lines = []
-    if datacomp:
-        subset = writers.write_datacomp(chosen, datacomp, duplicates=keep_duplicates)
-        written["datacomp"] = asdict(subset)
-        lines.append(
-            f"{subset.uids:,} uids in {subset.path}"
-            + (f" ({subset.duplicates:,} repeated left out)" if subset.duplicates else "")
-        )
-    if webdataset:
-        shards = writers.write_webdataset(
-            chosen,
-            webdataset,
-            samples_per_shard=samples_per_shard,
-            scores=columns,
-            root=root,
-            workers=workers,
-        )
-        written["webdataset"] = asdict(shards)
-        lines.append(f"{shards.samples:,} samples in {shards.train_data}")
-    if buckets:
-        split = writers.write_buckets(
-            chosen,
-            buckets,
-            bucket_by,
-            _numbers(bucket_edges),
-            samples_per_shard=samples_per_shard,
-            scores=columns,
-            root=root,
-            workers=workers,
-        )
-        written["buckets"] = asdict(split)
-        lines += [
-            f"{bucket.folder.samples:,} samples with {_range(bucket, bucket_by)} in "
-            f"{bucket.folder.path}"
-            for bucket in split.buckets
-        ]
-        lines.append(f"--train-data '{split.train_data}'")
-    if dataset:
-        rows = writers.write_dataset(chosen, dataset, root=root)
-        written["dataset"] = asdict(rows)
-        lines.append(f"{rows.rows:,} rows in {rows.path}: load_dataset({rows.path!r})")
-    if parquet:
-        listed = writers.write_parquet(chosen, parquet)
-        written["parquet"] = asdict(listed)
-        lines.append(f"{listed.rows:,} rows in {listed.path}")
-    emit(written, json, "\n".join(lines))
+
+
+def _subset_lines(subset: DatacompFile) -> list[str]:
+    repeated = f" ({subset.duplicates:,} repeated left out)" if subset.duplicates else ""
+    return [f"{subset.uids:,} uids in {subset.path}{repeated}"]
+
+
+def _shard_lines(shards: WebdatasetFolder) -> list[str]:
+    if not shards.shards:
+        return [f"the selection keeps nothing: no shard in {shards.path}"]
+    return [f"{shards.samples:,} samples in {shards.train_data}"]
+
+
+def _bucket_lines(split: BucketFolder) -> list[str]:
+    if not split.buckets:
+        return [f"the selection keeps nothing: no bucket in {split.path}"]
+    lines = [
+        f"{bucket.folder.samples:,} samples with {_range(bucket, split.column)} in "
+        f"{bucket.folder.path}"
+        for bucket in split.buckets
+    ]
+    return [*lines, f"--train-data '{split.train_data}'"]
+
+
+def _dataset_lines(rows: DatasetFolder) -> list[str]:
+    if not rows.rows:
+        return [f"the selection keeps nothing: no row in {rows.path}"]
+    return [f"{rows.rows:,} rows in {rows.path}: load_dataset({rows.path!r})"]
+
+
+def _list_lines(listed: ParquetList) -> list[str]:
+    return [f"{listed.rows:,} rows in {listed.path}"]
 
 
 def _numbers(text: str) -> list[float]:

@@ -214,10 +214,10 @@ class _Run:
             scorer,
             out,
             shard_set.root,
-            source_identity(shard_set),
             batch_size,
             max(0, options.cpus - 1),
             uuid.uuid4().hex,
+            source_identity(shard_set),
         )
         self._begun = False
         self._rows: queue.Queue[str | BaseException | None] = queue.Queue()
@@ -341,10 +341,10 @@ class _Settings:
     scorer: ScorerSpec
     out: str
     root: str
-    source: dict[str, Any]
     batch_size: int | None
     workers: int
     run_id: str
+    source: dict[str, Any] | None = None
 
     def begin(self) -> tuple[Scorer, ScoreFolder]:
         """Load the scorer and begin its folder, or find that it is begun.

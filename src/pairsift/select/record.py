@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pairsift.arrow import read_batches, read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.extents import decode_extents
+from pairsift.provenance import Provenance, read_provenance
 from pairsift.scores import FACTS_KEY
 from pairsift.storage import Folder
 
@@ -164,8 +165,14 @@ class KeptShard:
     def schema(self) -> pa.Schema:
         """Of the score table."""
         folder = self.folder
-        with folder.fs.open(folder.file(f"{self.shard}.parquet"), "rb") as file:
-            return pq.read_schema(file)
+        path = folder.file(f"{self.shard}.parquet")
+        try:
+            with folder.fs.open(path, "rb") as file:
+                return pq.read_schema(file)
+        except FileNotFoundError as error:
+            raise PairsiftError(
+                f"the score table {path} of this selection is gone; put it back or select again"
+            ) from error
 
     def facts(self) -> dict[str, Any]:
         """What the scoring run noted about the source shard: its place, kind and size."""
@@ -209,6 +216,51 @@ class Selection:
         if self.path is None:
             raise PairsiftError("this selection was a trial and kept no rows; select with an --out")
         return Folder(self.path).file(ROWS)
+
+    def schema(self) -> pa.Schema:
+        """Of the score tables, which all have the same; also where no row is kept.
+
+        Raises:
+            PairsiftError: the score tables are gone.
+        """
+        first = next(self.shards(), None)
+        if first is not None:
+            return first.schema()
+        for scores in self.scores:
+            for name in sorted(Folder(scores).names()):
+                if name.endswith(".parquet"):
+                    return KeptShard(scores, name[: -len(".parquet")], np.array([])).schema()
+        raise PairsiftError(
+            f"the score tables of this selection are gone from {' and '.join(self.scores)}; put "
+            "them back or select again"
+        )
+
+    def provenance(self, shard: KeptShard, root: str | None = None) -> Provenance:
+        """Where the samples of a kept shard lie, and what they were when they were scored.
+
+        Args:
+            root: where the source shards lie now, if they were moved since they were scored.
+
+        Raises:
+            PairsiftError: see :func:`pairsift.provenance.read_provenance`.
+        """
+        roots = {entry["scores"]: entry.get("root") for entry in self.record.inputs}
+        return read_provenance(shard.folder, shard.shard, root, roots.get(shard.scores))
+
+    def check_columns(self, columns: Sequence[str], option: str) -> list[str]:
+        """Names of score columns as the tables have them: without spaces around, none twice.
+
+        Raises:
+            PairsiftError: there is no such column, or the list has an empty place.
+        """
+        known = [str(name) for name in self.schema().names]
+        wanted = list(dict.fromkeys(column.strip() for column in columns))
+        for column in wanted:
+            if column not in known:
+                raise PairsiftError(
+                    f"{option}: the scores have no column {column!r}; they have {', '.join(known)}"
+                )
+        return wanted
 
     def shards(self) -> Iterator[KeptShard]:
         """Kept rows shard by shard, in order of folder and shard name; constant memory."""

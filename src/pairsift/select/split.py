@@ -55,12 +55,7 @@ def split_selection(
         PairsiftError: the edges do not ascend, the column is not there or not a number, or a kept
             row has no value in it.
     """
-    bounds = [-math.inf, *edges, math.inf]
-    if not edges or any(not low < high for low, high in pairwise(bounds)):
-        raise PairsiftError(
-            f"the edges {', '.join(f'{edge:g}' for edge in edges)} do not ascend; give for "
-            "example 50,66,80"
-        )
+    bounds = _bounds(edges)
     folders = [Folder(f"{Folder(out).url}/{place:02d}") for place in range(len(edges) + 1)]
     kept = [0] * len(folders)
     with ExitStack() as stack:
@@ -97,6 +92,27 @@ def split_selection(
         Bucket(bounds[place], bounds[place + 1], Selection(record, folder.url))
         for place, (folder, record) in enumerate(zip(folders, records, strict=True))
     ]
+
+
+def check_split(selection: Selection, column: str, edges: Sequence[float]) -> None:
+    """Make sure that :func:`split_selection` can split these rows; nothing is written.
+
+    Raises:
+        PairsiftError: see there.
+    """
+    _bounds(edges)
+    for shard in selection.shards():
+        _buckets(shard, column, edges)
+
+
+def _bounds(edges: Sequence[float]) -> list[float]:
+    bounds = [-math.inf, *edges, math.inf]
+    if not edges or any(not low < high for low, high in pairwise(bounds)):
+        raise PairsiftError(
+            f"the edges {', '.join(f'{edge:g}' for edge in edges)} do not ascend; give for "
+            "example 50,66,80"
+        )
+    return bounds
 
 
 def _buckets(shard: KeptShard, column: str, edges: Sequence[float]) -> np.ndarray:

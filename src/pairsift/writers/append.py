@@ -13,6 +13,7 @@ import fcntl
 import io
 import mmap
 import os
+import zlib
 from typing import IO
 
 _BUFFER_BYTES = 4 << 20
@@ -59,8 +60,11 @@ class Appender:
             self._advance(count)
             rest = rest[count:]
 
-    def write_from(self, descriptor: int, start: int, end: int) -> None:
+    def write_from(self, descriptor: int, start: int, end: int, check: int = 0) -> int:
         """Append a range of another file's bytes.
+
+        Returns:
+            CRC-32 of these very bytes, behind those that `check` is of.
 
         Raises:
             EOFError: that file ends before `end`.
@@ -71,8 +75,10 @@ class Appender:
             count = os.preadv(descriptor, [place], start)
             if not count:
                 raise EOFError
+            check = zlib.crc32(place[:count], check)
             self._advance(count)
             start += count
+        return check
 
     def _advance(self, count: int) -> None:
         self._filled += count

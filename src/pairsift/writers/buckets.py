@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from pairsift.errors import PairsiftError
 from pairsift.select import Selection, split_selection
+from pairsift.select.split import check_split
 from pairsift.storage import Folder
-from pairsift.writers.claim import claim
+from pairsift.writers.claim import MANIFEST, Claim
 from pairsift.writers.webdataset import SAMPLES_PER_SHARD, WebdatasetFolder, write_webdataset
 
 _SELECTIONS = "selections"
@@ -73,25 +77,93 @@ def write_buckets(
         PairsiftError: as of :func:`~pairsift.select.split_selection` and
             :func:`write_webdataset`.
     """
-    folder = Folder(out)
-    options = {"selection": selection.record.digest, "by": column, "edges": list(map(float, edges))}
-    claim(folder, options)
-    written = []
-    for place, bucket in enumerate(
-        split_selection(selection, column, edges, f"{folder.url}/{_SELECTIONS}")
-    ):
-        if not bucket.selection.kept:
-            continue
-        shards = write_webdataset(
-            bucket.selection,
-            f"{folder.url}/{place:02d}",
-            samples_per_shard=samples_per_shard,
-            scores=scores,
-            root=root,
-            workers=workers,
-        )
-        written.append(WrittenBucket(_finite(bucket.low), _finite(bucket.high), shards))
-    return BucketFolder(folder.url, column, tuple(written))
+    return prepare_buckets(
+        selection,
+        out,
+        column,
+        edges,
+        samples_per_shard=samples_per_shard,
+        scores=scores,
+        root=root,
+        workers=workers,
+    ).write()
+
+
+@dataclass(frozen=True, slots=True)
+class BucketJob:
+    """Buckets about to be written; all options are known to be right."""
+
+    selection: Selection
+    claim: Claim
+    column: str
+    edges: tuple[float, ...]
+    options: Mapping[str, Any]
+
+    def write(self) -> BucketFolder:
+        """Write them, as :func:`write_buckets`."""
+        folder = self.claim.folder
+        written = []
+        with self.claim.filling():
+            self.claim.take()
+            buckets = split_selection(
+                self.selection, self.column, self.edges, f"{folder.url}/{_SELECTIONS}"
+            )
+            try:
+                for place, bucket in enumerate(buckets):
+                    if not bucket.selection.kept:
+                        continue
+                    shards = write_webdataset(
+                        bucket.selection, f"{folder.url}/{place:02d}", **self.options
+                    )
+                    low, high = _finite(bucket.low), _finite(bucket.high)
+                    written.append(WrittenBucket(low, high, shards))
+            except BaseException:
+                self._take_back()
+                raise
+        return BucketFolder(folder.url, self.column, tuple(written))
+
+    def _take_back(self) -> None:
+        """If there is nothing but the selections, leave nothing."""
+        folder = self.claim.folder
+        if folder.is_local and folder.names() == {_SELECTIONS, MANIFEST}:
+            shutil.rmtree(folder.file(_SELECTIONS))
+
+
+def prepare_buckets(
+    selection: Selection,
+    out: str | os.PathLike[str],
+    column: str,
+    edges: Sequence[float],
+    *,
+    samples_per_shard: int = SAMPLES_PER_SHARD,
+    scores: Sequence[str] | None = None,
+    root: str | None = None,
+    workers: int | None = 1,
+) -> BucketJob:
+    """Check all that can be wrong before a source is read; nothing is written.
+
+    Raises:
+        PairsiftError: see :func:`write_buckets`.
+    """
+    (column,) = selection.check_columns([column], "--bucket-by")
+    check_split(selection, column, edges)
+    if samples_per_shard < 1:
+        raise PairsiftError(f"--samples-per-shard {samples_per_shard} is not a positive number")
+    columns = selection.check_columns(scores or (), "--add-scores")
+    identity = {
+        "by": column,
+        "edges": list(map(float, edges)),
+        "samples_per_shard": samples_per_shard,
+        "scores": columns,
+    }
+    claim = Claim(Folder(out), selection, [*columns, column], identity)
+    options = {
+        "samples_per_shard": samples_per_shard,
+        "scores": columns,
+        "root": root,
+        "workers": workers,
+    }
+    return BucketJob(selection, claim, column, tuple(edges), options)
 
 
 def _finite(edge: float) -> float | None:

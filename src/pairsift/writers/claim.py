@@ -1,42 +1,130 @@
-"""Whose folder it is that a writer fills: a run that was killed goes on, others are refused."""
+"""Whose folder it is that a writer fills: the very same work goes on, any other is refused."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pairsift.errors import PairsiftError
+from pairsift.extents import decode_checks
+from pairsift.manifest import Difference, Manifest
+from pairsift.scores import read_facts
+from pairsift.select.record import KeptShard, Selection
 from pairsift.storage import Folder
 
 # No .json: img2dataset and its readers take every .json of a folder for a shard's statistics.
 MANIFEST = "_pairsift.manifest"
 
 
-def claim(folder: Folder, options: dict[str, Any]) -> None:
-    """Make the folder ours, or refuse: nothing is written among other people's files.
+class Claim:
+    """A folder that is ours from the first file on, and not before.
 
     Args:
-        options: what decides the bytes that are written; a folder that was begun with others is
-            not gone on with.
+        folder: where the files go.
+        selection: what is written.
+        columns: score columns of which the files hold values.
+        options: what else decides the bytes that are written.
+        within: of a folder that holds this one.
 
     Raises:
-        PairsiftError: the folder holds something else.
+        PairsiftError: the folder holds something else, or was begun with other work.
     """
-    folder.create()
-    folder.remove_leftovers()
-    names = folder.names()
-    if MANIFEST not in names:
-        if names:
+
+    def __init__(
+        self,
+        folder: Folder,
+        selection: Selection,
+        columns: Sequence[str],
+        options: Mapping[str, Any],
+        within: Claim | None = None,
+    ) -> None:
+        self.folder = folder
+        self._within = within
+        identity = {
+            "selection": digest_content(selection, columns),
+            "fingerprint": selection.record.fingerprint,
+            "roots": [entry.get("root") for entry in selection.record.inputs],
+            **options,
+        }
+        self._manifest = Manifest(folder, MANIFEST, identity, self._refusal)
+        names = folder.names()
+        if MANIFEST not in names and names:
             raise PairsiftError(
                 f"{folder.url} already holds {sorted(names)[0]} and is not a folder of this "
                 "command; choose an empty one for --out"
             )
-        folder.write(MANIFEST, (json.dumps(options, indent=1) + "\n").encode())
-        return
-    there = json.loads(folder.read(MANIFEST))
-    differing = [name for name in options if there.get(name) != options[name]]
-    if differing:
-        raise PairsiftError(
-            f"{folder.url} was begun with another {' and '.join(differing)}; choose another "
-            "folder for --out, or delete this one"
-        )
+        self._manifest.check()
+
+    def take(self) -> None:
+        """Begin the folder, right before the first file is committed; again does no harm."""
+        if self._within is not None:
+            self._within.take()
+        self._manifest.take()
+
+    @contextlib.contextmanager
+    def filling(self) -> Iterator[None]:
+        """Around the writing: the folder is made, and is gone again if nothing was written."""
+        was_there = not self.folder.is_local or os.path.isdir(self.folder.path)
+        self.folder.create()
+        self.folder.remove_leftovers()
+        try:
+            yield
+        except BaseException:
+            if not (self.folder.names() - {MANIFEST}):
+                self._manifest.release()
+            if not was_there:
+                with contextlib.suppress(OSError):
+                    os.rmdir(self.folder.path)  # only if it is empty
+            raise
+
+    def _refusal(self, there: dict[str, Any], found: list[Difference]) -> str:
+        instead = "choose another folder for --out, or delete this one"
+        if "roots" not in there:
+            return (
+                f"{self.folder.url} was begun by an older version of Pairsift, which did not note "
+                f"enough to prove that this is the same work; {instead}"
+            )
+        words = " and ".join(f"{each.field} (there {each.there}, now {each.now})" for each in found)
+        return f"{self.folder.url} was begun with another {words}; {instead}"
+
+
+def digest_content(selection: Selection, columns: Sequence[str]) -> str:
+    """Digest of what is written of a selection: which rows, their samples' checksums, their scores.
+
+    Tables of before there were checksums count by the scoring run that made them.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for shard in selection.shards():
+        digest.update(f"{shard.shard}\0{len(shard.rows)}\0".encode())
+        digest.update(shard.rows.tobytes())
+        digest.update(_sample_identity(shard))
+        if columns:
+            digest.update(_values(shard.table(columns)))
+    return digest.hexdigest()
+
+
+def _sample_identity(shard: KeptShard) -> bytes:
+    path = shard.folder.file(f"{shard.shard}.parquet")
+    with shard.folder.fs.open(path, "rb") as file:
+        metadata = pq.read_metadata(file).metadata
+    checks = decode_checks(metadata)
+    if checks is not None:
+        return bytes(checks[shard.rows].data)
+    facts = read_facts(metadata, path)
+    names = ("source", "source_size", "rows", "run", "finished_at")
+    return json.dumps([facts.get(name) for name in names]).encode()
+
+
+def _values(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as stream:
+        stream.write_table(table.replace_schema_metadata(None).combine_chunks())
+    content: bytes = sink.getvalue().to_pybytes()
+    return content

@@ -20,10 +20,8 @@ from pairsift.errors import PairsiftError
 from pairsift.pair import Pair
 from pairsift.scores import IDENTITY_FIELDS
 from pairsift.select.record import KeptShard, Selection
-from pairsift.sources import open_shard
 from pairsift.storage import Folder
-from pairsift.writers.claim import claim
-from pairsift.writers.origin import find_source
+from pairsift.writers.claim import Claim
 from pairsift.writers.pairs import image_extension
 
 ROWS_PER_FILE = 10_000
@@ -68,39 +66,82 @@ def write_dataset(
 
     Columns: ``image``, ``caption``, ``key``, ``uid``, ``shard``, ``metadata`` (the sample's other
     fields, as JSON) and all score columns. Each source shard is read once, forwards; killed and
-    run again, the command goes on.
+    run again, the command goes on. Every sample is compared with what was scored, by a checksum.
+    Where nothing is kept, the one file has no row.
 
     Args:
         root: where the source shards lie now, if they were moved since they were scored.
 
     Raises:
-        PairsiftError: nothing is kept; the folder holds something else; a source is gone, or not
-            the one that was scored.
+        PairsiftError: the folder holds something else; a source is gone, or not the one that was
+            scored.
+    """
+    return prepare_dataset(selection, out, rows_per_file=rows_per_file, root=root).write()
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetJob:
+    """A dataset about to be written; all options are known to be right."""
+
+    selection: Selection
+    claim: Claim
+    rows_per_file: int
+    root: str | None
+
+    def write(self) -> DatasetFolder:
+        """Write it, as :func:`write_dataset`."""
+        folder, kept = self.claim.folder, self.selection.kept
+        count = max(1, -(-kept // self.rows_per_file))
+        names = [f"train-{place:05d}-of-{count:05d}.parquet" for place in range(count)]
+        data = Folder(f"{folder.url}/data")
+        samples = _KeptSamples(self.selection, self.root)
+        schema = samples.schema
+        written = 0
+        with self.claim.filling():
+            finished = data.names()
+            for place, name in enumerate(names):
+                if name in finished:
+                    continue
+                rows = samples.read(place * self.rows_per_file, (place + 1) * self.rows_per_file)
+                first = list(islice(rows, _ROWS_PER_GROUP))
+                data.create()
+                data.remove_leftovers()
+                with data.atomic(name) as file:
+                    with pq.ParquetWriter(file, schema) as writer:
+                        chunk = first
+                        while chunk:
+                            writer.write_table(pa.Table.from_pylist(chunk, schema))
+                            chunk = list(islice(rows, _ROWS_PER_GROUP))
+                    self.claim.take()
+                written += 1
+        return DatasetFolder(folder.url, count, written, kept)
+
+
+def prepare_dataset(
+    selection: Selection,
+    out: str | os.PathLike[str],
+    *,
+    rows_per_file: int = ROWS_PER_FILE,
+    root: str | None = None,
+) -> DatasetJob:
+    """Check all that can be wrong before a source is read; nothing is written.
+
+    Raises:
+        PairsiftError: see :func:`write_dataset`.
     """
     if rows_per_file < 1:
         raise PairsiftError(f"{rows_per_file} rows a file is not a positive number")
-    if not selection.kept:
-        raise PairsiftError("the selection keeps no row; there is nothing to write")
-    folder = Folder(out)
-    claim(folder, {"selection": selection.record.digest, "rows_per_file": rows_per_file})
-    data = Folder(f"{folder.url}/data")
-    data.create()
-    data.remove_leftovers()
-    count = -(-selection.kept // rows_per_file)
-    names = [f"train-{place:05d}-of-{count:05d}.parquet" for place in range(count)]
-    finished = data.names()
-    samples = _KeptSamples(selection, root)
-    written = 0
-    for place, name in enumerate(names):
-        if name in finished:
-            continue
-        rows = samples.read(place * rows_per_file, (place + 1) * rows_per_file)
-        schema = samples.schema
-        with data.atomic(name) as file, pq.ParquetWriter(file, schema) as writer:
-            while chunk := list(islice(rows, _ROWS_PER_GROUP)):
-                writer.write_table(pa.Table.from_pylist(chunk, schema))
-        written += 1
-    return DatasetFolder(folder.url, count, written, selection.kept)
+    columns = [field.name for field in _score_fields(selection)]
+    claim = Claim(Folder(out), selection, columns, {"rows_per_file": rows_per_file})
+    return DatasetJob(selection, claim, rows_per_file, root)
+
+
+def _score_fields(selection: Selection) -> list[pa.Field]:
+    return [
+        pa.field(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type)
+        for f in selection.schema()
+        if f.name not in {known.name for known in IDENTITY_FIELDS}
+    ]
 
 
 class _KeptSamples:
@@ -114,11 +155,7 @@ class _KeptSamples:
         self._first = self._end = 0
         self._opened: Iterator[tuple[Pair, dict[str, Any]]] = iter(())
         self._next = 0
-        fields = [
-            pa.field(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type)
-            for f in next(iter(selection.shards())).schema()
-            if f.name not in {known.name for known in IDENTITY_FIELDS}
-        ]
+        fields = _score_fields(selection)
         self._columns = [field.name for field in fields]
         self.schema = _with_features([*_OWN, *fields])
 
@@ -138,20 +175,12 @@ class _KeptSamples:
             self._next = start
 
     def _samples(self, shard: KeptShard, skip: int) -> Iterator[tuple[Pair, dict[str, Any]]]:
-        source = find_source(shard, shard.facts(), self._selection, self._root)
-        table = shard.table(["key", *self._columns])
-        pairs = enumerate(open_shard(source))
-        for row, scores in islice(
-            zip(shard.rows.tolist(), table.to_pylist(), strict=True), skip, None
-        ):
-            key = scores.pop("key")
-            pair = next((pair for number, pair in pairs if number == row), None)
-            if pair is None or pair.key != key:
-                raise PairsiftError(
-                    f"{source.url} has no sample {key} in row {row}, where it had one when it "
-                    "was scored; score it again"
-                )
-            yield pair, scores
+        origin = self._selection.provenance(shard, self._root)
+        table = shard.table(["key", *self._columns]).slice(skip)
+        keys = table.column("key").to_pylist()
+        rows = shard.rows[skip:].tolist()
+        scores = table.drop_columns(["key"]).to_pylist() if self._columns else [{}] * len(rows)
+        yield from zip(origin.rows(rows, keys), scores, strict=True)
 
 
 def _row(pair: Pair, scores: dict[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairsift.errors import PairsiftError
 from pairsift.select.record import Selection
 from pairsift.sources.outputs import OUTPUT_KEY
 from pairsift.storage import output_file
@@ -27,12 +27,16 @@ def write_parquet(
 ) -> ParquetList:
     """Write the kept rows of all score tables into one parquet file, shard by shard.
 
+    Where nothing is kept, the file has the columns and no row.
+
     Args:
         columns: of the score table; None for all of them.
 
     Raises:
-        PairsiftError: nothing is kept, so that there is nothing to list; or a score table is gone.
+        PairsiftError: a score table is gone, or has no such column.
     """
+    if columns is not None:
+        columns = selection.check_columns(columns, "columns")
     target = os.fspath(path)
     folder, name = output_file(target)
     folder.create()
@@ -48,6 +52,11 @@ def write_parquet(
             writer.write_table(table)
             rows += len(table)
         if writer is None:
-            raise PairsiftError("the selection keeps no row; there is nothing to write")
+            schema = selection.schema()
+            if columns is not None:
+                schema = pa.schema([schema.field(name) for name in columns])
+            writer = pq.ParquetWriter(
+                file, schema.with_metadata({OUTPUT_KEY: b"kept rows"}), compression="zstd"
+            )
         writer.close()
     return ParquetList(target, rows)

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 from pairsift.errors import PairsiftError
 from pairsift.sources.base import printable
-from pairsift.sources.files import is_url, open_file
+from pairsift.sources.files import is_url, look_up, open_file
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -70,6 +70,9 @@ def _text(key: bytes) -> str:
 class RawTar:
     """A tar on the local disk, or a temporary copy of one that is not, or that is gzipped.
 
+    Attributes:
+        size: bytes of the file, as it was opened; None if its store does not tell.
+
     Raises:
         PairsiftError: it cannot be opened.
     """
@@ -77,6 +80,9 @@ class RawTar:
     def __init__(self, url: str) -> None:
         self.url = url
         self._file = open_file(url)
+        self._stat = None if is_url(url) else os.fstat(self._file.fileno())
+        self.size = self._stat.st_size if self._stat else _listed_size(url)
+        self._original = None if self._stat is None else os.dup(self._file.fileno())
         gzipped = self._file.read(2) == _GZIP_MAGIC
         self._file.seek(0)
         if gzipped or is_url(url):
@@ -99,19 +105,30 @@ class RawTar:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        if self._original is not None:
+            os.close(self._original)
+            self._original = None
+
+    @property
+    def was_written(self) -> bool:
+        """Whether the opened file was written into since; one put in its place does not matter."""
+        if self._original is None or self._stat is None:
+            return False
+        now = os.fstat(self._original)
+        return (now.st_size, now.st_mtime_ns) != (self._stat.st_size, self._stat.st_mtime_ns)
 
     def read(self, start: int, size: int) -> bytes:
         """Bytes at a place; fewer where the tar ends."""
         return os.pread(self._descriptor, size, start)
 
-    def copy(self, start: int, end: int, target: Appender) -> None:
-        """Append a range of bytes to `target`.
+    def copy(self, start: int, end: int, target: Appender, check: int = 0) -> int:
+        """Append a range of bytes to `target`; returns their CRC-32, behind `check`.
 
         Raises:
             PairsiftError: the tar ends before `end`.
         """
         try:
-            target.write_from(self._descriptor, start, end)
+            return target.write_from(self._descriptor, start, end, check)
         except EOFError as error:
             raise PairsiftError(
                 f"{self.url} ends in the middle of a sample; was it replaced?"
@@ -222,6 +239,11 @@ class RawTar:
                 odd, place = self._odd_member(place)
                 if odd is not None:
                     yield odd
+
+
+def _listed_size(url: str) -> int | None:
+    entry = look_up(url)
+    return None if entry is None else entry.size
 
 
 def _spooled(file: IO[bytes], gzipped: bool, url: str) -> IO[bytes]:

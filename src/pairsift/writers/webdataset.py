@@ -12,7 +12,8 @@ import json
 import os
 import tarfile
 import threading
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
@@ -21,12 +22,12 @@ import numpy as np
 
 from pairsift.errors import PairsiftError
 from pairsift.image_formats import IMAGE_SUFFIXES
+from pairsift.pair import Pair
+from pairsift.provenance import Provenance
 from pairsift.select.record import KeptShard, Selection
-from pairsift.sources.base import Shard
 from pairsift.storage import Folder
 from pairsift.writers.append import Appender
-from pairsift.writers.claim import claim
-from pairsift.writers.origin import find_source
+from pairsift.writers.claim import Claim
 from pairsift.writers.pairs import member_key, pair_members
 from pairsift.writers.rawtar import END, Member, RawTar, member_end, sample_key
 
@@ -57,7 +58,9 @@ class WebdatasetFolder:
 
     @property
     def train_data(self) -> str:
-        """What open_clip takes as ``--train-data``."""
+        """What open_clip takes as ``--train-data``; empty if there is no shard."""
+        if not self.shards:
+            return ""
         if self.shards == 1:
             return f"{self.path}/{_name(0)}"
         return f"{self.path}/{{{0:08d}..{self.shards - 1:08d}}}.tar"
@@ -86,7 +89,11 @@ def write_webdataset(
     Members are copied bytes and headers alike; each source tar is read once, forwards. From
     parquet and folder sources, samples become ``.jpg`` (or what the image is), ``.txt`` and
     ``.json``. A shard holds `samples_per_shard` samples, the last one fewer, and one fewer where
-    a key would come twice. open_clip and DataComp's tools take the folder as it is.
+    a key would come twice. open_clip and DataComp's tools take the folder as it is. Where nothing
+    is kept there is no shard, and ``sizes.json`` is empty.
+
+    Every sample is compared with what was scored, by a checksum of its bytes; in score tables of
+    before there were checksums by its key and place.
 
     Args:
         scores: score columns to add to each sample's ``.json`` (made where there is none).
@@ -95,30 +102,71 @@ def write_webdataset(
             cores and work. The bytes are the same however many there are.
 
     Raises:
-        PairsiftError: the folder holds something else; a source is gone, moved or not the one
-            that was scored.
+        PairsiftError: an option is wrong; the folder holds something else; a source is gone, moved
+            or not the one that was scored.
+    """
+    return prepare_webdataset(
+        selection,
+        out,
+        samples_per_shard=samples_per_shard,
+        scores=scores,
+        root=root,
+        workers=workers,
+    ).write()
+
+
+@dataclass(frozen=True, slots=True)
+class WebdatasetJob:
+    """Shards about to be written; all options are known to be right."""
+
+    selection: Selection
+    claim: Claim
+    samples_per_shard: int
+    scores: tuple[str, ...]
+    root: str | None
+    workers: int | None
+
+    def write(self) -> WebdatasetFolder:
+        """Write them, as :func:`write_webdataset`."""
+        folder, selection = self.claim.folder, self.selection
+        plan = plan_shards(selection, self.samples_per_shard)
+        with self.claim.filling():
+            finished = folder.names()
+            missing = [index for index in range(len(plan)) if _name(index) not in finished]
+            unannotated = _write_all(self, plan, missing)
+            sizes = {
+                _name(index): sum(piece.stop - piece.start for piece in pieces)
+                for index, pieces in enumerate(plan)
+            }
+            self.claim.take()
+            folder.write(SIZES, (json.dumps(sizes, indent=1) + "\n").encode())
+        return WebdatasetFolder(folder.url, len(plan), len(missing), selection.kept, unannotated)
+
+
+def prepare_webdataset(
+    selection: Selection,
+    out: str | os.PathLike[str],
+    *,
+    samples_per_shard: int = SAMPLES_PER_SHARD,
+    scores: Sequence[str] | None = None,
+    root: str | None = None,
+    workers: int | None = 1,
+    within: Claim | None = None,
+) -> WebdatasetJob:
+    """Check all that can be wrong before a source is read; nothing is written.
+
+    Args:
+        within: of the folder that this one is part of.
+
+    Raises:
+        PairsiftError: see :func:`write_webdataset`.
     """
     if samples_per_shard < 1:
         raise PairsiftError(f"--samples-per-shard {samples_per_shard} is not a positive number")
-    folder = Folder(out)
-    options = {
-        "selection": selection.record.digest,
-        "samples_per_shard": samples_per_shard,
-        "scores": list(scores) if scores else None,
-    }
-    claim(folder, options)
-    plan = plan_shards(selection, samples_per_shard)
-    finished = folder.names()
-    missing = [index for index in range(len(plan)) if _name(index) not in finished]
-    unannotated = _write_all(
-        selection, folder.url, plan, missing, tuple(scores or ()), root, workers
-    )
-    sizes = {
-        _name(index): sum(piece.stop - piece.start for piece in pieces)
-        for index, pieces in enumerate(plan)
-    }
-    folder.write(SIZES, (json.dumps(sizes, indent=1) + "\n").encode())
-    return WebdatasetFolder(folder.url, len(plan), len(missing), selection.kept, unannotated)
+    columns = selection.check_columns(scores or (), "--add-scores")
+    options = {"samples_per_shard": samples_per_shard, "scores": columns}
+    claim = Claim(Folder(out), selection, columns, options, within)
+    return WebdatasetJob(selection, claim, samples_per_shard, tuple(columns), root, workers)
 
 
 def _name(index: int) -> str:
@@ -155,44 +203,36 @@ class _StoppedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _Range:
     """A range of the shards to write, and a way to end that early."""
 
-    selection: Selection
-    out: str
+    job: WebdatasetJob
     shards: dict[int, list[Piece]]
-    scores: tuple[str, ...]
-    root: str | None
     stop: threading.Event
 
     def __call__(self) -> int:
         """Write them; returns how many samples could not take scores."""
-        folder = Folder(self.out)
-        tables = _Tables(self)
+        folder = Folder(self.job.claim.folder.url)
+        tables = _Tables(self.job)
         try:
             for index, pieces in self.shards.items():
-                with folder.atomic(_name(index)) as file, Appender(file) as target:
-                    for piece in pieces:
-                        if self.stop.is_set():
-                            raise _StoppedError
-                        tables.copy(piece, target)
-                    target.write(END)
-                    target.write(bytes(-target.tell() % tarfile.RECORDSIZE))
+                with folder.atomic(_name(index)) as file:
+                    with Appender(file) as target:
+                        for piece in pieces:
+                            if self.stop.is_set():
+                                raise _StoppedError
+                            tables.copy(piece, target)
+                        target.write(END)
+                        target.write(bytes(-target.tell() % tarfile.RECORDSIZE))
+                    self.job.claim.take()
         finally:
             tables.close()
         return tables.unannotated
 
 
-def _write_all(
-    selection: Selection,
-    out: str,
-    plan: list[list[Piece]],
-    missing: Sequence[int],
-    scores: tuple[str, ...],
-    root: str | None,
-    workers: int | None,
-) -> int:
+def _write_all(job: WebdatasetJob, plan: list[list[Piece]], missing: Sequence[int]) -> int:
     sizes = np.array([sum(p.stop - p.start for p in plan[i]) for i in missing], dtype=int)
+    workers = job.workers
     if workers is None:
         workers = min(os.cpu_count() or 1, int(sizes.sum()) // _SAMPLES_PER_WORKER)
     workers = max(1, min(workers, len(missing)))
@@ -202,13 +242,10 @@ def _write_all(
     parts = [np.array(missing, dtype=int)[worker == number] for number in range(workers)]
     parts = [part for part in parts if len(part)]
     stop = threading.Event()
-    jobs = [
-        _Job(selection, out, {int(index): plan[index] for index in part}, scores, root, stop)
-        for part in parts
-    ]
+    ranges = [_Range(job, {int(index): plan[index] for index in part}, stop) for part in parts]
     # Copying is reading and writing, which other threads need not wait for.
-    with ThreadPoolExecutor(max(1, len(jobs)), "pairsift-write") as pool:
-        futures = [pool.submit(job) for job in jobs]
+    with ThreadPoolExecutor(max(1, len(ranges)), "pairsift-write") as pool:
+        futures = [pool.submit(each) for each in ranges]
         try:
             return sum(future.result() for future in as_completed(futures))
         except BaseException:
@@ -219,7 +256,7 @@ def _write_all(
 class _Tables:
     """Score tables in order, with the source of the current one open."""
 
-    def __init__(self, job: _Job) -> None:
+    def __init__(self, job: WebdatasetJob) -> None:
         self.job = job
         self.unannotated = 0
         self._shards = enumerate(job.selection.shards())
@@ -244,18 +281,16 @@ class _Tables:
             self._copier = None
 
 
-def _open(shard: KeptShard, job: _Job) -> _TarCopier | _PairCopier:
-    facts = shard.facts()
-    source = find_source(shard, facts, job.selection, job.root)
+def _open(shard: KeptShard, job: WebdatasetJob) -> _TarCopier | _PairCopier:
+    origin = job.selection.provenance(shard, job.root)
     table = shard.table(["key", *job.scores])
     keys = table.column("key").to_pylist()
     scores = [
         {name: _plain(value) for name, value in row.items() if value is not None}
         for row in table.select(list(job.scores)).to_pylist()
     ] if job.scores else None  # fmt: skip
-    if facts["source_kind"] == "webdataset":
-        return _TarCopier(source.url, facts, keys, scores, shard.extents())
-    return _PairCopier(source, shard.rows, keys, scores)
+    copier = _TarCopier if origin.shard.kind == "webdataset" else _PairCopier
+    return copier(origin, shard.rows, keys, scores)
 
 
 def _plain(value: Any) -> Any:
@@ -264,55 +299,47 @@ def _plain(value: Any) -> Any:
 
 
 class _TarCopier:
-    """Copies kept samples out of one tar."""
+    """Copies kept samples out of one tar, each compared with its checksum."""
 
     def __init__(
         self,
-        url: str,
-        facts: Mapping[str, Any],
+        origin: Provenance,
+        rows: np.ndarray,
         keys: list[str],
         scores: list[dict[str, Any]] | None,
-        extents: np.ndarray | None,
     ) -> None:
+        self.origin = origin
         self.keys = keys
         self.scores = scores
         self.unannotated = 0
-        size = facts.get("source_size")
-        if size is not None and "://" not in url and os.path.exists(url):
-            now = os.path.getsize(url)
-            if now != size:
-                raise PairsiftError(
-                    f"{url} has {now:,} bytes, but had {size:,} when it was scored; score it again"
-                )
-        self.tar = RawTar(url)
-        self.extents = extents
-        self._coming = [] if extents is None else _stretches(extents)[::-1]
+        self.checks = None if origin.checks is None else origin.checks[rows]
+        self.extents = None if origin.extents is None else origin.extents[rows]
+        origin.refuse_missing()
+        self.tar = RawTar(origin.shard.url)
+        origin.refuse_other_size(self.tar.size)
+        self._coming = [] if self.extents is None else _stretches(self.extents)[::-1]
         if self._coming:
             self.tar.expect_jumps()
-        caption = str((facts.get("source_options") or {}).get("caption", "txt")).lstrip(".")
+        caption = str(dict(origin.shard.options).get("caption", "txt")).lstrip(".")
         suffixes = {*IMAGE_SUFFIXES, "json", caption.lower()}
         self._unique = frozenset(suffix.encode() for suffix in suffixes)
 
     def copy(self, start: int, stop: int, target: Appender) -> None:
-        if self.scores is not None:
-            for place in range(start, stop):
-                self._annotate(self._members(place), self.scores[place], target)
-            return
-        begin = end = 0
         for place in range(start, stop):
             extent = self._extent(place)
-            if extent is not None:
-                if extent[0] != end:
-                    self.tar.copy(begin, end, target)
-                    begin = extent[0]
-                end = extent[1]
-                continue
-            for member in self._members(place):
-                if member[1] != end:  # neighbours are copied together
-                    self.tar.copy(begin, end, target)
-                    begin = member[1]
-                end = member_end(member)
-        self.tar.copy(begin, end, target)
+            if self.scores is not None:
+                members = self._members(place, extent)
+                check = self._annotate(members, self.scores[place], target)
+            elif extent is not None and self.checks is not None:
+                check = self.tar.copy(*extent, target)
+            else:
+                check = 0
+                for member in self._members(place, extent):
+                    check = self.tar.copy(member[1], member_end(member), target, check)
+            if self.checks is not None and check != self.checks[place]:
+                raise self.origin.changed(f"sample {self.keys[place]} has other bytes")
+        if self.tar.was_written:
+            raise self.origin.changed("it was written while it was copied from")
 
     def _extent(self, place: int) -> tuple[int, int] | None:
         """Where a kept row's whole sample lies; None if it has to be searched."""
@@ -321,55 +348,50 @@ class _TarCopier:
         start, end = self.extents[place].tolist()
         while self._coming and self._coming[-1][0] < start + _AHEAD_BYTES:
             self.tar.announce(*self._coming.pop())
-        # Long names have headers of their own, which only a search reads.
-        if start < 0 or not self.tar.starts_sample(start, self.keys[place]):
-            return None
-        return start, end
+        return None if start < 0 else (start, end)
 
-    def _members(self, place: int) -> list[Member]:
-        key, extent = self.keys[place], self._extent(place)
+    def _members(self, place: int, extent: tuple[int, int] | None) -> list[Member]:
+        """A kept row's members, where they were when it was scored."""
+        key = self.keys[place]
         if extent is not None:
             self.tar.seek(extent[0])
         members = self.tar.find(key, self._unique)
-        if members is not None:
-            return members
-        raise PairsiftError(
-            f"{self.tar.url} has no sample {key} where it had one when it was scored; "
-            "score it again"
-        )
+        if members is None:
+            raise self.origin.changed(f"it has no sample {key} where it had one")
+        if extent is not None and (members[0][1], member_end(members[-1])) != extent:
+            raise self.origin.changed(f"sample {key} lies at another place")
+        return members
 
-    def _annotate(self, sample: list[Member], scores: dict[str, Any], target: Appender) -> None:
-        """Copy a sample with scores in its .json, which is added at the end if there is none."""
+    def _annotate(self, sample: list[Member], scores: dict[str, Any], target: Appender) -> int:
+        """Copy a sample with scores in its .json, which is added at the end if there is none.
+
+        Returns:
+            CRC-32 of the members as they are in the source.
+        """
         done = False
+        check = 0
         for member in sample:
             name = member[0].decode("utf-8", "surrogateescape")
             stem = sample_key(name) or ""
             if name[len(stem) :].lower() == ".json" and not done:
                 done = True
-                content = self._with_scores(member, scores)
+                raw = self.tar.read(member[1], member_end(member) - member[1])
+                content = _with_scores(raw[member[2] - member[1] :][: member[3]], scores)
                 if content is not None:
+                    check = zlib.crc32(raw, check)
                     header = self._header(member)
                     header.size = len(content)
                     _add(header, content, target)
                     continue
                 self.unannotated += 1
-            self.tar.copy(member[1], member_end(member), target)
+            check = self.tar.copy(member[1], member_end(member), target, check)
         if not done:
             header = self._header(sample[0])
             header.name = f"{sample_key(header.name)}.json"
             content = json.dumps(scores).encode()
             header.size = len(content)
             _add(header, content, target)
-
-    def _with_scores(self, member: Member, scores: dict[str, Any]) -> bytes | None:
-        _, _, data, size = member
-        try:
-            content = json.loads(self.tar.read(data, size))
-        except ValueError:
-            return None
-        if not isinstance(content, dict):
-            return None
-        return json.dumps(content | scores).encode()
+        return check
 
     def _header(self, member: Member) -> tarfile.TarInfo:
         """Name, owner and time as in the source."""
@@ -385,6 +407,15 @@ class _TarCopier:
         self.tar.close()
 
 
+def _with_scores(data: bytes, scores: dict[str, Any]) -> bytes | None:
+    """A .json with scores added; None if it is no object."""
+    try:
+        content = json.loads(data)
+    except ValueError:
+        return None
+    return json.dumps(content | scores).encode() if isinstance(content, dict) else None
+
+
 def _stretches(extents: np.ndarray) -> list[tuple[int, int]]:
     """(rows, 2) places of samples, neighbours joined; unknown places (-1) are left out."""
     known = extents[extents[:, 0] >= 0]
@@ -395,44 +426,39 @@ def _stretches(extents: np.ndarray) -> list[tuple[int, int]]:
 
 
 class _PairCopier:
-    """Writes kept samples of a source that is not a tar."""
+    """Writes kept samples of a source that is not a tar, each compared with its checksum."""
 
     unannotated = 0  # their .json is made here, and takes anything
 
     def __init__(
         self,
-        source: Shard,
+        origin: Provenance,
         rows: np.ndarray,
         keys: list[str],
         scores: list[dict[str, Any]] | None,
     ) -> None:
-        from pairsift.sources import open_shard
-
-        self.source = source
+        self.origin = origin
         self.rows = rows
         self.keys = keys
         self.scores = scores
-        self._pairs = enumerate(open_shard(source))
+        self._pairs: Iterator[tuple[int, Pair]] | None = None
 
     def copy(self, start: int, stop: int, target: Appender) -> None:
-        for place in range(start, stop):
-            wanted = int(self.rows[place])
-            pair = next((pair for row, pair in self._pairs if row == wanted), None)
-            if pair is None or pair.key != self.keys[place]:
-                raise PairsiftError(
-                    f"{self.source.url} has no sample {self.keys[place]} in row {wanted}, where "
-                    "it had one when it was scored; score it again"
-                )
-            scores = self.scores[place] if self.scores is not None else None
-            for name, content in pair_members(pair, scores):
-                header = tarfile.TarInfo(name)
-                header.size = len(content)
-                _add(header, content, target)
+        if self._pairs is None:
+            pairs = self.origin.rows(self.rows[start:].tolist(), self.keys[start:])
+            self._pairs = enumerate(pairs, start)
+        for place, pair in self._pairs:
+            if place >= start:
+                scores = self.scores[place] if self.scores is not None else None
+                for name, content in pair_members(pair, scores):
+                    header = tarfile.TarInfo(name)
+                    header.size = len(content)
+                    _add(header, content, target)
+            if place == stop - 1:
+                return
 
     def close(self) -> None:
-        close = getattr(self._pairs, "close", None)
-        if close is not None:
-            close()
+        self._pairs = None
 
 
 def _add(header: tarfile.TarInfo, content: bytes, target: Appender) -> None:
