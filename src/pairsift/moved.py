@@ -15,6 +15,7 @@ from typing import Any
 MOVED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "pairsift.evaluate.captions": ("pairsift.sources.caption_files", {}),
     "pairsift.evaluate.images": ("pairsift.sources.image_store", {}),
+    "pairsift.evaluate.scoring": ("pairsift.engines.named_pairs", {}),
     "pairsift.evaluate.tables": ("pairsift.sources.tables", {}),
     "pairsift.scorers.cascade": ("pairsift.cascade", {}),
     "pairsift.scorers.cascade.calibrate": ("pairsift.cascade.calibrate", {}),

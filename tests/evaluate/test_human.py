@@ -18,11 +18,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pairsift.cli import evaluate as command
+from pairsift.engines.named_pairs import score_columns, score_pairs
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.human import evaluate_human
 from pairsift.evaluate.protocols import Request
 from pairsift.evaluate.run import Options
-from pairsift.evaluate.scoring import score_columns, score_pairs
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.sources.image_store import ImageStore
 from tests.samples import jpeg, tar_bytes
@@ -140,7 +140,7 @@ def test_a_changed_image_is_scored_again(tmp_path: Path) -> None:
 def test_killed_half_way_the_finished_chunks_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pairsift.evaluate.scoring.CHUNK", 10)
+    monkeypatch.setattr("pairsift.engines.named_pairs.CHUNK", 10)
     store, out = ImageStore([_images(tmp_path)]), str(tmp_path / "out")
     pairs = [(f"{i}.jpg", f"word {j}") for i in range(12) for j in range(3)]
 

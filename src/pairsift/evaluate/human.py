@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pairsift.engines.named_pairs import PairScores
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.compare import ColumnName, compare_ratings
 from pairsift.evaluate.judgments import Preferences, Ratings
@@ -22,7 +23,6 @@ from pairsift.evaluate.run import (
     scorer_facts,
     wanted_columns,
 )
-from pairsift.evaluate.scoring import PairScores
 from pairsift.evaluate.slices import measure_slices
 from pairsift.evaluate.statistics import Floats
 from pairsift.sources.outputs import OUTPUT_KEY

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pairsift.engines.named_pairs import ImageCaption
 from pairsift.evaluate.statistics import Floats
-
-ImageCaption = tuple[str, str]
-"""An image's file name, and a caption."""
 
 Labels = Mapping[str, Sequence[str]]
 """What kind of judgment each one is, by name of the table's column, such as language or domain."""

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pairsift.engines.named_pairs import ImageCaption, PairScores, score_pairs
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.compare import ColumnName, compare_preferences
-from pairsift.evaluate.judgments import ImageCaption, Preferences
+from pairsift.evaluate.judgments import Preferences
 from pairsift.evaluate.results import ColumnResult, SliceResult
-from pairsift.evaluate.scoring import PairScores, score_pairs
 from pairsift.evaluate.slices import measure_slices
 from pairsift.evaluate.statistics import Floats, ImageBootstrap
 from pairsift.sources.image_store import ImageStore

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from pairsift.engines.named_pairs import PairScores
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.judgments import Preferences, Ratings
 from pairsift.evaluate.results import ColumnResult, SliceResult
-from pairsift.evaluate.scoring import PairScores
 from pairsift.sources.tables import Fields
 
 LANGUAGE = "language"

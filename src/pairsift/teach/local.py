@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from pairsift.engines.named_pairs import Progress, score_pairs
 from pairsift.errors import PairsiftError
-from pairsift.evaluate.scoring import Progress, score_pairs
 from pairsift.metrics import METRICS
 from pairsift.scorers.base import Scorer
 from pairsift.sources.image_store import Images

@@ -10,9 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pairsift.arrow import read_parquet
+from pairsift.engines.named_pairs import score_columns
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.downstream.data import Pool
-from pairsift.evaluate.scoring import score_columns
 from pairsift.metrics import METRICS
 from pairsift.pair import Status
 from pairsift.scores import IDENTITY_FIELDS, TABLE_SUFFIX

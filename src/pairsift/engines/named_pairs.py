@@ -18,16 +18,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pairsift import __version__
 from pairsift.arrow import read_parquet
-from pairsift.evaluate.judgments import ImageCaption
-from pairsift.evaluate.statistics import Floats
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Scorer
 from pairsift.scorers.scope import Scope
 from pairsift.scores import ScoreFolder
 from pairsift.sources.image_store import Images
+
+Floats = NDArray[np.float64]
+ImageCaption = tuple[str, str]
+"""An image's file name, and a caption."""
 
 CHUNK = 512
 # The spread of a score says how sure the model is, not how good the pair is.
