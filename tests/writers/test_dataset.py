@@ -88,9 +88,7 @@ def test_mistakes(tmp_path: Path) -> None:
     assert found.num_rows == 0
     assert found.schema.equals(pq.read_schema(next((tmp_path / "out" / "data").iterdir())))
     write_tar(tmp_path / "data" / "1.tar", [("other.png", _png(1)), ("other.txt", b"x")])
-    with pytest.raises(
-        PairsiftError, match=r"1\.tar has changed.* before sample 1003, which was in row 3"
-    ):
+    with pytest.raises(PairsiftError, match=r"1\.tar has changed since it was scored"):
         write_dataset(selection, tmp_path / "out2")
 
 
