@@ -124,7 +124,7 @@ def test_a_repeated_name_in_a_joined_table_is_an_error(tmp_path: Path) -> None:
     ("join", "message"),
     [
         ("clip", "not NAME=PATH"),
-        ("m={}/nowhere", "no parquet file there"),
+        ("m={}/nowhere", "no table there"),
         ("m={}/m.parquet@uid", "cannot be joined on uid: it has the columns key, x"),
         ("itm={}/m.parquet", "that name is taken"),
     ],

@@ -13,7 +13,7 @@ from pairsift.pair import Status
 from pairsift.report.columns import quoted
 from pairsift.report.table import ScoredRows, split_position
 from pairsift.select.expression import Kind, compile_expression, text_sql
-from pairsift.select.tables import run_sql, score_columns
+from pairsift.select.tables import file_sql, run_sql, score_columns
 
 MORE_COLUMNS = ("width", "height", "caption_length")
 MAX_PAGE_ROWS = 200
@@ -138,7 +138,7 @@ class RowFinder:
         with self._lock:
             cursor = run_sql(
                 self._rows.connection,
-                f"SELECT * EXCLUDE (file_row_number) FROM read_parquet([{text_sql(path)}], "
+                f"SELECT * EXCLUDE (file_row_number) FROM read_parquet([{file_sql(path)}], "
                 f"file_row_number = true) WHERE file_row_number = {row}",
             )
             names = [column[0] for column in cursor.description or []]

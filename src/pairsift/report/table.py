@@ -25,11 +25,11 @@ from pairsift.report.columns import (
 from pairsift.report.sources import SourceShards
 from pairsift.scores import FACTS_KEY
 from pairsift.select import Join, Selection
-from pairsift.select.expression import text_sql
 from pairsift.select.join import joined_sql, open_join
 from pairsift.select.tables import (
     ROW_BITS,
     ScoreTables,
+    file_sql,
     find_score_tables,
     open_database,
     register_filesystem,
@@ -121,7 +121,7 @@ class ScoredRows:
         # Only the files that hold them are read; `nth` is a file's number among these.
         tables = sorted({pos >> ROW_BITS for pos in wanted})
         nth = {table: number for number, table in enumerate(tables)}
-        files = ", ".join(text_sql(self.tables.tables[table].path) for table in tables)
+        files = ", ".join(file_sql(self.tables.tables[table].path) for table in tables)
         low_bits = (1 << ROW_BITS) - 1
         places = ", ".join(f"({nth[p >> ROW_BITS]}, {p & low_bits}, {p})" for p in wanted)
         found = self.fetch(
@@ -164,7 +164,7 @@ class ScoredRows:
         run_sql(
             self.connection,
             f"CREATE TABLE places_{name} AS SELECT (file << {ROW_BITS}) | row::BIGINT AS pos "
-            f"FROM read_parquet({text_sql(path)}) AS k "
+            f"FROM read_parquet({file_sql(path)}) AS k "
             f"JOIN (VALUES {matches}) AS m(theirs, ours) ON k.folder = m.theirs "
             "JOIN files AS f ON f.folder = m.ours AND f.shard = k.shard::VARCHAR",
         )

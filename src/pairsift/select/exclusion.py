@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pairsift.errors import PairsiftError
-from pairsift.select.expression import text_sql
-from pairsift.select.tables import register_filesystem, run_sql
+from pairsift.select.tables import file_sql, register_filesystem, run_sql
 from pairsift.sources.files import normalise, open_file
 from pairsift.storage import Folder
 
@@ -56,7 +55,7 @@ def _load_parquet(connection: duckdb.DuckDBPyConnection, url: str) -> None:
     if not folder.is_local:
         register_filesystem(connection, folder.fs)
     open_file(url).close()  # for its message where there is none
-    source = f"read_parquet({text_sql(url)})"
+    source = f"read_parquet({file_sql(url)})"
     names = [row[0] for row in run_sql(connection, f"DESCRIBE FROM {source}").fetchall()]
     if "uid" not in names:
         raise PairsiftError(

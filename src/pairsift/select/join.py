@@ -1,30 +1,43 @@
 """Columns of other tables beside the scores: another scorer's, img2dataset's, DataComp's metadata.
 
 A table is joined by what its rows are called, never by their order: img2dataset writes its rows as
-downloads end, and lists the failed ones too.
+downloads end, and lists the failed ones too. Keys match across types: the number 12 is the key "12"
+and, where no two keys of either side become the same by that, the key "00012".
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from pairsift.errors import PairsiftError
 from pairsift.scores import FINGERPRINT_KEY
-from pairsift.select.expression import Term, column_term, text_sql
-from pairsift.select.tables import SUFFIX, quoted, register_filesystem, run_sql
-from pairsift.sources.files import normalise
+from pairsift.select.expression import Term, column_term
+from pairsift.select.tables import (
+    SUFFIX,
+    file_sql,
+    quoted,
+    register_filesystem,
+    run_sql,
+)
+from pairsift.sources import files
+from pairsift.sources.tables import TableReader, checked_fields, is_table, table_extension
 from pairsift.storage import Folder
 
+_log = logging.getLogger("pairsift.inputs")
 _SPELLING = re.compile(r"^(?P<name>[A-Za-z_]\w*)=(?P<path>.+?)(?:@(?P<on>uid|key|shard))?$")
-_MATCH = {
-    "uid": "try_cast(uid AS UUID)",
-    "key": "key::VARCHAR",
-    "shard": "shard || '/' || key",
-}
+_WILDCARDS = re.compile(r"[*?[]")
+_CHUNK_ROWS = 50_000
+_NAMES = {"uid": ("uid",), "key": ("key",), "shard": ("shard", "key")}
+_TOLD = {"uid": "uids", "key": "keys", "shard": "shards and keys"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +45,8 @@ class Join:
     """A table whose columns expressions may name, as ``name.column``.
 
     Attributes:
-        path: a score folder, a parquet file, or a folder of parquet files.
+        path: a score folder; a table, parquet, CSV, TSV or JSON lines; a folder of tables of one
+            kind, or a pattern (``*``, ``?``, ``[...]``) of their names.
         on: ``uid``, ``key`` (unique in the whole table) or ``shard`` (shard and key); None to
             take shard and key for a score folder, else uid where both sides have it, else key.
     """
@@ -65,6 +79,7 @@ class JoinedTable:
         columns: what expressions may name, ``name.column``.
         fractional: of these, the ones of floating point, with whether it is float32: such as
             scores are; counts and sizes are whole numbers.
+        types: DuckDB's types of the table's own columns.
     """
 
     join: Join
@@ -72,6 +87,7 @@ class JoinedTable:
     on: str
     columns: Mapping[str, Term]
     fractional: Mapping[str, bool]
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_join(connection: duckdb.DuckDBPyConnection, join: Join, has_uid: bool) -> JoinedTable:
@@ -81,24 +97,28 @@ def open_join(connection: duckdb.DuckDBPyConnection, join: Join, has_uid: bool) 
         has_uid: whether the scores have uids, to choose what to join on.
 
     Raises:
-        PairsiftError: there is none, or it has not the columns to join on.
+        PairsiftError: there is none, a line of it is no row, or it has not the columns to join on.
     """
     paths = _paths(connection, join)
-    listed = ", ".join(map(text_sql, paths))
-    source = f"read_parquet([{listed}], union_by_name = true)"
+    is_scores = False
+    if table_extension(paths[0]) == SUFFIX:
+        source = f"read_parquet([{', '.join(map(file_sql, paths))}], union_by_name = true)"
+        is_scores = bool(
+            run_sql(
+                connection,
+                f"SELECT 1 FROM parquet_kv_metadata([{file_sql(paths[0])}]) "
+                f"WHERE key = '{FINGERPRINT_KEY.decode()}'::BLOB",
+            ).fetchall()
+        )
+    else:
+        source = quoted(f"joined {join.name}")
+        _load(connection, source, paths)
     types = {
         name: kind for name, kind, *_ in run_sql(connection, f"DESCRIBE FROM {source}").fetchall()
     }
-    is_scores = bool(
-        run_sql(
-            connection,
-            f"SELECT 1 FROM parquet_kv_metadata([{text_sql(paths[0])}]) "
-            f"WHERE key = '{FINGERPRINT_KEY.decode()}'::BLOB",
-        ).fetchall()
-    )
     on = join.on or _default_key(types, is_scores, has_uid)
-    needed = {"uid": ["uid"], "key": ["key"], "shard": ["shard", "key"]}[on] if on else ["uid"]
-    missing = [name for name in needed if name not in types]
+    there = {name.lower() for name in types}  # as the database reads names
+    missing = [name for name in _NAMES[on or "uid"] if name not in there]
     if on is None or missing:
         raise PairsiftError(
             f"--join {join.name}={join.path} cannot be joined on {on or 'uid or key'}: it has the "
@@ -113,23 +133,104 @@ def open_join(connection: duckdb.DuckDBPyConnection, join: Join, has_uid: bool) 
         if kind in ("FLOAT", "DOUBLE"):
             fractional[name] = kind == "FLOAT"
     source = f"{source}{f' WHERE {where}' if where else ''}"
-    return JoinedTable(join, source, on, columns, fractional)
+    return JoinedTable(join, source, on, columns, fractional, types)
 
 
 def _paths(connection: duckdb.DuckDBPyConnection, join: Join) -> list[str]:
-    folder = Folder(normalise(join.path))
-    prefix = folder.path
+    url = files.normalise(join.path)
+    folder = Folder(url)
     if not folder.is_local:
         register_filesystem(connection, folder.fs)
-        prefix = folder.fs.unstrip_protocol(folder.path).rstrip("/")
     if folder.fs.isfile(folder.path):
-        return [prefix]
-    names = sorted(name for name in folder.names() if name.endswith(SUFFIX))
-    if not names:
+        found = [url]
+    elif _WILDCARDS.search(join.path) and not folder.fs.exists(folder.path):
+        found = sorted(entry.url for entry in files.glob(url) if not entry.is_folder)
+    else:
+        found = sorted(f"{url}/{name}" for name in folder.names())
+    kinds = {table_extension(path) for path in found if is_table(path)}
+    # A folder of ours has JSON beside its tables.
+    kind = SUFFIX if SUFFIX in kinds else min(kinds, default="")
+    if SUFFIX not in kinds and len(kinds) > 1:
         raise PairsiftError(
-            f"--join {join.name}={join.path}: no parquet file there; give one or a folder"
+            f"--join {join.name}={join.path} holds tables of several kinds "
+            f"({', '.join(sorted(kinds))}); write a pattern of the names of one, such as *.csv"
         )
-    return [f"{prefix}/{name}" for name in names]
+    paths = [path for path in found if table_extension(path) == kind and is_table(path)]
+    if not paths:
+        raise PairsiftError(
+            f"--join {join.name}={join.path}: no table there; give one (parquet, CSV, TSV or JSON "
+            "lines), a folder of them, or a pattern of their names"
+        )
+    return paths
+
+
+def _load(connection: duckdb.DuckDBPyConnection, table: str, paths: Sequence[str]) -> None:
+    """Read text tables into a table of the database, each column of the type that all fit."""
+    columns: dict[str, str] = {}  # by their names in lower case, as the database tells them apart
+    textual: set[str] = set()  # whose values are texts and stay so
+
+    def add(names: Iterable[str]) -> None:
+        for name in names:
+            if not name or columns.get(name.lower()) == name:
+                continue
+            if name.lower() in columns:
+                raise PairsiftError(
+                    f"{paths[0]} has the columns {columns[name.lower()]!r} and {name!r}; give each "
+                    "a name of its own, case apart"
+                )
+            column = f"{quoted(name)} VARCHAR"
+            run_sql(
+                connection,
+                f"ALTER TABLE {table} ADD COLUMN {column}"
+                if columns
+                else f"CREATE TEMP TABLE {table} ({column})",
+            )
+            columns[name.lower()] = name
+
+    for path in paths:
+        with TableReader(path) as reader:
+            add(reader.columns)
+            rows = (checked_fields(entry, path) for entry in reader)
+            while chunk := list(islice(rows, _CHUNK_ROWS)):
+                add(dict.fromkeys(name for row in chunk for name in row))
+                if table_extension(path).startswith(".json"):
+                    textual |= {n for row in chunk for n, v in row.items() if isinstance(v, str)}
+                texts = {
+                    name: pa.array([_text(row.get(name)) for row in chunk], pa.string())
+                    for name in columns.values()
+                }
+                connection.register("join_chunk", pa.table(texts))
+                run_sql(connection, f"INSERT INTO {table} BY NAME SELECT * FROM join_chunk")
+                connection.unregister("join_chunk")
+        _log.info("%s: %s", path, reader.counts())
+    if not columns:
+        raise PairsiftError(f"{paths[0]} holds no row")
+    for name in columns.values():
+        if name not in textual:
+            _give_type(connection, table, quoted(name))
+
+
+def _text(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _give_type(connection: duckdb.DuckDBPyConnection, table: str, column: str) -> None:
+    """Make a column numbers or truth values if that loses nothing, leading zeros least of all."""
+    for kind, form in (
+        ("BIGINT", "^(0|-?[1-9][0-9]{0,17})$"),
+        ("DOUBLE", "^[+-]?((0|[1-9][0-9]*)(\\.[0-9]*)?|\\.[0-9]+)([eE][+-]?[0-9]+)?$|^(?i:nan)$"),
+        ("BOOLEAN", "^(?i:true|false)$"),
+    ):
+        ((others, filled),) = run_sql(
+            connection,
+            f"SELECT count_if(NOT regexp_matches(trim({column}), '{form}')), count({column}) "
+            f"FROM {table}",
+        ).fetchall()
+        if filled and not others:
+            run_sql(connection, f"ALTER TABLE {table} ALTER {column} TYPE {kind}")
+            return
 
 
 def _default_key(types: Mapping[str, str], is_scores: bool, has_uid: bool) -> str | None:
@@ -145,11 +246,16 @@ def joined_sql(
 ) -> str:
     """SQL of relation `left` with the used columns of a table beside it, null where it has no row.
 
+    How many rows of `left` have one there is logged, unless all have.
+
+    Args:
+        left: with the columns shard, key, uid and status.
+
     Raises:
-        PairsiftError: the table has more than one row of one name, so that which to take is open.
+        PairsiftError: the table has more than one row of one name, so that which to take is open;
+            or no name of `left` is there.
     """
-    theirs = _MATCH[table.on]
-    ours = re.sub(r"\b(uid|key|shard)\b", r"ours.\1", theirs)
+    ours, theirs = _match_sql(connection, table, left)
     prefix = f"{table.join.name}."
     names = sorted(name[len(prefix) :] for name in used if name in table.columns)
     columns = ", ".join(f"{quoted(name)} AS {quoted(prefix + name)}" for name in names)
@@ -163,13 +269,106 @@ def joined_sql(
     if repeated:
         what = {"uid": "uid", "key": "key", "shard": "shard and key"}[table.on]
         raise PairsiftError(
-            f"--join {prefix[:-1]}={table.join.path}: the {what} {repeated[0][0]} is there more "
-            "than once; join on another column (after @), or remove the repeated rows"
+            f"{_shown(table)}: the {what} {repeated[0][0]} is there more than once; join on "
+            "another column (after @), or remove the repeated rows"
         )
     return (
         f"SELECT * EXCLUDE ({quoted(match)}) FROM ({left}) AS ours "
         f"LEFT JOIN ({right}) AS theirs ON {ours} = theirs.{quoted(match)}"
     )
+
+
+def _match_sql(
+    connection: duckdb.DuckDBPyConnection, table: JoinedTable, left: str
+) -> tuple[str, str]:
+    """What of `left` (as ``ours``) must equal what of the table, both in SQL."""
+    floating = {name.lower() for name, kind in table.types.items() if kind in ("FLOAT", "DOUBLE")}
+    exact = _name_sql(table.on, "ours."), _name_sql(table.on, "", floating)
+    total, matched = _count(connection, table, left, exact)
+    if table.on != "uid" and matched < total:
+        plain = _name_sql(table.on, "ours.", zeros=False), _name_sql(table.on, "", floating, False)
+        _, more = _count(connection, table, left, plain)
+        if more > matched and _still_distinct(connection, table, left, exact, plain):
+            _log.info(
+                "%s: %s of %s %s match when leading zeros are left out",
+                _shown(table), f"{more:,}", f"{total:,}", _TOLD[table.on],
+            )  # fmt: skip
+            return plain
+    if total and not matched:
+        raw = ("ours.uid", "uid") if table.on == "uid" else exact
+        here = _example(connection, raw[0], f"({left}) AS ours WHERE status = 'ok'")
+        there = _example(connection, raw[1], table.source)
+        raise PairsiftError(
+            f"{_shown(table)}: 0 of {total:,} {_TOLD[table.on]} match; here they look like {here}, "
+            f"there like {there}; join on another column (after @: uid, key or shard)"
+        )
+    if matched < total:
+        _log.info(
+            "%s: %s of %s %s match", _shown(table), f"{matched:,}", f"{total:,}", _TOLD[table.on]
+        )
+    return exact
+
+
+def _name_sql(on: str, of: str, floating: Iterable[str] = (), zeros: bool = True) -> str:
+    """What a row is called.
+
+    Args:
+        floating: columns that hold whole numbers as floating point.
+        zeros: whether leading zeros of a number count.
+    """
+    if on == "uid":
+        return f"try_cast({of}uid AS UUID)"
+    parts = []
+    for name in _NAMES[on]:
+        sql = f"{of}{name}"
+        text = f"{sql}::VARCHAR"
+        if name in floating:
+            text = f"CASE WHEN {sql} = floor({sql}) THEN {sql}::HUGEINT::VARCHAR ELSE {text} END"
+        if not zeros:
+            text = f"regexp_replace(({text}), '^0+([0-9]+)$', '\\1')"
+        parts.append(f"({text})")
+    return " || '/' || ".join(parts)
+
+
+def _count(
+    connection: duckdb.DuckDBPyConnection, table: JoinedTable, left: str, match: tuple[str, str]
+) -> tuple[int, int]:
+    """How many ok rows of `left` have a name, and how many of these names the table has."""
+    ours, theirs = match
+    names = f"SELECT * FROM (SELECT {theirs} AS name FROM {table.source}) WHERE name IS NOT NULL"
+    ((total, matched),) = run_sql(
+        connection,
+        f"SELECT count(*), count_if({ours} IN ({names})) "
+        f"FROM ({left}) AS ours WHERE status = 'ok' AND {ours} IS NOT NULL",
+    ).fetchall()
+    return int(total), int(matched)
+
+
+def _still_distinct(
+    connection: duckdb.DuckDBPyConnection,
+    table: JoinedTable,
+    left: str,
+    exact: tuple[str, str],
+    plain: tuple[str, str],
+) -> bool:
+    """Whether no two names of either side become one without leading zeros."""
+    relations = (f"({left}) AS ours", table.source)
+    for relation, name, short in zip(relations, exact, plain, strict=True):
+        ((names, left_over),) = run_sql(
+            connection, f"SELECT count(DISTINCT {name}), count(DISTINCT {short}) FROM {relation}"
+        ).fetchall()
+        if names != left_over:
+            return False
+    return True
+
+
+def _example(connection: duckdb.DuckDBPyConnection, name: str, relation: str) -> str:
+    found = run_sql(connection, f"SELECT ({name})::VARCHAR FROM {relation} LIMIT 1").fetchall()
+    return repr(found[0][0]) if found else "nothing: it has no row"
+
+
+def _shown(table: JoinedTable) -> str:
+    return f"--join {table.join.name}={table.join.path}"
 
 
 def with_on(table: JoinedTable) -> Join:

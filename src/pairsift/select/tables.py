@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import fsspec
 from pairsift.errors import PairsiftError
 from pairsift.scores import FINGERPRINT_KEY, MANIFEST, read_fingerprint
 from pairsift.select.expression import Term, column_term, text_sql
+from pairsift.sources.base import printable
 from pairsift.sources.files import normalise
 from pairsift.storage import Folder
 
@@ -64,7 +66,7 @@ class ScoreTables:
 
 
 def _read_sql(tables: Sequence[ScoreTable], *options: str) -> str:
-    files = ", ".join(text_sql(table.path) for table in tables)
+    files = ", ".join(file_sql(table.path) for table in tables)
     return f"read_parquet({', '.join([f'[{files}]', *options])})"
 
 
@@ -106,7 +108,7 @@ def find_score_tables(
         run_sql(
             connection,
             "SELECT file_name, num_rows FROM parquet_file_metadata($paths)",
-            {"paths": paths},
+            {"paths": list(map(literal_path, paths))},
         ).fetchall()
     )
     tables = tuple(ScoreTable(index, name, path, rows[path]) for index, name, path in files)
@@ -134,14 +136,15 @@ def _common_fingerprint(
     connection: duckdb.DuckDBPyConnection, paths: Sequence[str]
 ) -> dict[str, str]:
     """Read every footer, because files can be copied from folder to folder by hand."""
+    literal = {"paths": list(map(literal_path, paths))}
     of_ours = f"FROM parquet_kv_metadata($paths) WHERE key = '{FINGERPRINT_KEY.decode()}'::BLOB"
     rows = run_sql(
         connection,
         f"SELECT value, min(file_name), count(*) {of_ours} GROUP BY value ORDER BY min(file_name)",
-        {"paths": paths},
+        literal,
     ).fetchall()
     if sum(count for _, _, count in rows) < len(paths):
-        named = run_sql(connection, f"SELECT file_name {of_ours}", {"paths": paths}).fetchall()
+        named = run_sql(connection, f"SELECT file_name {of_ours}", literal).fetchall()
         read_fingerprint(None, min(set(paths) - {name for (name,) in named}))
     found = [(read_fingerprint({FINGERPRINT_KEY: bytes(value)}, path), path)
              for value, path, _ in rows]  # fmt: skip
@@ -158,6 +161,26 @@ def _common_fingerprint(
                 "Select from one of them at a time, or join the other by name"
             )
     return first
+
+
+def literal_path(path: str) -> str:
+    """A path as DuckDB takes it for that very file: it reads ``*``, ``?`` and ``[`` as wildcards.
+
+    Raises:
+        PairsiftError: it is not UTF-8, which DuckDB needs.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise PairsiftError(
+            f"{printable(path)}: the path is not UTF-8; rename its folders and files"
+        ) from None
+    return re.sub(r"([*?\[])", r"[\1]", path)
+
+
+def file_sql(path: str) -> str:
+    """A path in SQL, for functions that read files."""
+    return text_sql(literal_path(path))
 
 
 def quoted(name: str) -> str:

@@ -15,7 +15,7 @@ import braceexpand
 from pairsift.errors import PairsiftError
 from pairsift.image_formats import is_image_name
 from pairsift.sources import files
-from pairsift.sources.base import Shard, ShardSet
+from pairsift.sources.base import Shard, ShardSet, printable
 from pairsift.sources.files import FileEntry
 from pairsift.sources.outputs import OwnOutputs
 
@@ -49,18 +49,19 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
 
     A pattern is a path or fsspec URL of a file or folder, with ``*``, ``?``, ``[...]``, brace
     lists and ranges (``{00000..00099}``, ``{a,b}``). A folder stands for all tars or all parquet
-    files at any depth below it or, where there are neither, for its images; a ``.csv`` or
-    ``.tsv`` for the images it lists. Parquet files next to tars of the same names are taken for
-    the metadata that img2dataset writes there, and left out. What Pairsift wrote below a folder or
-    into the reach of a wildcard is left out too, and named in the notes.
+    files at any depth below it or, where there are neither, for its images; a ``.csv``,
+    ``.tsv`` or ``.jsonl`` for the images it lists. Parquet files next to tars of the same names are
+    taken for the metadata that img2dataset writes there, and left out. What Pairsift wrote below a
+    folder or into the reach of a wildcard is left out too, and named in the notes.
 
     Args:
         patterns: one or more; a shard that several of them name counts once.
         kind: ``webdataset``, ``parquet`` or ``folder``; told from the extensions if not given.
         options: of the source. ``caption``: where it is (webdataset: member suffix, ``txt`` by
             default, or ``json.FIELD``; parquet and folder: column). ``image``: the column that
-            holds the image, or its path. ``captions_file``: of a folder. ``max_image_bytes``:
-            larger ones are not read. None means the default.
+            holds the image, or its path. ``captions_file``, ``separator``, ``encoding``: of a
+            folder and its tables. ``max_image_bytes``: larger ones are not read. None means the
+            default.
 
     Returns:
         the shards in natural order of their names, and their common folder.
@@ -329,7 +330,8 @@ def _with(shard: Shard, root: str, options: dict[str, Any]) -> Shard:
     name = _stem(below) if shard.kind != "folder" else below
     if captions_file := dict(shard.options).get("captions_file"):
         name = f"{name}/{_stem(captions_file)}" if name else _stem(captions_file)
-    return replace(shard, name=name.replace("/", "__"), options=tuple(sorted(merged.items())))
+    name = printable(name.replace("/", "__"))  # names may hold any bytes, tables only UTF-8
+    return replace(shard, name=name, options=tuple(sorted(merged.items())))
 
 
 def _check_options(kind: str, options: dict[str, Any]) -> None:

@@ -351,7 +351,7 @@ def read_rows(
         with TableReader(path, separator, encoding, with_bytes=with_bytes) as table:
             spelled = {name: match_needed(table.columns, name, needed, path) for name in needed}
             # Objects of JSON lines need not have all fields.
-            rows = [dict.fromkeys(table.columns) | _checked(entry, path) for entry in table]
+            rows = [dict.fromkeys(table.columns) | checked_fields(entry, path) for entry in table]
     except OSError as error:
         raise PairsiftError(f"cannot read {path}: {error}") from error
     _log.info("%s: %s", printable(path), table.counts())
@@ -372,8 +372,8 @@ def match_needed(columns: Sequence[str], name: str, needed: Sequence[str], path:
     return found
 
 
-def _checked(entry: Row | Lost, path: str) -> Fields:
-    """The fields of a row of a small table.
+def checked_fields(entry: Row | Lost, path: str) -> Fields:
+    """The fields of a row of a table in which every line must be one.
 
     Raises:
         PairsiftError: the line is no row, or not text.
