@@ -50,7 +50,10 @@ def select(
     ] = False,
     join: Annotated[
         list[str] | None,
-        typer.Option(help="Other scores or metadata, NAME=PATH or NAME=PATH@uid: NAME.column."),
+        typer.Option(
+            help="A table beside the scores, NAME=PATH or NAME=PATH@uid (uid, key or shard): a score "
+            "folder, parquet, CSV, TSV or JSON lines. Expressions name its columns as NAME.column."
+        ),
     ] = None,
     agreement: Annotated[
         float | None,
