@@ -51,7 +51,7 @@ def select(
     join: Annotated[
         list[str] | None,
         typer.Option(
-            help="A table beside the scores, NAME=PATH or NAME=PATH@uid (uid, key or shard): a score "
+            help="A table beside the scores, NAME=PATH or NAME=PATH@uid (uid, key, shard): a score "
             "folder, parquet, CSV, TSV or JSON lines. Expressions name its columns as NAME.column."
         ),
     ] = None,
