@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import random
+import subprocess
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,10 +35,7 @@ def read(data: bytes, folder: Path, name: str = "s.tar", **options: object) -> S
 def pairs_of(
     members: Iterable[tuple[str, bytes | str]], folder: Path, **options: object
 ) -> list[Pair]:
-    reader = read(tar_bytes(members), folder, **options)
-    pairs = list(reader)
-    assert reader.problem is None
-    return pairs
+    return list(read(tar_bytes(members), folder, **options))
 
 
 def statuses(pairs: Iterable[Pair]) -> list[Status | None]:
@@ -184,7 +183,7 @@ class TestLimits:
             Status.IMAGE_TOO_LARGE,
             Status.CAPTION_TOO_LARGE,
             None,
-            Status.CAPTION_MISSING,
+            Status.IMAGE_MISSING,
             None,
         ]
         assert pairs[0].image is None
@@ -354,3 +353,164 @@ class TestHostileHeaders:
         assert (pairs[0].key, pairs[0].fault) == ("good", None)
         for pair in pairs:
             pair.key.encode()
+
+
+def sample_members(count: int, **suffixes: bytes | str) -> list[tuple[str, bytes | str]]:
+    """Members of so many samples, dots in their suffixes written as two underscores."""
+    return [
+        (f"s{index}.{suffix.replace('__', '.')}", content)
+        for index in range(count)
+        for suffix, content in suffixes.items()
+    ]
+
+
+class TestNamedMembers:
+    @pytest.mark.parametrize(
+        ("image", "caption", "suffixes"),
+        [
+            ("input.jpg", "outputs.txt", {"input__jpg": b"1", "outputs__txt": "one"}),
+            (".input.jpg", ".outputs.txt", {"INPUT__JPG": b"1", "Outputs__txt": "one"}),
+            ("img", "cap", {"cap": "one", "img": b"1"}),
+            ("0.jpg", "txt", {"0__jpg": b"1", "1__jpg": b"2", "txt": "one"}),
+            ("png", "meta.json.text.en", {"jpg": b"2", "png": b"1",
+                                          "meta__json": '{"text": {"en": "one"}}'}),
+        ],
+    )  # fmt: skip
+    def test_by_options(
+        self, tmp_path: Path, image: str, caption: str, suffixes: dict[str, bytes | str]
+    ) -> None:
+        members = sample_members(3, **suffixes)
+        reader = read(tar_bytes(members), tmp_path, image=image, caption=caption)
+        assert [(pair.image, pair.caption, pair.fault) for pair in reader] == [
+            (b"1", "one", None)
+        ] * 3
+        assert reader.problem is None
+
+    @pytest.mark.parametrize(
+        ("path", "content"),
+        [
+            ("json.a.b", {"a": {"b": "one"}}),
+            ("json.captions.0", {"captions": ["one", "two"]}),
+            ("json.captions.-1", {"captions": ["two", "one"]}),
+            ("json.conversations.1.value", {"conversations": [{"value": "q"}, {"value": "one"}]}),
+            ("json.a.b", {"a.b": "one", "a": {"b": "two"}}),
+            ('json."a.b".c', {"a.b": {"c": "one"}}),
+            ("json.alt text", {"alt text": "one"}),
+            (".json.caption", {"caption": "one"}),
+        ],
+    )
+    def test_paths_into_json(self, tmp_path: Path, path: str, content: object) -> None:
+        members = sample_members(1, jpg=b"1", txt="other", json=json.dumps(content))
+        (pair,) = pairs_of(members, tmp_path, caption=path)
+        assert (pair.caption, pair.fault) == ("one", None)
+
+    @pytest.mark.parametrize(
+        ("path", "words"),
+        [
+            ("json.captoin", "no field 'captoin'; there are caption, list, nested"),
+            ("json.nested.x", "no field 'x' in nested; there are de, en"),
+            ("json.nested", "nested is an object with the fields de, en; name one text in it: "
+                            "--caption-field json.nested.de"),
+            ("json.list", "list is a list of 1; name one text in it: --caption-field json.list.0"),
+            ("json.list.3", "list is a list of 1, with no item 3"),
+            ("json.list.first", "list is a list: give a number"),
+            ("json.caption.en", "caption is text, which has no fields"),
+        ],
+    )  # fmt: skip
+    def test_wrong_paths_say_what_is_there(self, tmp_path: Path, path: str, words: str) -> None:
+        content = {"caption": "one", "list": ["a"], "nested": {"de": "ein", "en": "a"}}
+        reader = read(
+            tar_bytes(sample_members(3, jpg=b"1", json=json.dumps(content))),
+            tmp_path,
+            caption=path,
+        )
+        pairs = list(reader)
+        assert statuses(pairs) == [Status.CAPTION_MISSING] * 3
+        assert words in str(pairs[0].fault)
+        assert "all 3 samples have no caption" in str(reader.problem)
+        assert words in str(reader.problem)
+
+    def test_image_out_of_json_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(PairsiftError, match="members of their own"):
+            read(tar_bytes([("a.json", "{}")]), tmp_path, image="json.image")
+
+
+class TestDiagnosis:
+    @pytest.mark.parametrize(
+        ("suffixes", "words"),
+        [
+            ({"input__jpg": b"1", "outputs__txt": "x"},
+             ["have no image", ".input.jpg (4)", "--image-field input.jpg",
+              "have no caption", "--caption-field outputs.txt"]),
+            ({"img": b"1", "txt": "x"}, ["have no image", ".img (4)", "--image-field img"]),
+            ({"jpg": b"1", "cap": "x"}, ["have no caption", "--caption-field cap"]),
+            ({"jpg": b"1", "npy": b"3", "caption": "x"}, ["--caption-field caption"]),
+            ({"jpg": b"1", "json": '{"text": "x", "id": 3}'},
+             ["have no caption", "no .txt member", "there are text, id"]),
+        ],
+    )  # fmt: skip
+    def test_unread_members_are_named(
+        self, tmp_path: Path, suffixes: dict[str, bytes | str], words: list[str]
+    ) -> None:
+        reader = read(tar_bytes(sample_members(4, **suffixes)), tmp_path)
+        assert all(pair.fault for pair in reader)
+        for part in words:
+            assert part in str(reader.problem)
+
+    def test_few_failures_are_no_diagnosis(self, tmp_path: Path) -> None:
+        members = [*sample_members(4, jpg=b"1", txt="x"), ("t.img", b"1"), ("t.txt", "x")]
+        reader = read(tar_bytes(members), tmp_path)
+        assert ".img, .txt" in str(list(reader)[-1].fault)
+        assert reader.problem is None
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_members_that_lie_apart(self, tmp_path: Path, seed: int) -> None:
+        members = sample_members(6, jpg=b"1", txt="x")
+        if seed:
+            random.Random(seed).shuffle(members)
+        else:
+            members.sort(key=lambda member: member[0].rpartition(".")[2])
+        reader = read(tar_bytes(members), tmp_path)
+        pairs = list(reader)
+        names = [name.partition(".")[0] for name, _ in members]
+        runs = 1 + sum(one != other for one, other in itertools.pairwise(names))
+        assert len(pairs) == runs
+        later = [pair for pair in pairs if pair.fault and "lie apart" in pair.fault.error]
+        assert len(later) == runs - 6
+        assert {pair.fault.status for pair in later if pair.fault} == {Status.DUPLICATE_KEY}
+        assert f"{runs - 6} of {runs} samples" in str(reader.problem)
+        assert "tar -C unpacked --sort=name -cf sorted.tar ." in str(reader.problem)
+
+    def test_the_advice_sorts_the_tar(self, tmp_path: Path) -> None:
+        members = sorted(
+            sample_members(6, jpg=b"1", txt="x"), key=lambda member: member[0].rpartition(".")[2]
+        )
+        reader = read(tar_bytes(members), tmp_path)
+        list(reader)
+        command = str(reader.problem).partition("Sort it: ")[2]
+        subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+        (shard,) = find_shards(str(tmp_path / "sorted.tar")).shards
+        assert [pair.fault for pair in open_shard(shard)] == [None] * 6
+
+    def test_tar_of_links_or_of_other_names(self, tmp_path: Path) -> None:
+        reader = read(tar_bytes([("README", "x"), (".hidden", "x")]), tmp_path)
+        assert list(reader) == []
+        assert "no sample in it: none of 2 members" in str(reader.problem)
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w") as tar:
+            for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+                header = tarfile.TarInfo("a.jpg")
+                header.type, header.linkname = kind, "b.jpg"
+                tar.addfile(header)
+        reader = read(file.getvalue(), tmp_path)
+        assert list(reader) == []
+        assert "left out: 2 links" in str(reader.problem)
+
+    @pytest.mark.parametrize("status", ["failed_to_download", "failed_to_resize", "failed"])
+    def test_failures_that_the_source_declares(self, tmp_path: Path, status: str) -> None:
+        content = json.dumps({"status": status, "error_message": "HTTP 404", "caption": "x"})
+        reader = read(tar_bytes(sample_members(3, json=content)), tmp_path)
+        pairs = list(reader)
+        assert statuses(pairs) == [Status.SOURCE_FAILED] * 3
+        assert "HTTP 404" in str(pairs[0].fault)
+        assert reader.problem is None

@@ -7,11 +7,11 @@ import re
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pairsift.pair import Pair
+from pairsift.pair import Fault, Pair, Status
 
 _UID = re.compile(r"[0-9a-fA-F]{32}")
 
@@ -95,6 +95,17 @@ class ShardReader(abc.ABC):
 def valid_uid(value: object) -> str | None:
     """The value if it is a DataComp uid, 32 hexadecimal digits."""
     return value if isinstance(value, str) and _UID.fullmatch(value) else None
+
+
+def declared_failure(metadata: Mapping[str, Any]) -> Fault | None:
+    """The fault of a sample that its source marks as failed, as img2dataset does; else None."""
+    status = metadata.get("status")
+    if not isinstance(status, str) or status == "success":
+        return None
+    if "error_message" not in metadata and not status.startswith("failed"):
+        return None  # another kind of status
+    reason = metadata.get("error_message") or "no reason given"
+    return Fault(Status.SOURCE_FAILED, printable(f"{status}: {reason}"))
 
 
 def printable(text: str) -> str:

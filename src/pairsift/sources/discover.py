@@ -34,7 +34,7 @@ _EXTENSIONS = {
 _TEXT_EXTENSIONS = frozenset({"txt", "csv", "tsv", "jsonl"})
 _TABLES = ("metadata.", "captions.")
 _OPTIONS = {
-    "webdataset": {"caption", "max_image_bytes"},
+    "webdataset": {"caption", "image", "max_image_bytes"},
     "parquet": {"caption", "image", "max_image_bytes"},
     "folder": {"caption", "image", "captions_file", "separator", "encoding", "max_image_bytes"},
 }

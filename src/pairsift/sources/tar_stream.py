@@ -12,6 +12,7 @@ import gzip
 import io
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any, cast
 
@@ -68,8 +69,11 @@ class Member:
         return data
 
 
-def iterate_tar(file: IO[bytes]) -> Iterator[Member]:
-    """Yield the regular files of a tar, plain or gzip; links, folders and devices are left out.
+def iterate_tar(file: IO[bytes], left_out: Counter[str] | None = None) -> Iterator[Member]:
+    """Yield the regular files of a tar, plain or packed; links, folders and devices are left out.
+
+    Args:
+        left_out: counts these, folders not among them, by what they are.
 
     Raises:
         DamagedTarError: it cannot be read on; at position 0 if it is no tar at all.
@@ -104,6 +108,8 @@ def iterate_tar(file: IO[bytes]) -> Iterator[Member]:
                 raise DamagedTarError(f"{header.name!r} has size {header.size}", begin)
             member = Member(header.name, header.size, start, tar.offset, stream)
             yield member
+        elif left_out is not None and not header.isdir():
+            left_out[_what(header)] += 1
         if tar.offset < stream.tell():
             raise DamagedTarError(f"the header of {header.name!r} leads backwards", begin)
         _skip(stream, tar.offset)
@@ -113,6 +119,12 @@ def iterate_tar(file: IO[bytes]) -> Iterator[Member]:
             if stream.tell() < begin + header.size:
                 raise _cut_off(stream, header.name)
             raise DamagedTarError("ends without an end-of-archive mark", stream.tell())
+
+
+def _what(header: tarfile.TarInfo) -> str:
+    if header.issym() or header.islnk():
+        return "links"
+    return "sparse files" if header.issparse() else "devices and pipes"
 
 
 def _skip(stream: _Stream, end: int) -> None:

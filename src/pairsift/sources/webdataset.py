@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -14,15 +15,66 @@ from pairsift.errors import PairsiftError
 from pairsift.image_formats import IMAGE_SUFFIXES
 from pairsift.images import ImageLimits
 from pairsift.pair import Fault, Pair, Status
-from pairsift.sources.base import Shard, ShardReader, printable, valid_uid
+from pairsift.sources.base import Shard, ShardReader, declared_failure, printable, valid_uid
+from pairsift.sources.fields import NoFieldError, describe, follow, leaves
 from pairsift.sources.files import open_file
 from pairsift.sources.tar_stream import DamagedTarError, Member, iterate_tar
 
 MAX_JSON_BYTES = 4 * 2**20
+_MOST_SUFFIXES = 50
+_SHOWN_SUFFIXES = 8
 
 # webdataset's rule: the key ends at the first dot after the last slash. Names without a dot, or
 # whose base begins with one, belong to no sample.
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which members of a sample are read, by their suffixes in lower case.
+
+    Attributes:
+        images: with their rank; of several the one of least rank is taken.
+        caption: suffix; None where only the json has the caption.
+        json: suffix of the member with the metadata.
+        field: path to the caption in the json; None where it is not looked for there.
+    """
+
+    images: Mapping[str, int]
+    caption: str | None
+    json: str
+    field: str | None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Layout:
+        """The layout that options of the source ask for.
+
+        Raises:
+            PairsiftError: the option `image` names no member.
+        """
+        image = options.get("image")
+        if image is not None and ".json." in f".{str(image).lower()}":
+            raise PairsiftError(
+                f"--image-field {image}: images are read from members of their own, not out of "
+                "json; give the member's suffix, for example jpg or input.jpg"
+            )
+        suffixes = IMAGE_SUFFIXES if image is None else (_suffix(image),)
+        images = {suffix: rank for rank, suffix in enumerate(suffixes)}
+        caption = str(options.get("caption") or "txt").lstrip(".")
+        before, json, path = f".{caption}".partition(".json.")
+        if json:
+            return cls(images, None, f"{before}.json".lstrip(".").lower(), path)
+        # A suffix asked for by name has no understudy.
+        return cls(images, _suffix(caption), "json", "caption" if caption == "txt" else None)
+
+    @property
+    def suffixes(self) -> frozenset[str]:
+        """Of all members that are read: a second one of these begins another sample."""
+        return frozenset({*self.images, self.json} | ({self.caption} if self.caption else set()))
+
+
+def _suffix(text: object) -> str:
+    return str(text).lstrip(".").lower()
 
 
 @dataclass(slots=True)
@@ -33,6 +85,7 @@ class _Sample:
     start: int
     end: int
     suffixes: set[str] = field(default_factory=set)
+    others: set[str] = field(default_factory=set)
     image: bytes | None = None
     image_rank: int = len(IMAGE_SUFFIXES)
     caption: bytes | None = None
@@ -44,14 +97,19 @@ class _Sample:
 
 
 class WebdatasetReader(ShardReader):
-    """Reads one tar, plain or gzip, front to back.
+    """Reads one tar, plain or packed, front to back.
 
-    - Image: the first of `IMAGE_SUFFIXES` the sample has. Caption: the member with the suffix of
-      option `caption` (default ``txt``), else the json's ``caption``; or only a field of the json
-      with ``caption="json.FIELD"``. Suffixes are compared in lower case.
+    - Image: the member with the suffix of option `image`, else the first of `IMAGE_SUFFIXES` that
+      the sample has. Caption: the member with the suffix of option `caption` (default ``txt``),
+      else the json's ``caption``; or only a field of the json with ``caption="json.PATH"`` (see
+      :mod:`pairsift.sources.fields`). Suffixes may have several parts (``input.jpg``) and are
+      compared in lower case.
     - uid: the json's ``uid`` if it is 32 hexadecimal digits; metadata: the json's fields.
     - A key met before in the shard, or a suffix met before in the sample, begins a sample that is
-      a ``duplicate_key``.
+      a ``duplicate_key``; so are the members of a sample that do not follow the others, as
+      webdataset takes them for another sample.
+    - A sample with neither image nor caption whose json says that it failed is ``source_failed``.
+    - Where most samples fail alike, `problem` says what was found and which option helps.
     - Where the tar is cut off, the sample it cuts is ``shard_truncated``; one that has its image
       and caption is not cut.
     - Members larger than their limit are skipped unread. Nothing is ever written by name, so
@@ -63,13 +121,7 @@ class WebdatasetReader(ShardReader):
     def __init__(self, shard: Shard) -> None:
         super().__init__(shard)
         options = dict(shard.options)
-        caption = str(options.get("caption", "txt")).lstrip(".")
-        self._json_field: str | None = "caption"
-        self._caption_suffix: str | None = caption.lower()
-        if caption.startswith("json."):
-            self._json_field, self._caption_suffix = caption[len("json.") :], None
-        elif caption != "txt":
-            self._json_field = None  # a suffix asked for by name has no understudy
+        self._layout = Layout.of(options)
         self._max_image_bytes = int(options.get("max_image_bytes", ImageLimits().max_bytes))
         self._check = 0
 
@@ -77,11 +129,15 @@ class WebdatasetReader(ShardReader):
         self.problem = None
         self.notes.clear()
         self.extents = array("q")
-        seen: set[str] = set()
+        self._findings = Findings(self._layout)
+        links: Counter[str] = Counter()
+        seen: dict[str, frozenset[str]] = {}
+        members = 0
         sample: _Sample | None = None
         with open_file(self.shard.url) as file:
             try:
-                for member in iterate_tar(file):
+                for member in iterate_tar(file, links):
+                    members += 1
                     match = _MEMBER.fullmatch(member.name)
                     if match is None:
                         continue
@@ -103,14 +159,17 @@ class WebdatasetReader(ShardReader):
                 self.problem = str(damage)
                 if sample and (damage.in_member or not (sample.image and sample.caption)):
                     yield self._truncated(sample, damage)
-                    return
+                    sample = None
         if sample:
             yield self._pair(sample, seen)
+        told = [self.problem, *self._findings.problems(self.shard.url, members, links)]
+        self.problem = "; ".join(part for part in told if part) or None
 
     def _take(self, sample: _Sample, suffix: str, member: Member) -> None:
-        if suffix in IMAGE_SUFFIXES:
+        layout = self._layout
+        rank = layout.images.get(suffix)
+        if rank is not None:
             sample.suffixes.add(suffix)
-            rank = IMAGE_SUFFIXES.index(suffix)
             if rank > sample.image_rank:
                 return
             sample.image_rank, sample.image, sample.image_fault = rank, None, None
@@ -121,13 +180,13 @@ class WebdatasetReader(ShardReader):
                 )
                 return
             sample.image = member.read()
-        elif suffix == self._caption_suffix:
+        elif suffix == layout.caption:
             sample.suffixes.add(suffix)
             if member.size > MAX_CAPTION_BYTES:
                 sample.caption_fault = oversized_caption(member.size)
                 return
             sample.caption = member.read()
-        elif suffix == "json":
+        elif suffix == layout.json:
             sample.suffixes.add(suffix)
             if member.size > MAX_JSON_BYTES:
                 sample.json_fault = (
@@ -135,14 +194,23 @@ class WebdatasetReader(ShardReader):
                 )
                 return
             sample.json = member.read()
+        elif len(sample.others) < _MOST_SUFFIXES:
+            sample.others.add(suffix)
 
-    def _pair(self, sample: _Sample, seen: set[str]) -> Pair:
+    def _pair(self, sample: _Sample, seen: dict[str, frozenset[str]]) -> Pair:
         metadata = self._metadata(sample)
         caption = self._caption(sample, metadata)
-        fault = sample.image_fault or (caption if isinstance(caption, Fault) else None)
-        if sample.key in seen:
-            fault = Fault(Status.DUPLICATE_KEY, "an earlier sample of the shard has this key")
-        seen.add(sample.key)
+        fault = self._image_fault(sample, metadata)
+        fault = fault or (caption if isinstance(caption, Fault) else None)
+        suffixes = frozenset(sample.suffixes | sample.others)
+        earlier = seen.get(sample.key)
+        if earlier is not None:
+            apart = suffixes.isdisjoint(earlier)
+            fault = Fault(Status.DUPLICATE_KEY, _why_duplicate(suffixes, earlier, apart))
+            self._findings.apart += apart
+        # Samples of a shard look alike: one set stands for all of them.
+        seen[sample.key] = self._findings.shared(suffixes | (earlier or frozenset()))
+        self._findings.add(sample, metadata, caption, repeated=earlier is not None)
         self._note_extent(sample)
         return Pair(
             key=sample.key,
@@ -152,6 +220,19 @@ class WebdatasetReader(ShardReader):
             uid=valid_uid(metadata.get("uid")),
             metadata=metadata,
             fault=fault,
+        )
+
+    def _image_fault(self, sample: _Sample, metadata: Mapping[str, Any]) -> Fault | None:
+        if sample.image is not None or sample.image_fault:
+            return sample.image_fault
+        declared = declared_failure(metadata)
+        if declared is not None:
+            return declared
+        if not sample.others:
+            return None  # nothing to add to what the decoder says
+        return Fault(
+            Status.IMAGE_MISSING,
+            f"no image member; the sample has {_dotted(sample.suffixes | sample.others)}",
         )
 
     def _metadata(self, sample: _Sample) -> dict[str, Any]:
@@ -173,20 +254,28 @@ class WebdatasetReader(ShardReader):
             return sample.caption_fault
         if sample.caption is not None:
             return decode_caption(sample.caption)
-        if self._json_field is None:
-            return None
-        if sample.json_fault:
-            return Fault(
-                Status.CAPTION_MISSING,
-                f"no {self._caption_suffix or 'other'} member, and the json {sample.json_fault}",
-            )
-        value = metadata.get(self._json_field)
-        if value is None or isinstance(value, str):
-            return value
-        return Fault(
-            Status.CAPTION_MISSING,
-            f"{self._json_field!r} in the json is a {type(value).__name__}, not text",
-        )
+        layout = self._layout
+        missing = f"no .{layout.caption} member; " if layout.caption else ""
+        words = None
+        if layout.field is not None and sample.json_fault:
+            words = f"{missing}the .{layout.json} member {sample.json_fault}"
+        elif layout.field is not None and sample.json is not None:
+            try:
+                _, value = follow(metadata, layout.field)
+            except NoFieldError as error:
+                words = f"{missing}in the .{layout.json} member {error}"
+            else:
+                if isinstance(value, str):
+                    return value
+                words = f"{missing}in the .{layout.json} member {layout.field} is {describe(value)}"
+                if isinstance(value, Mapping | list) and value:
+                    paths = (f"{layout.json}.{layout.field}.{path}" for path in _texts(value))
+                    words += f"; name one text in it: --caption-field {next(paths, 'json.PATH')}"
+        elif layout.caption is None:
+            words = f"no .{layout.json} member to take {layout.field} from"
+        elif sample.others:
+            words = f"{missing}the sample has {_dotted(sample.suffixes | sample.others)}"
+        return Fault(Status.CAPTION_MISSING, printable(words)) if words else None
 
     def _truncated(self, sample: _Sample, damage: DamagedTarError) -> Pair:
         fault = Fault(Status.SHARD_TRUNCATED, printable(str(damage)))
@@ -203,3 +292,104 @@ class WebdatasetReader(ShardReader):
         self._check = sample.last.check
         together = 0 <= sample.end < 2**63  # headers may claim any size
         self.extents.extend((sample.start, sample.end) if together else (-1, -1))
+
+
+class Findings:
+    """What the samples of a tar have in common, to say why they fail alike; bounded in memory."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.samples = self.apart = self.without_image = self.without_caption = 0
+        self.others: Counter[str] = Counter()
+        self.first_caption_fault: str | None = None
+        self._sets: dict[frozenset[str], frozenset[str]] = {}
+
+    def shared(self, suffixes: frozenset[str]) -> frozenset[str]:
+        """An equal set, the same object every time."""
+        if len(self._sets) >= 1000:
+            return suffixes
+        return self._sets.setdefault(suffixes, suffixes)
+
+    def add(
+        self,
+        sample: _Sample,
+        metadata: Mapping[str, Any],
+        caption: str | Fault | None,
+        repeated: bool,
+    ) -> None:
+        """Count a sample."""
+        self.samples += 1
+        if repeated:
+            return
+        for suffix in sample.others:
+            if suffix in self.others or len(self.others) < _MOST_SUFFIXES:
+                self.others[suffix] += 1
+        if declared_failure(metadata):
+            return
+        self.without_image += sample.image is None and sample.image_fault is None
+        fault = caption if isinstance(caption, Fault) else None
+        if caption is None or (fault and fault.status is Status.CAPTION_MISSING):
+            self.without_caption += 1
+            if fault and self.first_caption_fault is None:
+                self.first_caption_fault = fault.error
+
+    def problems(self, url: str, members: int, left_out: Counter[str]) -> Iterator[str]:
+        """Sentences, each with what was found, what was expected, and what helps."""
+        told = [f"{count:,} {what}" for what, count in left_out.items()]
+        found = f"; left out: {', '.join(told)}" if told else ""
+        if not self.samples:
+            if members or left_out:
+                yield (
+                    f"no sample in it: none of {members:,} members is named KEY.SUFFIX, such as "
+                    f"00001.jpg and 00001.txt{found}"
+                )
+            return
+        if self.apart:
+            name = url.rsplit("/", 1)[-1]
+            yield (
+                f"{self.apart:,} of {self.samples:,} samples are members that lie apart from the "
+                "others of their key; members of a sample must follow each other in a tar. Sort "
+                f"it: mkdir unpacked; tar -xf {name} -C unpacked; "
+                f"tar -C unpacked --sort=name -cf sorted.tar ."
+            )
+            return
+        if 2 * self.without_image > self.samples:
+            usual = f"looked for: {_dotted(self.layout.images)}"
+            advice = self._advice("--image-field", IMAGE_SUFFIXES)
+            yield f"{self._share(self.without_image)} have no image ({usual}){advice}{found}"
+        if 2 * self.without_caption > self.samples:
+            why = self.first_caption_fault or f"no .{self.layout.caption} member"
+            advice = self._advice("--caption-field", ("txt", "text", "cap", "caption"))
+            yield f"{self._share(self.without_caption)} have no caption ({why}){advice}"
+
+    def _share(self, count: int) -> str:
+        return f"{'all' if count == self.samples else f'{count:,} of'} {self.samples:,} samples"
+
+    def _advice(self, option: str, likely: Iterable[str]) -> str:
+        """Members that are not read, and the option with the one that is likeliest meant."""
+        if not self.others:
+            return ""
+        ends = set(likely)
+        common = [suffix for suffix, _ in self.others.most_common()]
+        best = next((each for each in common if ends & set(each.split("."))), common[0])
+        counts = ", ".join(f".{each} ({self.others[each]:,})" for each in common[:_SHOWN_SUFFIXES])
+        return f"; other members are {counts}: name the right one, for example {option} {best}"
+
+
+def _why_duplicate(here: frozenset[str], earlier: frozenset[str], apart: bool) -> str:
+    if not apart:
+        return "an earlier sample of the shard has this key"
+    return (
+        f"the members of this key lie apart: {_dotted(here)} here, {_dotted(earlier)} earlier in "
+        "the shard"
+    )
+
+
+def _dotted(suffixes: Iterable[str]) -> str:
+    listed = list(suffixes) if isinstance(suffixes, Mapping) else sorted(suffixes)
+    more = ", ..." if len(listed) > _SHOWN_SUFFIXES else ""
+    return printable(", ".join(f".{suffix}" for suffix in listed[:_SHOWN_SUFFIXES]) + more)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    return (path for path, leaf in leaves(value) if isinstance(leaf, str))

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from pairsift.errors import PairsiftError
-from pairsift.image_formats import IMAGE_SUFFIXES
 from pairsift.pair import Pair
 from pairsift.provenance import Provenance
 from pairsift.select.record import KeptShard, Selection
+from pairsift.sources.webdataset import Layout
 from pairsift.storage import Folder
 from pairsift.writers.append import Appender
 from pairsift.writers.claim import Claim
@@ -320,9 +320,10 @@ class _TarCopier:
         self._coming = [] if self.extents is None else _stretches(self.extents)[::-1]
         if self._coming:
             self.tar.expect_jumps()
-        caption = str(dict(origin.shard.options).get("caption", "txt")).lstrip(".")
-        suffixes = {*IMAGE_SUFFIXES, "json", caption.lower()}
-        self._unique = frozenset(suffix.encode() for suffix in suffixes)
+        layout = Layout.of(dict(origin.shard.options))
+        self._unique = frozenset(
+            suffix.encode("utf-8", "surrogateescape") for suffix in layout.suffixes
+        )
 
     def copy(self, start: int, stop: int, target: Appender) -> None:
         for place in range(start, stop):
