@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,9 @@ def test_img2dataset_layout(tmp_path: Path) -> None:
     assert good.metadata["url"] == "u1"
     assert decode_image(good.image)[1] == (32, 24)
     assert failed.fault is not None
-    assert failed.fault.status is Status.IMAGE_MISSING
-    assert failed.fault.error == "img2dataset: failed_to_download: HTTP Error 404"
+    assert failed.fault.status is Status.SOURCE_FAILED
+    assert failed.fault.status.declared
+    assert failed.fault.error == "failed_to_download: HTTP Error 404"
 
 
 @pytest.mark.parametrize("caption", ["caption", "text", "txt"])
@@ -137,7 +139,9 @@ def test_bad_rows(tmp_path: Path) -> None:
 
 def test_shard_without_any_caption(tmp_path: Path) -> None:
     table = pa.table({"image": [b"1"], "caption": pa.nulls(1)})
-    assert [pair.caption for pair in pairs_of(table, tmp_path)] == [None]
+    reader = reader_of(table, tmp_path)
+    assert [pair.caption for pair in reader] == [None]
+    assert reader.problem == "all 1 rows have no caption (caption is null)"
 
 
 def test_metadata_that_python_cannot_hold(tmp_path: Path) -> None:
@@ -155,13 +159,16 @@ class TestComplaints:
 
     def test_columns(self, tmp_path: Path) -> None:
         message = self.complaint({"a": [b"1"], "b": [b"2"], "caption": ["x"]}, tmp_path)
-        assert "its columns are: a, b, caption" in message
+        assert "its columns are: a (binary), b (binary), caption (string)" in message
+        assert "image bytes are at a, b: give one, for example --image-field a" in message
         message = self.complaint({"image": [b"1"], "c": ["x"]}, tmp_path)
         assert "no text column caption or text" in message
         message = self.complaint({"image": [b"1"], "caption": ["x"]}, tmp_path, caption="c2")
         assert "c2" in message
-        message = self.complaint({"image": ["a.jpg"], "caption": ["x"]}, tmp_path, image="image")
-        assert "'image' is string" in message
+        message = self.complaint({"image": [3], "caption": ["x"]}, tmp_path, image="image")
+        assert "--image-field image is int64" in message
+        message = self.complaint({"image": ["a.jpg"], "caption": ["x"]}, tmp_path)
+        assert "if image is base64, give --image-field image; if it holds paths" in message
 
     def test_img2dataset_metadata(self, tmp_path: Path) -> None:
         table = {"url": ["u"], "caption": ["x"], "key": ["1"], "status": ["success"]}
@@ -189,3 +196,114 @@ def test_unreadable_row_group_is_left_out(tmp_path: Path) -> None:
     assert keys == [f"{index:09d}" for index in [*range(20), *range(40, 60)]]
     assert reader.problem is not None
     assert "row group 1 after row 20" in reader.problem
+
+
+def _hugging_face(images: list[bytes]) -> list[dict[str, Any]]:
+    return [{"bytes": image, "path": "x.jpg"} for image in images]
+
+
+IMAGES = [b"\xff\xd8\xff1", b"\xff\xd8\xff2"]
+NESTED: list[tuple[dict[str, Any], str | None, str | None]] = [
+    ({"image": IMAGES, "caption": [["one", "other"], ["two"]]}, None, "caption.0"),
+    ({"image": IMAGES, "caption": [["other", "one"], ["two"]]}, None, "caption.-1"),
+    ({"image": IMAGES, "caption": [{"en": "one"}, {"en": "two"}]}, None, "caption.en"),
+    ({"images": [[each] for each in _hugging_face(IMAGES)], "text": ["one", "two"]},
+     "images.0", None),
+    ({"images": [[each] for each in IMAGES], "text": ["one", "two"]}, "images.0", "text"),
+    ({"sample": [{"image": image, "caption": caption, "n": 1}
+                 for image, caption in zip(_hugging_face(IMAGES), ("one", "two"), strict=True)]},
+     "sample.image", "sample.caption"),
+    ({"image": _hugging_face(IMAGES),
+      "conversations": [[{"from": "human", "value": "?"}, {"from": "gpt", "value": caption}]
+                        for caption in ("one", "two")]}, None, "conversations.1.value"),
+    ({"Image Data": IMAGES, "Alt-Text": ["one", "two"]}, "Image Data", "Alt-Text"),
+    ({"my.image": IMAGES, "my.text": ["one", "two"]}, "my.image", '"my.text"'),
+    ({"Image": IMAGES, "Caption": ["one", "two"]}, None, None),
+    ({"jpg": pa.array(IMAGES, pa.binary(4)), "txt": ["one", "two"]}, None, None),
+    ({"jpg": pa.array(IMAGES, pa.large_binary()),
+      "txt": pa.array(["one", "two"], pa.large_string())}, None, None),
+    ({"jpg": pa.array(IMAGES).cast(pa.binary_view()),
+      "txt": pa.array(["one", "two"]).cast(pa.string_view())}, None, None),
+    ({"jpg": IMAGES, "txt": pa.array(["one", "two"]).dictionary_encode()}, None, None),
+    ({"jpg": IMAGES, "txt": [b"one", b"two"]}, "jpg", "txt"),
+    ({"image": [base64.b64encode(each).decode() for each in IMAGES], "txt": ["one", "two"]},
+     "image", None),
+    ({"image": ["data:image/jpeg;base64," + base64.encodebytes(each).decode() for each in IMAGES],
+      "txt": ["one", "two"]}, "image", None),
+]  # fmt: skip
+
+
+class TestForms:
+    @pytest.mark.parametrize(("table", "image", "caption"), NESTED)
+    def test_is_read(
+        self, tmp_path: Path, table: dict[str, Any], image: str | None, caption: str | None
+    ) -> None:
+        pairs = pairs_of(table, tmp_path, image=image, caption=caption)
+        assert [(pair.image, pair.caption, pair.fault) for pair in pairs] == [
+            (IMAGES[0], "one", None),
+            (IMAGES[1], "two", None),
+        ]
+        # What is left goes into the json of written samples: it holds no image.
+        assert "xff" not in repr([pair.metadata for pair in pairs])
+
+    def test_the_rest_of_a_struct_stays_metadata(self, tmp_path: Path) -> None:
+        table, image, caption = NESTED[5]
+        (pair, _) = pairs_of(table, tmp_path, image=image, caption=caption)
+        assert pair.metadata == {"sample": {"caption": "one", "n": 1}}
+
+    @pytest.mark.parametrize(
+        ("table", "options", "words"),
+        [
+            (NESTED[0][0], {}, ["caption (list<", "--caption-field caption.0"]),
+            (NESTED[0][0], {"caption": "caption"}, ["is list<", "--caption-field caption.0"]),
+            (NESTED[2][0], {}, ["--caption-field caption.en"]),
+            (NESTED[2][0], {"caption": "caption.fr"}, ["no field 'fr' in caption; there are en"]),
+            (NESTED[3][0], {}, ["images (list<", "image bytes are at images.0", "images.0"]),
+            (NESTED[5][0], {}, ["image bytes are at sample.image"]),
+            (NESTED[5][0], {"image": "sample"}, ["is struct<", "--image-field sample.image"]),
+            (NESTED[6][0], {}, ["conversations.0.from, conversations.0.value", "0 counts from"]),
+            (NESTED[6][0], {"caption": "conversations.value"}, ["conversations is a list"]),
+            (NESTED[7][0], {}, ["--caption-field Alt-Text"]),
+            (NESTED[7][0], {"image": "image data"}, ["no field 'image data'", "Image Data"]),
+        ],
+    )
+    def test_refusals_name_type_and_option(
+        self, tmp_path: Path, table: dict[str, Any], options: dict[str, str], words: list[str]
+    ) -> None:
+        with pytest.raises(PairsiftError) as caught:
+            list(reader_of(table, tmp_path, **options))
+        for part in words:
+            assert part in str(caught.value)
+
+    def test_holes_in_nested_data_are_told_by_row(self, tmp_path: Path) -> None:
+        table = {
+            "image": [IMAGES[0]] * 4,
+            "captions": [["one"], [], None, [None]],
+        }
+        pairs = pairs_of(table, tmp_path, caption="captions.0")
+        assert statuses(pairs) == [None, *[Status.CAPTION_MISSING] * 3]
+        assert [pair.fault and pair.fault.error for pair in pairs[1:]] == [
+            "captions is a list of 0, with no item 0",
+            "captions is null",
+            "captions.0 is null",
+        ]
+
+    def test_paths_without_bytes(self, tmp_path: Path) -> None:
+        table = {
+            "image": [{"bytes": None, "path": f"{n}.jpg"} for n in range(3)],
+            "text": ["x"] * 3,
+        }
+        reader = reader_of(table, tmp_path)
+        assert statuses(list(reader)) == [Status.IMAGE_MISSING] * 3
+        assert "all 3 rows have no image (only the path '0.jpg' is stored" in str(reader.problem)
+
+    def test_text_that_is_no_base64(self, tmp_path: Path) -> None:
+        table = {"image": ["https://a.example/b.jpg", "c/d.jpg"], "text": ["x"] * 2}
+        reader = reader_of(table, tmp_path, image="image")
+        assert statuses(list(reader)) == [Status.IMAGE_MISSING] * 2
+        assert "'https://a.example/b.jpg' is no base64" in str(reader.problem)
+
+    def test_binary_uids(self, tmp_path: Path) -> None:
+        uids = pa.array([bytes.fromhex(UID)], pa.binary(16))
+        (pair,) = pairs_of({"jpg": IMAGES[:1], "txt": ["x"], "uid": uids}, tmp_path)
+        assert pair.uid == UID

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import re
+import uuid
 import zlib
 from array import array
 from collections import Counter
@@ -13,6 +14,8 @@ from typing import Any, ClassVar
 
 from pairsift.pair import Fault, Pair, Status
 
+# Samples of a shard fail alike if more than this share of them do.
+MOSTLY = 0.9
 _UID = re.compile(r"[0-9a-fA-F]{32}")
 
 
@@ -93,7 +96,11 @@ class ShardReader(abc.ABC):
 
 
 def valid_uid(value: object) -> str | None:
-    """The value if it is a DataComp uid, 32 hexadecimal digits."""
+    """The value if it is a DataComp uid, 32 hexadecimal digits, or the 16 bytes these stand for."""
+    if isinstance(value, uuid.UUID):
+        return value.hex
+    if isinstance(value, bytes) and len(value) == 16:
+        return value.hex()
     return value if isinstance(value, str) and _UID.fullmatch(value) else None
 
 

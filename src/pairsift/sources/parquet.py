@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -12,7 +17,23 @@ from pairsift.captions import decode_caption
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
 from pairsift.pair import Fault, Pair, Status
-from pairsift.sources.base import Shard, ShardReader, printable, valid_uid
+from pairsift.sources.base import (
+    MOSTLY,
+    Shard,
+    ShardReader,
+    declared_failure,
+    printable,
+    valid_uid,
+)
+from pairsift.sources.fields import (
+    Items,
+    NoFieldError,
+    Step,
+    follow,
+    join_steps,
+    leaves,
+    list_names,
+)
 from pairsift.sources.files import open_file
 
 IMAGE_COLUMNS = ("jpg", "image", "image_bytes", "png", "webp", "jpeg", "img", "bytes")
@@ -20,19 +41,24 @@ CAPTION_COLUMNS = ("caption", "text", "txt", "alt_text", "alt", "TEXT")
 KEY_COLUMNS = ("key", "__key__")
 _BATCH_ROWS = 16
 _ROW_DIGITS = 9
+_MOST_TYPE = 60
+_MISSING = {Status.IMAGE_MISSING: "image", Status.CAPTION_MISSING: "caption"}
 
 
 class ParquetReader(ShardReader):
     """Reads a parquet file in small batches, so that memory depends on neither file nor row group.
 
     - Image: option `image`, else the first of `IMAGE_COLUMNS`, else the only column of such a
-      type. Binary, or a struct with ``bytes`` (and ``path``) as Hugging Face's ``Image`` feature
-      writes it.
-    - Caption: option `caption`, else the first of `CAPTION_COLUMNS`; text.
+      type. Binary of any kind, or a struct with ``bytes`` (and ``path``) as Hugging Face's
+      ``Image`` feature writes it; where the option names it, also text that is base64.
+    - Caption: option `caption`, else the first of `CAPTION_COLUMNS`; text, where the option names
+      it also binary.
+    - Both options are paths into the columns: ``sample.image``, ``captions.0`` (see
+      :mod:`pairsift.sources.fields`).
     - Key: the first of `KEY_COLUMNS`, else the row's number in nine digits. uid: column ``uid``,
       or ``uid`` of a ``json`` struct. All other columns are metadata.
-    - img2dataset's failed rows are ``image_missing``, with its reason.
-    - Row groups that cannot be read are left out and told in `problem`.
+    - img2dataset's failed rows are ``source_failed``, with its reason.
+    - Row groups that cannot be read are left out and told in `problem`, as is what most rows lack.
     """
 
     kind: ClassVar[str] = "parquet"
@@ -47,6 +73,8 @@ class ParquetReader(ShardReader):
     def __iter__(self) -> Iterator[Pair]:
         self.problem = None
         self.notes.clear()
+        self._missing: Counter[Status] = Counter()
+        self._first: dict[Status, str] = {}
         with open_file(self.shard.url) as file:
             table = self._open(file)
             layout = _Layout(table.schema_arrow, self._image, self._caption, self.shard.url)
@@ -67,8 +95,13 @@ class ParquetReader(ShardReader):
                         raise  # the storage, not the data
                     broken.append(f"row group {group} after row {row}: {_first_line(error)}")
                 first_row += table.metadata.row_group(group).num_rows
-        if broken:
-            self.problem = f"{len(broken)} unreadable row groups; {broken[0]}"
+        told = [f"{len(broken)} unreadable row groups; {broken[0]}"] if broken else []
+        for status, words in _MISSING.items():
+            count = self._missing[status]
+            if count > MOSTLY * len(seen):
+                share = "all" if count == len(seen) else f"{count:,} of"
+                told.append(f"{share} {len(seen):,} rows have no {words} ({self._first[status]})")
+        self.problem = "; ".join(told) or None
 
     def _open(self, file: Any) -> pq.ParquetFile:
         try:
@@ -90,14 +123,15 @@ class ParquetReader(ShardReader):
         return Pair(pair.key, None, pair.caption, pair.shard, pair.uid, pair.metadata, fault)
 
     def _pairs(self, layout: _Layout, batch: pa.RecordBatch, first_row: int) -> Iterator[Pair]:
-        captions = _binary(batch.column(layout.caption))
-        images = batch.column(layout.image)
-        others = {name: batch.column(name) for name in layout.others}
         for index in range(batch.num_rows):
-            metadata = {name: _value(column[index]) for name, column in others.items()}
-            image = self._read_image(images[index], metadata)
-            text = captions[index].as_py()
-            caption = None if text is None else decode_caption(text)
+            metadata = {
+                name: _plain(batch.column(place)[index], without)
+                for name, place, without in layout.others
+            }
+            image = self._read_image(layout.image.find(batch, index), metadata)
+            caption = self._read_caption(
+                layout.caption.find(batch, index), len(layout.caption.steps) > 1
+            )
             key = next((metadata[name] for name in layout.keys if metadata[name] is not None), None)
             yield Pair(
                 key=printable(str(key))
@@ -111,21 +145,111 @@ class ParquetReader(ShardReader):
                 fault=next((part for part in (image, caption) if isinstance(part, Fault)), None),
             )
 
-    def _read_image(self, value: pa.Scalar, metadata: dict[str, Any]) -> bytes | Fault:
+    def _read_image(self, value: pa.Scalar | str, metadata: Mapping[str, Any]) -> bytes | Fault:
+        declared = declared_failure(metadata)
         path = None
-        if pa.types.is_struct(value.type) and value.is_valid:
-            path = value["path"].as_py() if "path" in [field.name for field in value.type] else None
-            value = value["bytes"]
-        if not value.is_valid:
-            return Fault(Status.IMAGE_MISSING, _why_missing(path, metadata))
+        if isinstance(value, pa.Scalar) and pa.types.is_struct(value.type):
+            names = [field.name for field in value.type]
+            path = value["path"].as_py() if "path" in names else None
+            value = value["bytes"] if value["bytes"].is_valid else "the image is null"
+        if isinstance(value, str):
+            why = f"only the path {path!r} is stored, not the image" if path else value
+            return declared or self._missed(Status.IMAGE_MISSING, why)
         size = value.as_buffer().size
-        if size > self._max_image_bytes:
+        if size > self._max_image_bytes * (2 if _is_text(value.type) else 1):
             return Fault(
                 Status.IMAGE_TOO_LARGE,
                 f"{size:,} bytes; at most {self._max_image_bytes:,} are read",
             )
-        data: bytes = value.as_py()
-        return data
+        data: bytes = value.as_buffer().to_pybytes()
+        return self._from_base64(data) if _is_text(value.type) else data
+
+    def _from_base64(self, text: bytes) -> bytes | Fault:
+        head, comma, encoded = text.partition(b";base64,")
+        try:
+            return base64.b64decode(b"".join((encoded if comma else head).split()), validate=True)
+        except ValueError:
+            start = printable(text[:60].decode("utf-8", "replace"))
+            return self._missed(
+                Status.IMAGE_MISSING,
+                f"{start!r} is no base64; files and URLs are not opened: the bytes are needed",
+            )
+
+    def _read_caption(self, value: pa.Scalar | str, nested: bool) -> str | Fault | None:
+        if isinstance(value, str):
+            fault = self._missed(Status.CAPTION_MISSING, value)
+            return fault if nested else None
+        return decode_caption(value.as_buffer().to_pybytes())
+
+    def _missed(self, status: Status, why: str) -> Fault:
+        self._missing[status] += 1
+        self._first.setdefault(status, printable(why))
+        return Fault(status, printable(why))
+
+
+class _Struct(dict[str, Any]):
+    """Fields of a struct type, or columns of a schema; `kind` is the type itself."""
+
+    kind: pa.DataType | None = None
+
+
+class _List(Items):
+    kind: pa.DataType
+
+
+def _shape(kind: pa.DataType) -> Any:
+    """A type as :func:`~pairsift.sources.fields.follow` walks through it."""
+    bare = _bare(kind)
+    if pa.types.is_struct(bare):
+        struct = _Struct((field.name, _shape(field.type)) for field in bare)
+        struct.kind = bare
+        return struct
+    if _is_list(bare):
+        items = _List(_shape(bare.value_type))
+        items.kind = bare
+        return items
+    return bare
+
+
+def _bare(kind: pa.DataType) -> pa.DataType:
+    """The type without what is wrapped around it."""
+    while True:
+        if isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+        elif pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        else:
+            return kind
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where in a row a value is: the number of its column, and the steps from there."""
+
+    column: int
+    steps: tuple[Step, ...]
+
+    def find(self, batch: pa.RecordBatch, row: int) -> pa.Scalar | str:
+        """The value, or in words why there is none."""
+        scalar = _unwrapped(batch.column(self.column)[row])
+        for number, step in enumerate(self.steps[1:], 1):
+            where = join_steps(self.steps[:number])
+            if not scalar.is_valid:
+                return f"{where} is null"
+            if isinstance(step, str):
+                scalar = _unwrapped(scalar[step])
+                continue
+            items = scalar.values
+            if not -len(items) <= step < len(items):
+                return f"{where} is a list of {len(items)}, with no item {step}"
+            scalar = _unwrapped(items[step + len(items) if step < 0 else step])
+        return scalar if scalar.is_valid else f"{join_steps(self.steps)} is null"
+
+
+def _unwrapped(scalar: pa.Scalar) -> pa.Scalar:
+    while isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar):
+        scalar = scalar.value if scalar.is_valid else pa.scalar(None)
+    return scalar
 
 
 class _Layout:
@@ -136,58 +260,147 @@ class _Layout:
     """
 
     def __init__(self, schema: pa.Schema, image: str | None, caption: str | None, url: str) -> None:
-        self.image = self._find_image(schema, image, url)
-        self.caption = self._find_caption(schema, caption, url)
-        self.others = [name for name in schema.names if name not in (self.image, self.caption)]
-        self.keys = [name for name in KEY_COLUMNS if name in self.others]
+        self._schema = schema
+        self._url = url
+        self._columns = _Struct()
+        self._numbers: dict[str, int] = {}
+        for number, column in enumerate(schema):  # of two with the same name the first
+            self._columns.setdefault(column.name, _shape(column.type))
+            self._numbers.setdefault(column.name, number)
+        self.image = self._named("image", image) if image else self._usual_image()
+        self.caption = self._named("caption", caption) if caption else self._usual_caption()
+        inside = _up_to_list(self.image.steps)
+        self.others = [
+            (name, number, inside[1:] if name == inside[0] else ())
+            for name, number in self._numbers.items()
+            if (name,) not in (inside, self.caption.steps)
+        ]
+        self.keys = [name for name in KEY_COLUMNS if name in {name for name, *_ in self.others}]
 
-    @staticmethod
-    def _find_image(schema: pa.Schema, wanted: str | None, url: str) -> str:
-        fitting = [field.name for field in schema if _holds_images(field.type)]
-        for name in (wanted,) if wanted else IMAGE_COLUMNS:
-            if name in fitting:
-                return str(name)
-        if wanted is None and len(fitting) == 1:
-            return str(fitting[0])
-        if wanted in schema.names:
-            raise PairsiftError(
-                f"{url}: column {wanted!r} is {schema.field(wanted).type}; "
-                "image bytes, or a struct with them, are needed"
+    def _place(self, steps: tuple[Step, ...]) -> _Place:
+        return _Place(self._numbers[str(steps[0])], steps)
+
+    def _named(self, what: str, path: str) -> _Place:
+        option = f"{self._url}: --{what}-field {path}"
+        try:
+            steps, found = follow(self._columns, path)
+        except NoFieldError as error:
+            raise PairsiftError(f"{option}: {error}{self._hint(what)}") from None
+        kind = _kind_of(found)
+        if what == "image" and (_holds_images(kind) or _is_text(kind)):
+            return self._place(steps)
+        if what == "caption" and (_is_text(kind) or _is_binary(kind)):
+            return self._place(steps)
+        needed = "image bytes, a struct with them or base64 text" if what == "image" else "text"
+        raise PairsiftError(f"{option} is {kind}; {needed} is needed{self._hint(what, path)}")
+
+    def _usual(self, names: Sequence[str], fits: Callable[[pa.DataType], bool]) -> _Place | None:
+        lower = {name.lower(): name for name in reversed(self._columns)}
+        for name in [*names, *(lower.get(name.lower(), name) for name in names)]:
+            if name in self._columns and fits(_kind_of(self._columns[name])):
+                return self._place((name,))
+        return None
+
+    def _usual_image(self) -> _Place:
+        fitting = [name for name in self._columns if _holds_images(_kind_of(self._columns[name]))]
+        found = self._usual(IMAGE_COLUMNS, _holds_images)
+        if found is not None:
+            return found
+        if len(fitting) == 1:
+            return self._place((fitting[0],))
+        hint = self._hint("image")
+        if not fitting and not hint and {"url", "status"} <= set(self._columns):
+            hint = "; it looks like the metadata beside img2dataset's tars: give the tars"
+        texts = self._usual(IMAGE_COLUMNS, _is_text)
+        if not hint and texts is not None:
+            name = texts.steps[0]
+            hint = (
+                f"; if {name} is base64, give --image-field {name}; if it holds paths or URLs, the "
+                "images are not in the file: fetch them, or list them in a captions table"
             )
-        hint = "name it with the image option"
-        if not fitting and {"url", "status"} <= set(schema.names):
-            hint = "it looks like the metadata beside img2dataset's tars: give the tars"
         raise PairsiftError(
-            f"{url} has no column {wanted or 'of image bytes'} that can be used; its columns are: "
-            f"{', '.join(schema.names[:20])}; {hint}"
+            f"{self._url} has no column of image bytes; its columns are: {self._listed()}"
+            + (hint or "; name it with --image-field")
         )
 
-    @staticmethod
-    def _find_caption(schema: pa.Schema, wanted: str | None, url: str) -> str:
-        for name in (wanted,) if wanted else CAPTION_COLUMNS:
-            if name in schema.names and _is_text(schema.field(name).type):
-                return str(name)
+    def _usual_caption(self) -> _Place:
+        found = self._usual(CAPTION_COLUMNS, _is_text)
+        if found is not None:
+            return found
         raise PairsiftError(
-            f"{url} has no text column {wanted or ' or '.join(CAPTION_COLUMNS)}; its columns are: "
-            f"{', '.join(schema.names[:20])}; name the right one with the caption option"
+            f"{self._url} has no text column {' or '.join(CAPTION_COLUMNS)}; its columns are: "
+            + self._listed()
+            + (self._hint("caption") or "; name the right one with --caption-field")
         )
+
+    def _listed(self) -> str:
+        return list_names(
+            f"{name} ({str(kind)[:_MOST_TYPE]}{'...' if len(str(kind)) > _MOST_TYPE else ''})"
+            for name, kind in zip(self._schema.names, self._schema.types, strict=True)
+        )
+
+    def _hint(self, what: str, below: str = "") -> str:
+        """Paths to values of the right type, and the option that takes them."""
+        fits = _holds_images if what == "image" else _is_text
+        taken = getattr(self, "image", None)
+        inside = join_steps(_up_to_list(taken.steps)) if taken else None
+        paths = [
+            path.removesuffix(".bytes")
+            for path, kind in leaves(self._columns)
+            if fits(kind) and not (what == "caption" and path.endswith(".path"))
+        ]
+        if inside is not None:
+            paths = [path for path in paths if not f"{path}.".startswith(f"{inside}.")]
+        paths = [path for path in paths if path.startswith(below)] or paths
+        if not paths:
+            return ""
+        best = next((path for path in paths if " " not in path), paths[0])
+        shown = list_names(paths)
+        counted = ", where 0 counts from the first" if re.search(r"\b0\b", shown) else ""
+        words = "image bytes are" if what == "image" else "text is"
+        quoted = f"'{best}'" if " " in best or '"' in best else best
+        return f"; {words} at {shown}{counted}: give one, for example --{what}-field {quoted}"
+
+
+def _up_to_list(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps before the first that counts into a list."""
+    return tuple(itertools.takewhile(lambda step: isinstance(step, str), steps))
+
+
+def _kind_of(found: Any) -> pa.DataType:
+    return found.kind if isinstance(found, _Struct | _List) else found
 
 
 def _holds_images(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
-        return any(field.name == "bytes" and _is_binary(field.type) for field in kind)
+        return any(
+            field.name == "bytes" and (_is_binary(field.type) or pa.types.is_null(field.type))
+            for field in kind
+        )
     return _is_binary(kind)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
     return bool(
-        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
     )
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
+    kind = _bare(kind)
     return bool(
         pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
@@ -196,16 +409,14 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
-def _binary(column: pa.Array) -> pa.Array:
-    """Text as the bytes it is stored in, which need not be valid UTF-8."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    return column.cast(pa.large_binary())
-
-
-def _value(scalar: pa.Scalar) -> Any:
+def _plain(scalar: pa.Scalar, without: tuple[Step, ...]) -> Any:
+    """A value as Python has it, without the image that lies in it."""
     try:
-        return scalar.as_py()
+        if not without or not scalar.is_valid:
+            return scalar.as_py()
+        first, *rest = without
+        names = [field.name for field in scalar.type if rest or field.name != first]
+        return {name: _plain(scalar[name], tuple(rest) if name == first else ()) for name in names}
     except (UnicodeDecodeError, ValueError, OverflowError):
         return None  # metadata that Python cannot hold is not worth a sample
 
@@ -215,15 +426,6 @@ def _uid(metadata: dict[str, Any]) -> str | None:
     return valid_uid(metadata.get("uid")) or (
         valid_uid(nested.get("uid")) if isinstance(nested, dict) else None
     )
-
-
-def _why_missing(path: str | None, metadata: dict[str, Any]) -> str:
-    if path:
-        return f"only the path {path!r} is stored, not the image"
-    if metadata.get("status") not in (None, "success"):
-        reason = metadata.get("error_message") or "no reason given"
-        return printable(f"img2dataset: {metadata['status']}: {reason}")
-    return "the image is null"
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from pairsift.errors import PairsiftError
 from pairsift.image_formats import IMAGE_SUFFIXES
 from pairsift.images import ImageLimits
 from pairsift.pair import Fault, Pair, Status
-from pairsift.sources.base import Shard, ShardReader, declared_failure, printable, valid_uid
+from pairsift.sources.base import MOSTLY, Shard, ShardReader, declared_failure, printable, valid_uid
 from pairsift.sources.fields import NoFieldError, describe, follow, leaves
 from pairsift.sources.files import open_file
 from pairsift.sources.tar_stream import DamagedTarError, Member, iterate_tar
@@ -353,11 +353,11 @@ class Findings:
                 f"tar -C unpacked --sort=name -cf sorted.tar ."
             )
             return
-        if 2 * self.without_image > self.samples:
+        if self.without_image > MOSTLY * self.samples:
             usual = f"looked for: {_dotted(self.layout.images)}"
             advice = self._advice("--image-field", IMAGE_SUFFIXES)
             yield f"{self._share(self.without_image)} have no image ({usual}){advice}{found}"
-        if 2 * self.without_caption > self.samples:
+        if self.without_caption > MOSTLY * self.samples:
             why = self.first_caption_fault or f"no .{self.layout.caption} member"
             advice = self._advice("--caption-field", ("txt", "text", "cap", "caption"))
             yield f"{self._share(self.without_caption)} have no caption ({why}){advice}"
