@@ -261,7 +261,15 @@ class TestForms:
             (NESTED[3][0], {}, ["images (list<", "image bytes are at images.0", "images.0"]),
             (NESTED[5][0], {}, ["image bytes are at sample.image"]),
             (NESTED[5][0], {"image": "sample"}, ["is struct<", "--image-field sample.image"]),
-            (NESTED[6][0], {}, ["conversations.0.from, conversations.0.value", "0 counts from"]),
+            (
+                NESTED[6][0],
+                {},
+                [
+                    "conversations.0.from, conversations.0.value",
+                    "(0 is the first)",
+                    "--caption-field conversations.1.value",
+                ],
+            ),
             (NESTED[6][0], {"caption": "conversations.value"}, ["conversations is a list"]),
             (NESTED[7][0], {}, ["--caption-field Alt-Text"]),
             (NESTED[7][0], {"image": "image data"}, ["no field 'image data'", "Image Data"]),

@@ -40,10 +40,20 @@ Kind = Annotated[
     str | None, typer.Option(help="webdataset, parquet or folder, if not plain to see.")
 ]
 CaptionField = Annotated[
-    str | None, typer.Option(help="Member suffix, column or CSV field that holds the caption.")
+    str | None,
+    typer.Option(
+        help="Where the caption is. Tars: the suffix of a member (txt, outputs.txt) or json.PATH. "
+        "Parquet: a column, or a path into it (captions.0, caption.en). Folders: the column of "
+        "the captions table."
+    ),
 ]
 ImageField = Annotated[
-    str | None, typer.Option(help="Column with the image (parquet) or its path (folder CSV).")
+    str | None,
+    typer.Option(
+        help="Where the image is. Tars: the suffix of a member (input.jpg, img). Parquet: a "
+        "column, or a path into it (images.0). Folders: the column of the captions table with "
+        "the image's path."
+    ),
 ]
 CaptionsFile = Annotated[
     str | None,

@@ -58,10 +58,10 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
         patterns: one or more; a shard that several of them name counts once.
         kind: ``webdataset``, ``parquet`` or ``folder``; told from the extensions if not given.
         options: of the source. ``caption``: where it is (webdataset: member suffix, ``txt`` by
-            default, or ``json.FIELD``; parquet and folder: column). ``image``: the column that
-            holds the image, or its path. ``captions_file``, ``separator``, ``encoding``: of a
-            folder and its tables. ``max_image_bytes``: larger ones are not read. None means the
-            default.
+            default, or ``json.PATH``; parquet: column or path into it; folder: column).
+            ``image``: member suffix, column or path into it, or the column with its path.
+            ``captions_file``, ``separator``, ``encoding``: of a folder and its tables.
+            ``max_image_bytes``: larger ones are not read. None means the default.
 
     Returns:
         the shards in natural order of their names, and their common folder.

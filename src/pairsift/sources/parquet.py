@@ -42,6 +42,8 @@ KEY_COLUMNS = ("key", "__key__")
 _BATCH_ROWS = 16
 _ROW_DIGITS = 9
 _MOST_TYPE = 60
+# Last names of paths that are likely to be meant.
+_LIKELY = {*map(str.lower, (*IMAGE_COLUMNS, *CAPTION_COLUMNS)), "value", "content", "en"}
 _MISSING = {Status.IMAGE_MISSING: "image", Status.CAPTION_MISSING: "caption"}
 
 
@@ -354,9 +356,12 @@ class _Layout:
         paths = [path for path in paths if path.startswith(below)] or paths
         if not paths:
             return ""
-        best = next((path for path in paths if " " not in path), paths[0])
+        likely = (path for path in paths if path.lower().rpartition(".")[2] in _LIKELY)
+        best = next(likely, paths[0])
+        if best.endswith((".0.value", ".0.content")):  # of a conversation: the answer
+            best = best.replace(".0.", ".1.")
         shown = list_names(paths)
-        counted = ", where 0 counts from the first" if re.search(r"\b0\b", shown) else ""
+        counted = " (0 is the first)" if re.search(r"\b0\b", shown) else ""
         words = "image bytes are" if what == "image" else "text is"
         quoted = f"'{best}'" if " " in best or '"' in best else best
         return f"; {words} at {shown}{counted}: give one, for example --{what}-field {quoted}"

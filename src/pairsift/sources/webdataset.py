@@ -353,11 +353,13 @@ class Findings:
                 f"tar -C unpacked --sort=name -cf sorted.tar ."
             )
             return
-        if self.without_image > MOSTLY * self.samples:
+        # Where nothing else was met, the statuses of the rows say it all.
+        if self.without_image > MOSTLY * self.samples and (self.others or left_out):
             usual = f"looked for: {_dotted(self.layout.images)}"
             advice = self._advice("--image-field", IMAGE_SUFFIXES)
             yield f"{self._share(self.without_image)} have no image ({usual}){advice}{found}"
-        if self.without_caption > MOSTLY * self.samples:
+        told_more = self.others or self.first_caption_fault
+        if self.without_caption > MOSTLY * self.samples and told_more:
             why = self.first_caption_fault or f"no .{self.layout.caption} member"
             advice = self._advice("--caption-field", ("txt", "text", "cap", "caption"))
             yield f"{self._share(self.without_caption)} have no caption ({why}){advice}"
