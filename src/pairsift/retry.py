@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import random
 import time
@@ -10,12 +9,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pairsift.storage_errors import (
+    Cause,
+    StorageError,
+    find_cause,
+    is_of_network,
+    retry_after,
+    status_of,
+)
+
 Result = TypeVar("Result")
 
-# Their errors are not all OSErrors: connections that break, answers that stop half way.
-_NETWORK_PACKAGES = frozenset(
-    {"aiohttp", "aiobotocore", "azure", "botocore", "google", "httpx", "requests", "urllib3"}
-)
 _PERMANENT_ERRORS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 _PERMANENT_NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG})
 
@@ -45,15 +49,19 @@ class Backoff:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later: a failing storage or network, not a wrong path."""
+    cause = error.cause if isinstance(error, StorageError) else find_cause(error)
+    if cause is not Cause.OTHER:
+        return cause.passing
     if isinstance(error, _PERMANENT_ERRORS):
         return False
     if isinstance(error, OSError):
         return error.errno not in _PERMANENT_NUMBERS
-    if isinstance(error, asyncio.TimeoutError):  # an OSError only from Python 3.11 on
-        return True
-    kind = type(error)
-    package = kind.__module__.partition(".")[0]
-    return package in _NETWORK_PACKAGES and "Credential" not in kind.__name__
+    return is_of_network(error) and status_of(error) is None
+
+
+def wait_before_retry(error: BaseException, delay: float, backoff: Backoff) -> float:
+    """Seconds to wait: what the server asks for, within reason, if that is longer."""
+    return max(delay, min(backoff.longest, retry_after(error) or 0.0))
 
 
 def persist(action: Callable[[], Result], backoff: Backoff) -> Result:
@@ -68,5 +76,6 @@ def persist(action: Callable[[], Result], backoff: Backoff) -> Result:
         except Exception as error:
             if not is_transient(error):
                 raise
+            delay = wait_before_retry(error, delay, backoff)
         time.sleep(delay)
     return action()

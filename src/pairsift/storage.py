@@ -20,6 +20,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pairsift.errors import PairsiftError
 from pairsift.retry import Backoff, is_transient, persist
+from pairsift.storage_errors import (
+    Cause,
+    StorageError,
+    find_cause,
+    is_of_network,
+    storage_error,
+)
 
 # .<final name>.<kernel>~<random>.tmp, locked while it is written. The kernel drops the lock of a
 # process that dies in whatever way, so one that can be had tells a dead run's leftover from a file
@@ -281,13 +288,21 @@ class Folder:
         try:
             return persist(action, BACKOFF)
         except Exception as error:
-            if isinstance(error, PermissionError) or is_transient(error) or _is_login(error):
-                where = join(self.url, name) if name else self.url
-                raise PairsiftError(
-                    f"cannot {verb} {where}: {type(error).__name__}: {error}. "
-                    "What is finished is kept: run the same command again to go on"
-                ) from error
-            raise
+            cause = find_cause(error)
+            if cause is Cause.MISSING or not (
+                cause is not Cause.OTHER or is_of_network(error) or is_transient(error)
+            ):
+                raise
+            raise self._failed(verb, name, error) from error
+
+    def _failed(self, verb: str, name: str, error: Exception) -> StorageError:
+        where = join(self.url, name) if name else self.url
+        found = storage_error(error, where, verb)
+        if not (found.cause.passing or found.cause is Cause.OTHER):
+            return found
+        return StorageError(
+            f"{found}. What is finished is kept: run the same command again to go on", found.cause
+        )
 
     @contextlib.contextmanager
     def atomic(self, name: str) -> Iterator[IO[bytes]]:
@@ -327,11 +342,16 @@ class Folder:
     @contextlib.contextmanager
     def _atomic_remote(self, name: str) -> Iterator[IO[bytes]]:
         """In parts as it grows; the request that joins them is the commit."""
-        file: Any = self.fs.open(self.file(name), "wb", autocommit=False)
+        file: Any = self._persist(
+            "write", lambda: self.fs.open(self.file(name), "wb", autocommit=False), name
+        )
         try:
             yield file
-            file.close()
-            file.commit()
+            try:
+                file.close()
+                file.commit()
+            except Exception as error:
+                raise self._failed("write", name, error) from error
         except BaseException:
             # Not close(), which would send the rest. Parts already sent are to be deleted.
             file.closed = True
@@ -383,10 +403,6 @@ def _modified(entry: dict[str, Any]) -> float:
         if hasattr(value, "timestamp"):
             return float(value.timestamp())
     return float("nan")
-
-
-def _is_login(error: Exception) -> bool:
-    return "Credential" in type(error).__name__
 
 
 @functools.cache

@@ -38,6 +38,7 @@ from pairsift.cli import (
 )
 from pairsift.cli.common import warn
 from pairsift.errors import PairsiftError
+from pairsift.storage_errors import is_of_network, reason
 
 USER_ERROR = 2
 
@@ -154,6 +155,8 @@ def main() -> None:
             sys.exit(error.exit_code)
         if (show := getattr(error, "show", None)) is None:
             if isinstance(error, Exception):
+                if is_of_network(error):
+                    _stop(USER_ERROR, f"a storage failed: {reason(error)}")
                 _ask_for_report()
             raise
         show()  # a usage error of the option parser

@@ -102,9 +102,12 @@ def end_scoring(summary: RunSummary) -> None:
     """Leave with the exit code that a scoring run deserves; return if that is 0."""
     if summary.unreadable:
         name, why = next(iter(summary.unreadable.items()))
+        count = f"{len(summary.unreadable):,} shards could not"
+        if len(summary.unreadable) == summary.shards > 1:
+            count = f"none of the {summary.shards:,} shards could"
         warn(
-            f"{len(summary.unreadable)} shards could not be read and have no table; first: "
-            f"{name}: {why}. The same command tries them again"
+            f"{count} be read and have no table; first: {name}: {why} (the same command tries "
+            "them again)"
         )
     if (why_none := summary.diagnosis()) is not None:
         warn(f"{why_none}. To see them: pairsift status {shlex.quote(summary.out)} --failures")

@@ -13,8 +13,9 @@ import numpy as np
 from pairsift.errors import PairsiftError
 from pairsift.pair import Pair
 from pairsift.provenance import difference
-from pairsift.retry import Backoff
+from pairsift.retry import Backoff, wait_before_retry
 from pairsift.sources import Shard, files, open_shard
+from pairsift.storage_errors import Cause, StorageError, reason, storage_error
 
 BACKOFF = Backoff()
 
@@ -58,6 +59,7 @@ class PatientReader:
     Raises (while iterating):
         UnreadableShardError: it cannot be opened, storage kept failing, or it was changed while it
             was being read.
+        StorageError: nothing in its storage can be read: there are no credentials, say.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class PatientReader:
         self._keys: array[int] = array("q")  # their hashes
         self._wait = wait
         self._backoff = backoff or BACKOFF
+        self.gave_up = False  # after all attempts
 
     def __iter__(self) -> Iterator[Pair]:
         delays = self._backoff.delays()
@@ -95,18 +98,39 @@ class PatientReader:
                 self.shard = opened
                 self.problem, self.extents = reader.problem, reader.extents
                 return
-            except PairsiftError as error:
-                raise UnreadableShardError(str(error)) from error
             except Exception as error:
+                if isinstance(error, PairsiftError) and not isinstance(error, StorageError):
+                    raise UnreadableShardError(str(error)) from error
                 # Readers turn all that is wrong with the data into faults and problems. What is
                 # left is storage and network, whose libraries raise errors of many a kind.
-                delay = next(delays, None)
-                if delay is None:
-                    raise UnreadableShardError(
-                        f"{self.shard.url}: reading failed {self._backoff.attempts} times, last "
-                        f"after {len(self._keys)} samples: {type(error).__name__}: {error}"
-                    ) from error
-                self._wait(delay)
+                self._wait(self._before_retry(error, delays))
+
+    def _before_retry(self, error: Exception, delays: Iterator[float]) -> float:
+        """Seconds to wait before the shard is opened anew.
+
+        Raises:
+            StorageError: nothing in this storage can be read.
+            UnreadableShardError: waiting does not help, or was tried often enough.
+        """
+        failed = storage_error(error, self.shard.url, "read")
+        if failed.cause.everywhere:
+            raise failed from error
+        if failed.cause in (Cause.MISSING, Cause.DENIED, Cause.GATED):
+            raise UnreadableShardError(str(failed)) from error
+        delay = next(delays, None)
+        if delay is None:
+            self.gave_up = True
+            times = "once" if (n := self._backoff.attempts) == 1 else f"{n} times"
+            raise UnreadableShardError(
+                f"{self.shard.url}: reading failed {times}, last after {len(self._keys)} samples: "
+                f"{reason(error, self.shard.url)}"
+            ) from error
+        return wait_before_retry(error, delay, self._backoff)
+
+    @property
+    def has_read(self) -> bool:
+        """Whether the storage gave at least one sample."""
+        return bool(self._keys)
 
     def _is_taken(self, index: int, pair: Pair, check: int) -> bool:
         """Whether an earlier attempt has yielded the pair; one that it has not is noted."""

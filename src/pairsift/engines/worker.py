@@ -20,6 +20,7 @@ from pairsift.engines.prefetch import Prefetcher, PreparedShard
 from pairsift.engines.reading import PatientReader, Reader, SelectedRows, UnreadableShardError
 from pairsift.extents import decode_checks
 from pairsift.pair import Status
+from pairsift.retry import Backoff
 from pairsift.scorers.base import Prepared, Scorer, score_prepared
 from pairsift.scores import ScoreFolder, read_table_facts
 
@@ -50,6 +51,8 @@ class ShardWorker:
         self.run_id = run_id
         self.batch_size = batch_size or scorer.batch_size
         self._prefetcher = Prefetcher(scorer.preparer, workers)
+        self._reader: PatientReader | None = None  # the last one
+        self._storage_works = False
 
     def __enter__(self) -> ShardWorker:
         return self
@@ -91,7 +94,7 @@ class ShardWorker:
         return result
 
     def _open(self, job: Job, wait: Callable[[float], object]) -> Reader | None:
-        reader = PatientReader(job.shard, wait)
+        reader = self._reader = PatientReader(job.shard, wait, self._patience())
         if job.retry:
             table, _ = self.scores.read(job.shard.name)
             return SelectedRows(
@@ -100,6 +103,17 @@ class ShardWorker:
         if job.rescore:
             return reader
         return None if self.scores.is_finished(job.shard.name) else reader
+
+    def _patience(self) -> Backoff | None:
+        """How often to try; once, if storage never gave a sample and the last shard was given up.
+
+        A store that is out of reach from the beginning must not be waited for shard by shard.
+        """
+        if self._reader is not None:
+            self._storage_works |= self._reader.has_read
+            if self._reader.gave_up and not self._storage_works:
+                return Backoff(attempts=1)
+        return None
 
     def _do(self, job: Job, rows: PreparedShard, tell: Tell, begin: float) -> ShardResult:
         if rows.reader is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pairsift.errors import PairsiftError
+from pairsift.storage_errors import Cause, find_cause, reason
 
 _CHUNK = 1 << 20
 _CHUNKS = 64
@@ -47,12 +48,20 @@ def _from_hub(name: str, what: str) -> Path:
     except HFValidationError:
         raise PairsiftError(f"there is no folder {name}, and it is no name on the hub") from None
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise PairsiftError(
-            f"there is no folder {name}; it is not in the hub's local cache, and could not be "
-            f"fetched ({type(error).__name__}: {reason}). Give the {what} as a folder"
-        ) from None
+            f"there is no folder {name}; it is not in the hub's local cache, and cannot be fetched "
+            f"from the hub: {_why(error, name)}. Or give the {what} as a folder"
+        ) from error
     return Path(found)
+
+
+def _why(error: Exception, name: str) -> str:
+    if find_cause(error) in (Cause.MISSING, Cause.NO_LOGIN):  # the hub hides what is private
+        return (
+            f"it has no {name}, or it is private: check the name, or run `hf auth login` or set "
+            "HF_TOKEN"
+        )
+    return reason(error, f"hf://{name}")
 
 
 def checkpoint_digest(folder: Path, files: Iterable[Path] | None = None) -> str:

@@ -179,7 +179,7 @@ def _top_level(name: str) -> FileEntry | None:
         return None
     filesystem, path = files.file_system(name)
     try:
-        info = filesystem.info(path)
+        info = files.ask(name, lambda: filesystem.info(path))
     except FileNotFoundError:
         return None
     return files.remote_entry(name, info)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from stat import S_ISDIR
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 from pairsift.errors import PairsiftError
+from pairsift.retry import Backoff, persist
+from pairsift.storage_errors import Cause, find_cause, is_of_network, storage_error
+
+# Of listings: whoever started a run waits for its first line.
+BACKOFF = Backoff(attempts=3)
+Result = TypeVar("Result")
 
 _PROTOCOL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*(::|://)")
 
@@ -61,12 +67,16 @@ def open_file(url: str) -> IO[bytes]:
     """Open for reading.
 
     Raises:
-        PairsiftError: it is not there, may not be read, or its protocol is unknown.
+        PairsiftError: it is not there, may not be read, or its protocol is unknown; behind a URL,
+            a StorageError that tells whether it may succeed later.
     """
-    try:
-        if is_url(url):
-            filesystem, path = file_system(url)
+    if is_url(url):
+        filesystem, path = file_system(url)
+        try:
             return cast("IO[bytes]", filesystem.open(path, "rb"))
+        except Exception as error:
+            raise storage_error(error, url, "read") from error
+    try:
         return open(url, "rb")
     except FileNotFoundError:
         raise PairsiftError(f"{url} does not exist; was it moved since it was listed?") from None
@@ -74,6 +84,26 @@ def open_file(url: str) -> IO[bytes]:
         raise PairsiftError(f"{url} is a folder; a file is needed") from None
     except PermissionError as error:
         raise PairsiftError(f"{url} may not be read: {error.strerror or error}") from None
+
+
+def ask(url: str, action: Callable[[], Result]) -> Result:
+    """What a storage tells of a place; asked again if it fails for a passing reason.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        NotADirectoryError: a file is there, and a folder was asked for.
+        StorageError: it cannot be asked.
+    """
+    try:
+        return persist(action, BACKOFF)
+    except NotADirectoryError:
+        raise
+    except Exception as error:
+        if find_cause(error) is Cause.MISSING:
+            raise FileNotFoundError(url) from error
+        if not isinstance(error, OSError) and not is_of_network(error):
+            raise
+        raise storage_error(error, url, "list") from error
 
 
 def file_system(url: str) -> tuple[Any, str]:
@@ -104,7 +134,7 @@ def list_folder(url: str) -> list[FileEntry]:
             return []
     filesystem, path = file_system(url)
     try:
-        found = filesystem.ls(path, detail=True)
+        found = ask(url, lambda: filesystem.ls(path, detail=True))
     except (FileNotFoundError, NotADirectoryError):
         return []
     if len(found) == 1 and found[0]["name"].rstrip("/") == path.rstrip("/"):
@@ -117,7 +147,7 @@ def walk(url: str) -> Iterator[FileEntry]:
     url = url.rstrip("/")
     if is_url(url):
         filesystem, path = file_system(url)
-        found = filesystem.find(path, detail=True)
+        found = ask(url, lambda: filesystem.find(path, detail=True))
         for entry in _remote(filesystem, found.values()):
             if not any(part.startswith(".") for part in entry.url[len(url) + 1 :].split("/")):
                 yield entry
@@ -138,14 +168,18 @@ def glob(url: str) -> list[FileEntry]:
             if os.path.exists(path)  # not a dangling link
         ]
     filesystem, path = file_system(url)
-    return list(_remote(filesystem, filesystem.glob(path, detail=True).values()))
+    try:
+        found = ask(url, lambda: filesystem.glob(path, detail=True))
+    except FileNotFoundError:
+        return []
+    return list(_remote(filesystem, found.values()))
 
 
 def look_up(url: str) -> FileEntry | None:
     """What is at a place now; None if nothing is, or the store does not tell.
 
     Raises:
-        OSError: the storage fails.
+        StorageError: the storage fails.
     """
     if not is_url(url):
         return local_entry(url) if os.path.exists(url) else None
@@ -154,8 +188,10 @@ def look_up(url: str) -> FileEntry | None:
         filesystem.invalidate_cache(path.rpartition("/")[0])
     try:
         return remote_entry(url, filesystem.info(path))
-    except FileNotFoundError:
-        return None
+    except Exception as error:
+        if find_cause(error) is Cause.MISSING:
+            return None
+        raise storage_error(error, url, "read") from error
 
 
 def local_entry(path: str) -> FileEntry:
