@@ -3,6 +3,7 @@
     python -m benchmarks.faults kills --kills 200
     python -m benchmarks.faults ray --kills 10
     python -m benchmarks.faults uploads disk --kills 10
+    python -m benchmarks.faults replaced --kills 100 --shards 8
 
 Prints a line a fault and, with ``--json FILE``, leaves the findings for a program. Every fault
 works on real processes of the real command and ends with the same question: are the files those of
@@ -40,6 +41,7 @@ from PIL import Image
 
 from pairsift.engines.base import RunSummary
 from pairsift.engines.changed import KNOWN
+from pairsift.extents import decode_checks
 from pairsift.sources import find_shards
 
 COMMAND = (sys.executable, "-m", "pairsift")
@@ -117,6 +119,12 @@ def same_rows(ours: pa.Table, theirs: pa.Table) -> bool:
     """Whether all columns are equal; the metadata has time stamps."""
     bare = (table.replace_schema_metadata(None) for table in (ours, theirs))
     return next(bare).equals(next(bare))
+
+
+def same_content(ours: pa.Table, theirs: pa.Table) -> bool:
+    """Whether rows and the samples' checksums are equal."""
+    checks = [decode_checks(table.schema.metadata) for table in (ours, theirs)]
+    return same_rows(ours, theirs) and np.array_equal(*map(np.asarray, checks))
 
 
 def compare_bytes(ours: Path, theirs: Path) -> str | None:
@@ -462,7 +470,213 @@ def fill_disk(pool: Path, work: Path, options: argparse.Namespace) -> Iterator[F
     yield findings
 
 
-FAULTS = {"kills": kills, "ray": kill_actors, "uploads": cut_uploads, "disk": fill_disk}
+def replaced(pool: Path, work: Path, options: argparse.Namespace) -> Iterator[Findings]:
+    """Replace a shard at random moments of scoring, writing and a resumed write.
+
+    The new content has the same size or another one; it is written in place or put there by a
+    rename. A third of the runs each. No byte may be written that is not of what was scored, and
+    no table may be left for what it was not made from without a word.
+    """
+    dice = random.Random(options.seed)
+    trial = _Replacing(pool, work, dice, options.scorer)
+    shares = {"score": trial.score, "write": trial.write, "resume": trial.resume}
+    for number, (name, run) in enumerate(shares.items()):
+        findings = Findings(f"a shard replaced during {name}")
+        findings.notes = {"told": 0, "harmless": 0}
+        begin = time.perf_counter()
+        for _ in range(len(range(number, options.kills, len(shares)))):
+            run(findings)
+            findings.faults += 1
+        findings.seconds = time.perf_counter() - begin
+        yield findings
+
+
+class _Replacing:
+    """Runs in which a shard is replaced, and what they must leave behind."""
+
+    def __init__(self, pool: Path, work: Path, dice: random.Random, scorer: str) -> None:
+        self.dice = dice
+        self.scorer = scorer
+        self.pool = work / "pool"
+        self.originals = pool
+        self.out = work / "out"
+        self.names = sorted(path.name for path in pool.iterdir())
+        self.variants = {name: _variants(pool / name, dice) for name in self.names}
+        self.tables: dict[tuple[str, str], pa.Table] = {}
+        for which in ("original", *next(iter(self.variants.values()))):
+            self.reset()
+            for name in self.names if which != "original" else ():
+                (self.pool / name).write_bytes(self.variants[name][which])
+            self.command("score", str(self.pool), "--out", str(work / which), "--scorer", scorer)
+            for name in self.names:
+                table = pq.read_table(work / which / f"{name[:-4]}.parquet")
+                self.tables[name, which] = table
+        self.reset()
+        self.selection, self.reference = str(work / "selection"), work / "reference"
+        self.seconds = {"score": self.timed("score", str(self.pool), "--out", str(work / "again"),
+                                            "--scorer", scorer)}  # fmt: skip
+        self.command("select", str(work / "original"), "--top", "0.5", "--by", "smaller_side",
+                     "--out", self.selection)  # fmt: skip
+        self.seconds["write"] = self.timed(*self.writing(self.reference))
+
+    def writing(self, out: Path) -> list[str]:
+        """Arguments of the command that writes."""
+        return ["write", self.selection, "--webdataset", str(out), "--samples-per-shard", "20"]
+
+    def reset(self) -> None:
+        """The pool as it was made, with new time stamps at most."""
+        for folder in (self.pool, self.out):
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(self.originals, self.pool)
+
+    def command(self, *arguments: str) -> tuple[int, str]:
+        """Run the command to its end; exit code and what it said."""
+        done = subprocess.run(
+            [*COMMAND, *arguments], capture_output=True, text=True, env=environment(), check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def timed(self, *arguments: str) -> float:
+        """Seconds that the command takes."""
+        begin = time.perf_counter()
+        code, words = self.command(*arguments)
+        if code:
+            raise RuntimeError(words)
+        return time.perf_counter() - begin
+
+    def replace(self) -> tuple[str, str]:
+        """Replace a shard; returns its name and which content it has now."""
+        name = self.dice.choice(self.names)
+        which = self.dice.choice(sorted(self.variants[name]))
+        if self.dice.random() < 0.5:
+            (self.pool / name).write_bytes(self.variants[name][which])
+        else:
+            other = self.pool / ".other"
+            other.write_bytes(self.variants[name][which])
+            other.replace(self.pool / name)
+        return name, which
+
+    def disturbed(self, seconds: float, *arguments: str) -> tuple[int, str, str, str]:
+        """Run a command and replace a shard on the way."""
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(),
+        )
+        time.sleep(self.dice.uniform(0.4, 1.05) * seconds)
+        name, which = self.replace()
+        words, _ = process.communicate()
+        return process.returncode, words, name, which
+
+    def score(self, findings: Findings) -> None:
+        """A shard is replaced while it, or another one, is scored."""
+        self.reset()
+        scoring = ("score", str(self.pool), "--out", str(self.out), "--scorer", self.scorer)
+        code, words, name, which = self.disturbed(self.seconds["score"], *scoring)
+        table = self.out / f"{name[:-4]}.parquet"
+        told = code in (2, 3) and name[:-4] in words
+        if code and not told:
+            findings.wrong.append(f"score ended with {code}: {words[-200:]}")
+        if not told and same_content(pq.read_table(table), self.tables[name, which]):
+            findings.notes["harmless"] += 1
+        elif not told:  # replaced after it was scored: the next run has to notice
+            code, words = self.command(*scoring)
+            told = code == 2 and name[:-4] in words
+            if not told:
+                findings.wrong.append(f"a changed shard was not told: {code} {words[-200:]}")
+        findings.notes["told"] += told
+        code, words = self.command(*scoring, "--rescore", "changed")
+        if code or not same_content(pq.read_table(table), self.tables[name, which]):
+            findings.wrong.append(f"not scored again: {code} {words[-200:]}")
+        for other in self.names:
+            now = which if other == name else "original"
+            found = pq.read_table(self.out / f"{other[:-4]}.parquet")
+            if not same_content(found, self.tables[other, now]):
+                findings.wrong.append(f"rows of {other} are not those of its content")
+        findings.runs += 1
+
+    def write(self, findings: Findings) -> None:
+        """A shard is replaced while samples are copied."""
+        self.reset()
+        ended = self.disturbed(self.seconds["write"], *self.writing(self.out))
+        self._judge(findings, *ended[:3])
+
+    def resume(self, findings: Findings) -> None:
+        """A write is killed, a shard replaced, the write run again."""
+        self.reset()
+        process = subprocess.Popen(
+            [*COMMAND, *self.writing(self.out)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(self.dice.uniform(0.4, 1.05) * self.seconds["write"])
+        process.kill()
+        process.wait()
+        name, _ = self.replace()
+        self._judge(findings, *self.command(*self.writing(self.out)), name)
+
+    def _judge(self, findings: Findings, code: int, words: str, name: str) -> None:
+        findings.runs += 1
+        theirs = digests(self.reference)
+        found = digests(self.out) if self.out.exists() else {}
+        if wrong := [each for each in found if found[each] != theirs.get(each)]:
+            findings.wrong.append(f"wrong bytes in {wrong}")
+        if code == 0:
+            findings.notes["harmless"] += 1
+            if found != theirs:
+                findings.wrong.append("ended well without all files")
+        elif code == 2 and name in words and "has changed since it was scored" in words:
+            findings.notes["told"] += 1
+        else:
+            findings.wrong.append(f"not told: {code} {words[-200:]}")
+
+
+def _variants(path: Path, dice: random.Random) -> dict[str, bytes]:
+    """Other contents of a shard: one of the same size, two of another."""
+    with tarfile.open(path) as tar:
+        members = [(member.name, _content(tar, member)) for member in tar]
+    turned = [
+        (name, content.swapcase() if name.endswith(".txt") else content)
+        for name, content in members
+    ]
+    same = _tar(turned)
+    assert len(same) == path.stat().st_size
+    longer = [
+        (
+            name,
+            content + b" and more" * dice.randint(100, 400) if name.endswith(".txt") else content,
+        )
+        for name, content in members
+    ]
+    return {"same": same, "longer": _tar(longer), "shorter": _tar(members[: len(members) // 2])}
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    return file.read() if file is not None else b""
+
+
+def _tar(members: Sequence[tuple[str, bytes]]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name, content in members:
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            tar.addfile(header, io.BytesIO(content))
+    return file.getvalue()
+
+
+FAULTS = {
+    "kills": kills,
+    "ray": kill_actors,
+    "uploads": cut_uploads,
+    "disk": fill_disk,
+    "replaced": replaced,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
