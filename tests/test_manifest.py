@@ -14,7 +14,7 @@ import pytest
 from pairsift import PairsiftError, load_scorer
 from pairsift.engines.local import score_shards
 from pairsift.manifest import Manifest, changes, in_words
-from pairsift.scores import MANIFEST, SHARD_NAMES, ScoreFolder, source_identity
+from pairsift.scores import MANIFEST, SHARD_NAMES, ScoreFolder, input_options, source_identity
 from pairsift.sources import find_shards
 from pairsift.storage import Folder
 from tests.samples import good_samples, jpeg, write_tar
@@ -161,6 +161,23 @@ def test_the_default_written_out_is_the_same_input(tmp_path: Path, caption: str 
     score(str(shards / "00000.tar"), out)
     assert source_identity(find_shards(str(shards), caption=caption)) == {"kind": "webdataset"}
     assert score(str(shards), out, caption=caption).rows == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("JSON", "json", True),
+        (".cap.TXT", "cap.txt", True),
+        ("json.alt", "json.Alt", False),
+        ("meta.json.alt", "meta.json.Alt", False),
+        ("json.a.b", "json.a", False),
+    ],
+)
+def test_suffixes_are_compared_in_lower_case_and_fields_as_they_are(
+    one: str, other: str, same: bool
+) -> None:
+    found = [input_options("webdataset", [("caption", value)]) for value in (one, other)]
+    assert (found[0] == found[1]) == same
 
 
 def test_another_kind_is_refused(tmp_path: Path) -> None:

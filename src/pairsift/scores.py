@@ -86,12 +86,15 @@ def source_identity(shard_set: ShardSet) -> dict[str, Any]:
 def input_options(kind: str, options: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """A source's options by the names the user knows; defaults are left out, however written."""
     named = {_OPTION_NAMES.get(name, name): value for name, value in options}
-    if kind == "webdataset" and "caption_field" in named:
-        caption = str(named.pop("caption_field")).lstrip(".")
-        if not caption.startswith("json."):
-            caption = caption.lower()  # suffixes are compared so
-        if caption != "txt":
-            named["caption_field"] = caption
+    if kind == "webdataset":
+        if "image_field" in named:
+            named["image_field"] = str(named["image_field"]).lstrip(".").lower()
+        if "caption_field" in named:
+            caption = str(named.pop("caption_field")).lstrip(".")
+            if ".json." not in f".{caption}":
+                caption = caption.lower()  # suffixes are compared so, fields of a json are not
+            if caption != "txt":
+                named["caption_field"] = caption
     return named
 
 
