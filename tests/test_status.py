@@ -11,7 +11,7 @@ from pairsift import PairsiftError, load_scorer
 from pairsift.engines.local import score_shards
 from pairsift.sources import find_shards
 from pairsift.status import read_status, to_prometheus, to_text
-from tests.samples import good_samples, write_tar
+from tests.samples import good_samples, jpeg, tar_bytes, write_tar
 
 NOW = 1_800_000_000.0
 
@@ -100,3 +100,17 @@ def test_damaged_table_is_named(scores: Path) -> None:
     (scores / "03.parquet").write_bytes(b"not parquet")
     with pytest.raises(PairsiftError, match=r"03\.parquet is not a readable table"):
         read_status(str(scores))
+
+
+def test_what_is_wrong_with_a_shard_is_told(tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    (pool / "0.tar").write_bytes(
+        tar_bytes([("a.jpg", jpeg()), ("b.jpg", jpeg()), ("a.txt", "x"), ("b.txt", "y")])
+    )
+    out = str(tmp_path / "scores")
+    score_shards(find_shards(str(pool)), load_scorer("heuristics"), out)
+    status = read_status(out)
+    (words,) = status.first_problems
+    assert words.startswith("0: 2 of 4 samples are members that lie apart")
+    assert "tar -C unpacked --sort=name" in to_text(status)

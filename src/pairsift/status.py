@@ -55,6 +55,7 @@ class RunStatus:
         last_finished: seconds since 1970; None without a table.
         first_failures: samples that have no scores, in words.
         first_unreadable: shards that could not be read, and why.
+        first_problems: shards that have a table, and what is wrong with them all the same.
     """
 
     folder: str
@@ -73,6 +74,7 @@ class RunStatus:
     last_finished: float | None
     first_failures: Sequence[str] = field(default_factory=tuple)
     first_unreadable: Sequence[str] = field(default_factory=tuple)
+    first_problems: Sequence[str] = field(default_factory=tuple)
 
     @property
     def estimated(self) -> bool:
@@ -127,6 +129,9 @@ def read_status(folder: str, *, sample: int | None = SAMPLE, now: float | None =
         seconds_left=left / per_hour * 3600 if per_hour and left is not None else None,
         last_finished=last,
         first_failures=_first_failures(place, facts),
+        first_problems=[
+            f"{name}: {fact['source_error']}" for name, fact in facts if fact.get("source_error")
+        ][:FIRST_FAILURES],
         first_unreadable=[
             one_line(f"{name}: {_why_unreadable(place, name)}")
             for name in unreadable[:FIRST_FAILURES]
@@ -307,6 +312,9 @@ def to_text(status: RunStatus, now: float | None = None) -> str:
     if status.first_failures:
         lines.append("first failures (--failures lists them by reason):")
         lines += [f"  {words}" for words in status.first_failures]
+    if status.first_problems:
+        lines.append("shards with problems:")
+        lines += [f"  {words}" for words in status.first_problems]
     if status.first_unreadable:
         lines.append("unreadable shards:")
         lines += [f"  {words}" for words in status.first_unreadable]

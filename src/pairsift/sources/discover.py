@@ -17,12 +17,25 @@ from pairsift.image_formats import is_image_name
 from pairsift.sources import files
 from pairsift.sources.base import Shard, ShardSet, printable
 from pairsift.sources.files import FileEntry
+from pairsift.sources.left_out import LeftOut
 from pairsift.sources.outputs import OwnOutputs
 
 _EXTENSIONS = {
-    ".tar": "webdataset",
-    ".tar.gz": "webdataset",
-    ".tgz": "webdataset",
+    **dict.fromkeys(
+        (
+            ".tar",
+            ".tar.gz",
+            ".tgz",
+            ".tar.bz2",
+            ".tbz2",
+            ".tbz",
+            ".tar.xz",
+            ".txz",
+            ".tar.zst",
+            ".tzst",
+        ),
+        "webdataset",
+    ),
     ".parquet": "parquet",
     **{
         f"{table}{packing}": "folder"
@@ -79,9 +92,10 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
     found: dict[tuple[str, str], Shard] = {}
     bases = []
     own = OwnOutputs()
+    left_out = LeftOut()
     for pattern in patterns:
         base, entries = _resolve(pattern, own)
-        for shard in _shards(entries, kind, pattern, own):
+        for shard in _shards(entries, kind, pattern, own, left_out):
             found[shard.url, dict(shard.options).get("captions_file", "")] = shard
             if shard.kind == "folder" and shard.url == base:
                 base = _parent(base)
@@ -97,7 +111,9 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
     shards = [_with(shard, root, options) for shard in found.values()]
     _refuse_same_names(shards)
     shards.sort(key=lambda shard: (_natural(shard.name), shard.name))
-    return ShardSet(root, tuple(shards), tuple(sorted(options.items())), own.notes())
+    return ShardSet(
+        root, tuple(shards), tuple(sorted(options.items())), own.notes() + left_out.notes()
+    )
 
 
 def _resolve(pattern: str, own: OwnOutputs) -> tuple[str, list[FileEntry]]:
@@ -186,17 +202,18 @@ def _top_level(name: str) -> FileEntry | None:
 
 
 def _shards(
-    entries: list[FileEntry], kind: str | None, pattern: str, own: OwnOutputs
+    entries: list[FileEntry], kind: str | None, pattern: str, own: OwnOutputs, left_out: LeftOut
 ) -> Iterator[Shard]:
     """Shards, not yet named, that files and folders stand for."""
     for entry in entries:
         if entry.is_folder:
-            yield from _shards_of_folder(entry.url, kind, own, alone=len(entries) == 1)
+            yield from _shards_of_folder(entry.url, kind, own, left_out, alone=len(entries) == 1)
             continue
         told = kind or _kind_of(entry.url)
         if told is None:
             if len(entries) > 1:
-                continue  # a pattern such as DIR/* also meets sizes.json and the like
+                left_out.add(entry.url)  # a pattern such as DIR/* also meets sizes.json
+                continue
             raise PairsiftError(
                 f"{entry.url}: what kind of source is this? Known by extension are "
                 f"{', '.join(_EXTENSIONS)}; give the kind ({', '.join(KINDS)}) for another"
@@ -211,12 +228,13 @@ def _shards(
 
 
 def _shards_of_folder(
-    folder: str, kind: str | None, own: OwnOutputs, alone: bool
+    folder: str, kind: str | None, own: OwnOutputs, left_out: LeftOut, alone: bool
 ) -> Iterator[Shard]:
     by_kind: dict[str, list[FileEntry]] = {name: [] for name in KINDS}
     count = 0
     tables: list[FileEntry] = []  # beside images they list them, as Hugging Face has it
-    for entry in own.leave_out(files.walk(folder), folder, all_below=True):
+    found = own.leave_out(files.walk(folder, left_out), folder, all_below=True)
+    for entry in found:
         count += 1
         told = _kind_of(entry.url)
         if entry.url.endswith("/metadata.parquet"):
@@ -239,7 +257,7 @@ def _shards_of_folder(
         what = "is empty or does not exist" if not count else f"has {count} files, none of them"
         wanted = kind or "tar, parquet, image or captions file"
         raise PairsiftError(
-            f"{folder} {what}{f' a {wanted}' if count else ''}; give a folder or pattern of shards"
+            f"{folder} {what}{f' a {wanted}' if count else ''}; {_what_to_do(folder, found)}"
         )
     if len(present) > 1:
         counts = ", ".join(f"{len(by_kind[name])} for {name}" for name in present)
@@ -247,11 +265,43 @@ def _shards_of_folder(
             f"{folder} holds more than one kind of source ({counts} files); give the kind, "
             "or a pattern that matches one"
         )
+    _note_unread(found, present[0], left_out)
     if present == ["folder"]:
         yield Shard("", folder, "folder", version=folder_version(folder))
         return
     for entry in by_kind[present[0]]:
         yield Shard("", entry.url, present[0], entry.size, version=entry.version)
+
+
+def _what_to_do(folder: str, found: list[FileEntry]) -> str:
+    """Advice where a folder has nothing to read."""
+    ends = {_extension(entry.url) for entry in found}
+    if ends & {".arrow", ".feather"}:
+        return (
+            "Arrow files, as save_to_disk of datasets writes them, are not read: write parquet, "
+            f"datasets.load_from_disk({folder!r}).to_parquet('FILE.parquet'), of a DatasetDict "
+            "each split"
+        )
+    if ends & {".zip", ".7z", ".rar"}:
+        return "archives that are no tars must be unpacked"
+    return "give a folder or pattern of shards"
+
+
+def _note_unread(found: list[FileEntry], kind: str, left_out: LeftOut) -> None:
+    """Count the files that no shard of this kind reads, but for what img2dataset adds to tars."""
+    stems = {_stem(entry.url) for entry in found if _kind_of(entry.url) == kind}
+    for entry in found:
+        told = _kind_of(entry.url)
+        if kind == "folder":
+            read = told == kind or _matters(entry.url.rsplit("/", 1)[-1].lower())
+        else:
+            read = told == kind or (
+                kind == "webdataset"
+                and entry.url.endswith((".parquet", "_stats.json"))
+                and entry.url.removesuffix("_stats.json").removesuffix(".parquet") in stems
+            )
+        if not read:
+            left_out.add(entry.url)
 
 
 def folder_version(folder: str) -> str:

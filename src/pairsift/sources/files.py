@@ -12,6 +12,7 @@ from typing import IO, Any, TypeVar, cast
 
 from pairsift.errors import PairsiftError
 from pairsift.retry import Backoff, persist
+from pairsift.sources.left_out import HIDDEN, LINKED_FOLDERS, LeftOut
 from pairsift.storage_errors import Cause, find_cause, is_of_network, storage_error
 
 # Of listings: whoever started a run waits for its first line.
@@ -142,18 +143,30 @@ def list_folder(url: str) -> list[FileEntry]:
     return [entry for entry in _remote(filesystem, found) if not _is_hidden(entry.url)]
 
 
-def walk(url: str) -> Iterator[FileEntry]:
-    """Files at any depth below a folder, hidden ones and those in hidden folders left out."""
+def walk(url: str, left_out: LeftOut | None = None) -> Iterator[FileEntry]:
+    """Files at any depth below a folder; hidden names and links to folders are left out.
+
+    Args:
+        left_out: counts these.
+    """
     url = url.rstrip("/")
+    left_out = LeftOut() if left_out is None else left_out
     if is_url(url):
         filesystem, path = file_system(url)
         found = ask(url, lambda: filesystem.find(path, detail=True))
         for entry in _remote(filesystem, found.values()):
-            if not any(part.startswith(".") for part in entry.url[len(url) + 1 :].split("/")):
+            if any(part.startswith(".") for part in entry.url[len(url) + 1 :].split("/")):
+                left_out.add(entry.url, HIDDEN)
+            else:
                 yield entry
         return
-    for folder, folders, _ in os.walk(url):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for folder, folders, names in os.walk(url):
+        for name in filter(_is_hidden, [*folders, *names]):
+            left_out.add(os.path.join(folder, name), HIDDEN)
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        for name in folders:  # which are not followed: they may lead in a circle
+            if os.path.islink(os.path.join(folder, name)):
+                left_out.add(os.path.join(folder, name), LINKED_FOLDERS)
         yield from (entry for entry in list_folder(folder) if not entry.is_folder)
 
 

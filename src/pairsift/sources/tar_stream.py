@@ -8,7 +8,6 @@ the end of the archive.
 
 from __future__ import annotations
 
-import gzip
 import io
 import tarfile
 import zlib
@@ -16,9 +15,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any, cast
 
+from pairsift.sources.packing import find_packing, is_damage, unpacked
+
 MAX_HEADER_BYTES = 2**20
 _BUFFER_BYTES = 2**16
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 class DamagedTarError(Exception):
@@ -78,6 +78,7 @@ def iterate_tar(file: IO[bytes], left_out: Counter[str] | None = None) -> Iterat
     Raises:
         DamagedTarError: it cannot be read on; at position 0 if it is no tar at all.
         OSError: the storage fails.
+        PairsiftError: unpacking it needs a package that is not installed.
     """
     stream = _Stream(file)
     tar: _Tar | None = None
@@ -181,8 +182,9 @@ class _Stream:
     def __init__(self, file: IO[bytes]) -> None:
         buffered = io.BufferedReader(cast("io.RawIOBase", file), _BUFFER_BYTES)
         self._file: Any = buffered
-        if buffered.peek(2)[:2] == _GZIP_MAGIC:
-            self._file = gzip.GzipFile(fileobj=buffered)
+        self._packing = find_packing(buffered.peek(6)[:6])
+        if self._packing is not None:
+            self._file = unpacked(buffered, self._packing)
         self._position = 0
         self._header_left = 0
         self.header = bytearray()
@@ -212,8 +214,10 @@ class _Stream:
         """Read `size` bytes, fewer only at the end of the file."""
         try:
             data: bytes = self._file.read(size)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            words = f"broken gzip data after byte {self._position:,}: {error}"
+        except Exception as error:
+            if not is_damage(error):
+                raise
+            words = f"broken {self._packing} data after byte {self._position:,}: {error}"
             raise DamagedTarError(words, self._position, in_member) from error
         self._position += len(data)
         self.check = zlib.crc32(data, self.check)

@@ -7,7 +7,6 @@ records, sparse files) goes to tarfile, one header at a time.
 
 from __future__ import annotations
 
-import gzip
 import io
 import itertools
 import os
@@ -15,7 +14,6 @@ import shutil
 import struct
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
@@ -23,6 +21,7 @@ from typing import IO, TYPE_CHECKING
 from pairsift.errors import PairsiftError
 from pairsift.sources.base import printable
 from pairsift.sources.files import is_url, look_up, open_file
+from pairsift.sources.packing import find_packing, is_damage, unpacked
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -38,7 +37,6 @@ _COPY_BYTES = 8 << 20
 _NAME_BYTES = 100
 _HEADER_BYTES = 4096
 _AHEAD_BYTES = 32 << 20
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 Member = tuple[bytes, int, int, int]
@@ -68,7 +66,7 @@ def _text(key: bytes) -> str:
 
 
 class RawTar:
-    """A tar on the local disk, or a temporary copy of one that is not, or that is gzipped.
+    """A tar on the local disk, or a temporary copy of one that is not, or that is packed.
 
     Attributes:
         size: bytes of the file, as it was opened; None if its store does not tell.
@@ -83,10 +81,10 @@ class RawTar:
         self._stat = None if is_url(url) else os.fstat(self._file.fileno())
         self.size = self._stat.st_size if self._stat else _listed_size(url)
         self._original = None if self._stat is None else os.dup(self._file.fileno())
-        gzipped = self._file.read(2) == _GZIP_MAGIC
+        packing = find_packing(self._file.read(6))
         self._file.seek(0)
-        if gzipped or is_url(url):
-            self._file = _spooled(self._file, gzipped, url)
+        if packing is not None or is_url(url):
+            self._file = _spooled(self._file, packing, url)
         self._descriptor = self._file.fileno()
         self._members = self._walk()
         self._next: tuple[Member, ...] = ()
@@ -246,17 +244,19 @@ def _listed_size(url: str) -> int | None:
     return None if entry is None else entry.size
 
 
-def _spooled(file: IO[bytes], gzipped: bool, url: str) -> IO[bytes]:
+def _spooled(file: IO[bytes], packing: str | None, url: str) -> IO[bytes]:
     """A copy that can be read anywhere: one transfer, in place of many small requests."""
     spool = tempfile.TemporaryFile(prefix="pairsift-tar-")  # noqa: SIM115 - the caller closes it
     with file:
         try:
-            source = gzip.GzipFile(fileobj=file) if gzipped else file
+            source = file if packing is None else unpacked(file, packing)
             shutil.copyfileobj(source, spool, _COPY_BYTES)
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            pass  # what could be unpacked was scored; a kept sample that is not there is missed
-        except OSError as error:
+        except Exception as error:
+            if packing is not None and is_damage(error):
+                return spool  # what could be unpacked was scored; a kept sample is missed
             spool.close()
+            if not isinstance(error, OSError):
+                raise
             raise PairsiftError(f"{url} cannot be read: {error}; run the command again") from error
     return spool
 

@@ -1,0 +1,46 @@
+"""What lies among the shards of a pool and is not read: counted, and named once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+LINKED_FOLDERS: Final = "links to folders"
+HIDDEN: Final = "hidden names"
+_ARCHIVES = frozenset({".zip", ".7z", ".rar", ".lz4", ".z", ".lzma"})
+_ARROW = frozenset({".arrow", ".feather", ".ipc"})
+_MOST_KINDS = 8
+
+
+class LeftOut:
+    """Counts files by suffix, and what else is passed over by what it is."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, url: str, what: str | None = None) -> None:
+        """Note a file, or something that `what` names in the plural."""
+        name = url.rsplit("/", 1)[-1]
+        stem, dot, suffix = name.rpartition(".")
+        kind = what or (f".{suffix.lower()}" if dot and stem else "without a suffix")
+        self._counts[kind] += 1
+        self._first.setdefault(kind, url)
+
+    def notes(self) -> tuple[str, ...]:
+        """What to tell of it: nothing, or one sentence."""
+        if not self._counts:
+            return ()
+        common = self._counts.most_common()
+        told = [f"{count:,} {kind} ({self._first[kind]})" for kind, count in common[:_MOST_KINDS]]
+        if len(common) > _MOST_KINDS:
+            told.append(f"{sum(count for _, count in common[_MOST_KINDS:]):,} others")
+        hints = []
+        if _ARCHIVES & self._counts.keys():
+            hints.append("archives that are no tars must be unpacked")
+        if _ARROW & self._counts.keys():
+            hints.append("Arrow files must be written as parquet")
+        if LINKED_FOLDERS in self._counts:
+            hints.append("linked folders are read where they are named themselves")
+        advice = f"; {', '.join(hints)}" if hints else ""
+        return (f"not read, with the first of each: {', '.join(told)}{advice}",)
