@@ -21,7 +21,7 @@ from pairsift.cli import evaluate as command
 from pairsift.engines.named_pairs import score_columns, score_pairs
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.human import evaluate_human
-from pairsift.evaluate.protocols import Request
+from pairsift.evaluate.protocols import Request, read_judgments
 from pairsift.evaluate.run import Options
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.sources.image_store import ImageStore
@@ -292,3 +292,42 @@ def test_known_values_of_tifa(tmp_path: Path) -> None:
     above = np.sign(score[:, None] - score) * np.sign(human[:, None] - human)
     untied = [(values[:, None] != values).sum() for values in (score, human)]
     assert clip["tau_b"]["value"] == pytest.approx(above.sum() / np.sqrt(untied[0] * untied[1]))
+
+
+def test_images_of_another_folder_are_not_judged(tmp_path: Path) -> None:
+    (tmp_path / "train2017").mkdir()
+    for number in range(12):
+        (tmp_path / f"train2017/{number}.jpg").write_bytes(jpeg(24, 16, number))
+    text = Path(_judgments(tmp_path)).read_text().splitlines()
+    table = tmp_path / "other.csv"
+    table.write_text("\n".join([text[0], *(f"val2017/{line}" for line in text[1:])]))
+    options = Options(("heuristics",), [str(tmp_path)], resamples=0)
+    with pytest.raises(PairsiftError) as caught:
+        evaluate_human("csv", Request(str(table)), str(tmp_path / "out"), options)
+    assert "12 of 12 judged images" in str(caught.value)
+    assert "'val2017/0.jpg'" in str(caught.value)
+    assert "train2017/0.jpg" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["0.jpg,a dog", "0.jpg,a dog,3,4", '0.jpg,"a dog,3', "0.jpg,a dog,x"]
+)
+def test_a_line_of_judgments_that_is_none_is_named(tmp_path: Path, line: str) -> None:
+    path = Path(_judgments(tmp_path))
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(PairsiftError, match=r"judgments\.csv, (line 62|row 61)"):
+        read_judgments("csv", Request(str(path)))
+
+
+@pytest.mark.parametrize(("header", "separator", "encoding"), [
+    ("file_name;text;rating", ";", "utf-8"), ("IMAGE|Caption|Score", "|", "utf-16"),
+    ("image\tcaption\tscore", "\t", "utf-8-sig"),
+])  # fmt: skip
+def test_judgments_of_every_form(
+    tmp_path: Path, header: str, separator: str, encoding: str
+) -> None:
+    lines = Path(_judgments(tmp_path)).read_text().splitlines()[1:]
+    text = "\n".join([header, *(line.replace(",", separator) for line in lines)])
+    (tmp_path / "other.csv").write_bytes(text.encode(encoding))
+    _, judgments = read_judgments("csv", Request(str(tmp_path / "other.csv")))
+    assert len(judgments) == 60

@@ -194,6 +194,12 @@ class TestLines:
         assert statuses([pair]) == [Status.CAPTION_INVALID]
 
 
+@pytest.mark.parametrize("options", [{"separator": "xx"}, {"encoding": "klingon"}])
+def test_options_are_checked_before_anything_is_read(photos: Path, options: dict[str, str]) -> None:
+    with pytest.raises(PairsiftError, match="--separator 'xx'|--encoding 'klingon'"):
+        find_shards(str(photos), **options)
+
+
 class TestImageFolder:
     """The layout of Hugging Face: a metadata file in each folder."""
 
@@ -209,7 +215,9 @@ class TestImageFolder:
             ("sub/d", b"sub/d.JPEG", "a cow"),
         ]  # fmt: skip
 
-    @pytest.mark.parametrize("name", ["metadata.jsonl", "any.jsonl", "any.csv.gz", "x.tsv.bz2"])
+    @pytest.mark.parametrize(
+        "name", ["metadata.jsonl", "metadata.parquet", "any.jsonl", "any.csv.gz", "x.tsv.bz2"]
+    )
     def test_a_table_as_the_shard(self, photos: Path, name: str) -> None:
         _write_table(photos / "sub" / name, [("d.JPEG", "a cow")])
         (pair,) = pairs_of(photos / "sub" / name)
@@ -229,10 +237,10 @@ class TestImageFolder:
 
     def test_images_where_the_path_is_longer_or_shorter(self, photos: Path) -> None:
         paths = ["d.JPEG", "photos/sub/d.JPEG", r"sub\d.JPEG", "sub/d.jpeg", f"{photos}/sub/d.JPEG",
-                 "val/a.jpg", "./a.jpg"]  # fmt: skip
+                 "/elsewhere/photos/sub/d.JPEG", "val/a.jpg", "./a.jpg"]  # fmt: skip
         (photos / "captions.csv").write_text("image,caption\n" + "".join(f"{p},x\n" for p in paths))
         pairs = pairs_of(photos)
-        assert [pair.image for pair in pairs] == [b"sub/d.JPEG"] * 5 + [b"a.jpg"] * 2
+        assert [pair.image for pair in pairs] == [b"sub/d.JPEG"] * 6 + [b"a.jpg"] * 2
         (photos / "captions.csv").write_text("image,caption\nother/d.JPEG,x\n")
         (pair,) = pairs_of(photos)
         assert statuses([pair]) == [Status.IMAGE_MISSING]

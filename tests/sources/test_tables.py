@@ -219,6 +219,11 @@ class TestDialects:
         for wrong in ("latin-1", "utf-8"):
             with pytest.raises(PairsiftError, match="byte order mark of utf-16"):
                 read_rows(str(path), encoding=wrong)
+        path.write_bytes(b"image,caption\na.jpg,x\n")
+        with pytest.raises(PairsiftError, match="does not look like utf-16"):
+            read_rows(str(path), encoding="utf-16")
+        path.write_bytes("image,caption\na.jpg,x\n".encode("utf-16-be"))
+        assert told(path, encoding="UTF-16") == ["x"]
         with pytest.raises(PairsiftError, match="'klingon' is unknown"):
             read_rows(str(path), encoding="klingon")
 
@@ -318,6 +323,13 @@ class TestReadRows:
             PairsiftError, match="no column 'score'; needed are image, score, there"
         ):
             read_rows(str(path), ("image", "score"))
+
+    def test_needed_columns_by_their_usual_names(self, tmp_path: Path) -> None:
+        path = table(tmp_path, ["a.jpg,x"], header="File_Name,rating")
+        usual = {"image": ("image_file", "file_name"), "score": ("rating",)}
+        assert read_rows(str(path), ("image", "score"), usual=usual) == [
+            {"image": "a.jpg", "score": "x"}
+        ]
 
     def test_lines_and_rows_are_told(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture

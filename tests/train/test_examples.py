@@ -169,3 +169,22 @@ def test_what_is_no_training_data_is_refused(tmp_path: Path) -> None:
     write_toy(tmp_path / "toy")
     with pytest.raises(PairsiftError, match="for su to learn"):
         read_data([str(tmp_path / "toy")], metrics=["su"])
+
+
+def test_images_of_another_folder_are_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "img/train2017").mkdir(parents=True)
+    for number in range(3):
+        (tmp_path / f"img/train2017/{number}.jpg").write_bytes(jpeg(20, 10, number))
+    turns = [{"from": "human", "value": "<image>\nq"}, {"from": "gpt", "value": "a"}]
+    names = ["coco/train2017/0.jpg", "vg/VG_100K/1.jpg", "val2017/2.jpg", "2.jpg"]
+    entries = [{"image": name, "conversations": turns} for name in names]
+    (tmp_path / "mix.json").write_text(json.dumps(entries))
+    data = TrainingData()
+    read_mix(str(tmp_path / "mix.json"), [str(tmp_path / "img")], 9, 0, data)
+    assert [exchange.image for exchange in data.exchanges] == ["coco/train2017/0.jpg", "2.jpg"]
+    assert data.left_out == {"instruction whose image is not there": 2}
+    (tmp_path / "mix.json").write_text(json.dumps(entries[1:3]))
+    with pytest.raises(PairsiftError) as caught:
+        read_mix(str(tmp_path / "mix.json"), [str(tmp_path / "img")], 9, 0, TrainingData())
+    assert "'vg/VG_100K/1.jpg'" in str(caught.value)
+    assert "img/train2017/1.jpg" in str(caught.value)

@@ -10,9 +10,11 @@ from pairsift.cli.common import (
     CaptionField,
     CaptionsFile,
     Device,
+    Encoding,
     ImageField,
     Json,
     Kind,
+    Separator,
     emit,
     table,
     tell,
@@ -81,6 +83,8 @@ def cascade(
     caption_field: CaptionField = None,
     image_field: ImageField = None,
     captions_file: CaptionsFile = None,
+    separator: Separator = None,
+    encoding: Encoding = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -103,7 +107,13 @@ def cascade(
         )
     request = PlanRequest(0.3 if keep is None and at is None else keep, at, agreement, audit, seed)
     found = find_shards(
-        shards, kind, caption=caption_field, image=image_field, captions_file=captions_file
+        shards,
+        kind,
+        caption=caption_field,
+        image=image_field,
+        captions_file=captions_file,
+        separator=separator,
+        encoding=encoding,
     )
     tell(found.notes)
     plan = make_plan(

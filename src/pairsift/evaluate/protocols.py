@@ -31,6 +31,7 @@ from pairsift.evaluate.pascal import read_pascal_folder
 from pairsift.evaluate.slices import read_labels
 from pairsift.evaluate.statistics import ACCURACY
 from pairsift.sources.caption_files import Captions, read_captions
+from pairsift.sources.columns import CAPTION_COLUMNS, IMAGE_NAME_COLUMNS
 from pairsift.sources.tables import (
     Fields,
     is_table,
@@ -41,6 +42,12 @@ from pairsift.sources.tables import (
     table_extension,
 )
 
+_USUAL = {
+    "image": IMAGE_NAME_COLUMNS,
+    "image_file": IMAGE_NAME_COLUMNS,
+    "caption": CAPTION_COLUMNS,
+    "score": ("rating", "human_score", "human_judgement", "human_judgment", "judgement"),
+}
 NO_RATING = "no rating"
 OWN_CAPTION = "the image's own caption"
 
@@ -68,7 +75,9 @@ class Request:
 
     def read_rows(self, needed: Sequence[str]) -> list[Fields]:
         """Rows of the table of judgments, with the columns that are needed."""
-        return read_rows(self.path, needed, separator=self.separator, encoding=self.encoding)
+        return read_rows(
+            self.path, needed, usual=_USUAL, separator=self.separator, encoding=self.encoding
+        )
 
     def read_captions(self) -> Captions:
         if self.captions is None:

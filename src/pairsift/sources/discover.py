@@ -19,6 +19,7 @@ from pairsift.sources.base import Shard, ShardSet, printable
 from pairsift.sources.files import FileEntry
 from pairsift.sources.left_out import LeftOut
 from pairsift.sources.outputs import OwnOutputs
+from pairsift.sources.tables import check_encoding, check_separator, holds_bytes
 
 _EXTENSIONS = {
     **dict.fromkeys(
@@ -209,7 +210,7 @@ def _shards(
         if entry.is_folder:
             yield from _shards_of_folder(entry.url, kind, own, left_out, alone=len(entries) == 1)
             continue
-        told = kind or _kind_of(entry.url)
+        told = kind or ("folder" if _lists_images(entry.url) else _kind_of(entry.url))
         if told is None:
             if len(entries) > 1:
                 left_out.add(entry.url)  # a pattern such as DIR/* also meets sizes.json
@@ -325,6 +326,11 @@ def _matters(name: str) -> bool:
     return is_image_name(name) or extension in _TEXT_EXTENSIONS or name.startswith(_TABLES)
 
 
+def _lists_images(url: str) -> bool:
+    """Whether it is Hugging Face's parquet table of images beside it, and holds none itself."""
+    return url.endswith("/metadata.parquet") and not holds_bytes(url)
+
+
 def _is_separated(url: str) -> bool:
     """Whether it is a table that is there for images; JSON lines are there for much else."""
     return _kind_of(url) == "folder" and not _extension(url).startswith(".jsonl")
@@ -385,6 +391,8 @@ def _with(shard: Shard, root: str, options: dict[str, Any]) -> Shard:
 
 
 def _check_options(kind: str, options: dict[str, Any]) -> None:
+    check_separator(options.get("separator"))
+    check_encoding(options.get("encoding"))
     unknown = sorted(options.keys() - _OPTIONS[kind])
     if unknown:
         raise PairsiftError(

@@ -50,9 +50,9 @@ class FolderReader(ShardReader):
     any depth; else the only table there): a pair a row, in the table's order, image paths relative
     to the table (the imagefolder layout of Hugging Face). The key is the ``key`` column, or the
     image's path without extension; further captions of the same image get ``-2``, ``-3``... A path
-    that leaves the folder is refused. A line that is no row is a pair with `Status.ROW_INVALID`,
-    its key ``line-N``. Without tables: a pair an image, in the order of names, the caption in
-    ``NAME.txt``.
+    with ``..`` is refused, and an absolute one is only a name to be looked for in the folder. A
+    line that is no row is a pair with `Status.ROW_INVALID`, its key ``line-N``. Without tables: a
+    pair an image, in the order of names, the caption in ``NAME.txt``.
 
     Options: `image` and `caption` name the columns (``captions.0`` for a value within lists and
     objects), `separator` and `encoding` are of the tables.
@@ -170,13 +170,12 @@ class FolderReader(ShardReader):
             return Fault(Status.IMAGE_MISSING, "the row names no image")
         if files.is_url(path):
             return Fault(Status.IMAGE_MISSING, "a URL is given; fetch the images first")
-        below = f"{self.shard.url}/"
-        place = path.removeprefix(below)
+        place = path.removeprefix(f"{self.shard.url}/")
         if _leaves_folder(place):
             return Fault(Status.IMAGE_MISSING, printable(f"{path!r} lies outside of the folder"))
-        if place == path:
+        if place == path and not path.startswith("/"):
             place = posixpath.join(folder, path)
-        if files.is_url(self.shard.url) or os.path.isfile(f"{self.shard.url}/{place}"):
+        if not place.startswith("/"):
             image = self._read_image(place)
             if not (isinstance(image, Fault) and image.status is Status.IMAGE_MISSING):
                 return image
@@ -184,7 +183,9 @@ class FolderReader(ShardReader):
             found = self._names().find(place)
         except PairsiftError as error:
             return Fault(Status.IMAGE_MISSING, str(error))
-        return self._read_image(place if found is None else found)
+        if found is None:
+            return Fault(Status.IMAGE_MISSING, printable(f"no file {place!r} in the folder"))
+        return self._read_image(found)
 
     def _names(self) -> NameIndex[str]:
         """The folder's images by name; listed when first a path is not there as it is written."""
@@ -341,4 +342,4 @@ class _Keys:
 
 def _leaves_folder(path: str) -> bool:
     parts = path.replace("\\", "/").split("/")
-    return path.startswith("/") or ".." in parts or "\0" in path
+    return ".." in parts or "\0" in path

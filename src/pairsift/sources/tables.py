@@ -334,6 +334,7 @@ def read_rows(
     path: str,
     needed: Sequence[str] = (),
     *,
+    usual: Mapping[str, Sequence[str]] | None = None,
     separator: str | None = None,
     encoding: str | None = None,
     with_bytes: bool = False,
@@ -343,13 +344,17 @@ def read_rows(
     Args:
         path, separator, encoding, with_bytes: see :class:`TableReader`.
         needed: columns that must be there; the rows hold them by these very names.
+        usual: other names that a needed column may have in the table, the likeliest first.
 
     Raises:
         PairsiftError: the table cannot be read, a line is no row, or a needed column is not there.
     """
     try:
         with TableReader(path, separator, encoding, with_bytes=with_bytes) as table:
-            spelled = {name: match_needed(table.columns, name, needed, path) for name in needed}
+            spelled = {
+                name: _match_needed(table, name, (usual or {}).get(name, ()), needed)
+                for name in needed
+            }
             # Objects of JSON lines need not have all fields.
             rows = [dict.fromkeys(table.columns) | checked_fields(entry, path) for entry in table]
     except OSError as error:
@@ -361,13 +366,15 @@ def read_rows(
     return rows
 
 
-def match_needed(columns: Sequence[str], name: str, needed: Sequence[str], path: str) -> str:
+def _match_needed(
+    table: TableReader, name: str, usual: Sequence[str], needed: Sequence[str]
+) -> str:
     """The table's spelling of a column that must be there."""
-    found = names.match_column(columns, (name,), path)
+    found = names.match_column(table.columns, (name, *usual), table.url)
     if found is None:
         raise PairsiftError(
-            f"{path} has no column {name!r}; needed are {', '.join(needed)}, "
-            f"there are {', '.join(columns) or 'none'}"
+            f"{table.url} has no column {name!r}; needed are {', '.join(needed)}, "
+            f"there are {', '.join(table.columns) or 'none'}"
         )
     return found
 
@@ -544,7 +551,7 @@ def _encoding_of(start: bytes, given: str | None, url: str) -> str:
     if given is not None:
         plain = codecs.lookup(given).name
         if marked is None:
-            return plain
+            return _without_mark(start, plain, url)
         if marked.removesuffix("-sig") not in plain and plain not in marked:
             raise PairsiftError(
                 f"{url} begins with the byte order mark of {marked.removesuffix('-sig')}, so "
@@ -558,6 +565,20 @@ def _encoding_of(start: bytes, given: str | None, url: str) -> str:
             f"--encoding utf-16-{order}"
         )
     return marked or "utf-8"
+
+
+def _without_mark(start: bytes, given: str, url: str) -> str:
+    """The encoding of a text without a byte order mark, the order told by its zero bytes."""
+    if given not in ("utf-16", "utf-32"):
+        return given
+    width = int(given[-2:]) // 8
+    zeros = [start[place::width].count(0) for place in (0, width - 1)]
+    if not any(zeros):
+        raise PairsiftError(
+            f"{url} has no byte order mark and does not look like {given}; leave --encoding "
+            f"out, or give {given}-le or {given}-be"
+        )
+    return f"{given}-be" if zeros[0] > zeros[1] else f"{given}-le"
 
 
 def _errors_of(encoding: str) -> str:
@@ -726,6 +747,16 @@ def _checked_object(line: int, content: Any) -> Row | Lost:
 def _json_type(content: Any) -> str:
     kinds = {dict: "object", list: "list", str: "string", bool: "boolean", type(None): "null"}
     return kinds.get(type(content), "number")
+
+
+def holds_bytes(url: str) -> bool:
+    """Whether a parquet file has a column of bytes, such as images.
+
+    Raises:
+        PairsiftError: it cannot be read.
+    """
+    with TableReader(url) as without, TableReader(url, with_bytes=True) as whole:
+        return without.columns != whole.columns
 
 
 def _holds_bytes(kind: Any) -> bool:
