@@ -85,3 +85,16 @@ def test_the_ray_engine_does_the_same(tmp_path: Path) -> None:
     assert done.returncode == 4
     assert "all 20 failed with image_missing" in done.stderr
     assert "first: " in done.stderr
+
+
+def test_the_pipeline_tells_shards_that_could_not_be_read(tmp_path: Path) -> None:
+    pool = _pool(tmp_path, good_samples(4))
+    (pool / "2.tar").write_bytes(b"no tar" * 1000)
+    (tmp_path / "run.toml").write_text(
+        f'out = "{tmp_path}/run"\n[score]\nshards = ["{pool}"]\nscorer = "heuristics"\n'
+        '[select]\ntop = 0.5\nby = "smaller_side"\n'
+    )
+    done = pairsift("run", tmp_path / "run.toml")
+    assert done.returncode == 3
+    assert "2 of 4 pairs kept" in done.stdout
+    assert "1 shards could not be read" in done.stderr
