@@ -31,7 +31,9 @@ def read_parquet(source: Source, columns: Sequence[str] | None = None) -> pa.Tab
 def read_batches(source: Source, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """As :func:`read_parquet`, in batches of constant memory."""
     names = None if columns is None else list(columns)
-    yield from _open(source).iter_batches(columns=names, use_threads=False)
+    file = _open(source)
+    if file.num_row_groups:  # pyarrow 18 fails on a file without rows
+        yield from file.iter_batches(columns=names, use_threads=False)
 
 
 def _open(source: Source) -> pq.ParquetFile:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from math import sqrt
 
 import numpy as np
 import pytest
 
+from pairsift.evaluate.compare import compare_preferences
+from pairsift.evaluate.judgments import Preferences
 from pairsift.evaluate.statistics import (
     CORRELATIONS,
+    FEWEST_IMAGES,
     ImageBootstrap,
     WeightedCorrelations,
     correlations,
     preference_credit,
+    scale_of,
 )
 
 pytest.importorskip("scipy")
@@ -121,9 +126,8 @@ def test_the_interval_of_a_mean_is_that_of_theory() -> None:
     rng = np.random.default_rng(1)
     values = rng.normal(10, 2, 400)
     bootstrap = ImageBootstrap([str(i) for i in range(400)], resamples=2000)
-    interval = bootstrap.interval(
-        bootstrap.draw(lambda weights: {"mean": float(weights @ values / weights.sum())})["mean"]
-    )
+    draws = bootstrap.draw(lambda weights: {"mean": float(weights @ values / weights.sum())})
+    interval = bootstrap.interval(values.mean(), draws["mean"])
     assert interval is not None
     half = 1.96 * values.std() / sqrt(400)
     assert interval.low == pytest.approx(values.mean() - half, abs=0.03)
@@ -133,4 +137,102 @@ def test_the_interval_of_a_mean_is_that_of_theory() -> None:
 def test_without_resamples_there_is_no_interval() -> None:
     bootstrap = ImageBootstrap(["a", "b"], resamples=0)
     assert bootstrap.draw(lambda weights: {"x": 1.0}) == {}
-    assert bootstrap.interval(np.array([np.nan])) is None
+    assert bootstrap.interval(1.0, np.array([np.nan])) is None
+
+
+def _judged(rng: np.random.Generator, images: int, rows: int = 4) -> tuple[np.ndarray, ...]:
+    """Images, scores and ratings: every image moves all scores of its captions."""
+    image = np.repeat(np.arange(images), rows)
+    quality = rng.normal(size=len(image))
+    scores = quality + 0.3 * rng.normal(size=len(image)) + rng.normal(size=images)[image]
+    ratings = np.digitize(quality + 0.3 * rng.normal(size=len(image)), [-1, -0.3, 0.3, 1])
+    return image, np.round(scores, 1), ratings.astype(float)
+
+
+@pytest.mark.parametrize("images", [20, 50, 200])
+def test_intervals_hold_the_truth_as_often_as_they_say(images: int) -> None:
+    repeats, rng = 300, np.random.default_rng([images, 1])
+    truth = correlations(*_judged(np.random.default_rng(0), 20_000)[1:])
+    preferred = 0.7  # share of right preferences; an image has them all more right, or less
+    held: Counter[str] = Counter()
+    for repeat in range(repeats):
+        image, scores, ratings = _judged(rng, images)
+        bootstrap = ImageBootstrap([str(name) for name in image], resamples=100, seed=repeat)
+        draws = bootstrap.draw(WeightedCorrelations(scores, ratings))
+        for name, estimate in correlations(scores, ratings).items():
+            interval = bootstrap.interval(estimate, draws[name], scale=scale_of(name))
+            assert interval is not None
+            assert -1 <= interval.low < estimate < interval.high <= 1
+            held[name] += interval.low <= truth[name] <= interval.high
+        right = rng.random(len(image)) < rng.beta(7, 3, images)[image]
+        share = float(right.mean())
+        shares = bootstrap.draw(lambda w, right=right: {"x": float(w @ right / w.sum())})["x"]
+        interval = bootstrap.interval(share, shares, scale=scale_of("accuracy"))
+        assert interval is not None
+        assert interval.low < share < interval.high
+        held["accuracy"] += interval.low <= preferred <= interval.high
+    assert set(held) == {*CORRELATIONS, "accuracy"}
+    assert min(held.values()) >= 0.90 * repeats
+    assert max(held.values()) <= 0.99 * repeats
+
+
+@pytest.mark.parametrize("images", [10, 12, 25])
+def test_an_interval_holds_its_estimate_where_no_draw_reaches_it(images: int) -> None:
+    """Captions in order within each image, and images out of order: resamples have fewer of the
+    pairs across images, and so a higher correlation than all judgments have."""
+    ratings = np.tile(np.arange(10.0), images)
+    image = np.repeat(np.arange(images), 10)
+    scores = ratings + 7.0 * image
+    bootstrap = ImageBootstrap([str(name) for name in image], resamples=200)
+    draws = bootstrap.draw(WeightedCorrelations(scores, ratings))
+    outside = 0
+    for name, estimate in correlations(scores, ratings).items():
+        outside += np.quantile(draws[name], 0.025) > estimate
+        interval = bootstrap.interval(estimate, draws[name], scale=scale_of(name))
+        assert interval is not None
+        assert interval.low < estimate < interval.high
+    assert outside >= 2  # percentiles left it out
+
+
+def test_where_there_is_no_honest_interval_there_is_none() -> None:
+    ten = ImageBootstrap([str(i) for i in range(FEWEST_IMAGES)], resamples=100)
+    draws = np.linspace(0.4, 0.6, 100)
+    assert ten.interval(0.5, draws) is not None
+    assert ten.interval(0.5, draws, images=FEWEST_IMAGES - 1) is None
+    few = ImageBootstrap([str(i) for i in range(FEWEST_IMAGES - 1)] * 50, resamples=100)
+    assert few.interval(0.5, draws) is None
+    assert ten.interval(0.5, np.full(100, 0.5)) is None  # no spread
+    assert ten.interval(float("nan"), draws) is None
+    assert ten.interval(0.5, np.where(np.arange(100) < 10, np.nan, draws)) is None
+    assert ten.interval(0.5, np.where(np.arange(100) < 5, np.nan, draws)) is not None
+    assert ten.interval(1.0, draws, scale=(-1.0, 1.0)) is None
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_all_images_right_is_not_certainty(share: float) -> None:
+    bootstrap = ImageBootstrap([str(i) for i in range(12)], resamples=100)
+    interval = bootstrap.interval(share, np.full(100, share), scale=scale_of("accuracy"))
+    assert interval is not None
+    missing = 0.025 ** (1 / 12)  # Clopper-Pearson of 12 in 12
+    low, high = (missing, 1.0) if share else (0.0, 1 - missing)
+    assert (interval.low, interval.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_a_category_on_few_images_has_no_interval() -> None:
+    rng = np.random.default_rng(3)
+    images = [f"{i}.jpg" for i in range(40)] + [f"{i}.jpg" for i in range(5)] * 20
+    categories = ["many"] * 40 + ["few"] * 100
+    preferences = Preferences(images, ["a"] * 140, ["b"] * 140, np.ones(140), categories)
+    columns = {("s", "x"): (rng.normal(0.5, 1, 140), np.zeros(140))}
+    columns["s", "y"] = (rng.normal(0.2, 1, 140), np.zeros(140))
+    found = compare_preferences(preferences, columns, ImageBootstrap(images, 100))
+    texts = {name: estimate.text() for name, estimate in found[0].statistics.items()}
+    assert texts["accuracy/few"].endswith(" [too few]")
+    assert "," in texts["accuracy/many"]
+    assert "," in texts["accuracy"]
+    gap = found[1].difference
+    assert gap is not None
+    assert gap.ends is not None
+    assert gap.ends[0] < gap.value < gap.ends[1]
+    without = compare_preferences(preferences, columns, ImageBootstrap(images, 0))
+    assert "[" not in without[0].statistics["accuracy/few"].text()

@@ -366,3 +366,46 @@ def test_epochs_become_steps(llava: Path, toy: Path, tmp_path: Path) -> None:
 
 def _fields(settings: Settings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in Settings.__dataclass_fields__}
+
+
+def test_of_two_runs_that_begin_at_once_one_has_the_folder(
+    llava: Path, toy: Path, tmp_path: Path
+) -> None:
+    """The lock is taken first: whoever waits for nothing must not write what the other is by."""
+    out = tmp_path / "out"
+    (out / "training").mkdir(parents=True)
+    settings = _settings(toy, llava, out, stages="projector", steps="2")
+    with (out / "training" / "lock").open("w") as lock:  # begun, and nothing more than that
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(PairsiftError, match="another process"):
+            train(settings)
+        assert not (out / "training" / "run.json").exists()
+    assert train(settings).train > 0  # a lock that nobody holds is no run
+
+
+@pytest.mark.parametrize("there", ["a.txt", "training/images/0.jpg", "training/notes.txt"])
+def test_a_folder_of_others_stays_as_it_is(
+    llava: Path, toy: Path, tmp_path: Path, there: str
+) -> None:
+    out = tmp_path / "out"
+    (out / there).parent.mkdir(parents=True)
+    (out / there).write_text("mine")
+    with pytest.raises(PairsiftError, match="not an empty folder"):
+        train(_settings(toy, llava, out, stages="projector", steps="2"))
+    assert [path for path in out.rglob("*") if path.is_file()] == [out / there]
+
+
+def test_another_precision_is_another_run(llava: Path, toy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options: dict[str, Any] = {"stages": "projector", "steps": "2", "device": "cpu"}
+    train(_settings(toy, llava, out, **options))
+    for same in ("auto", "float32"):  # on a CPU, auto is float32
+        train(_settings(toy, llava, out, **options, dtype=same))
+    with pytest.raises(PairsiftError, match=r"another precision \('float32', now 'bfloat16'\)"):
+        train(_settings(toy, llava, out, **options, dtype="bfloat16"))
+    # Runs of before do not tell theirs, and go on.
+    file = out / "training" / "run.json"
+    known = json.loads(file.read_text())
+    del known["precision"]
+    file.write_text(json.dumps(known))
+    train(_settings(toy, llava, out, **options, dtype="bfloat16"))

@@ -14,10 +14,10 @@ from pairsift.evaluate.statistics import (
     CORRELATIONS,
     Floats,
     ImageBootstrap,
-    Interval,
     WeightedCorrelations,
     correlations,
     preference_credit,
+    scale_of,
 )
 
 ColumnName = tuple[str, str]
@@ -29,6 +29,7 @@ class _Measured:
     n: int
     values: dict[str, float]
     draws: dict[str, Floats]
+    images: dict[str, int]
     ties: float | None = None
 
 
@@ -52,6 +53,7 @@ def compare_ratings(
             int(has.sum()),
             correlations(scores[has], ratings.ratings[has]),
             bootstrap.draw(_on_rows(weighted, has)),
+            dict.fromkeys(CORRELATIONS, bootstrap.count_images(has)),
         )
     return _results(measured, list(CORRELATIONS), headline, bootstrap)
 
@@ -83,6 +85,11 @@ def compare_preferences(
             int(has.sum()),
             accuracy(np.ones(len(credit))),
             bootstrap.draw(accuracy.on_rows(has)),
+            {ACCURACY: bootstrap.count_images(has)}
+            | {
+                f"{ACCURACY}/{category}": bootstrap.count_images(has & (of == number))
+                for number, category in enumerate(names)
+            },
             float(np.mean(first[has] == second[has])) if has.any() else float("nan"),
         )
     keys = [ACCURACY, *(f"{ACCURACY}/{name}" for name in names)] if len(names) > 1 else [ACCURACY]
@@ -122,18 +129,36 @@ def _results(
     first = next(iter(measured.values()), None)
     for (scorer, column), found in measured.items():
         estimates = {
-            name: Estimate(found.values[name], _interval(bootstrap, found.draws.get(name)))
+            name: _estimate(
+                bootstrap,
+                found.values[name],
+                found.draws.get(name),
+                found.images[name],
+                scale_of(name),
+            )
             for name in statistics
         }
         difference = None
         if first is not None and found is not first:
-            gap = None
+            gaps = None
             if headline in found.draws and headline in first.draws:
-                gap = bootstrap.interval(found.draws[headline] - first.draws[headline])
-            difference = Estimate(found.values[headline] - first.values[headline], gap)
+                gaps = found.draws[headline] - first.draws[headline]
+            images = min(found.images[headline], first.images[headline])
+            gap = found.values[headline] - first.values[headline]
+            difference = _estimate(bootstrap, gap, gaps, images)
         results.append(ColumnResult(scorer, column, found.n, estimates, difference, found.ties))
     return results
 
 
-def _interval(bootstrap: ImageBootstrap, draws: Floats | None) -> Interval | None:
-    return None if draws is None else bootstrap.interval(draws)
+def _estimate(
+    bootstrap: ImageBootstrap,
+    value: float,
+    draws: Floats | None,
+    images: int,
+    scale: tuple[float, float] | None = None,
+) -> Estimate:
+    """With its interval, or word that there is too little for one; neither without draws."""
+    if draws is None:
+        return Estimate(value)
+    interval = bootstrap.interval(value, draws, images, scale)
+    return Estimate(value, interval, too_few=interval is None)

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pairsift.evaluate.output import markdown_page, markdown_table
-from pairsift.evaluate.statistics import ACCURACY, CORRELATIONS, Interval, chance_level
+from pairsift.evaluate.statistics import (
+    ACCURACY,
+    CORRELATIONS,
+    FEWEST_IMAGES,
+    Interval,
+    chance_level,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A statistic with its bootstrap interval; NaN where it has no meaning."""
+    """A statistic with its interval; NaN where it has no meaning.
+
+    Attributes:
+        too_few: an interval was wanted, but what there is does not allow for an honest one.
+    """
 
     value: float
     interval: Interval | None = None
+    too_few: bool = False
 
     @property
     def ends(self) -> tuple[float, float] | None:
@@ -26,7 +37,7 @@ class Estimate:
     def scaled(self, factor: float) -> Estimate:
         """The same in another unit, `factor` of which make one of this."""
         ends = self.interval and Interval(self.interval.low * factor, self.interval.high * factor)
-        return Estimate(self.value * factor, ends)
+        return Estimate(self.value * factor, ends, self.too_few)
 
     def to_json(self) -> dict[str, float | None]:
         """`value`, `low`, `high`; null for what is not a number."""
@@ -43,6 +54,8 @@ class Estimate:
         if ends := self.scaled(scale).ends:
             low, high = ends
             words += f" [{low:{sign}.1f}, {high:{sign}.1f}]"
+        elif self.too_few:
+            words += " [too few]"
         return words
 
 
@@ -214,6 +227,12 @@ class Evaluation:
             rows.append(row)
         return header, rows
 
+    def _estimates(self) -> Iterator[Estimate]:
+        for column in [*self.columns, *(c for part in self.slices for c in part.columns)]:
+            yield column.statistics[self.headline]
+            if column.difference is not None:
+                yield column.difference
+
     def markdown(self) -> str:
         """Title, table and what was left out."""
         parts: list[Sequence[str]] = [markdown_table(self.header_and_rows(), left=2)]
@@ -227,9 +246,14 @@ class Evaluation:
         resamples = self.settings.get("resamples")
         if resamples:
             lines.append(
-                f"In brackets: 95 % bootstrap interval, {resamples:,} resamples of images, "
-                f"seed {self.settings.get('seed')}."
+                "In brackets: 95 % interval of Student's t over images; standard error from "
+                f"{resamples:,} resamples of images, seed {self.settings.get('seed')}."
             )
+            if any(estimate.too_few for estimate in self._estimates()):
+                lines.append(
+                    f"too few: fewer than {FEWEST_IMAGES} images, or no spread to tell an "
+                    "interval from."
+                )
         lines += [f"Left out: {count:,} ({reason})." for reason, count in self.left_out.items()]
         for name, facts in self.scorers.items():
             failures = facts.get("failures") or {}

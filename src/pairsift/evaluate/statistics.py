@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pairsift.errors import PairsiftError
+from pairsift.intervals import binomial_bounds
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +32,19 @@ def chance_level(statistic: str) -> float:
     """What guessing gives: half of the preferences, and no correlation."""
     return 0.5 if statistic.startswith(ACCURACY) else 0.0
 
+
+def scale_of(statistic: str) -> tuple[float, float]:
+    """Its lowest and highest value."""
+    return _SHARES if statistic.startswith(ACCURACY) else (-1.0, 1.0)
+
+
+_SHARES = (0.0, 1.0)
+
+FEWEST_IMAGES = 10
+"""With fewer images no interval is given: what they vary by is not known."""
+
+# Share of the draws that may have no meaning, such as those in which all ratings are alike.
+_MOST_UNKNOWN = 0.05
 
 # A table of counts larger than this costs more than sorting repeated rows does.
 _MAX_CELLS = 8_000_000
@@ -134,7 +148,7 @@ def _table_pearson(counts: Floats, x: Floats, y: Floats) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A percentile interval of a bootstrap."""
+    """A confidence interval; holds its estimate."""
 
     low: float
     high: float
@@ -142,6 +156,11 @@ class Interval:
 
 class ImageBootstrap:
     """Resamples images, not rows: the judgments of one image are not independent.
+
+    The draws serve to find the standard error, not the ends. A resample has some images twice, and
+    so more pairs of rows from one image than the judgments have. Where captions are ordered better
+    within an image than across images, all draws then lie to one side of the estimate, and their
+    percentiles would leave it out.
 
     Args:
         images: name of the image of every row; shape (n,).
@@ -158,6 +177,10 @@ class ImageBootstrap:
         names, self._image_of_row = np.unique(np.asarray(images, dtype=object), return_inverse=True)
         self.images = len(names)
 
+    def count_images(self, rows: NDArray[np.bool_]) -> int:
+        """How many images rows have, given as a mask, shape (n,)."""
+        return len(np.unique(self._image_of_row[rows]))
+
     def draw(self, statistics: Callable[[Floats], dict[str, float]]) -> dict[str, Floats]:
         """Evaluate `statistics(row weights)` on every resample; (resamples,) for each name."""
         rng = np.random.default_rng(self.seed)
@@ -168,14 +191,49 @@ class ImageBootstrap:
                 found.setdefault(name, []).append(value)
         return {name: np.asarray(values) for name, values in found.items()}
 
-    def interval(self, draws: Floats) -> Interval | None:
-        """Percentile interval of the draws that are numbers; None if there are none."""
-        draws = draws[np.isfinite(draws)]
-        if not len(draws):
+    def interval(
+        self,
+        estimate: float,
+        draws: Floats,
+        images: int | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> Interval | None:
+        """Student's t interval around an estimate, with the standard error of its draws.
+
+        Args:
+            images: that the statistic has rows of, if not all; they are the sample.
+            scale: lowest and highest value of the statistic. The interval is then made on Fisher's
+                z scale, so that it ends within, and is narrower towards the nearer end.
+
+        Returns:
+            None where there is no honest one: fewer than :data:`FEWEST_IMAGES` images, draws
+            without a meaning, a correlation of 1 or -1, or no spread. An accuracy of 0 or 1 has the
+            exact interval of so many images that agree.
+        """
+        images = self.images if images is None else images
+        known = draws[np.isfinite(draws)]
+        if (
+            images < FEWEST_IMAGES
+            or not np.isfinite(estimate)
+            or len(known) < max(2, (1 - _MOST_UNKNOWN) * len(draws))
+        ):
             return None
-        tail = (1 - self.confidence) / 2
-        low, high = np.quantile(draws, [tail, 1 - tail])
-        return Interval(float(low), float(high))
+        # Around the estimate, not around the draws' own mean: what they are biased by counts too.
+        error = float(np.sqrt(np.mean((known - estimate) ** 2) * images / (images - 1)))
+        if scale == _SHARES and estimate in scale:  # all images agree: how many there are, is known
+            return Interval(*binomial_bounds(round(estimate * images), images, self.confidence))
+        if not np.ptp(known) > 1e-12:
+            return None
+        t = float(_scipy_stats().t.ppf((1 + self.confidence) / 2, images - 1))
+        if scale is None:
+            return Interval(estimate - t * error, estimate + t * error)
+        middle, reach = (scale[0] + scale[1]) / 2, (scale[1] - scale[0]) / 2
+        place = (estimate - middle) / reach
+        if not abs(place) < 1:
+            return None
+        half = t * error / reach / (1 - place**2)
+        low, high = np.tanh(np.arctanh(place) + np.array([-half, half]))
+        return Interval(float(middle + reach * low), float(middle + reach * high))
 
 
 def _scipy_stats() -> Any:

@@ -22,7 +22,7 @@ from pairsift.metrics import METRICS
 from pairsift.pair import Pair
 from pairsift.scorers.base import Scorer
 from pairsift.serve.batcher import Batcher, QueueFullError, Row
-from pairsift.serve.body import Asked, Budget, read_asked
+from pairsift.serve.body import Asked, Budget, Share, read_asked
 from pairsift.serve.fetch import Fetcher
 from pairsift.serve.messages import (
     Health,
@@ -93,7 +93,9 @@ class _Service:
             try:
                 with self.batcher.admit(len(asked)):
                     limit = self.settings.time_limit
-                    rows = await asyncio.wait_for(_unless_gone(request, self._rows(asked)), limit)
+                    rows = await asyncio.wait_for(
+                        _unless_gone(request, self._rows(asked, share)), limit
+                    )
             except QueueFullError as error:
                 raise HTTPException(
                     429,
@@ -109,9 +111,9 @@ class _Service:
         keep = self._columns(asked.metrics)
         return ScoreAnswer(rows=[_message(row, keep) for row in rows])
 
-    async def _rows(self, asked: Asked) -> Sequence[Row]:
+    async def _rows(self, asked: Asked, share: Share) -> Sequence[Row]:
         sources: list[contextlib.AbstractAsyncContextManager[Pair]] = [
-            contextlib.nullcontext(pair) for pair in asked.pairs
+            share.pair(pair) for pair in asked.pairs
         ]
         if self.fetcher is not None:
             sources += [

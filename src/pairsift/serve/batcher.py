@@ -14,7 +14,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +89,7 @@ class Batcher:
         # Prepared pixels are larger than images: no more of them than the device needs to be busy.
         self._ahead = asyncio.Semaphore(2 * self.batch_size + (workers or _THREADS))
         self._preparing = 0
+        self._tasks: set[asyncio.Future[Prepared]] = set()  # the loop alone would let go of them
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -141,19 +142,22 @@ class Batcher:
         """Prepare and score one pair.
 
         Args:
-            source: yields the pair; left as soon as its image is decoded.
+            source: yields the pair; left as soon as its image is decoded. Where nobody waits for
+                the row any more, it is left when the thread that holds the bytes has ended, which
+                may be later than this returns.
 
         Returns:
             its row of the score table. A pair that cannot be scored has a status other than ok.
         """
-        async with source as pair:
-            await self._ahead.acquire()
-            try:
-                row = await self._prepared(pair)
-            except BaseException:
-                self._ahead.release()
-                raise
-        del pair  # and its bytes
+        preparing = asyncio.ensure_future(self._prepared(source))
+        self._tasks.add(preparing)
+        preparing.add_done_callback(self._tasks.discard)
+        try:
+            row = await asyncio.shield(preparing)
+        except asyncio.CancelledError:
+            preparing.add_done_callback(self._let_go)
+            preparing.cancel()
+            raise
         try:
             if row.status is not Status.OK:
                 return _rows(self.scorer, [row], 1)[0]
@@ -164,11 +168,25 @@ class Batcher:
         finally:
             self._ahead.release()
 
-    async def _prepared(self, pair: Pair) -> Prepared:
+    async def _prepared(self, source: AbstractAsyncContextManager[Pair]) -> Prepared:
+        """The pair, prepared, and a place ahead of the device."""
+        async with source as pair:
+            await self._ahead.acquire()
+            try:
+                return await self._decoded(pair)
+            except BaseException:
+                self._ahead.release()
+                raise
+
+    def _let_go(self, preparing: asyncio.Future[Prepared]) -> None:
+        """Nobody takes the pair: give its place to another."""
+        if not preparing.cancelled() and preparing.exception() is None:
+            self._ahead.release()
+
+    async def _decoded(self, pair: Pair) -> Prepared:
         self._preparing += 1
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._decoders, self._prepare_now, pair)
+            return await _to_its_end(self._decoders.submit(self._prepare_now, pair))
         finally:
             self._preparing -= 1
             self._arrived.set()  # whoever waits for it looks again
@@ -228,6 +246,20 @@ class Batcher:
         self._seconds_a_pair += 0.2 * (latest - self._seconds_a_pair)
         if self._watch is not None:
             self._watch(len(rows), seconds)
+
+
+async def _to_its_end(work: Future[Prepared]) -> Prepared:
+    """Wait for a thread, also where nobody wants the result any more.
+
+    A thread cannot be stopped and holds the pair's bytes: until it ends they count as held.
+    """
+    waiter = asyncio.wrap_future(work)
+    try:
+        return await asyncio.shield(waiter)
+    except asyncio.CancelledError:
+        if not work.cancel():
+            await asyncio.wait([waiter])
+        raise
 
 
 def _rows(scorer: Scorer, rows: Sequence[Prepared], batch_size: int) -> list[Row]:

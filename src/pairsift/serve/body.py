@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +45,10 @@ class Budget:
 
     @contextlib.contextmanager
     def share(self) -> Iterator[Share]:
-        """What one request takes; given back when the block ends."""
+        """What one request takes; given back when the block, and all use of it, has ended."""
         share = Share(self)
-        try:
+        with share.used():
             yield share
-        finally:
-            self._left += share.taken
 
     def take(self, size: int) -> bool:
         """Take bytes, if there are so many."""
@@ -59,13 +57,36 @@ class Budget:
         self._left -= size
         return True
 
+    def give_back(self, size: int) -> None:
+        """The opposite."""
+        self._left += size
+
 
 class Share:
     """The bytes of one request."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
+        self._users = 0
         self.taken = 0
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """Hold the bytes, also beyond the request: threads end when they end."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._budget.give_back(self.taken)
+                self.taken = 0
+
+    @contextlib.asynccontextmanager
+    async def pair(self, pair: Pair) -> AsyncIterator[Pair]:
+        """A pair whose bytes are among these."""
+        with self.used():
+            yield pair
 
     def take(self, size: int) -> None:
         """Take more bytes.

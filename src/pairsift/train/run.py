@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import json
 import os
@@ -21,7 +20,7 @@ from pairsift.scorers.mlm.load import ADAPTER_CONFIG
 from pairsift.scorers.mlm.scorer import MLMScorer
 from pairsift.scorers.placement import pick_device
 from pairsift.scorers.registry import load_scorer
-from pairsift.storage import Folder
+from pairsift.storage import Folder, hold
 from pairsift.train.checkpoints import move_into
 from pairsift.train.dev import decisive, measure
 from pairsift.train.items import Collator, RowMaker, TrainingItems, UserPrompt
@@ -102,8 +101,8 @@ def train(settings: Settings, say: Say = print) -> Summary:
     """
     plan = make_plan(settings, say)
     out = Path(settings.out)
-    claim(out, plan)
     with _alone(out):
+        claim(out, plan)
         return _train(plan, out, say)
 
 
@@ -173,19 +172,22 @@ def describe(settings: Settings, say: Say = print) -> dict[str, Any]:
 
 
 def claim(out: Path, plan: Plan) -> None:
-    """Make the folder this run's.
+    """Make the folder this run's; to be called under its lock.
 
     Raises:
-        PairsiftError: it holds a run of other settings, or something else.
+        PairsiftError: it holds a run of other settings.
     """
     wanted = json.loads(json.dumps(plan.fingerprint))
+    # What `auto` comes to: steps in one precision are not gone on with in another.
+    wanted["precision"] = "bfloat16" if _precision(plan.settings)[2] else "float32"
     file = out / WORK_FOLDER / RUN_FILE
     if file.is_file():
         try:
             found = json.loads(file.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise PairsiftError(f"cannot read {file}: {error}") from None
-        differing = [name for name in wanted if found.get(name) != wanted[name]]
+        # Runs of before do not tell their precision.
+        differing = [name for name in wanted if found.get(name, wanted[name]) != wanted[name]]
         if differing:
             name = differing[0]
             raise PairsiftError(
@@ -193,11 +195,7 @@ def claim(out: Path, plan: Plan) -> None:
                 f"{wanted[name]!r}); choose another --out"
             )
         return
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise PairsiftError(f"{out} is not an empty folder; choose another --out")
-    work = Folder(out / WORK_FOLDER)
-    work.create()
-    work.write(RUN_FILE, (json.dumps(wanted, indent=1) + "\n").encode())
+    Folder(file.parent).write(RUN_FILE, (json.dumps(wanted, indent=1) + "\n").encode())
 
 
 @contextlib.contextmanager
@@ -205,14 +203,30 @@ def _alone(out: Path) -> Iterator[None]:
     """Hold the folder's lock, which the kernel drops if this process dies in whatever way.
 
     Raises:
-        PairsiftError: another process holds it.
+        PairsiftError: another process holds it, or the folder holds something else than a run.
     """
-    with (out / WORK_FOLDER / _LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PairsiftError(f"another process is training in {out}") from None
+    if not _is_ours(out):
+        raise PairsiftError(f"{out} is not an empty folder; choose another --out")
+    work = out / WORK_FOLDER
+    Folder(work).create()
+    held = hold(work / _LOCK)
+    if held is None:
+        raise PairsiftError(f"another process is training in {out}")
+    with held:
         yield
+
+
+def _is_ours(out: Path) -> bool:
+    """Whether a folder is empty, or begun by a run, of which there may be a lock only."""
+    if out.is_file():
+        return False
+    work = out / WORK_FOLDER
+    if (work / RUN_FILE).is_file() or not out.is_dir():
+        return True
+    if any(path.name != WORK_FOLDER for path in out.iterdir()):
+        return False
+    there = [path.name for path in work.iterdir()] if work.is_dir() else []
+    return all(name in (_LOCK, RUN_FILE) or name.startswith(".") for name in there)
 
 
 def _finished(out: Path) -> Summary | None:
