@@ -75,6 +75,16 @@ class TestQuotes:
         path = table(tmp_path, lines, header="caption,image")
         assert told(path) == [2, 'ends"', "two\nlines", "y"]
 
+    @pytest.mark.parametrize(
+        "keys",
+        [("000000011", "000000012", "000000090"), ("391895", "522418", "184613"),
+         ("img_0001", "img_0002", "img_0003")],
+    )  # fmt: skip
+    def test_keys_tell_rows_apart_as_names_do(self, tmp_path: Path, keys: tuple[str, ...]) -> None:
+        lines = [f'{keys[0]},"open', f'{keys[1]},ends"', f'{keys[2]},"in 1999\n12, or 7, rooms"']
+        path = table(tmp_path, lines, header="image_id,caption")
+        assert told(path) == [2, 'ends"', "in 1999\n12, or 7, rooms"]
+
     def test_tabs_have_no_quoting(self, tmp_path: Path) -> None:
         lines = ['a.jpg\t"open', 'b.jpg\t"x"', 'c.jpg\t12" ruler', "d.jpg\tone\ttoo many", "e.jpg"]
         path = table(tmp_path, lines, "t.tsv")

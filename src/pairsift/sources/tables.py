@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import lzma
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|"}
 MAX_LINE_CHARACTERS = 8 * 2**20
 _FIRST_OBJECTS = 100
+_KEY_DIGITS = 4
 # A quoted field of several lines, beside the rest of its row.
 _MAX_SPAN_CHARACTERS = MAX_CAPTION_CHARACTERS + 2**20
 
@@ -234,15 +236,15 @@ class TableReader:
         return state
 
     def _like_a_row(self, text: str, cells: Sequence[str], place: int, separator: str) -> bool:
-        """Whether a line names an image where the record does, so that it is a row of its own.
+        """Whether a line has a name such as the record's in its place: then it is a row itself.
 
         Args:
             cells: of the record, as they stand from `place` on (counted from the end if below 0).
         """
         split = text.rstrip("\r\n").split(separator)
         return len(split) >= len(self.columns) and any(
-            shape is not None and _image_shape(split[index]) == shape
-            for index, shape in enumerate(map(_image_shape, cells), start=place)
+            shape is not None and _name_shape(split[index]) == shape
+            for index, shape in enumerate(map(_name_shape, cells), start=place)
         )
 
     def _miscounted(self, fields: Sequence[str], separator: str) -> str:
@@ -723,11 +725,18 @@ class _Lines:
         self._waiting.extendleft(reversed(lines))
 
 
-def _image_shape(cell: str) -> tuple[str, bool] | None:
-    """What makes a cell look like the others that name an image: extension, and spaces or none."""
-    if not is_image_name(cell.strip()):
-        return None
-    return cell.strip().rpartition(".")[2].lower(), " " in cell.strip()
+def _name_shape(cell: str) -> tuple[str, bool] | None:
+    """What makes a cell look like the names in other rows; None if it is no name.
+
+    Of an image's name the extension, and whether it has spaces; of a key with at least four digits
+    the key, its digits apart.
+    """
+    cell = cell.strip()
+    if is_image_name(cell):
+        return cell.rpartition(".")[2].lower(), " " in cell
+    if sum(map(str.isdecimal, cell)) >= _KEY_DIGITS and not any(map(str.isspace, cell)):
+        return re.sub(r"\d", "0", cell), False
+    return None
 
 
 def _json_entry(line: int, text: str) -> Row | Lost:
