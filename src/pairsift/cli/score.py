@@ -82,7 +82,8 @@ def score(
         int | None, typer.Option(min=0, help="Decode processes; 0 decodes in a thread.")
     ] = None,
     max_failure_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Stop when more of at least 1,000 samples fail.")
+        float,
+        typer.Option(min=0, max=1, help="Stop when more of at least 1,000 tried samples fail."),
     ] = 0.05,
     part: Annotated[
         str | None, typer.Option(help="i/n: only every n-th shard, for several machines.")
