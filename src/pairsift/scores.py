@@ -287,7 +287,7 @@ def read_facts(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, A
     if not metadata or FACTS_KEY not in metadata:
         raise PairsiftError(
             f"{path} is not a score table of Pairsift (its metadata has no {FACTS_KEY.decode()}); "
-            "remove it from the score folder"
+            "choose another --out, or another folder of scores"
         )
     facts: dict[str, Any] = json.loads(metadata[FACTS_KEY])
     return facts
