@@ -17,6 +17,7 @@ from pairsift.config import Config, SelectSection, WriteSection
 from pairsift.engines.base import Listener
 from pairsift.engines.local import RunSummary, score_shards
 from pairsift.errors import NothingScoredError, PairsiftError
+from pairsift.pair import Status
 from pairsift.report import ReportSummary, write_report
 from pairsift.scorers.base import Scorer
 from pairsift.scorers.registry import load_scorer
@@ -194,6 +195,14 @@ def _select_and_write(
     out = result.out
     outputs = OutputSet(out, (REPORT, SELECTION, SUBSET, SHARDS))
     selection = select(join(out, SCORES), **asdict(asked), out=join(outputs.stage, SELECTION))
+    failed = selection.record.failed
+    tried = {name: count for name, count in failed.items() if not Status(name).declared}
+    if tried and selection.record.rows == sum(failed.values()):  # also of a run that goes on
+        why = ", ".join(f"{count:,} {status}" for status, count in tried.items())
+        raise NothingScoredError(
+            f"no pair has scores: all failed ({why}). Nothing was selected or written; the tables "
+            f"are kept in {join(out, SCORES)}"
+        )
     identity = {
         "selection": _identity(selection),
         "write": None if section is None else _plain(asdict(section)),

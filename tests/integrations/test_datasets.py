@@ -283,3 +283,20 @@ def test_every_status_there_is_can_be_filtered() -> None:
     rows = [{"status": status.value, "itm": 50.0} for status in Status]
     kept = filter_dataset(datasets.Dataset.from_list(rows), "itm > 3")
     assert kept["status"][:] == ["ok"]
+
+
+@pytest.mark.parametrize("form", [None, "numpy", "arrow"])
+def test_a_dataset_without_rows_gets_the_columns(form: str | None) -> None:
+    empty = {name: [] for name in FEATURES}
+    dataset = datasets.Dataset.from_dict(empty, features=FEATURES).with_format(form)
+    scored = score_dataset(dataset, "heuristics")
+    assert scored.features == score_dataset(_dataset(PAIRS[:1]), "heuristics").features
+    assert (len(scored), scored.format["type"]) == (0, form)
+    for asked in ({"where": WHERE}, {"top": 0.5, "by": "caption_words"},
+                  {"where": "caption_words >= p50(caption_words)"}):  # fmt: skip
+        assert len(filter_dataset(scored, **asked)) == 0
+
+
+def test_a_stream_without_rows_stays_one() -> None:
+    stream = datasets.IterableDataset.from_generator(lambda: iter(()), features=FEATURES)
+    assert list(filter_dataset(score_dataset(stream, "heuristics"), WHERE)) == []

@@ -125,7 +125,7 @@ def score_dataset(
         new_fingerprint=_fingerprint(dataset, loaded, image, caption, prefix),
         desc="Scoring pairs",
     )
-    return _beside(datasets, dataset, scores)
+    return _beside(datasets, dataset, scores, added)
 
 
 def filter_dataset(
@@ -279,13 +279,17 @@ def _as_it_was(stream: Any, features: Any, format_type: str | None) -> Any:
     return stream.with_format(format_type) if format_type else stream
 
 
-def _beside(datasets: Any, dataset: Any, scores: Any) -> Any:
+def _beside(datasets: Any, dataset: Any, scores: Any, added: Any) -> Any:
     """Both datasets' columns side by side, in the first one's format."""
-    both = datasets.concatenate_datasets([dataset.with_format(None), scores], axis=1)
+    if len(dataset):
+        both = datasets.concatenate_datasets([dataset.with_format(None), scores], axis=1)
+    else:  # the library leaves out what has no row, columns and all
+        features = datasets.Features({**dataset.features, **added})
+        both = datasets.Dataset.from_dict({name: [] for name in features}, features=features)
     shown = dataset.format
     if shown["type"] is None:
         return both
-    columns = [*shown["columns"], *scores.column_names]
+    columns = [*shown["columns"], *added]
     return both.with_format(shown["type"], columns=columns, **shown["format_kwargs"])
 
 

@@ -95,12 +95,14 @@ class ScoredRows:
         run_sql(connection, f"CREATE VIEW pool AS {relation}")
         own = [schema.field(name) for name in score_names(schema)]
         self.columns = list(self._columns([*own, *joined]))
+        used = {column.name for column in self.columns}
         steps = [f"({c.step_sql()})::UTINYINT AS step{i}" for i, c in enumerate(self.columns)]
         chosen = [
             "pos",
             "status",
             *(quoted(column.name) for column in self.columns),
             *steps,
+            *(quoted(field.name) for field in own if field.name not in used),
             *map(quoted, self.slices),
             *map(quoted, more),
             self._kept_sql(selection, "kept"),
