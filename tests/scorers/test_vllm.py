@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
@@ -229,6 +230,61 @@ def test_mistakes_are_named_at_the_start(monkeypatch: pytest.MonkeyPatch) -> Non
         assert load_scorer("vllm", model=f"{server.url}#a").fingerprint["scorer"] == "vllm"
     with pytest.raises(PairsiftError, match="Connection"):
         load_scorer("vllm", model=server.url, retries=0)
+
+
+def _completion(logprobs: Any) -> tuple[int, dict[str, str], bytes]:
+    choice = {"index": 0, "finish_reason": "length", "logprobs": logprobs,
+              "message": {"role": "assistant", "content": "7"}}  # fmt: skip
+    body = {"id": "c", "object": "chat.completion", "created": 1, "model": MODEL,
+            "choices": [choice]}  # fmt: skip
+    return 200, {"content-type": "application/json"}, json.dumps(body).encode()
+
+
+def _step(*tops: tuple[str, float]) -> dict[str, Any]:
+    listed = [{"token": token, "logprob": p, "bytes": None} for token, p in tops]
+    return {"content": [{"token": "7", "logprob": -0.1, "bytes": None, "top_logprobs": listed}]}
+
+
+def _refusal(status: int, message: str) -> tuple[int, dict[str, str], bytes]:
+    kind = {"content-type": "application/json"}
+    return status, kind, json.dumps({"error": {"message": message}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("trial", "says"),
+    [
+        (_completion(None), "cannot be asked for scores.*holds no logprobs"),
+        (_completion({"content": None}), "log probabilities of 0 tokens where 20"),
+        (_completion({"content": []}), "log probabilities of 0 tokens"),
+        (_completion(_step()), "log probabilities of 0 tokens"),
+        (_completion(_step(("7", -0.1))), "log probabilities of 1 tokens"),
+        (_completion(_step(("7", 0.0), ("8", 0.0))), "cannot read a score"),
+        (_refusal(400, "logprobs are not supported"), "logprobs are not supported.*teach openai"),
+        (_refusal(400, "this model reads no images"), "this model reads no images"),
+        (_refusal(500, "out of order"), "cannot be asked for scores.*out of order"),
+        ((200, {"content-type": "text/html"}, b"<html>hello"), "cannot be asked for scores"),
+    ],
+)
+def test_a_server_without_log_probabilities_is_refused_at_the_start(
+    trial: tuple[int, dict[str, str], bytes], says: str
+) -> None:
+    with VLLMServer(trial=trial) as server:
+        with pytest.raises(PairsiftError, match=says):
+            _scorer(server, retries=0)
+        assert (len(server.trials), len(server.requests)) == (1, 0)
+
+
+def test_it_is_asked_once(tmp_path: Path) -> None:
+    with VLLMServer("whole") as server:
+        scorer = _scorer(server, metrics="su")
+        scorer.score(PAIRS)
+        assert len(server.trials) == 1
+    (body,) = server.trials
+    assert (body["max_tokens"], body["logprobs"], body["top_logprobs"]) == (1, True, 20)
+    with VLLMServer(most_logprobs=5) as server:
+        with pytest.raises(PairsiftError, match=r"logprobs of 20, which is greater than 5"):
+            _scorer(server)
+        assert _scorer(server, top_logprobs=5).score(PAIRS[:1])["status"].to_pylist() == ["ok"]
 
 
 def test_spellings_with_and_without_a_space_are_one_number() -> None:

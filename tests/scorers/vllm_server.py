@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from pairsift.scorers.mlm.prompt_files import load_prompts
+from pairsift.scorers.vllm import TRIAL_CAPTION
 from tests.teach.endpoint import Endpoint
 
 MODEL = "some/vlm-7b"
@@ -49,8 +50,10 @@ class VLLMServer(Endpoint):
         lead: token of white space that the model writes first, if any.
         most_logprobs: as ``--max-logprobs``.
         key: that clients must give.
+        trial: the answer to the one question at the start; as to others by default.
 
     Attributes:
+        trials: bodies of the questions at the start.
         asked: (caption, metric, what the assistant had written), in the order they came.
     """
 
@@ -62,11 +65,14 @@ class VLLMServer(Endpoint):
         most_logprobs: int = 20,
         models: Sequence[str] = (MODEL,),
         key: str | None = None,
+        trial: tuple[int, dict[str, str], bytes] | None = None,
         **options: Any,
     ) -> None:
         self.spelling, self.lead, self.most_logprobs = spelling, lead, most_logprobs
         self.models, self.key = models, key
         self.asked: list[tuple[str, str, str]] = []
+        self.trials: list[dict[str, Any]] = []
+        self.trial = trial
         super().__init__(**options)
 
     def handle(
@@ -95,6 +101,9 @@ class VLLMServer(Endpoint):
             assert body["continue_final_message"] is True
             assert body["add_generation_prompt"] is False
             written = body["messages"][1]["content"]
+        if caption[1] == TRIAL_CAPTION:  # not a pair: told apart from what the tests count
+            self.trials.append(body)
+            return self.trial or self._write(0, caption[1], metric, written, body)
         with self._lock:
             number = len(self.requests)
             self.requests.append(body)
@@ -119,7 +128,18 @@ class VLLMServer(Endpoint):
             return _json(fault["status"], {"error": {"message": fault.get("message", "no")}})
         if "body" in fault:
             return 200, {"content-type": "application/json"}, fault["body"]
-        following = self.model(caption, metric, body, fault.get("sure"))
+        return self._write(number, caption, metric, written, body, fault.get("sure"))
+
+    def _write(
+        self,
+        number: int,
+        caption: str,
+        metric: str,
+        written: str,
+        body: dict[str, Any],
+        sure: float | None = None,
+    ) -> tuple[int, dict[str, str], bytes]:
+        following = self.model(caption, metric, body, sure)
         steps: list[dict[str, Any]] = []
         while len(steps) < body["max_tokens"] and not written.endswith(END):
             likely = sorted(following(written).items(), key=lambda item: item[1], reverse=True)

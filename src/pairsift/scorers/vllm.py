@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from PIL import Image
 
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits, jpeg_data_uri
@@ -32,6 +33,9 @@ from pairsift.scorers.vllm_numbers import NumberWalk
 _CONTROL = re.compile(r"<(?=[^<>\s]{1,40}>)|\[(?=/?[A-Z_]{2,20}\])")
 # Where log(0) would be: below what any token has.
 _NEVER = -1e4
+# What is asked about once at the start; models want images of some size.
+TRIAL_CAPTION = "a grey square"
+_TRIAL_SIDE = 224
 
 
 @dataclass(slots=True)
@@ -224,8 +228,8 @@ def load_vllm_scorer(
         limits: what images are refused as too large.
 
     Raises:
-        PairsiftError: nobody answers there, the key is refused, the model is not served, or an
-            option has no sound value.
+        PairsiftError: nobody answers there, the key is refused, the model is not served, it gives
+            no log probabilities, or an option has no sound value.
     """
     url, _, name = model.partition("#")
     if not url.startswith(("http://", "https://")):
@@ -244,6 +248,8 @@ def load_vllm_scorer(
         url.rstrip("/"), name or None,
         api_key=api_key, top_logprobs=top_logprobs, timeout=timeout, retries=retries,
     )  # fmt: skip
+    grey = jpeg_data_uri(Image.new("RGB", (_TRIAL_SIDE, _TRIAL_SIDE), "grey"), _TRIAL_SIDE)
+    client.check(grey, pack.user_turn(asked[0], TRIAL_CAPTION).strip())
     return VLLMScorer(
         client,
         pack,

@@ -67,6 +67,34 @@ class VLLMClient:
             )
         return wanted, str(getattr(served[wanted], "root", None) or wanted)
 
+    def check(self, image: str, text: str) -> None:
+        """Ask once, so that a server that cannot be used is refused before any pair is lost to it.
+
+        Args:
+            image, text: as of :meth:`answer`; any will do.
+
+        Raises:
+            PairsiftError: no answer, or one without the log probabilities of several tokens.
+        """
+        wanted = min(2, self.top_logprobs)
+        try:
+            steps = self._ask(_user_turn(image, text), 1)
+        except VLLMError as error:
+            raise PairsiftError(
+                f"{self.model} on {self.base_url} cannot be asked for scores: {error}. The scorer "
+                "`vllm` sends an image and reads log probabilities (logprobs, "
+                f"top_logprobs={self.top_logprobs}): start the server so that it takes and gives "
+                "these, or let the model judge with `pairsift teach openai`"
+            ) from error
+        told = len(steps[0].alternatives) if steps else 0
+        if told < wanted or all(log_p == 0 for _, log_p in steps[0].alternatives[:wanted]):
+            raise PairsiftError(
+                f"{self.model} on {self.base_url} gives log probabilities of {told} tokens where "
+                f"{self.top_logprobs} were asked for; the scorer `vllm` cannot read a score from "
+                "that. Start the server so that it gives them (vLLM does), or let the model judge "
+                "with `pairsift teach openai`"
+            )
+
     def answer(self, image: str, text: str) -> list[Step]:
         """What the model writes about an image, a token at a time, the likeliest always.
 
@@ -107,7 +135,10 @@ class VLLMClient:
             )
             content = completion.choices[0].logprobs.content or []
             return [
-                Step(entry.token, [(top.token, top.logprob) for top in entry.top_logprobs])
+                Step(
+                    entry.token,
+                    [(str(top.token), float(top.logprob)) for top in entry.top_logprobs or []],
+                )
                 for entry in content
             ]
         except self._openai.OpenAIError as error:
