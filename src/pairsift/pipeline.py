@@ -37,6 +37,7 @@ SELECTION = "selection"
 SUBSET = "subset.npy"
 SHARDS = "shards"
 REPORT = "report.html"
+_OUTPUTS = (REPORT, SELECTION, SUBSET, SHARDS)
 # What tells a folder of ours, which may be replaced, from others.
 _MARKS = {SELECTION: ROWS, SHARDS: MANIFEST}
 
@@ -113,6 +114,7 @@ def run_pipeline(
         encoding=score.encoding,
     )
     scores = join(config.out, SCORES)
+    outputs = OutputSet(config.out, _OUTPUTS)  # a swap that was ended is finished with
     _refuse_others(config.out)
     scorer = scorer or load_scorer(score.scorer, **score.options)
     _check(config, scorer)
@@ -131,7 +133,7 @@ def run_pipeline(
     if not summary.skipped and (why := summary.diagnosis()) is not None:
         raise NothingScoredError(f"{why}. Its tables are kept in {scores}")
     if config.select is not None:
-        result = _select_and_write(config.select, config.write, result)
+        result = _select_and_write(config.select, config.write, result, outputs)
     if config.report is not None:
         report = write_report(
             scores,
@@ -189,11 +191,13 @@ def _check(config: Config, scorer: Scorer) -> None:
 
 
 def _select_and_write(
-    asked: SelectSection, section: WriteSection | None, result: PipelineResult
+    asked: SelectSection,
+    section: WriteSection | None,
+    result: PipelineResult,
+    outputs: OutputSet,
 ) -> PipelineResult:
     """Select, and write what is asked for; in place if this is the last run's selection."""
     out = result.out
-    outputs = OutputSet(out, (REPORT, SELECTION, SUBSET, SHARDS))
     selection = select(join(out, SCORES), **asdict(asked), out=join(outputs.stage, SELECTION))
     failed = selection.record.failed
     tried = {name: count for name, count in failed.items() if not Status(name).declared}

@@ -107,7 +107,7 @@ class OutputSet:
 def _read(folder: Folder, name: str) -> Any:
     try:
         return json.loads(folder.read(name))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         raise PairsiftError(
