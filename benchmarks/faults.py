@@ -521,7 +521,7 @@ class _Replacing:
 
     def writing(self, out: Path) -> list[str]:
         """Arguments of the command that writes."""
-        return ["write", self.selection, "--webdataset", str(out), "--samples-per-shard", "20"]
+        return ["write", self.selection, "--webdataset", str(out), "--samples-per-shard", "5"]
 
     def reset(self) -> None:
         """The pool as it was made, with new time stamps at most."""
@@ -556,6 +556,19 @@ class _Replacing:
             other.replace(self.pool / name)
         return name, which
 
+    def wait(self, process: subprocess.Popen[Any], seconds: float) -> None:
+        """Until a random moment of the run: by the clock, or when so many files are there."""
+        if self.dice.random() < 0.3:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(self.dice.uniform(0.4, 1.05) * seconds)
+            return
+        wanted = self.dice.randint(1, 2 * len(self.names))
+        while process.poll() is None:
+            with contextlib.suppress(OSError):
+                if len(os.listdir(self.out)) >= wanted:
+                    break
+            time.sleep(0.001)
+
     def disturbed(self, seconds: float, *arguments: str) -> tuple[int, str, str, str]:
         """Run a command and replace a shard on the way."""
         process = subprocess.Popen(
@@ -565,7 +578,7 @@ class _Replacing:
             text=True,
             env=environment(),
         )
-        time.sleep(self.dice.uniform(0.4, 1.05) * seconds)
+        self.wait(process, seconds)
         name, which = self.replace()
         words, _ = process.communicate()
         return process.returncode, words, name, which
@@ -612,8 +625,7 @@ class _Replacing:
             stderr=subprocess.DEVNULL,
             env=environment(),
         )
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(self.dice.uniform(0.4, 1.05) * self.seconds["write"])
+        self.wait(process, self.seconds["write"])
         process.kill()
         process.wait()
         name, _ = self.replace()
