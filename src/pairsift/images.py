@@ -247,7 +247,10 @@ def _jpeg_xl() -> _Opener | None:
 
     def open_jpeg_xl(file: io.BytesIO) -> Image.Image:
         # Not the plug-in's own class: it has Pillow open a JPEG packed in it without our guards.
-        is_jpeg, info, content, *_ = Decoder(num_threads=0)(file.getvalue())
+        try:
+            is_jpeg, info, content, *_ = Decoder(num_threads=0)(file.getvalue())
+        except Exception as error:  # whose words are about how it was built
+            raise ValueError("JPEG XL: broken or cut off") from error
         if is_jpeg:
             return _Jpeg(io.BytesIO(content))
         return Image.frombytes(info.mode, (info.width, info.height), content)
