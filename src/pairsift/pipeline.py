@@ -155,8 +155,6 @@ def _refuse_others(out: str) -> None:
     folder = Folder(out)
     for name in (SUBSET, REPORT):
         output_file(join(out, name))
-    if OutputSet.is_half_done(out):
-        return  # folders of ours may be half removed
     for name, mark in _MARKS.items():
         if folder.exists(name) and not folder.exists(f"{name}/{mark}"):
             raise PairsiftError(

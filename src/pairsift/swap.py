@@ -41,11 +41,6 @@ class OutputSet:
         self._folder.remove_leftovers()
         self._finish()
 
-    @staticmethod
-    def is_half_done(url: str) -> bool:
-        """Whether a run was ended while it put outputs in place; the next set goes on with that."""
-        return Folder(join(url, STAGE)).exists(_READY)
-
     @property
     def current(self) -> dict[str, Any]:
         """Identity of the outputs in place; empty if there are none, or not known."""
