@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairsift.errors import PairsiftError
-from pairsift.sources.tables import Lost, Row, TableReader, lookup, read_rows
+from pairsift.sources.rows import Lost, Row
+from pairsift.sources.tables import TableReader, read_rows
 
 
 def entries_of(path: Path, **options: Any) -> list[Row | Lost]:
@@ -302,12 +303,6 @@ class TestOtherFormats:
         assert read_rows(str(tmp_path / "t.parquet")) == [{"caption": "c"}]
         [row] = read_rows(str(tmp_path / "t.parquet"), with_bytes=True)
         assert row["jpg"] == b"x"
-
-    def test_values_within_values(self) -> None:
-        fields = {"a": {"b": ["x", "y"]}, "a.c": "z"}
-        assert lookup(fields, "a.b.1") == "y"
-        assert lookup(fields, "a.c") == "z"
-        assert lookup(fields, "a.b.7") is lookup(fields, "q.r") is None
 
 
 class TestReadRows:

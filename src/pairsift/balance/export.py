@@ -14,7 +14,7 @@ from pairsift.balance.sample import Chosen
 from pairsift.errors import PairsiftError
 from pairsift.scorers.mlm.prompts import PromptPack
 from pairsift.sources.image_store import Images
-from pairsift.sources.tables import read_json
+from pairsift.sources.text_files import read_json
 from pairsift.storage import Folder
 
 LLAVA_FILE, MESSAGES_FILE, IMAGE_FOLDER = "llava.json", "messages.parquet", "images"

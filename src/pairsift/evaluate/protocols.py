@@ -32,15 +32,9 @@ from pairsift.evaluate.slices import read_labels
 from pairsift.evaluate.statistics import ACCURACY
 from pairsift.sources.caption_files import Captions, read_captions
 from pairsift.sources.columns import CAPTION_COLUMNS, IMAGE_NAME_COLUMNS
-from pairsift.sources.tables import (
-    Fields,
-    is_table,
-    number,
-    read_fields,
-    read_json,
-    read_rows,
-    table_extension,
-)
+from pairsift.sources.rows import Fields
+from pairsift.sources.tables import is_table, number, read_fields, read_rows
+from pairsift.sources.text_files import read_json, table_extension
 
 _USUAL = {
     "image": IMAGE_NAME_COLUMNS,

@@ -12,7 +12,7 @@ from pairsift.engines.named_pairs import PairScores
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.judgments import Preferences, Ratings
 from pairsift.evaluate.results import ColumnResult, SliceResult
-from pairsift.sources.tables import Fields
+from pairsift.sources.rows import Fields
 
 LANGUAGE = "language"
 """The column that scorers' scopes are held against: ISO 639 codes."""

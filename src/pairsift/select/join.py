@@ -29,7 +29,8 @@ from pairsift.select.tables import (
     run_sql,
 )
 from pairsift.sources import files
-from pairsift.sources.tables import TableReader, checked_fields, is_table, table_extension
+from pairsift.sources.tables import TableReader, checked_fields, is_table
+from pairsift.sources.text_files import table_extension
 from pairsift.storage import Folder
 
 _log = logging.getLogger("pairsift.inputs")

@@ -13,7 +13,8 @@ from pairsift.sources.columns import (
     find_column,
     match_column,
 )
-from pairsift.sources.tables import open_unpacked, read_fields, read_rows, table_extension
+from pairsift.sources.tables import read_fields, read_rows
+from pairsift.sources.text_files import open_unpacked, table_extension
 
 Captions = dict[tuple[str, int], str]
 """By image file name and caption number, from 0."""

@@ -16,10 +16,12 @@ from pairsift.errors import PairsiftError
 from pairsift.image_formats import is_image_name
 from pairsift.sources import files
 from pairsift.sources.base import Shard, ShardSet, printable
+from pairsift.sources.delimited import check_separator
 from pairsift.sources.files import FileEntry
 from pairsift.sources.left_out import LeftOut
 from pairsift.sources.outputs import OwnOutputs
-from pairsift.sources.tables import check_encoding, check_separator, holds_bytes
+from pairsift.sources.tables import holds_bytes
+from pairsift.sources.text_files import check_encoding
 
 _EXTENSIONS = {
     **dict.fromkeys(

@@ -23,15 +23,11 @@ from pairsift.sources.columns import (
     find_column,
     match_column,
 )
+from pairsift.sources.fields import NoFieldError, follow
 from pairsift.sources.image_store import NameIndex
-from pairsift.sources.tables import (
-    COMPRESSIONS,
-    Lost,
-    TableReader,
-    is_table,
-    lookup,
-    table_extension,
-)
+from pairsift.sources.rows import Lost
+from pairsift.sources.tables import TableReader, is_table
+from pairsift.sources.text_files import COMPRESSIONS, table_extension
 
 _log = logging.getLogger("pairsift.inputs")
 _USUAL = tuple(
@@ -112,11 +108,11 @@ class FolderReader(ShardReader):
     def _row_pair(
         self, fields: Mapping[str, Any], columns: _Columns, folder: str, keys: _Keys
     ) -> Pair:
-        named = lookup(fields, columns.image)
-        path = "" if named is None else str(named)
+        named = _value(fields, columns.image)
+        path = "" if named is None or isinstance(named, NoFieldError) else str(named)
         given = fields.get(columns.key) if columns.key else None
         key, repeated = keys.of(None if given is None else str(given), path, folder)
-        caption = _caption(lookup(fields, columns.caption), columns.caption)
+        caption = _caption(_value(fields, columns.caption), columns.caption)
         image = self._image(path, folder)
         fault = next((part for part in (image, caption) if isinstance(part, Fault)), None)
         if repeated:
@@ -285,9 +281,21 @@ def _column(
     return find_column(table.columns, usual, table.url, what, wanted, option)
 
 
+def _value(fields: Mapping[str, Any], path: str) -> Any:
+    """What a row has in a column, or within it; :class:`NoFieldError` as a value if nothing."""
+    if path in fields:
+        return fields[path]
+    try:
+        return follow(fields, path)[1]
+    except NoFieldError as error:
+        return error
+
+
 def _caption(value: Any, column: str) -> str | Fault | None:
     if value is None:
         return None
+    if isinstance(value, NoFieldError):
+        return Fault(Status.CAPTION_MISSING, str(value))
     if isinstance(value, str):
         return _decoded(value)
     names = {"dict": "an object", "list": "a list"}

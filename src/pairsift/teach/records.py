@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pairsift.arrow import read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS
-from pairsift.sources.tables import read_text
+from pairsift.sources.text_files import read_text
 from pairsift.storage import Folder, output_file, split
 
 METADATA_KEY = b"pairsift.teacher"

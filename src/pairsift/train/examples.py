@@ -15,7 +15,7 @@ from pairsift.balance.export import IMAGE_FOLDER, LLAVA_FILE, MESSAGES_FILE
 from pairsift.errors import PairsiftError
 from pairsift.metrics import MAX_SCORE, METRICS, MIN_SCORE
 from pairsift.sources.image_store import ImageStore
-from pairsift.sources.tables import read_json
+from pairsift.sources.text_files import read_json
 
 _IMAGE_TOKEN = "<image>"
 

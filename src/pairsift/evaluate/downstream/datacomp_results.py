@@ -14,7 +14,8 @@ from typing import Any
 
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.output import markdown_page, markdown_table, write_evaluation
-from pairsift.sources.tables import read_rows, read_text
+from pairsift.sources.tables import read_rows
+from pairsift.sources.text_files import read_text
 
 IMAGENET = "ImageNet 1k"
 GROUPS: Mapping[str, tuple[str, ...]] = {

@@ -1,0 +1,258 @@
+"""Rows of text whose fields a character separates: RFC 4180, or tabs without quoting.
+
+A quote that is never closed costs its own line, not those behind it: where the quoted field runs
+into what is a row by itself, the line with the quote is lost and reading goes on with the next.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from pairsift.captions import MAX_CAPTION_CHARACTERS
+from pairsift.errors import PairsiftError
+from pairsift.image_formats import is_image_name
+from pairsift.sources import columns as names
+from pairsift.sources.rows import MAX_LINE_CHARACTERS, Lost, Row
+from pairsift.sources.text_files import Line, Lines, table_extension
+
+SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|"}
+_KEY_DIGITS = 4
+# A quoted field of several lines, beside the rest of its row.
+_MAX_SPAN_CHARACTERS = MAX_CAPTION_CHARACTERS + 2**20
+_KNOWN = frozenset(
+    {*names.IMAGE_NAME_COLUMNS, *names.CAPTION_COLUMNS, *names.CAPTION_NUMBER_COLUMNS}
+    | {"uid", "url", "score", "language", "domain", "category", "width", "height", "clean", "kind"}
+)
+_DONE, _OPEN = "", "open"
+_UNCLOSED = "a quote is opened and not closed"
+_STRAY = 'text follows a closing quote; within a quoted field a quote is written twice ("")'
+
+
+class DelimitedRows:
+    """The rows behind a header, each line one of them, part of one, or told to be lost.
+
+    Args:
+        url: for messages.
+        separator: one character; None to find it by the header.
+        encoding: that the user named.
+
+    Attributes:
+        columns: names in the header, without surrounding spaces.
+        spanning: rows so far with a quoted field of several lines.
+
+    Raises:
+        PairsiftError: the header cannot be read, or the separator is not the table's.
+    """
+
+    def __init__(self, lines: Lines, url: str, separator: str | None, encoding: str | None) -> None:
+        self.columns: list[str] = []
+        self.spanning = 0
+        self._lines = lines
+        self._url = url
+        header = lines.first()
+        if header is None:
+            return
+        _refuse_other_encoding(header, url, encoding)
+        self._separator = _sniff(header, separator, url)
+        fields = _Record(self._separator).whole(header)
+        if fields is None:
+            raise PairsiftError(
+                f"{url}, line {lines.count}: the line of column names has a quote that "
+                "is not closed"
+            )
+        self.columns = [name.strip() for name in fields]
+
+    def __iter__(self) -> Iterator[Row | Lost]:
+        while (line := self._lines.next()) is not None:
+            if isinstance(line, Lost):
+                yield line
+                return
+            if not line.text.strip(" \r\n"):
+                continue
+            record = _Record(self._separator)
+            state = record.feed(line.text)
+            if line.cut:
+                fields = dict(zip(self.columns, record.so_far(), strict=False))
+                words = f"has more than {MAX_LINE_CHARACTERS:,} characters"
+                yield Lost(line.number, words, fields, too_long=True)
+                continue
+            if state == _OPEN:
+                state = self._close(record, line.text)
+            if state != _DONE:
+                yield Lost(line.number, state)
+            elif len(record.fields) != len(self.columns):
+                yield Lost(line.number, self._miscounted(record.fields))
+            else:
+                yield Row(line.number, dict(zip(self.columns, record.fields, strict=True)))
+
+    def _close(self, record: _Record, first: str) -> str:
+        """Read on to the quote's end; where it has none, give back the lines behind the first."""
+        before = len(record.fields)
+        taken: list[Line | Lost] = []
+        texts = [first]
+        length, state = len(first), _OPEN
+        while state == _OPEN:
+            line = self._lines.next()
+            if line is not None:
+                taken.append(line)
+            if line is None or isinstance(line, Lost) or line.cut:
+                state = _UNCLOSED
+                break
+            texts.append(line.text)
+            length += len(line.text)
+            if length > _MAX_SPAN_CHARACTERS:
+                state = f"{_UNCLOSED} within {_MAX_SPAN_CHARACTERS:,} characters"
+            elif self._like_a_row(line.text, record.fields[:before], 0):
+                state = f"{_UNCLOSED} before line {line.number}, which is a row again"
+            else:
+                state = record.feed(line.text)
+        if state == _STRAY:
+            state = _UNCLOSED
+        if state == _DONE:
+            after = record.fields[before + 1 :]
+            if any(self._like_a_row(text, after, -len(after)) for text in texts[:-1]):
+                state = f"{_UNCLOSED} before the next row"
+            elif len(record.fields) != len(self.columns):
+                state = self._miscounted(record.fields)
+            else:
+                self.spanning += 1
+                return _DONE
+        self._lines.give_back(taken)
+        return state
+
+    def _like_a_row(self, text: str, cells: Sequence[str], place: int) -> bool:
+        """Whether a line has a name such as the record's in its place: then it is a row itself.
+
+        Args:
+            cells: of the record, as they stand from `place` on (counted from the end if below 0).
+        """
+        split = text.rstrip("\r\n").split(self._separator)
+        return len(split) >= len(self.columns) and any(
+            shape is not None and _name_shape(split[index]) == shape
+            for index, shape in enumerate(map(_name_shape, cells), start=place)
+        )
+
+    def _miscounted(self, fields: Sequence[str]) -> str:
+        few = "too few" if len(fields) < len(self.columns) else "too many"
+        advice = (
+            "a tab-separated table has no quoting"
+            if self._separator == "\t"
+            else 'a field that holds the separator must stand in quotes (")'
+        )
+        return f"{few} fields: {len(fields)} instead of {len(self.columns)}; {advice}"
+
+
+def _refuse_other_encoding(header: str, url: str, encoding: str | None) -> None:
+    try:
+        header.encode()
+    except UnicodeEncodeError:
+        raise PairsiftError(
+            f"{url}: the column names are not {encoding or 'UTF-8'}; name the table's encoding "
+            "with --encoding, for example latin-1"
+        ) from None
+
+
+def check_separator(separator: str | None) -> str | None:
+    """The character that a user named.
+
+    Raises:
+        PairsiftError: it is more than one character, or one that cannot separate.
+    """
+    if separator is None:
+        return None
+    character = SEPARATORS.get(separator.lower(), "\t" if separator == r"\t" else separator)
+    if len(character) != 1 or character in '"\r\n':
+        raise PairsiftError(
+            f"--separator {separator!r}: give one character, or {', '.join(SEPARATORS)}"
+        )
+    return character
+
+
+def _sniff(header: str, given: str | None, url: str) -> str:
+    """The separator: given, or the one that finds most of the usual names in the first line."""
+    usual = "\t" if table_extension(url) in (".tsv", ".txt", ".tab") else ","
+    columns = {
+        candidate: [name.strip().casefold() for name in _Record(candidate).whole(header) or [""]]
+        for candidate in {usual, *SEPARATORS.values(), given or usual}
+    }
+
+    def fit(candidate: str) -> tuple[int, bool, int]:
+        split = columns[candidate]
+        return len(_KNOWN.intersection(split)), candidate == usual and len(split) > 1, len(split)
+
+    best = max((usual, *SEPARATORS.values()), key=fit)
+    if given is None:
+        return best
+    if len(columns[given]) == 1 and len(columns[best]) > 1:
+        raise PairsiftError(
+            f"{url}: with --separator {given!r} the first line is one column, "
+            f"{header.strip()[:80]!r}; it looks as if {best!r} separates: give that, or leave "
+            "--separator out"
+        )
+    return given
+
+
+class _Record:
+    """The fields of one record, which is fed line by line; RFC 4180, or no quoting with tabs."""
+
+    def __init__(self, separator: str) -> None:
+        self._separator = separator
+        self._quoted: list[str] | None = None
+        self.fields: list[str] = []
+
+    def whole(self, text: str) -> list[str] | None:
+        """The fields of a record on one line; None if it is none."""
+        return self.fields if self.feed(text) == _DONE else None
+
+    def so_far(self) -> list[str]:
+        """The fields of a record that was cut, the last one included."""
+        return self.fields + (["".join(self._quoted)] if self._quoted is not None else [])
+
+    def feed(self, text: str) -> str:
+        """Take a line with its end; `_DONE`, `_OPEN` (a quote is), or what is wrong in words."""
+        line = text.rstrip("\r\n")
+        if self._separator == "\t" or (self._quoted is None and '"' not in line):
+            self.fields += line.split(self._separator)
+            return _DONE
+        at = 0
+        while True:
+            if self._quoted is None:
+                if not line.startswith('"', at):
+                    end = line.find(self._separator, at)
+                    self.fields.append(line[at:] if end < 0 else line[at:end])
+                    if end < 0:
+                        return _DONE
+                    at = end + 1
+                    continue
+                self._quoted, at = [], at + 1
+            end = text.find('"', at)
+            if end < 0:
+                self._quoted.append(text[at:])
+                return _OPEN
+            self._quoted.append(text[at:end])
+            at = end + 2
+            following = line[end + 1 : at]
+            if following == '"':
+                self._quoted.append('"')
+                continue
+            if following not in ("", self._separator):
+                return _STRAY
+            self.fields.append("".join(self._quoted))
+            self._quoted = None
+            if not following:
+                return _DONE
+
+
+def _name_shape(cell: str) -> tuple[str, bool] | None:
+    """What makes a cell look like the names in other rows; None if it is no name.
+
+    Of an image's name the extension, and whether it has spaces; of a key with at least four digits
+    the key, its digits apart.
+    """
+    cell = cell.strip()
+    if is_image_name(cell):
+        return cell.rpartition(".")[2].lower(), " " in cell
+    if sum(map(str.isdecimal, cell)) >= _KEY_DIGITS and not any(map(str.isspace, cell)):
+        return re.sub(r"\d", "0", cell), False
+    return None
