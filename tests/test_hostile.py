@@ -46,10 +46,14 @@ scorer = load_scorer(name)
 scorer.score([Pair("warm", jpeg(), CAPTION)] * 8)
 scorer.preparer = Timed(scorer.preparer)
 before = peak()
-found = [f"{pool}/{kind}" for kind in ("*.tar*", "*.parquet")]
-for pattern in found:
+for kind in ("tar*", "parquet"):
     summary = score_shards(
-        find_shards(pattern), scorer, out, workers=0, max_failure_rate=1.0, batch_size=8
+        find_shards(f"{pool}/*.{kind}"),
+        scorer,
+        f"{out}/{kind[:3]}",  # a score folder is of one kind of source
+        workers=0,
+        max_failure_rate=1.0,
+        batch_size=8,
     )
     assert not summary.unreadable, summary.unreadable
 print(json.dumps({"peak": peak() - before, "slowest": scorer.preparer.slowest}))
@@ -74,7 +78,7 @@ def check_rows(pool: Pool, out: Path) -> Counter[str]:
     """Every sample has one row that says what it may; returns how many malformed ones say what."""
     left = dict(pool.expected)
     said: Counter[str] = Counter()
-    for path in sorted(out.glob("*.parquet")):
+    for path in sorted(out.rglob("*.parquet")):
         rows = pq.read_table(path).to_pylist()
         for place, row in enumerate(rows):
             kind, allowed = left.pop((path.stem, place), ("good sample", frozenset({"ok"})))
@@ -117,7 +121,7 @@ def test_one_of_each_kind_with_the_embedded_filter(tmp_path: Path) -> None:
     check_rows(pool, tmp_path / "out")
     print(f"{len(pool.expected)} samples of {pool.kinds} kinds, {measured}")
     assert measured["peak"] < 2 * GIB
-    for path in (tmp_path / "out").glob("*.parquet"):
+    for path in (tmp_path / "out").rglob("*.parquet"):
         for row in pq.read_table(path).to_pylist():
             assert (row["status"] == "ok") == (row["itm"] is not None)
             assert row["itm"] is None or 0 <= row["itm"] <= 100

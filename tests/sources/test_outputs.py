@@ -164,3 +164,10 @@ def test_markers_are_the_names_that_the_steps_write() -> None:
         pairsift.balance.run.SUMMARY_FILE,
         pairsift.evaluate.downstream.pool.MANIFEST,
     } == set(MARKERS)
+
+
+def test_a_caption_that_speaks_of_us_is_no_output_of_ours(tmp_path: Path) -> None:
+    table = pa.table({"jpg": [b"1"], "caption": ["pairsift.output"]})
+    pq.write_table(table, tmp_path / "p.parquet")
+    found = find_shards(str(tmp_path))
+    assert ([shard.name for shard in found.shards], found.notes) == (["p"], ())

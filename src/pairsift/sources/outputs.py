@@ -118,6 +118,10 @@ def _is_table_of_ours(entry: FileEntry) -> bool:
         with open(entry.url, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _FOOTER_BYTES))
-            return METADATA_PREFIX in file.read()
-    except OSError:
+            if METADATA_PREFIX not in file.read():
+                return False
+        import pyarrow.parquet as pq  # not before: this may have been a caption
+
+        return any(key.startswith(METADATA_PREFIX) for key in pq.read_metadata(entry.url).metadata)
+    except (OSError, ValueError, TypeError):  # TypeError: it has no metadata
         return False
