@@ -13,6 +13,8 @@ from benchmarks.faults import scoring_actors
 from pairsift import PairsiftError, load_scorer
 from pairsift.engines import local
 from pairsift.engines.base import ShardResult
+from pairsift.engines.changed import KNOWN
+from pairsift.scores import SHARD_NAMES
 from pairsift.sources import find_shards
 from tests.cascade.conftest import assert_same, words_plan
 from tests.engines.conftest import tables
@@ -81,6 +83,28 @@ def test_tables_are_those_of_the_local_engine(cluster: None, pool: Path, tmp_pat
     assert (summary.rows, summary.skipped, diary.began) == (80, 0, (5, 0))
     assert list(summary.unreadable) == ["00004"]
     assert sorted(result.name for result in diary.done) == [f"{i:05d}" for i in range(5)]
+
+
+def test_a_refused_run_leaves_no_names_of_its_shards(
+    cluster: None, pool: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    local.score_shards(find_shards(str(pool / "00000.tar")), load_scorer("heuristics"), str(out))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    manifest = out / "_run.json"
+    manifest.write_text(
+        manifest.read_text().replace('"scorer_version": "2"', '"scorer_version": "0"')
+    )
+    shards = find_shards(str(pool))
+    with pytest.raises(PairsiftError, match="scorer_version is '0' there and '2' now"):
+        engine.score_shards(shards, HEURISTICS, str(out), ray_options=TWO)
+    assert (out / SHARD_NAMES).read_bytes() == before[SHARD_NAMES]
+    manifest.write_bytes(before["_run.json"])
+    other = find_shards(str(pool), caption="json.alt")
+    with pytest.raises(PairsiftError, match="caption_field is None there and 'json.alt' now"):
+        engine.score_shards(other, HEURISTICS, str(out), ray_options=TWO)
+    assert {path.name for path in out.iterdir()} - {KNOWN} == set(before)
+    assert (out / SHARD_NAMES).read_bytes() == before[SHARD_NAMES]
 
 
 def test_goes_on_where_the_local_engine_stopped(cluster: None, pool: Path, tmp_path: Path) -> None:
