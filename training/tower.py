@@ -1,0 +1,409 @@
+"""Tune the image encoder from pixels, on all pictures at once, to foretell what captions mean.
+
+    python training/tower.py --weights WEIGHTS --cache CACHE --start MODEL --out RUN --minutes 90
+
+Reads what `pictures.py` wrote. The first stages of Lite2 stay frozen; the stages behind the
+stride-8 map and the linear map into MiniLM's space learn from augmented pixels. They start from the
+tuned end of a trained model (`meaning.py`). Several tasks at once, all graded, none sharp:
+
+- `meaning`: cosine with the mean embedding of the picture's true captions;
+- `alike`: over thousands of captions, the softened likeness of each to that mean;
+- `judged`: the scores of a model that looked, by one logistic curve of the cosine;
+- `order`: of two judged captions of a picture, the better one above the worse;
+- `wrong`: a true caption above the one with one thing wrong (small weight);
+- `words`: which word pieces the captions have;
+- `classes`: the ImageNet classes that the encoder told before, so that nothing is unlearned.
+
+The learning rate falls by the clock. Killed and started again, it goes on from RUN/tower.last.pt.
+Writes RUN/tower.pt: the moving average of the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from pairsift.scorers.mlm.lite import FEATURE_WIDTHS, Block, Lite2, normalize
+from pairsift.scorers.mlm.tiny import POOLED_WIDTH, TinyModel, pool
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from weights import load_lite2, sentence_encoder_folder
+
+FROZEN = 7
+"""Blocks that stay as they were: up to the stride-8 map."""
+TRAIN_SIDE = 192
+"""Crops are enlarged less than whole pictures: things look as large as in a 224-pixel whole one."""
+TEMPERATURE = 0.1
+BANK = 4096
+NAMED = 8
+"""Pictures of a batch that the untuned encoder names too, for `classes`."""
+WEIGHTS = {
+    "meaning": 2.0,
+    "alike": 1.0,
+    "judged": 1.0,
+    "order": 0.5,
+    "wrong": 0.2,
+    "words": 0.02,
+    "classes": 0.3,
+}
+DRAWN = {"stamps": 2.0, "diagram": 1.5, "photograph": 1.5}
+"""How often a picture of a domain is drawn; else 1."""
+
+
+@dataclass
+class Table:
+    """`pictures.py`'s files in memory.
+
+    Attributes:
+        raw: (texts, 384) as MiniLM gives them; `vectors`: less `center`, of unit length.
+    """
+
+    domain: np.ndarray
+    dev: np.ndarray
+    own: list[np.ndarray]
+    beyond: list[np.ndarray]
+    wrong: np.ndarray
+    wrong_kind: np.ndarray
+    texts: list[str]
+    center: np.ndarray
+    raw: Tensor
+    vectors: Tensor
+    pixels: np.ndarray
+    pairs: dict[str, np.ndarray]
+
+    @classmethod
+    def load(cls, cache: Path, center: np.ndarray) -> Table:
+        columns = pq.read_table(cache / "pictures.parquet").to_pydict()
+        raw = torch.from_numpy(np.load(cache / "texts.vectors.npy").astype(np.float32))
+        pairs = pq.read_table(cache / "pairs.parquet")
+        return cls(
+            domain=np.array(columns["domain"]),
+            dev=np.array(columns["dev"]),
+            own=[np.array(rows) for rows in columns["own"]],
+            beyond=[np.array(rows, dtype=int) for rows in columns["beyond"]],
+            wrong=np.array(columns["wrong"]),
+            wrong_kind=np.array(columns["wrong_kind"]),
+            texts=pq.read_table(cache / "texts.parquet")["text"].to_pylist(),
+            center=center,
+            raw=raw,
+            vectors=F.normalize(raw - torch.from_numpy(center), dim=-1),
+            pixels=np.load(cache / "pictures.pixels.npy", mmap_mode="r"),
+            pairs={name: pairs[name].to_numpy() for name in pairs.column_names},
+        )
+
+    def references(self) -> Tensor:
+        """(N, 384) mean embedding of each picture's true captions, unit length."""
+        means = torch.stack([self.vectors[torch.from_numpy(rows)].mean(0) for rows in self.own])
+        return F.normalize(means, dim=-1)
+
+
+class FixedDepthwise(torch.autograd.Function):
+    """A depthwise convolution whose weights stay as they are.
+
+    Its own backward pass: on CPUs the library's takes most of a training step.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.stride, ctx.padding, ctx.side = stride, padding, x.shape[-1]
+        return F.conv2d(x, weight, bias, stride, padding, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        if ctx.stride > 1:
+            side = (grad.shape[-1] - 1) * ctx.stride + 1
+            spread = torch.empty(
+                *grad.shape[:2], side, side, dtype=grad.dtype, memory_format=torch.channels_last
+            ).zero_()
+            spread[:, :, :: ctx.stride, :: ctx.stride] = grad
+            grad = spread
+        padding = weight.shape[-1] - 1 - ctx.padding
+        back = F.conv2d(grad, weight.flip(2, 3), None, 1, padding, groups=len(weight))
+        rest = ctx.side - back.shape[-1]  # what a stride left unread at the edge
+        return F.pad(back, (0, rest, 0, rest)) if rest else back, None, None, None, None
+
+
+def run_block(block: Block, x: Tensor) -> Tensor:
+    """As `Block.forward`, with a fixed depthwise convolution."""
+    y = F.relu6(block.expand(x))
+    conv = block.depthwise
+    kernel, padding = conv.weight.shape[-1], conv.weight.shape[-1] // 2
+    if conv.stride > 1:
+        left = max((-(-y.shape[-1] // conv.stride) - 1) * conv.stride + kernel - y.shape[-1], 0)
+        y, padding = F.pad(y, (left // 2, left - left // 2) * 2), 0
+    weight, bias = conv.weight.to(y.dtype), conv.bias.to(y.dtype)
+    y = block.project(F.relu6(FixedDepthwise.apply(y, weight, bias, conv.stride, padding)))
+    return x + y if block.residual else y
+
+
+class Tower(nn.Module):
+    """Pixels to the meaning of captions (B, 384), unit length, and to word pieces."""
+
+    def __init__(self, encoder: Lite2, meaning: int, words: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.linear = nn.Linear(POOLED_WIDTH, meaning)
+        self.words = nn.Linear(POOLED_WIDTH, words)
+        nn.init.zeros_(self.words.weight)
+        self.dropout = nn.Dropout(0.2)
+        self.gain = nn.Parameter(torch.tensor(8.0))
+        self.offset = nn.Parameter(torch.tensor(3.0))
+        # Adam's steps are of one size: on standardised features they fit every feature.
+        self.register_buffer("mean", torch.zeros(POOLED_WIDTH))
+        self.register_buffer("scale", torch.ones(POOLED_WIDTH))
+
+    @torch.no_grad()
+    def start(self, model: TinyModel, pixels: np.ndarray) -> None:
+        """Take the tuned end of `model`; `pixels` are a sample to standardise the features by."""
+        end, own = model.meaning_end, self.encoder
+        behind = own.blocks[len(own.blocks) - len(end.blocks) :]
+        for mine, theirs in zip((*behind, own.head), (*end.blocks, end.head), strict=True):
+            mine.load_state_dict(theirs.state_dict())
+        pooled = torch.from_numpy(embed(self, pixels)[1])
+        self.mean.copy_(pooled.mean(0))
+        self.scale.copy_(1 / (pooled.std(0) + 1e-6))
+        weight = model.image_meaning.weight
+        self.linear.weight.copy_(weight / self.scale)
+        self.linear.bias.copy_(model.image_meaning.bias + weight @ self.mean)
+
+    def pooled(self, pixels: Tensor) -> Tensor:
+        """(B, 2560) of normalised pixels (B, 3, S, S)."""
+        encoder = self.encoder
+        with torch.no_grad():
+            x = encoder._through(encoder._begin(pixels), 0, FROZEN)
+        for block in encoder.blocks[FROZEN:]:
+            x = run_block(block, x)
+        return pool(F.relu6(encoder.head(x)).float())
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.dropout((pooled - self.mean) * self.scale)
+        return F.normalize(self.linear(x), dim=-1), self.words(x)
+
+
+@torch.inference_mode()
+def embed(tower: Tower, pixels: np.ndarray, batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """Unit embeddings (N, 384) and pooled features (N, 2560) of uint8 pictures."""
+    tower.eval()
+    units, features = [], []
+    for start in range(0, len(pixels), batch):
+        x = normalize(torch.from_numpy(np.array(pixels[start : start + batch])))
+        with torch.autocast("cpu", torch.bfloat16):
+            pooled = tower.pooled(x)
+        units.append(tower(pooled)[0])
+        features.append(pooled)
+    return torch.cat(units).numpy(), torch.cat(features).numpy()
+
+
+def augment(pixels: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Crops of 60-100 % of the area, stretched a little, half of them mirrored, recoloured."""
+    count = len(pixels)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(count, generator=generator) * (high - low) + low
+
+    area, stretch = uniform(0.6, 1.0), uniform(-0.22, 0.22).exp()
+    wide, high = ((area * s).sqrt().clamp_max(1) for s in (stretch, 1 / stretch))
+    mirror = 1 - 2 * (uniform(0, 1) < 0.5).float()
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = wide * mirror, high
+    theta[:, 0, 2] = (1 - wide) * uniform(-1, 1)
+    theta[:, 1, 2] = (1 - high) * uniform(-1, 1)
+    grid = F.affine_grid(theta, [count, 3, side, side], align_corners=False)
+    x = F.grid_sample(normalize(pixels), grid, padding_mode="border", align_corners=False)
+    bright, contrast, colour = (uniform(*r)[:, None, None, None] for r in
+                                ((-0.15, 0.15), (0.85, 1.15), (0.8, 1.2)))
+    grey = x.mean(1, keepdim=True)
+    x = grey + (x - grey) * colour
+    return (x * contrast + bright).clamp(-1, 1)
+
+
+def word_targets(table: Table, tokenizer_file: Path) -> tuple[Tensor, Tensor]:
+    """(N, W) float16 share of a picture's captions that have each word piece, and their prior."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(64)
+    used = sorted({row for rows in table.own for row in rows})
+    encoded = tokenizer.encode_batch([table.texts[row] for row in used], add_special_tokens=False)
+    ids = {row: sorted(set(e.ids)) for row, e in zip(used, encoded, strict=True)}
+    share = np.zeros((len(table.own), tokenizer.get_vocab_size()), np.float16)
+    for picture, rows in enumerate(table.own):
+        for row in rows:
+            share[picture, ids[row]] += 1 / len(rows)
+    often = (share[~table.dev] > 0).sum(0)
+    kept = np.flatnonzero((often >= 20) & (often < 0.3 * (~table.dev).sum()))
+    found = torch.from_numpy(share[:, kept])
+    return found, found[torch.from_numpy(~table.dev)].float().mean(0)
+
+
+class Tasks:
+    """Draws pictures with all that is told of them, and gives the losses."""
+
+    def __init__(self, table: Table, untuned: Lite2, words: Tensor, seed: int) -> None:
+        self.table, self.untuned, self.words = table, untuned, words
+        self.reference = table.references()
+        self.train = np.flatnonzero(~table.dev)
+        chance = np.array([DRAWN.get(d, 1.0) for d in table.domain[self.train]])
+        self.chance = chance / chance.sum()
+        self.bank = np.concatenate([table.own[row] for row in self.train])
+        image = table.pairs["image"]
+        order = np.argsort(image, kind="stable")
+        self.pairs_of = np.split(order, np.searchsorted(image[order], range(1, len(table.own))))
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def draw(self, count: int) -> tuple[np.ndarray, Tensor]:
+        rows = np.sort(self.rng.choice(self.train, count, replace=False, p=self.chance))
+        pixels = torch.from_numpy(self.table.pixels[rows])
+        return rows, augment(pixels, TRAIN_SIDE, self.generator)
+
+    def losses(self, tower: Tower, rows: np.ndarray, x: Tensor) -> dict[str, Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            pooled = tower.pooled(x)
+        unit, words = tower(pooled)
+        reference, vectors = self.reference[rows], self.table.vectors
+        own = np.concatenate([self.table.own[row] for row in rows])
+        bank = vectors[np.concatenate([own, self.rng.choice(self.bank, BANK)])]
+        target = (reference @ bank.T / TEMPERATURE).softmax(-1)
+        told = (unit @ bank.T / TEMPERATURE).log_softmax(-1)
+        some = torch.randperm(len(rows))[:NAMED]
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            before = self.untuned.class_logits(self.untuned(x[some])[2]).float()
+        named = self.untuned.classifier(pooled[some, : FEATURE_WIDTHS[-1]])
+        losses = {
+            "meaning": 1 - (unit * reference).sum(-1).mean(),
+            "alike": F.kl_div(told, target, reduction="batchmean"),
+            "words": F.binary_cross_entropy_with_logits(
+                words, self.words[rows].float(), reduction="none"
+            ).sum(-1).mean(),
+            "classes": F.kl_div(
+                named.log_softmax(-1), before.softmax(-1), reduction="batchmean"
+            ),
+        }
+        chosen = np.concatenate([self.pairs_of[row] for row in rows])
+        at = np.repeat(np.arange(len(rows)), [len(self.pairs_of[row]) for row in rows])
+        score = torch.from_numpy(self.table.pairs["score"][chosen]).float() / 100
+        cosine = (unit[at] * vectors[self.table.pairs["text"][chosen]]).sum(-1)
+        logit = tower.gain * cosine - tower.offset
+        losses["judged"] = F.binary_cross_entropy_with_logits(logit, score)
+        ahead = score[:, None] - score
+        same = torch.from_numpy(at[:, None] == at) & (ahead >= 0.1)
+        apart = (cosine[:, None] - cosine)[same]
+        losses["order"] = (ahead[same] * F.softplus(-10 * apart)).sum() / ahead[same].sum()
+        told_wrong = np.flatnonzero(self.table.wrong[rows] >= 0)
+        right = vectors[[self.table.own[row][self.rng.integers(3)] for row in rows[told_wrong]]]
+        wrong = vectors[self.table.wrong[rows[told_wrong]]]
+        gap = (unit[told_wrong] * (right - wrong)).sum(-1)
+        losses["wrong"] = F.softplus(-10 * gap).mean()
+        return losses
+
+
+def pointwise(blocks: list[nn.Module]) -> list[nn.Parameter]:
+    """All weights but the depthwise convolutions', which stay as they were."""
+    named = (item for block in blocks for item in block.named_parameters())
+    return [parameter for name, parameter in named if not name.startswith("depthwise")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("weights", "cache", "start", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=90)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=1.5e-4, help="of the encoder's last stages")
+    parser.add_argument("--linear-lr", type=float, default=3e-4)
+    parser.add_argument("--seed", type=int, default=11)
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    center = np.load(args.cache / "center.npy")
+    table = Table.load(args.cache, center)
+    words, prior = word_targets(table, sentence_encoder_folder(args.weights) / "tokenizer.json")
+    untuned, encoder = load_lite2(args.weights), load_lite2(args.weights)
+    tasks = Tasks(table, untuned.requires_grad_(False), words, args.seed)
+    tower = Tower(encoder, len(center), words.shape[1])
+    tower.start(TinyModel.from_pretrained(args.start), table.pixels[tasks.train[::60]])
+    tower.words.bias.data = torch.logit(prior, 1e-4)
+
+    encoder.requires_grad_(False)
+    ends = [*encoder.blocks[15:], encoder.head]
+    middle = [*encoder.blocks[FROZEN:15]]
+    groups = [
+        (pointwise(middle), args.lr / 2, 1e-4),
+        (pointwise(ends), args.lr, 1e-4),
+        (list(tower.linear.parameters()), args.linear_lr, 0.1),
+        (list(tower.words.parameters()), 1e-3, 0.01),
+        ([tower.gain, tower.offset], 0.01, 0.0),
+    ]
+    for parameters, _, _ in groups:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(
+        [{"params": p, "peak": lr, "weight_decay": decay} for p, lr, decay in groups]
+    )
+    average = torch.optim.swa_utils.AveragedModel(
+        tower, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995)
+    )
+    state_file, step, spent = args.out / "tower.last.pt", 0, 0.0
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=False)
+        tower.load_state_dict(state["tower"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent = state["step"], state["spent"]
+        tasks.rng = np.random.default_rng((args.seed, step))
+        tasks.generator.manual_seed(args.seed + step)
+    log = (args.out / "tower.log.jsonl").open("a")
+    began, saved, totals = time.monotonic() - spent, time.monotonic(), {}
+    while True:
+        progress = min(1.0, (time.monotonic() - began) / 60 / args.minutes)
+        rate = min(1.0, (step + 1) / 40) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["peak"]
+        tower.train()
+        losses = tasks.losses(tower, *tasks.draw(args.batch_size))
+        loss = sum(WEIGHTS[name] * value for name, value in losses.items())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_([p for p, *_ in groups for p in p], 1.0)
+        optimizer.step()
+        average.update_parameters(tower)
+        step += 1
+        for name, value in losses.items():
+            totals[name] = totals.get(name, 0.0) + float(value.detach())
+        spent = time.monotonic() - began
+        if step % 20 == 0:
+            line = {"step": step, "minutes": round(spent / 60, 2), "rate": round(rate, 3)}
+            line |= {name: round(value / 20, 4) for name, value in totals.items()}
+            print(json.dumps(line), flush=True)
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            totals = {}
+        if time.monotonic() - saved > 180 or progress >= 1:
+            saved = time.monotonic()
+            state = {"tower": tower.state_dict(), "average": average.state_dict()}
+            state |= {"optimizer": optimizer.state_dict(), "step": step, "spent": spent}
+            for file, content in (
+                (state_file, state),
+                (args.out / "tower.pt", average.module.state_dict()),
+            ):
+                torch.save(content, file.with_suffix(".part"))
+                file.with_suffix(".part").replace(file)
+        if progress >= 1:
+            break
+
+
+if __name__ == "__main__":
+    main()
