@@ -82,7 +82,7 @@ def extract(
             seen = image_features(encoder, torch.from_numpy(stack))
             grids.append(seen.grid.to(torch.float16).numpy())
             pooled.append(seen.pooled.numpy())
-            middles.append(seen.middle.to(torch.float16).contiguous().numpy())
+            middles.append(seen.maps[16].to(torch.float16).contiguous().numpy())
             if start % 800 == 0:
                 rate = (start + batch) / (time.monotonic() - started)
                 print(f"{name}: {start} of {total}, {rate:.1f} images/s", flush=True)

@@ -2,13 +2,13 @@
 
     python training/look.py --cache CACHE --start MODEL --out RUN --minutes 60
 
-Goes on from a trained `pairsift-tiny` (`train.py`) over the grids of all of `pictures.py`'s pictures.
-What is foretold of a picture's captions comes from a ridge regression that has not seen it (five
-folds), so that the model learns how far it can be trusted on new pictures; the tuned tower takes its
-place afterwards. A pack holds true captions, the one with one thing wrong, judged captions, swapped
-and broken ones, one with an order to the judge and some of other pictures. `itm` learns from the
-judge, from right against wrong and from orders; `odf`, `ctq` and `su` are held to what the model
-said before. The learning rate falls by the clock; killed and started again, it goes on from
+Goes on from a trained `pairsift-tiny` (`train.py`) over the grids of all of `pictures.py`'s
+pictures. What is foretold of a picture's captions comes from a ridge regression that has not seen
+it (five folds), so that the model learns how far it can be trusted on new pictures; the tuned tower
+takes its place afterwards. A pack holds true captions, the one with one thing wrong, judged
+captions, swapped and broken ones, one with an order to the judge and some of other pictures. `itm`
+learns from the judge, from right against wrong and from orders; `odf`, `ctq` and `su` are held to
+what the model said before. The learning rate falls by the clock; killed and started again, it goes on from
 RUN/look.last.pt. Writes the folder RUN/look: the moving average of the weights.
 """
 
@@ -51,7 +51,12 @@ OWN = 2
 TRUE, OTHER = 92.0, 3.0
 """`itm` of a true caption that nobody judged, and of one of another picture."""
 LOSS_WEIGHTS = {
-    "score": 1.0, "rank": 1.0, "wrong": 1.0, "order": 0.75, "kept": 1.0, "beyond": 0.1,
+    "score": 1.0,
+    "rank": 1.0,
+    "wrong": 1.0,
+    "order": 0.75,
+    "kept": 1.0,
+    "beyond": 0.1,
 }
 FOLDS = 5
 PENALTY = 10_000.0
@@ -188,9 +193,7 @@ class Packs:
         return texts, target, worse, [-1] * (CAPTIONS - 1) + [plain], beyond
 
 
-def losses_of(
-    logits: Tensor, before: Tensor, batch: Batch
-) -> dict[str, Tensor]:
+def losses_of(logits: Tensor, before: Tensor, batch: Batch) -> dict[str, Tensor]:
     """All losses from logits (B, C, M, 101), now and of the model before."""
     chances = logits.log_softmax(-1)
     known = ~batch.target.isnan()
@@ -206,19 +209,26 @@ def losses_of(
     ahead = itm.gather(1, batch.worse_than.clamp_min(0)) - itm
     wrong = F.softplus(-ahead / EDIT_SCALE)[felt].mean()
     held = [ODF, CTQ, SU]
-    kept = F.kl_div(
-        chances[..., held, :], before[..., held, :].softmax(-1), reduction="none"
-    ).sum(-1).mean()
+    kept = (
+        F.kl_div(chances[..., held, :], before[..., held, :].softmax(-1), reduction="none")
+        .sum(-1)
+        .mean()
+    )
     past = batch.beyond >= 0
     beyond = itm.sum() * 0
     if past.any():
         base = expected.gather(1, batch.beyond.clamp_min(0)[..., None].expand_as(expected))
         fuller = (base - expected)[past]
-        beyond = (F.softplus(-fuller[:, ODF] / RANK_SCALE)
-                  + F.softplus(fuller[:, SU] / RANK_SCALE)).mean()
+        beyond = (
+            F.softplus(-fuller[:, ODF] / RANK_SCALE) + F.softplus(fuller[:, SU] / RANK_SCALE)
+        ).mean()
     order = order_loss(expected, batch.ordered)
     return {
-        "score": score, "rank": rank, "wrong": wrong, "order": order, "kept": kept,
+        "score": score,
+        "rank": rank,
+        "wrong": wrong,
+        "order": order,
+        "kept": kept,
         "beyond": beyond,
     }
 
@@ -323,9 +333,7 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             logits, _ = model.score_packed(seen.encode(model, batch.rows, mirror), packed, meaning)
             with torch.no_grad():
-                before, _ = old.score_packed(
-                    seen.encode(old, batch.rows, mirror), packed, meaning
-                )
+                before, _ = old.score_packed(seen.encode(old, batch.rows, mirror), packed, meaning)
         losses = losses_of(logits.float(), before.float(), batch)
         loss = sum(LOSS_WEIGHTS[name] * value for name, value in losses.items())
         optim.zero_grad(set_to_none=True)

@@ -2,13 +2,13 @@
 
     python training/pictures.py --data ../shared/data --weights WEIGHTS --cache CACHE
 
-Writes to CACHE: `pictures.parquet` (one row per picture), `pictures.pixels.npy` (uint8, 224 x 224 x 3,
-squashed as the scorer does), `texts.parquet` with `texts.vectors.npy` (MiniLM, unit length, float16;
-one row per distinct text) and `pairs.parquet` (picture, text, score 0..100; judged by a large model
-that looked). Flickr8k test images and judgments of people are never opened.
+Writes to CACHE: `pictures.parquet` (one row per picture), `pictures.pixels.npy` (uint8, 224 x 224
+x 3, squashed as the scorer does), `texts.parquet` with `texts.vectors.npy` (MiniLM, unit length,
+float16; one row per distinct text) and `pairs.parquet` (picture, text, score 0..100; judged by a
+large model that looked). Flickr8k test images and judgments of people are never opened.
 
-Dev pictures, for choosing: Flickr8k's dev split; the held-out part of `domains.py`; of other domains
-those whose name's SHA-256 begins with 0 (clip art and documentation, being few: 0 or 1).
+Dev pictures, for choosing: Flickr8k's dev split; the held-out part of `domains.py`; of other
+domains those whose name's SHA-256 begins with 0 (clip art and documentation, being few: 0 or 1).
 """
 
 from __future__ import annotations

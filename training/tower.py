@@ -220,8 +220,9 @@ def augment(pixels: Tensor, side: int, generator: torch.Generator) -> Tensor:
     theta[:, 1, 2] = (1 - high) * uniform(-1, 1)
     grid = F.affine_grid(theta, [count, 3, side, side], align_corners=False)
     x = F.grid_sample(normalize(pixels), grid, padding_mode="border", align_corners=False)
-    bright, contrast, colour = (uniform(*r)[:, None, None, None] for r in
-                                ((-0.15, 0.15), (0.85, 1.15), (0.8, 1.2)))
+    bright, contrast, colour = (
+        uniform(*r)[:, None, None, None] for r in ((-0.15, 0.15), (0.85, 1.15), (0.8, 1.2))
+    )
     grey = x.mean(1, keepdim=True)
     x = grey + (x - grey) * colour
     return (x * contrast + bright).clamp(-1, 1)
@@ -286,10 +287,10 @@ class Tasks:
             "alike": F.kl_div(told, target, reduction="batchmean"),
             "words": F.binary_cross_entropy_with_logits(
                 words, self.words[rows].float(), reduction="none"
-            ).sum(-1).mean(),
-            "classes": F.kl_div(
-                named.log_softmax(-1), before.softmax(-1), reduction="batchmean"
-            ),
+            )
+            .sum(-1)
+            .mean(),
+            "classes": F.kl_div(named.log_softmax(-1), before.softmax(-1), reduction="batchmean"),
         }
         chosen = np.concatenate([self.pairs_of[row] for row in rows])
         at = np.repeat(np.arange(len(rows)), [len(self.pairs_of[row]) for row in rows])

@@ -26,9 +26,14 @@ from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.mlm.tiny import TinyModel
 from pairsift.scorers.mlm.tiny_captions import collate
 from pairsift.scorers.mlm.tiny_images import EncodedImages, order_by_image
-from pairsift.scorers.mlm.tiny_inputs import TinyInputs, TinyTransform
-from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE
-from pairsift.scorers.mlm.tiny_scorer import ASSET, SCOPE, checkpoint_files_digest
+from pairsift.scorers.mlm.tiny_inputs import TinyInputs
+from pairsift.scorers.mlm.tiny_scorer import (
+    ASSET,
+    SCOPE,
+    checkpoint_files_digest,
+    preprocessing,
+    tiny_transform,
+)
 from pairsift.scorers.placement import pick_device
 
 
@@ -45,12 +50,12 @@ class DualEncoderScorer(Scorer):
 
     def __init__(self, tiny: TinyModel, device: torch.device) -> None:
         self.tiny, self.device = tiny.to(device), device
-        self.preparer = Preparer(TinyTransform(ASSET, tiny.config.max_caption_tokens))
+        self.preparer = Preparer(tiny_transform(ASSET, tiny.config))
         self._images = EncodedImages(self._encode, device)
         self._fingerprint = {
             "scorer": self.name,
             "checkpoint": checkpoint_files_digest(ASSET),
-            "preprocessing": f"squash {INPUT_SIDE}; caption {tiny.config.max_caption_tokens}",
+            "preprocessing": preprocessing(tiny.config),
             "dtype": "float32",
         }
 

@@ -58,20 +58,22 @@ def test_maps_have_the_documented_shapes() -> None:
     assert [tuple(m.shape[2:]) for m in maps] == [(33, 33), (17, 17), (9, 9)]
 
 
-def test_a_second_end_begins_as_the_first_and_leaves_it_alone() -> None:
+@pytest.mark.parametrize("behind", [8, 16])
+def test_a_second_end_begins_as_the_first_and_leaves_it_alone(behind: int) -> None:
     torch.manual_seed(0)
     encoder = Lite2().eval()
     pixels = torch.randint(0, 256, (1, 260, 260, 3), dtype=torch.uint8)
-    end = SecondEnd.of(encoder)
+    end = SecondEnd.of(encoder, behind)
     with torch.inference_mode():
-        _, middle, final = encoder(normalize(pixels))
-        torch.testing.assert_close(encoder.middle(normalize(pixels)), middle)
-        torch.testing.assert_close(end(middle), final)
+        early, middle, final = encoder(normalize(pixels))
+        seen = {8: early, 16: middle}[behind]
+        torch.testing.assert_close(encoder.map_at(behind, normalize(pixels)), seen)
+        torch.testing.assert_close(end(seen), final)
     optimizer = torch.optim.SGD(end.parameters(), lr=0.1)
-    end(middle.clone()).sum().backward()
+    end(seen.clone()).sum().backward()
     optimizer.step()
     with torch.inference_mode():
-        assert not torch.allclose(end(middle), final)
+        assert not torch.allclose(end(seen), final)
         torch.testing.assert_close(encoder(normalize(pixels))[2], final)
 
 

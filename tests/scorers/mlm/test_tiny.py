@@ -175,6 +175,35 @@ def test_an_encoded_image_ends_with_what_its_captions_probably_mean(model: TinyM
         torch.testing.assert_close(other[:, own], model.encode_images(pixels)[:, own])
 
 
+def test_the_tuned_end_may_begin_behind_an_earlier_map_of_smaller_images(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    built = TinyModel(replace(SMALL, tuned_behind=8, input_side=224)).eval()
+    with torch.no_grad():
+        for name, tensor in built.state_dict().items():
+            if name.startswith(("image_meaning.", "projector.")):
+                tensor.copy_(torch.randn(tensor.shape) * 0.3)
+    built.save_pretrained(tmp_path, version="test", quantize=False)
+    loaded = TinyModel.from_pretrained(tmp_path)
+    pixels = loaded.preprocess(Image.new("RGB", (640, 200), "teal"))
+    assert pixels.shape == (224, 224, 3)
+    with torch.inference_mode():
+        batch = torch.from_numpy(pixels.copy())[None]
+        meaning = torch.nn.functional.normalize(loaded.expected_meaning(batch), dim=-1)
+        row = loaded.encode_images(batch)[:, SMALL.image_tokens, : SMALL.meaning]
+        torch.testing.assert_close(row, meaning)
+        torch.testing.assert_close(loaded.encode_images(batch), built.encode_images(batch))
+
+
+def test_a_checkpoint_that_names_neither_side_nor_map_is_read_as_before(tmp_path: Path) -> None:
+    SMALL.save(tmp_path / "config.json", version="0.7")
+    stored = json.loads((tmp_path / "config.json").read_text())
+    del stored["input_side"], stored["tuned_behind"]
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    config = TinyConfig.load(tmp_path / "config.json")
+    assert (config.input_side, config.tuned_behind) == (260, 16)
+    assert TinyModel(config).meaning_end.blocks[0].depthwise.weight.shape[0] == 6 * 120
+
+
 def test_what_the_judge_asks_tilts_the_scores_it_was_taught_and_no_others(
     model: TinyModel, images: torch.Tensor
 ) -> None:

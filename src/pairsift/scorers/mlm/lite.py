@@ -47,8 +47,8 @@ _STAGES = (
     _Stage(1, 3, 1, 6, 352),
 )
 
-MIDDLE_STAGES = (2, 4)
-"""Stages whose output `Lite2.forward` also returns: strides 8 and 16."""
+STAGE_OF_STRIDE = {8: 2, 16: 4}
+"""Stages whose output `Lite2.forward` also returns, by its stride."""
 
 FEATURE_WIDTHS = (48, 120, _HEAD_WIDTH)
 """Channels of the three maps that `Lite2.forward` returns."""
@@ -118,20 +118,20 @@ class Lite2(nn.Module):
         super().__init__()
         self.stem = SameConv(3, _STEM_WIDTH, 3, 2)
         blocks, ends = _stages(_STAGES, _STEM_WIDTH)
-        self._cuts = tuple(ends[stage] + 1 for stage in MIDDLE_STAGES)
+        self._cuts = {stride: ends[stage] + 1 for stride, stage in STAGE_OF_STRIDE.items()}
         self.blocks = nn.ModuleList(blocks)
         self.head = SameConv(_STAGES[-1].width, _HEAD_WIDTH, 1)
         self.classifier = nn.Linear(_HEAD_WIDTH, NUM_CLASSES)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        early = self._through(self._begin(pixels), 0, self._cuts[0])
-        middle = self._through(early, *self._cuts)
-        last = self._through(middle, self._cuts[1], len(self.blocks))
+        early = self._through(self._begin(pixels), 0, self._cuts[8])
+        middle = self._through(early, self._cuts[8], self._cuts[16])
+        last = self._through(middle, self._cuts[16], len(self.blocks))
         return early, middle, F.relu6(self.head(last), inplace=True)
 
-    def middle(self, pixels: Tensor) -> Tensor:
-        """The stride-16 map of `forward` alone, for 260-pixel images (B, 120, 17, 17)."""
-        return self._through(self._begin(pixels), 0, self._cuts[1])
+    def map_at(self, stride: int, pixels: Tensor) -> Tensor:
+        """The map of `forward` at stride 8 or 16, without what lies behind it."""
+        return self._through(self._begin(pixels), 0, self._cuts[stride])
 
     def _begin(self, pixels: Tensor) -> Tensor:
         x = self.stem(pixels.contiguous(memory_format=torch.channels_last))
@@ -149,23 +149,23 @@ class Lite2(nn.Module):
 
 
 class SecondEnd(nn.Module):
-    """The network behind the stride-16 map once more, with weights of its own.
+    """The network behind one of its maps once more, with weights of its own.
 
-    What it is tuned for leaves the encoder as it was; it shares the encoder's first, dearer part.
-    `forward` takes the stride-16 map of `Lite2.forward`, (B, 120, h, w), and gives a stride-32 map
-    of 1280 channels.
+    What it is tuned for leaves the encoder as it was; it shares the encoder's first part. `forward`
+    takes the map of `Lite2.forward` at the stride `behind`, 8 or 16, and gives a stride-32 map of
+    1280 channels.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, behind: int = 16) -> None:
         super().__init__()
-        shared = MIDDLE_STAGES[-1] + 1
+        shared = STAGE_OF_STRIDE[behind] + 1
         self.blocks = nn.ModuleList(_stages(_STAGES[shared:], _STAGES[shared - 1].width)[0])
         self.head = SameConv(_STAGES[-1].width, _HEAD_WIDTH, 1)
 
     @classmethod
-    def of(cls, encoder: Lite2) -> SecondEnd:
+    def of(cls, encoder: Lite2, behind: int = 16) -> SecondEnd:
         """A copy of the encoder's own end, to tune."""
-        end = cls()
+        end = cls(behind)
         own = encoder.blocks[len(encoder.blocks) - len(end.blocks) :]
         for mine, theirs in zip((*end.blocks, end.head), (*own, encoder.head), strict=True):
             mine.load_state_dict(theirs.state_dict())

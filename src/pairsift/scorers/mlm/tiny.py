@@ -18,7 +18,7 @@ asked. The agreement between the image's meaning vectors and the caption's sente
 is what a dual encoder would compare, is told to the queries and to the score head. A linear map of
 the image's meaning, fitted to a judge's scores, meets the embedding once more and tilts the scores.
 
-Shapes: B pairs, S pixels a side (260), n rows of an encoded image, d the model width (576),
+Shapes: B pairs, S pixels a side (224), n rows of an encoded image, d the model width (576),
 T caption tokens, M metrics (4, in the order of `METRICS`), 101 scores.
 """
 
@@ -43,7 +43,7 @@ from pairsift.scorers.mlm.lite import (
     normalize,
 )
 from pairsift.scorers.mlm.tiny_captions import Captions, Packed
-from pairsift.scorers.mlm.tiny_preprocess import preprocess
+from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE, preprocess
 from pairsift.scorers.mlm.tiny_weights import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -93,6 +93,10 @@ class TinyConfig:
     sentence_vocabulary: int = 30522
     curve: int = 24
     """Cosine functions that a score distribution's logits are made of."""
+    input_side: int = INPUT_SIDE
+    """Side in pixels of the encoder's input."""
+    tuned_behind: int = 16
+    """Stride of the map, 8 or 16, behind which the end that foretells meaning is tuned."""
 
     @property
     def image_tokens(self) -> int:
@@ -133,12 +137,12 @@ class Seen(NamedTuple):
     Attributes:
         grid: (B, 36, `GRID_WIDTH`), cells row by row.
         pooled: (B, `POOLED_WIDTH`), the last map, pooled.
-        middle: (B, 120, h, w), the stride-16 map.
+        maps: the maps by stride, 8: (B, 48, h, w) and 16: (B, 120, h, w).
     """
 
     grid: Tensor
     pooled: Tensor
-    middle: Tensor
+    maps: dict[int, Tensor]
 
 
 def pool(final: Tensor) -> Tensor:
@@ -156,7 +160,7 @@ def image_features(encoder: Lite2, pixels: Tensor) -> Seen:
     contrast = (F.adaptive_avg_pool2d(x * x, side) - mean * mean).clamp_min(0).sqrt()
     maps = [F.adaptive_avg_pool2d(stage, side) for stage in (early, middle, final)]
     grid = torch.cat([mean, contrast, *maps], dim=1).flatten(2).transpose(1, 2).contiguous()
-    return Seen(grid, pool(final), middle)
+    return Seen(grid, pool(final), {8: early, 16: middle})
 
 
 class TinyModel(nn.Module):
@@ -191,7 +195,7 @@ class TinyModel(nn.Module):
         # Rows: what kind of token this is, and the direction along which its probability shows.
         self.word_role = nn.Parameter(torch.zeros(2, d))
         self.class_role = nn.Parameter(torch.zeros(2, d))
-        self.meaning_end = SecondEnd()
+        self.meaning_end = SecondEnd(config.tuned_behind)
         self.image_meaning = nn.Linear(POOLED_WIDTH, meaning)
         self.meaning_token = nn.Linear(MEANING_ROWS * meaning, d)
         self.lm = _language_model(config)
@@ -267,10 +271,9 @@ class TinyModel(nn.Module):
 
     # -- the image side -----------------------------------------------------------------------
 
-    @staticmethod
-    def preprocess(image: Image.Image) -> npt.NDArray[np.uint8]:
+    def preprocess(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """One image to uint8 (S, S, 3); see `tiny_preprocess.preprocess`."""
-        return preprocess(image)
+        return preprocess(image, self.config.input_side)
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """uint8 RGB pixels (B, S, S, 3) to encoded images (B, n, d).
@@ -278,9 +281,9 @@ class TinyModel(nn.Module):
         The first `config.image_tokens` rows are tokens; then `MEANING_ROWS` hold the meaning
         vectors, unit length, and the last one what the judge asks, padded with zeros to the width.
         """
-        grid, pooled, middle = image_features(self.encoder, pixels)
+        grid, pooled, maps = image_features(self.encoder, pixels)
         chances = self.encoder.classifier(pooled[:, : FEATURE_WIDTHS[-1]]).softmax(-1)
-        meaning = self.foretell(middle)
+        meaning = self.foretell(maps[self.config.tuned_behind])
         return self.assemble(grid, self.word_scores(pooled), chances, meaning)
 
     def expected_meaning(self, pixels: Tensor) -> Tensor:
@@ -288,11 +291,11 @@ class TinyModel(nn.Module):
 
         Its cosine with `caption_meaning` is how well image and caption match, seen apart.
         """
-        return self.foretell(self.encoder.middle(normalize(pixels)))
+        return self.foretell(self.encoder.map_at(self.config.tuned_behind, normalize(pixels)))
 
-    def foretell(self, middle: Tensor) -> Tensor:
-        """`expected_meaning` from stride-16 maps (B, 120, h, w)."""
-        meaning: Tensor = self.image_meaning(pool(self.meaning_end(middle)))
+    def foretell(self, seen: Tensor) -> Tensor:
+        """`expected_meaning` from the maps at stride `config.tuned_behind`, (B, C, h, w)."""
+        meaning: Tensor = self.image_meaning(pool(self.meaning_end(seen)))
         return meaning
 
     def assemble(self, grid: Tensor, words: Tensor, chances: Tensor, meaning: Tensor) -> Tensor:

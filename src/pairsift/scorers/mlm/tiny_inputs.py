@@ -63,8 +63,8 @@ TinyInputs = tuple["np.ndarray", CaptionTokens]
 class TinyTransform:
     """One pair's image and caption to the scorer's inputs."""
 
-    def __init__(self, folder: Path, max_tokens: int) -> None:
-        self.tokenize = CaptionTokenizer(folder, max_tokens)
+    def __init__(self, folder: Path, max_tokens: int, side: int) -> None:
+        self.tokenize, self.side = CaptionTokenizer(folder, max_tokens), side
 
     def __call__(self, image: Image.Image, caption: str) -> TinyInputs:
-        return preprocess(image), self.tokenize(caption)
+        return preprocess(image, self.side), self.tokenize(caption)

@@ -10,11 +10,11 @@ TRAINING_SIDE = 224
 """Side in pixels of the training photographs, which come already squashed to a square."""
 
 INPUT_SIDE = 260
-"""Side in pixels of the encoder's input."""
+"""Side in pixels of the encoder's input where a checkpoint does not say otherwise."""
 
 
-def preprocess(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """One image to the encoder's input, uint8 RGB of shape (260, 260, 3).
+def preprocess(image: Image.Image, side: int = INPUT_SIDE) -> npt.NDArray[np.uint8]:
+    """One image to the encoder's input, uint8 RGB of shape (side, side, 3).
 
     The whole image is squashed to a square, whatever its aspect ratio: the training photographs
     came that way, so padding or cropping would show the model what it never saw. It passes
@@ -24,5 +24,6 @@ def preprocess(image: Image.Image) -> npt.NDArray[np.uint8]:
     small = image.convert("RGB").resize(
         (TRAINING_SIDE, TRAINING_SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0
     )
-    full = small.resize((INPUT_SIDE, INPUT_SIDE), Image.Resampling.BICUBIC)
-    return np.asarray(full, dtype=np.uint8)
+    if side != TRAINING_SIDE:
+        small = small.resize((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(small, dtype=np.uint8)

@@ -16,7 +16,7 @@ from pairsift.metrics import METRICS, parse_metrics
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
-from pairsift.scorers.mlm.tiny import NUM_SCORES, TinyModel
+from pairsift.scorers.mlm.tiny import NUM_SCORES, TinyConfig, TinyModel
 from pairsift.scorers.mlm.tiny_captions import pack, share_images
 from pairsift.scorers.mlm.tiny_images import CaptionMeanings, EncodedImages, order_by_image
 from pairsift.scorers.mlm.tiny_inputs import (
@@ -25,7 +25,6 @@ from pairsift.scorers.mlm.tiny_inputs import (
     TinyInputs,
     TinyTransform,
 )
-from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE
 from pairsift.scorers.mlm.trie import summarise
 from pairsift.scorers.placement import pick_device
 from pairsift.scorers.scope import Scope
@@ -58,7 +57,7 @@ class TinyScorer(Scorer):
         self.metrics = tuple(metrics)
         self.model = model.to(device=device, dtype=dtype)
         self.device, self.dtype, self.folder = device, dtype, folder
-        self.preparer = Preparer(TinyTransform(folder, model.config.max_caption_tokens))
+        self.preparer = Preparer(tiny_transform(folder, model.config))
         self.columns = score_columns()
         # Another checkpoint of this make may have been trained on anything.
         self.scope = SCOPE if folder == ASSET else None
@@ -73,7 +72,7 @@ class TinyScorer(Scorer):
             "scorer": self.name,
             "scorer_version": self._version,
             "checkpoint": self._digest,
-            "preprocessing": f"squash {INPUT_SIDE}; caption {self.model.config.max_caption_tokens}",
+            "preprocessing": preprocessing(self.model.config),
             "dtype": str(self.dtype).removeprefix("torch."),
             "metrics": ",".join(self.metrics),
         }
@@ -162,6 +161,16 @@ def load_tiny_scorer(
         device=pick_device(device or "auto"),
         dtype=DTYPES[dtype or "float32"],
     )
+
+
+def tiny_transform(folder: Path, config: TinyConfig) -> TinyTransform:
+    """The CPU half of a checkpoint in `folder`."""
+    return TinyTransform(folder, config.max_caption_tokens, config.input_side)
+
+
+def preprocessing(config: TinyConfig) -> str:
+    """What the CPU half does, for the fingerprint."""
+    return f"squash {config.input_side}; caption {config.max_caption_tokens}"
 
 
 def checkpoint_files_digest(folder: Path) -> str:
