@@ -8,8 +8,8 @@ it (five folds), so that the model learns how far it can be trusted on new pictu
 takes its place afterwards. A pack holds true captions, the one with one thing wrong, judged
 captions, swapped and broken ones, one with an order to the judge and some of other pictures. `itm`
 learns from the judge, from right against wrong and from orders; `odf`, `ctq` and `su` are held to
-what the model said before. The learning rate falls by the clock; killed and started again, it goes on from
-RUN/look.last.pt. Writes the folder RUN/look: the moving average of the weights.
+what the model said before. The learning rate falls by the clock; killed and started again, it goes
+on from RUN/look.last.pt. Writes the folder RUN/look: the moving average of the weights.
 """
 
 from __future__ import annotations
