@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pairsift.config import Config, ReportSection, ScoreSection, SelectSection, read_config
+from pairsift.config import Config, read_config
 from pairsift.errors import PairsiftError
+from pairsift.options import ReportOptions, ScoreOptions, SelectOptions
 
 TOML = """
 out = "out"
@@ -36,15 +37,15 @@ def _read(tmp_path: Path, text: str, name: str = "run.toml") -> Config:
 def test_toml_is_read(tmp_path: Path) -> None:
     assert _read(tmp_path, TOML) == Config(
         out="out",
-        score=ScoreSection(shards=["pool/{00000..00009}.tar"]),
-        select=SelectSection(top=0.3, by="itm"),
-        report=ReportSection(),
+        score=ScoreOptions(shards=("pool/{00000..00009}.tar",)),
+        select=SelectOptions(top=0.3, by="itm"),
+        report=ReportOptions(),
     )
 
 
 def test_an_empty_yaml_section_is_no_section(tmp_path: Path) -> None:
     config = _read(tmp_path, YAML, "run.yaml")
-    assert config.select == SelectSection(top=0.3, by="itm")
+    assert config.select == SelectOptions(top=0.3, by="itm")
     assert config.report is None
 
 
@@ -56,9 +57,18 @@ def test_an_empty_yaml_section_is_no_section(tmp_path: Path) -> None:
         ("out = 'o'\n", "'score' is missing"),
         ("out = 'o'\n[score]\n", "score: 'shards' is missing"),
         ("out = 'o'\nscore = 3\n", "score: a section with keys is needed, not 3"),
-        ("out = 'o'\n[score]\nshards = [1]\n", "shards must be a text or a list of texts"),
-        ("out = 'o'\n[score]\nshards = 'x'\nworkers = 'two'\n", "workers must be of type int"),
-        ("out = 'o'\n[score]\nshards = 'x'\nworkers = true\n", "workers must be of type int"),
+        ("out = 'o'\n[score]\nshards = [1]\n", "shards = (1,): input should be a valid string"),
+        (
+            "out = 'o'\n[score]\nshards = 'x'\nworkers = 'two'\n",
+            "workers = 'two': input should be a valid integer",
+        ),
+        (
+            "out = 'o'\n[score]\nshards = 'x'\nworkers = true\n",
+            "workers = True: input should be a valid integer",
+        ),
+        ("out = 'o'\n[score]\nshards = 'x'\nworkers = -1\n", "should be greater than or equal"),
+        ("out = 'o'\n[score]\nshards = 'x'\n[select]\ntop = 2\n", "should be less than or equal"),
+        ("out = 'o'\n[score]\nshards = 'x'\n[write]\ndataset = 'd'\n", "dataset = 'd': give true"),
         ("out = 'o", "not valid TOML"),
     ],
 )

@@ -198,8 +198,7 @@ def test_behind_a_url_outputs_change_together(place: Path) -> None:
     run_pipeline(read_config("run.toml"))
     Path("run.toml").write_text(Path("run.toml").read_text().replace("top = 0.5", "top = 0.25"))
     result = run_pipeline(read_config("run.toml"))
-    assert result.webdataset is not None
-    assert result.webdataset.samples == 5
+    assert result.written["webdataset"].samples == 5
     names = {name.removeprefix("/test-pipeline/") for name in memory.find("/test-pipeline")}
     assert {name for name in names if not name.startswith("scores/")} == {
         "_outputs.json", "report.html", "subset.npy", "selection/kept.parquet",
@@ -216,9 +215,9 @@ def test_behind_a_url_outputs_change_together(place: Path) -> None:
         ("smaller_side >= 200", "smaller_side", "a condition is needed"),
         ('by = "caption_characters"', 'by = "language"', "a number is needed"),
         ('by = "caption_characters"', "", "go together"),
-        ("top = 0.5", "top = 5.0", "is not a fraction"),
+        ("top = 0.5", "top = 5.0", "top = 5.0: input should be less than or equal to 1"),
         ("top = 0.5", 'top = 0.5\nper = "domain"', "no column 'domain'"),
-        ("top = 0.5", "count = -1", "is negative"),
+        ("top = 0.5", "count = -1", "count = -1: input should be greater"),
         ('["caption_words"]', '["itm"]', "add_scores.*no column 'itm'"),
         ("samples_per_shard = 4", "samples_per_shard = 0", "samples_per_shard = 0"),
         ("gallery_size = 2", "gallery_size = -2", "gallery_size = -2"),

@@ -1,4 +1,7 @@
-"""The file of `pairsift run`: one section a step, TOML or YAML, nothing unknown let through."""
+"""The file of `pairsift run`: a section for each step, TOML or YAML; unknown keys are refused.
+
+The keys of a section are the fields of the step's options, see :mod:`pairsift.options`.
+"""
 
 from __future__ import annotations
 
@@ -6,71 +9,27 @@ import dataclasses
 import difflib
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pairsift.errors import PairsiftError
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreSection:
-    """Options of `pairsift score`; `options` go to the scorer as they are."""
-
-    shards: list[str]
-    scorer: str = "pairsift-tiny"
-    kind: str | None = None
-    caption_field: str | None = None
-    image_field: str | None = None
-    captions_file: str | None = None
-    separator: str | None = None
-    encoding: str | None = None
-    batch_size: int | None = None
-    workers: int | None = None
-    max_failure_rate: float = 0.05
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class SelectSection:
-    """Options of `pairsift select`."""
-
-    where: str | None = None
-    top: float | None = None
-    count: int | None = None
-    by: str | None = None
-    per: str | None = None
-    seed: int = 0
-    agreement: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WriteSection:
-    """Which of the writers run; see `pairsift write`."""
-
-    datacomp: bool = False
-    webdataset: bool = False
-    samples_per_shard: int = 10_000
-    add_scores: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class ReportSection:
-    """Options of `pairsift report`."""
-
-    title: str = ""
-    gallery_size: int = 12
+from pairsift.options import ReportOptions, ScoreOptions, SelectOptions, WriteOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole run. Everything is written below `out`."""
+    """A whole run. Everything is written below `out`.
+
+    Attributes:
+        write: its outputs are names below `out`.
+    """
 
     out: str
-    score: ScoreSection
-    select: SelectSection | None = None
-    write: WriteSection | None = None
-    report: ReportSection | None = None
+    score: ScoreOptions
+    select: SelectOptions | None = None
+    write: WriteOptions | None = None
+    report: ReportOptions | None = None
 
 
 def read_config(path: str | Path) -> Config:
@@ -118,50 +77,79 @@ def _parse(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def _outputs(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The outputs of ``[write]``: their names below the run's `out` in place of true."""
+    from pairsift.writers.registry import BUILT_IN
+
+    named = dict(values)
+    for entry in BUILT_IN:
+        value = named.get(entry.name)
+        if isinstance(value, str):
+            raise PairsiftError(
+                f"{where}: {entry.name} = {value!r}: give true; it is written to "
+                f"{entry.file} below `out`"
+            )
+        if isinstance(value, bool):
+            named[entry.name] = entry.file if value else None
+    return named
+
+
+def _scorer_options(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """``[score.options]`` of older files: its keys as those of ``[score]``."""
+    given = dict(values)
+    old = given.pop("options", None) or {}
+    if not isinstance(old, Mapping):
+        raise PairsiftError(f"{where}: options: a section with keys is needed, not {old!r}")
+    own = {field.name for field in dataclasses.fields(ScoreOptions)}
+    others = {name: value for name, value in old.items() if name not in own}
+    if others:
+        given["scorer_option"] = {**others, **(given.get("scorer_option") or {})}
+    return {name: value for name, value in old.items() if name in own} | given
+
+
+_PREPARE = {WriteOptions: _outputs, ScoreOptions: _scorer_options}
 Section = TypeVar("Section")
 
 
-def _build(section: type[Section], values: Mapping[str, Any], where: str) -> Section:
+def _build(section: type[Section], values: Any, where: str) -> Section:
     """Make a dataclass from a mapping, checking names and types."""
     if not isinstance(values, Mapping):
         raise PairsiftError(f"{where}: a section with keys is needed, not {values!r}")
-    hints = get_type_hints(section)
+    if section in _PREPARE:
+        values = _PREPARE[section](values, where)
+    hints = get_type_hints(section, include_extras=True)
     for key in values:
         if key not in hints:
             close = difflib.get_close_matches(str(key), hints, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             raise PairsiftError(f"{where}: unknown key {key!r}; {hint}known: {', '.join(hints)}")
-    fields = dataclasses.fields(section)  # type: ignore[arg-type]
-    needed = {
-        item.name
-        for item in fields
-        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-    }
-    if missing := sorted(needed - values.keys()):
-        raise PairsiftError(f"{where}: {missing[0]!r} is missing")
+    for item in dataclasses.fields(section):  # type: ignore[arg-type]
+        is_needed = dataclasses.MISSING is item.default is item.default_factory
+        if is_needed and item.name not in values:
+            raise PairsiftError(f"{where}: {item.name!r} is missing")
     return section(
         **{key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()}
     )
 
 
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+
+
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    options = [option for option in get_args(hint) if option is not type(None)]
-    is_union = get_origin(hint) is Union or type(hint).__name__ == "UnionType"
-    if is_union:
-        if value is None:
-            return None
-        hint = options[0]
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value if value is not None else {}, where)  # type: ignore[arg-type]
-    if get_origin(hint) is list:
-        if isinstance(value, str):
-            return [value]
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return value
-        raise PairsiftError(f"{where} must be a text or a list of texts, not {value!r}")
-    expected = get_origin(hint) or hint
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-        raise PairsiftError(f"{where} must be of type {expected.__name__}, not {value!r}")
-    return value
+    """A value of the kind that a field has, within its limits."""
+    from pydantic import TypeAdapter, ValidationError
+
+    sections = [kind for kind in (hint, *get_args(hint)) if _is_section(kind)]
+    if sections:
+        section: Any = sections[0]
+        is_left_out = value is None and section is not hint
+        return None if is_left_out else _build(section, value, where)
+    kind = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+    if get_origin(kind) is tuple:  # files have lists; one text is a list of one
+        value = (value,) if isinstance(value, str) else tuple(value or ())
+    try:
+        return TypeAdapter(hint).validate_python(value, strict=True)
+    except (ValidationError, TypeError) as error:
+        told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise PairsiftError(f"{where} = {value!r}: {told[:1].lower()}{told[1:]}") from None

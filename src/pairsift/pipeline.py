@@ -8,38 +8,39 @@ kept, and the report comes last.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
+from pairsift import steps
 from pairsift.cascade.report import write_agreement
 from pairsift.cascade.scorer import CascadeScorer
-from pairsift.config import Config, SelectSection, WriteSection
-from pairsift.engines.base import Listener
-from pairsift.engines.local import RunSummary, score_shards
+from pairsift.config import Config
+from pairsift.engines.base import Listener, RunSummary
 from pairsift.errors import NothingScoredError, PairsiftError
+from pairsift.options import SelectOptions, WriteOptions
 from pairsift.pair import Status
-from pairsift.report import ReportSummary, write_report
+from pairsift.report import ReportSummary
 from pairsift.scorers.base import Scorer
-from pairsift.scorers.registry import load_scorer
-from pairsift.scores import score_schema
-from pairsift.select import Selection, check_select, read_selection, select
+from pairsift.scorers.registry import known_columns, load_scorer
+from pairsift.scores import TABLE_SUFFIX, read_shard_names, score_schema, without_suffix
+from pairsift.select import Selection, check_select, read_selection
 from pairsift.select.agreement import describe_agreement
 from pairsift.select.record import ROWS
-from pairsift.sources import find_shards
 from pairsift.storage import Folder, join, output_file
 from pairsift.swap import OutputSet
-from pairsift.writers import DatacompFile, WebdatasetFolder, write_datacomp, write_webdataset
 from pairsift.writers.claim import MANIFEST
+from pairsift.writers.registry import BUILT_IN, Written, write_outputs
 
 # Names below the run's `out`.
 SCORES = "scores"
 SELECTION = "selection"
-SUBSET = "subset.npy"
-SHARDS = "shards"
 REPORT = "report.html"
-_OUTPUTS = (REPORT, SELECTION, SUBSET, SHARDS)
+_FILES = {entry.name: entry.file for entry in BUILT_IN}
 # What tells a folder of ours, which may be replaced, from others.
-_MARKS = {SELECTION: ROWS, SHARDS: MANIFEST}
+_MARKS = {SELECTION: ROWS} | {
+    _FILES[name]: MANIFEST for name in ("webdataset", "buckets", "dataset")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,7 @@ class PipelineResult:
     score: RunSummary
     agreement: dict[str, Any] | None = None
     selection: Selection | None = None
-    datacomp: DatacompFile | None = None
-    webdataset: WebdatasetFolder | None = None
+    written: Mapping[str, Any] = field(default_factory=dict)
     report: ReportSummary | None = None
     notes: tuple[str, ...] = ()
 
@@ -62,8 +62,8 @@ class PipelineResult:
             "score": self.score.to_json(),
             "agreement": self.agreement,
             "select": self.selection and self.selection.to_json(),
-            "datacomp": self.datacomp and asdict(self.datacomp),
-            "webdataset": self.webdataset and asdict(self.webdataset),
+            **dict.fromkeys(_FILES),
+            **{name: asdict(outcome) for name, outcome in self.written.items()},
             "report": self.report and asdict(self.report),
         }
 
@@ -79,10 +79,7 @@ class PipelineResult:
             lines.append(f"the planned cut: {describe_agreement(self.agreement)}")
         if self.selection:
             lines.append(f"{self.selection.kept:,} of {self.selection.record.rows:,} pairs kept")
-        if self.datacomp:
-            lines.append(f"{self.datacomp.uids:,} uids in {self.datacomp.path}")
-        if self.webdataset:
-            lines.append(f"{self.webdataset.samples:,} samples in {self.webdataset.path}")
+        lines += [line for outcome in self.written.values() for line in outcome.lines()]
         if self.report:
             lines.append(f"report in {join(self.out, REPORT)}")
         return "\n".join(lines)
@@ -103,47 +100,41 @@ def run_pipeline(
     Raises:
         PairsiftError: see the steps.
     """
-    score = config.score
-    shards = find_shards(
-        score.shards,
-        score.kind,
-        caption=score.caption_field,
-        image=score.image_field,
-        captions_file=score.captions_file,
-        separator=score.separator,
-        encoding=score.encoding,
-    )
+    steps.check_score(config.score)
+    shards = steps.find_input(config.score)
     scores = join(config.out, SCORES)
-    outputs = OutputSet(config.out, _OUTPUTS)  # a swap that was ended is finished with
+    others = config.write.to.values() if config.write else ()
+    # First: it finishes a swap that was interrupted, whose half would pass for somebody else's.
+    outputs = OutputSet(config.out, (REPORT, SELECTION, *_FILES.values(), *others))
     _refuse_others(config.out)
-    scorer = scorer or load_scorer(score.scorer, **score.options)
+    if config.score.engine == "local" and scorer is None:
+        scorer = load_scorer(config.score.scorer, **steps.scorer_options(config.score))
     _check(config, scorer)
-    summary = score_shards(
-        shards,
-        scorer,
-        scores,
-        batch_size=score.batch_size,
-        workers=score.workers,
-        max_failure_rate=score.max_failure_rate,
-        listener=listener,
-    )
+    summary = steps.score(config.score, shards, scores, listener, scorer)
     result = PipelineResult(config.out, summary, notes=shards.notes)
     if isinstance(scorer, CascadeScorer):
         result = replace(result, agreement=write_agreement(scores, scorer.plan))
     if not summary.skipped and (why := summary.diagnosis()) is not None:
         raise NothingScoredError(f"{why}. Its tables are kept in {scores}")
+    if config.score.part is not None and (missing := _missing(scores)):
+        note = (
+            f"{missing:,} shards of other parts have no scores yet; the part that scores the last "
+            "of them selects and writes"
+        )
+        return replace(result, notes=(*result.notes, note))
     if config.select is not None:
         result = _select_and_write(config.select, config.write, result, outputs)
     if config.report is not None:
-        report = write_report(
-            scores,
-            result.selection.path if result.selection else None,
-            join(config.out, REPORT),
-            title=config.report.title,
-            gallery_size=config.report.gallery_size,
-        )
+        selection = result.selection.path if result.selection else None
+        report = steps.report(scores, selection, config.report, join(config.out, REPORT))
         result = replace(result, report=report)
     return result
+
+
+def _missing(scores: str) -> int:
+    """How many shards that runs were given have no table yet."""
+    folder = Folder(scores)
+    return len(read_shard_names(folder) - without_suffix(folder.names(), TABLE_SUFFIX))
 
 
 def _refuse_others(out: str) -> None:
@@ -153,7 +144,7 @@ def _refuse_others(out: str) -> None:
         PairsiftError: naming it.
     """
     folder = Folder(out)
-    for name in (SUBSET, REPORT):
+    for name in (_FILES["datacomp"], _FILES["parquet"], REPORT):
         output_file(join(out, name))
     for name, mark in _MARKS.items():
         if folder.exists(name) and not folder.exists(f"{name}/{mark}"):
@@ -162,17 +153,29 @@ def _refuse_others(out: str) -> None:
             )
 
 
-def _check(config: Config, scorer: Scorer) -> None:
+def _check(config: Config, scorer: Scorer | None) -> None:
     """Check the steps after scoring against the columns that the scores will have.
 
     Raises:
         PairsiftError: naming the section.
     """
-    schema = score_schema(scorer.columns)
-    if config.select is not None:
-        asked = {name: value for name, value in asdict(config.select).items() if name != "seed"}
+    score, select = config.score, config.select
+    if scorer is not None:
+        columns: Any = scorer.columns
+    else:
+        columns = known_columns(score.scorer, **steps.scorer_options(score))
+    if columns is None:
+        return  # only the cluster loads the scorer
+    schema = score_schema(columns)
+    # Columns of joined tables are known only beside the scores.
+    if select is not None and not select.join:
+        asked = ("where", "top", "count", "by", "per", "agreement")
         try:
-            check_select(schema, scorer.fingerprint, **asked)
+            check_select(
+                schema,
+                scorer.fingerprint if scorer else {},
+                **{name: getattr(select, name) for name in asked},
+            )
         except PairsiftError as error:
             raise PairsiftError(f"[select] {error}") from error
     if config.write is not None:
@@ -182,23 +185,17 @@ def _check(config: Config, scorer: Scorer) -> None:
                     f"[write] add_scores: the scores will have no column {name!r}; they will have "
                     f"{', '.join(schema.names)}"
                 )
-        if config.write.samples_per_shard < 1:
-            raise PairsiftError(
-                f"[write] samples_per_shard = {config.write.samples_per_shard} is not positive"
-            )
-    if config.report is not None and config.report.gallery_size < 0:
-        raise PairsiftError(f"[report] gallery_size = {config.report.gallery_size} is negative")
 
 
 def _select_and_write(
-    asked: SelectSection,
-    section: WriteSection | None,
+    asked: SelectOptions,
+    section: WriteOptions | None,
     result: PipelineResult,
     outputs: OutputSet,
 ) -> PipelineResult:
     """Select, and write what is asked for; in place if this is the last run's selection."""
     out = result.out
-    selection = select(join(out, SCORES), **asdict(asked), out=join(outputs.stage, SELECTION))
+    selection = steps.select(join(out, SCORES), asked, join(outputs.stage, SELECTION))
     failed = selection.record.failed
     tried = {name: count for name, count in failed.items() if not Status(name).declared}
     if tried and selection.record.rows == sum(failed.values()):  # also of a run that goes on
@@ -213,15 +210,15 @@ def _select_and_write(
     }
     if outputs.current == identity:
         outputs.discard()
-        return _write(section, read_selection(join(out, SELECTION)), out, result)
+        there = read_selection(join(out, SELECTION))
+        return replace(result, selection=there, written=_write(section, there, out))
     outputs.begin(identity, keep=[SELECTION])
-    result = _write(section, selection, outputs.stage, result)
+    written = _write(section, selection, outputs.stage)
     outputs.commit(drop=outputs.current.get("selection") != identity["selection"])
     return replace(
         result,
         selection=replace(selection, path=join(out, SELECTION)),
-        datacomp=result.datacomp and replace(result.datacomp, path=join(out, SUBSET)),
-        webdataset=result.webdataset and replace(result.webdataset, path=join(out, SHARDS)),
+        written={name: _moved(made, outputs.stage, out) for name, made in written.items()},
     )
 
 
@@ -235,17 +232,25 @@ def _plain(content: Any) -> Any:
     return json.loads(json.dumps(content))
 
 
-def _write(
-    section: WriteSection | None, selection: Selection, out: str, result: PipelineResult
-) -> PipelineResult:
-    datacomp = webdataset = None
-    if section is not None and section.datacomp:
-        datacomp = write_datacomp(selection, join(out, SUBSET))
-    if section is not None and section.webdataset:
-        webdataset = write_webdataset(
-            selection,
-            join(out, SHARDS),
-            samples_per_shard=section.samples_per_shard,
-            scores=section.add_scores,
-        )
-    return replace(result, selection=selection, datacomp=datacomp, webdataset=webdataset)
+def _write(section: WriteOptions | None, selection: Selection, out: str) -> dict[str, Written]:
+    """Write what is asked for below a folder."""
+    if section is None:
+        return {}
+    named = {name: getattr(section, name) for name in _FILES}
+    paths: dict[str, Any] = {name: file and join(out, file) for name, file in named.items()}
+    if not any(paths.values()) and not section.to:
+        return {}
+    others = {name: join(out, file) for name, file in section.to.items()}
+    return write_outputs(selection, replace(section, **paths, to=others))
+
+
+def _moved(made: Any, stage: str, out: str) -> Any:
+    """What was written in the stage, with the paths that it has now."""
+    if isinstance(made, tuple):
+        return tuple(_moved(item, stage, out) for item in made)
+    if is_dataclass(made) and not isinstance(made, type):
+        values = {item.name: getattr(made, item.name) for item in fields(made)}
+        return replace(made, **{name: _moved(value, stage, out) for name, value in values.items()})
+    if isinstance(made, str) and made.startswith(f"{stage}/"):
+        return out + made[len(stage) :]
+    return made

@@ -12,10 +12,11 @@ import pytest
 
 import pairsift.balance.run
 import pairsift.evaluate.downstream.pool
-from pairsift.config import Config, ReportSection, ScoreSection, SelectSection, WriteSection
+from pairsift.config import Config
 from pairsift.engines.changed import KNOWN
 from pairsift.engines.local import score_shards
 from pairsift.errors import PairsiftError
+from pairsift.options import ReportOptions, ScoreOptions, SelectOptions, WriteOptions
 from pairsift.pipeline import run_pipeline
 from pairsift.report import write_report
 from pairsift.scorers.registry import load_scorer
@@ -125,10 +126,10 @@ def test_whole_run_inside_its_pool_is_done_twice(tmp_path: Path) -> None:
     write_tar(tmp_path / "00000.tar", good_samples(3))
     config = Config(
         str(tmp_path / "run"),
-        ScoreSection([str(tmp_path)], "heuristics"),
-        SelectSection(where="caption_length > 5"),
-        WriteSection(datacomp=True, webdataset=True),
-        ReportSection(),
+        ScoreOptions(shards=(str(tmp_path),), scorer="heuristics"),
+        SelectOptions(where="caption_length > 5"),
+        WriteOptions(datacomp="subset.npy", webdataset="shards"),
+        ReportOptions(),
     )
     first = run_pipeline(config)
     again = run_pipeline(config)

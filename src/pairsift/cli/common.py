@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairsift.errors import NothingScoredError, PairsiftError
+from pairsift.errors import NothingScoredError
 from pairsift.printable import one_line, printable
 
 if TYPE_CHECKING:
@@ -22,22 +22,36 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 ScorerName = Annotated[
     str, typer.Option(help="Name of a scorer, or a folder that holds a checkpoint.")
 ]
-Model = Annotated[str | None, typer.Option(help="Checkpoint of the scorer.")]
-VisionTower = Annotated[
-    str | None, typer.Option(help="Folder of the tower, if a legacy checkpoint lacks it.")
+Model = Annotated[
+    str | None, typer.Option(help="Checkpoint that the scorer loads: a folder or a hub name.")
 ]
-Adapter = Annotated[str | None, typer.Option(help="LoRA adapter on top of the model.")]
+VisionTower = Annotated[
+    str | None, typer.Option(help="Folder of the vision tower, if a legacy checkpoint lacks it.")
+]
+Adapter = Annotated[str | None, typer.Option(help="Folder of a LoRA adapter to put on the model.")]
 PromptFile = Annotated[
     str | None, typer.Option(help="Prompt pack (.toml) that the model was trained with.")
 ]
 Metrics = Annotated[
-    str | None, typer.Option(help="Of itm,odf,ctq,su; all where the scorer has them.")
+    str | None,
+    typer.Option(help="Metrics to score, e.g. itm,odf; default: all that the scorer has."),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Pairs a batch.")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="Device to run on: cpu, cuda, cuda:1, ...; default: a GPU if there is one."),
+]
+Dtype = Annotated[
+    str | None, typer.Option(help="Precision of the model: float32, bfloat16 or float16.")
+]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Pairs per batch; default: the scorer's own.")
+]
 Kind = Annotated[
-    str | None, typer.Option(help="webdataset, parquet or folder, if not plain to see.")
+    str | None,
+    typer.Option(
+        help="Input format: webdataset, parquet or folder; detected from the file extension if "
+        "omitted."
+    ),
 ]
 CaptionField = Annotated[
     str | None,
@@ -120,20 +134,6 @@ def tell(notes: Iterable[str]) -> None:
     """Print what a user should know, on stderr."""
     for note in notes:
         warn(note)
-
-
-def parse_part(value: str | None) -> tuple[int, int] | None:
-    """Read `--part i/n`.
-
-    Raises:
-        PairsiftError: it has another form.
-    """
-    if value is None:
-        return None
-    index, slash, count = value.partition("/")
-    if not (slash and index.isdigit() and count.isdigit() and int(count) > 0):
-        raise PairsiftError(f"--part {value!r}: write it as i/n, for example 1/8")
-    return int(index), int(count)
 
 
 def table(rows: list[tuple[str, str]]) -> str:

@@ -6,50 +6,34 @@ from typing import Annotated
 
 import typer
 
-from pairsift.cli.common import SHARDS_UNREADABLE, Json, Roots, emit, warn
+from pairsift.cli.common import SHARDS_UNREADABLE, Json, emit, warn
+from pairsift.cli.options import with_options
+from pairsift.options import ReportOptions
 
 
 def register(app: typer.Typer) -> None:
     app.command()(report)
 
 
+@with_options(options=ReportOptions)
 def report(
+    options: ReportOptions,
     scores: Annotated[list[str], typer.Argument(help="Folders that `pairsift score` wrote.")],
     out: Annotated[str, typer.Option(help="The HTML file to write.")],
     selection: Annotated[
         str | None, typer.Option(help="Folder that `pairsift select` wrote.")
     ] = None,
-    compare: Annotated[
-        str | None, typer.Option(help="A second selection, to see side by side.")
-    ] = None,
-    join: Annotated[
-        list[str] | None, typer.Option(help="Other scores, NAME=PATH, shown beside these.")
-    ] = None,
-    root: Roots = None,
-    title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
-    gallery_size: Annotated[int, typer.Option(min=0, help="Pairs a gallery.")] = 12,
-    seed: Annotated[int, typer.Option(help="For the random samples.")] = 0,
     json: Json = False,
 ) -> None:
     """Show what was kept, what was dropped, what failed, and why, in one HTML file.
 
-    Where no picture can be read, the report is written all the same; the exit code is then 3.
+    If no picture can be read, the report is written without pictures; the exit code is then 3.
     """
     from dataclasses import asdict
 
-    from pairsift.report import write_report
+    from pairsift import steps
 
-    summary = write_report(
-        scores,
-        selection,
-        out,
-        title=title,
-        gallery_size=gallery_size,
-        seed=seed,
-        compare=compare,
-        joins=join or (),
-        roots=root or (),
-    )
+    summary = steps.report(scores, selection, options, out)
     emit(asdict(summary), json, f"report in {summary.path}")
     if summary.changed:
         warn(

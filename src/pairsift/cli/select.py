@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pairsift.cli.common import Json, emit, table
+from pairsift.cli.options import with_options
+from pairsift.options import SelectOptions
 
 if TYPE_CHECKING:
     from pairsift.select import Cut, Drop, Selection
@@ -19,69 +21,23 @@ def register(app: typer.Typer) -> None:
     app.command()(select)
 
 
+@with_options(options=SelectOptions)
 def select(
+    options: SelectOptions,
     scores: Annotated[list[str], typer.Argument(help="Folders that `pairsift score` wrote.")],
     out: Annotated[
-        str | None, typer.Option(help="Folder for the selection; without it, only count.")
+        str | None,
+        typer.Option(help="Folder for the selection; without it, rows are only counted."),
     ] = None,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Only count: write nothing, whatever --out says."),
+        bool, typer.Option("--dry-run", help="Only count; write nothing, even if --out is given.")
     ] = False,
-    where: Annotated[
-        str | None, typer.Option(help='Condition, for example "itm >= 66 and odf >= 20".')
-    ] = None,
-    top: Annotated[
-        float | None, typer.Option(help="Fraction to keep of the rows that can be ranked.")
-    ] = None,
-    count: Annotated[int | None, typer.Option(help="Number to keep, in place of --top.")] = None,
-    by: Annotated[
-        str | None, typer.Option(help='What --top ranks by, for example "0.5*itm + 0.5*odf".')
-    ] = None,
-    per: Annotated[
-        str | None, typer.Option(help="Column whose every value gets its own --top.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Decides which of equal rows at the cut stay.")] = 0,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="List of uids to leave out: .npy, .parquet or text.")
-    ] = None,
-    unique: Annotated[
-        bool, typer.Option("--unique", help="Keep the best row of each uid only.")
-    ] = False,
-    join: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A table beside the scores, NAME=PATH or NAME=PATH@uid (uid, key, shard): a score "
-            "folder, parquet, CSV, TSV or JSON lines. Expressions name its columns as NAME.column."
-        ),
-    ] = None,
-    agreement: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="A cascade's scores: least share to be the same as by full scoring."
-        ),
-    ] = None,
-    memory_limit: Annotated[str, typer.Option(help="Of the query; more goes to disk.")] = "2GB",
     json: Json = False,
 ) -> None:
-    """Choose pairs by their scores. Nothing is scored again and no image is touched."""
-    from pairsift.select import select as select_rows
+    """Choose pairs by their scores. Nothing is scored again and no image is read."""
+    from pairsift import steps
 
-    selection = select_rows(
-        scores,
-        where=where,
-        top=top,
-        count=count,
-        by=by,
-        per=per,
-        seed=seed,
-        exclude=exclude or (),
-        unique=unique,
-        joins=join or (),
-        agreement=agreement,
-        out=None if dry_run else out,
-        memory_limit=memory_limit,
-    )
+    selection = steps.select(scores, options, None if dry_run else out)
     emit(selection.to_json(), json, describe(selection))
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pairsift.config import Config, ReportSection, ScoreSection, SelectSection, WriteSection
+from pairsift.config import Config
 from pairsift.demo.photos import PHOTOS
 from pairsift.demo.shard import KEY_SEPARATOR, write_demo_shard
 from pairsift.errors import PairsiftError
+from pairsift.options import ReportOptions, ScoreOptions, SelectOptions, WriteOptions
 from pairsift.pipeline import REPORT, SCORES, run_pipeline
 
 MARKER = ".pairsift-demo"
@@ -71,10 +72,12 @@ def run_demo(out: str, scorer: str = "pairsift-tiny") -> DemoSummary:
     result = run_pipeline(
         Config(
             out=out,
-            score=ScoreSection(shards=[str(tar)], scorer=scorer, max_failure_rate=MAX_FAILURE_RATE),
-            select=SelectSection(top=KEPT, by="itm"),
-            write=WriteSection(datacomp=True, webdataset=True),
-            report=ReportSection(title="Pairsift demo"),
+            score=ScoreOptions(
+                shards=(str(tar),), scorer=scorer, max_failure_rate=MAX_FAILURE_RATE
+            ),
+            select=SelectOptions(top=KEPT, by="itm"),
+            write=WriteOptions(datacomp="subset.npy", webdataset="shards"),
+            report=ReportOptions(title="Pairsift demo"),
         )
     )
     scores = folder / SCORES / "00000.parquet"

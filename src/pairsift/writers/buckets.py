@@ -32,6 +32,12 @@ class WrittenBucket:
     high: float | None
     folder: WebdatasetFolder
 
+    def range_of(self, column: str) -> str:
+        """The bucket's scores as a condition, e.g. ``50 <= itm < 66``."""
+        low = "" if self.low is None else f"{self.low:g} <= "
+        high = "" if self.high is None else f" < {self.high:g}"
+        return f"{low}{column}{high}"
+
 
 @dataclass(frozen=True, slots=True)
 class BucketFolder:
@@ -40,6 +46,17 @@ class BucketFolder:
     path: str
     column: str
     buckets: tuple[WrittenBucket, ...]
+
+    def lines(self) -> list[str]:
+        """What was written, for people."""
+        if not self.buckets:
+            return [f"the selection keeps nothing: no bucket in {self.path}"]
+        found = [
+            f"{bucket.folder.samples:,} samples with {bucket.range_of(self.column)} in "
+            f"{bucket.folder.path}"
+            for bucket in self.buckets
+        ]
+        return [*found, f"--train-data '{self.train_data}'"]
 
     @property
     def samples(self) -> int:

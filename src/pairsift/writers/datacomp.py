@@ -40,6 +40,11 @@ class DatacompFile:
     uids: int
     duplicates: int
 
+    def lines(self) -> list[str]:
+        """What was written, for people."""
+        repeated = f" ({self.duplicates:,} repeated left out)" if self.duplicates else ""
+        return [f"{self.uids:,} uids in {self.path}{repeated}"]
+
 
 def write_datacomp(
     selection: Selection, path: str | os.PathLike[str], duplicates: bool = False

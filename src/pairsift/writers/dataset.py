@@ -54,6 +54,12 @@ class DatasetFolder:
     written: int
     rows: int
 
+    def lines(self) -> list[str]:
+        """What was written, for people."""
+        if not self.rows:
+            return [f"the selection keeps nothing: no row in {self.path}"]
+        return [f"{self.rows:,} rows in {self.path}: load_dataset({self.path!r})"]
+
 
 def write_dataset(
     selection: Selection,

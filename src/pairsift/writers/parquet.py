@@ -21,6 +21,10 @@ class ParquetList:
     path: str
     rows: int
 
+    def lines(self) -> list[str]:
+        """What was written, for people."""
+        return [f"{self.rows:,} rows in {self.path}"]
+
 
 def write_parquet(
     selection: Selection, path: str | os.PathLike[str], columns: Sequence[str] | None = None

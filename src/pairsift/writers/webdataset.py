@@ -56,6 +56,12 @@ class WebdatasetFolder:
     samples: int
     unannotated: int = 0
 
+    def lines(self) -> list[str]:
+        """What was written, for people."""
+        if not self.shards:
+            return [f"the selection keeps nothing: no shard in {self.path}"]
+        return [f"{self.samples:,} samples in {self.train_data}"]
+
     @property
     def train_data(self) -> str:
         """What open_clip takes as ``--train-data``; empty if there is no shard."""

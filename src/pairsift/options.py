@@ -1,0 +1,285 @@
+"""The options of each step, once for the command line, the file of `pairsift run` and Python.
+
+A field's note :class:`Doc` is its help text. ``pairsift.cli.options`` makes command-line options
+of the fields, :mod:`pairsift.config` reads them from a file, ``docs/reference/run.md`` lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
+from typing_extensions import Doc
+
+Texts = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A field that the command line takes by its place, not by a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commas:
+    """A field whose values are joined by commas on the command line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """A field of names and values: NAME=VALUE, repeated, on the command line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreOptions:
+    """Options of `pairsift score`."""
+
+    shards: Annotated[
+        Texts,
+        Argument(),
+        Doc("Tars, parquet files or folders: paths, globs, brace lists, fsspec URLs."),
+    ]
+    scorer: Annotated[str, Doc("Name of a scorer, or a folder that holds a checkpoint.")] = (
+        "pairsift-tiny"
+    )
+    model: Annotated[
+        str | None, Doc("Checkpoint that the scorer loads: a folder or a hub name.")
+    ] = None
+    vision_tower: Annotated[
+        str | None, Doc("Folder of the vision tower, if a legacy checkpoint lacks it.")
+    ] = None
+    adapter: Annotated[str | None, Doc("Folder of a LoRA adapter to put on the model.")] = None
+    prompts: Annotated[str | None, Doc("Prompt pack (.toml) that the model was trained with.")] = (
+        None
+    )
+    reference_quirks: Annotated[
+        bool, Doc("Use the model exactly as its authors' code does, faults included.")
+    ] = False
+    plan: Annotated[
+        str | None, Doc("Plan that `pairsift cascade` wrote, for --scorer cascade.")
+    ] = None
+    w: Annotated[float | None, Doc("Factor of CLIPScore: 1, 2.5 or 100.")] = None
+    metrics: Annotated[
+        str | None, Doc("Metrics to score, e.g. itm,odf; default: all that the scorer has.")
+    ] = None
+    mark_out_of_scope: Annotated[
+        bool,
+        Doc("Mark captions in languages that the scorer was not trained for; scores are kept."),
+    ] = False
+    languages: Annotated[
+        str | None,
+        Doc(
+            "Languages that the scorer reads, e.g. en,de, for --mark-out-of-scope; default: those "
+            "that it declares."
+        ),
+    ] = None
+    scorer_option: Annotated[
+        Mapping[str, Any],
+        Pairs(),
+        Doc("NAME=VALUE: an option of a scorer from another package; may be repeated."),
+    ] = field(default_factory=dict)
+    kind: Annotated[
+        str | None,
+        Doc(
+            "Input format: webdataset, parquet or folder; detected from the file extension if "
+            "omitted."
+        ),
+    ] = None
+    caption_field: Annotated[
+        str | None,
+        Doc(
+            "Where the caption is. Tars: the suffix of a member (txt, outputs.txt) or json.PATH. "
+            "Parquet: a column, or a path into it (captions.0, caption.en). Folders: the column "
+            "of the captions table."
+        ),
+    ] = None
+    image_field: Annotated[
+        str | None,
+        Doc(
+            "Where the image is. Tars: the suffix of a member (input.jpg, img). Parquet: a "
+            "column, or a path into it (images.0). Folders: the column of the captions table "
+            "with the image's path."
+        ),
+    ] = None
+    captions_file: Annotated[
+        str | None,
+        Doc(
+            "Table with the captions of a folder of images (.csv, .tsv, .jsonl or .parquet), as a "
+            "path below the folder."
+        ),
+    ] = None
+    separator: Annotated[
+        str | None,
+        Doc(
+            "What separates the fields of a captions table: one character, or comma, tab, "
+            "semicolon or pipe; detected from the first line if omitted."
+        ),
+    ] = None
+    encoding: Annotated[
+        str | None,
+        Doc(
+            "Encoding of a captions table, e.g. utf-16 or latin-1; default: UTF-8, or what the "
+            "file's byte order mark says."
+        ),
+    ] = None
+    device: Annotated[
+        str | None, Doc("Device to run on: cpu, cuda, cuda:1, ...; default: a GPU if there is one.")
+    ] = None
+    dtype: Annotated[str | None, Doc("Precision of the model: float32, bfloat16 or float16.")] = (
+        None
+    )
+    batch_size: Annotated[int | None, Ge(1), Doc("Pairs per batch; default: the scorer's own.")] = (
+        None
+    )
+    workers: Annotated[
+        int | None, Ge(0), Doc("Processes that decode images; 0 decodes in a thread.")
+    ] = None
+    max_failure_rate: Annotated[
+        float,
+        Ge(0),
+        Le(1),
+        Doc("Abort when more than this share of samples fails; checked once 1,000 have been read."),
+    ] = 0.05
+    part: Annotated[
+        str | None,
+        Doc("i/n: score only every n-th shard, beginning with the i-th, for n machines."),
+    ] = None
+    retry: Annotated[
+        str | None,
+        Doc("failed: also score rows again that failed for a reason that may have passed."),
+    ] = None
+    rescore: Annotated[
+        str | None,
+        Doc(
+            "changed: score shards again that changed since they were scored; without it, such "
+            "shards are an error."
+        ),
+    ] = None
+    engine: Annotated[str, Doc("Where to run: local, or ray for a cluster.")] = "local"
+    ray_address: Annotated[
+        str | None, Doc("Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT.")
+    ] = None
+    actors: Annotated[
+        str | None, Doc("Scorers on the Ray cluster: N, or LEAST:MOST for a pool that grows.")
+    ] = None
+    gpus_per_actor: Annotated[
+        float | None, Ge(0), Doc("GPUs of each scorer on the cluster; may be a fraction.")
+    ] = None
+    cpus_per_actor: Annotated[
+        int | None,
+        Ge(1),
+        Doc("CPUs of each scorer on the cluster; all beyond the first decode images."),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectOptions:
+    """Options of `pairsift select`."""
+
+    where: Annotated[
+        str | None, Doc('Condition that rows must pass, e.g. "itm >= 40 and ctq >= 50".')
+    ] = None
+    top: Annotated[
+        float | None, Ge(0), Le(1), Doc("Fraction to keep of the rows that can be ranked.")
+    ] = None
+    count: Annotated[int | None, Ge(0), Doc("Number of rows to keep, in place of --top.")] = None
+    by: Annotated[
+        str | None,
+        Doc('Score column or expression to rank by, e.g. "0.5*itm + 0.5*odf"; needed by --top.'),
+    ] = None
+    per: Annotated[
+        str | None, Doc("Column or expression; --top or --count holds for each of its values.")
+    ] = None
+    seed: Annotated[int, Doc("Seed that decides which of equal rows at the cut are kept.")] = 0
+    exclude: Annotated[
+        Texts, Doc("List of uids to leave out: .npy, .parquet or text; may be repeated.")
+    ] = ()
+    unique: Annotated[bool, Doc("Keep only the best row of each uid.")] = False
+    join: Annotated[
+        Texts,
+        Doc(
+            "A table beside the scores, NAME=PATH or NAME=PATH@uid (uid, key, shard): a score "
+            "folder, parquet, CSV, TSV or JSON lines. Expressions name its columns as "
+            "NAME.column. May be repeated."
+        ),
+    ] = ()
+    agreement: Annotated[
+        float | None,
+        Ge(0),
+        Le(1),
+        Doc(
+            "For scores of a cascade: the share of the selection that must be the same as with "
+            "full scoring; default: what the cascade was planned for."
+        ),
+    ] = None
+    memory_limit: Annotated[
+        str, Doc("Memory for the query, e.g. 2GB; what needs more goes to a temporary folder.")
+    ] = "2GB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteOptions:
+    """Options of `pairsift write`."""
+
+    datacomp: Annotated[str | None, Doc("Subset file (.npy) for DataComp's resharder.")] = None
+    webdataset: Annotated[
+        str | None, Doc("Folder for new tars; members are copied byte for byte.")
+    ] = None
+    parquet: Annotated[
+        str | None, Doc("Parquet file with the kept rows and their scores, without images.")
+    ] = None
+    dataset: Annotated[str | None, Doc("Folder for a Hugging Face dataset, images included.")] = (
+        None
+    )
+    buckets: Annotated[
+        str | None, Doc("Folder for new tars, with a folder for each range of a score.")
+    ] = None
+    to: Annotated[
+        Mapping[str, Any],
+        Pairs(),
+        Doc("NAME=PATH: output of a writer from another package; may be repeated."),
+    ] = field(default_factory=dict)
+    bucket_by: Annotated[str, Doc("Score column that --buckets go by.")] = "itm"
+    bucket_edges: Annotated[
+        tuple[float, ...],
+        Commas(),
+        Doc("Scores where one bucket ends and the next begins, joined by commas."),
+    ] = (50.0, 66.0, 80.0)
+    samples_per_shard: Annotated[int, Ge(1), Doc("Samples in each new tar.")] = 10_000
+    add_scores: Annotated[
+        Texts,
+        Commas(),
+        Doc("Score columns, joined by commas, to put into each sample's .json."),
+    ] = ()
+    workers: Annotated[
+        int | None, Ge(1), Doc("Threads that write tars; default: as many as pay.")
+    ] = None
+    root: Annotated[
+        str | None, Doc("Folder where the scored shards are now, if they were moved.")
+    ] = None
+    keep_duplicates: Annotated[
+        bool, Doc("Write a repeated uid as often as it is kept, with --datacomp.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOptions:
+    """Options of `pairsift report`."""
+
+    compare: Annotated[
+        str | None, Doc("Folder of a second selection, to compare with the first.")
+    ] = None
+    join: Annotated[
+        Texts, Doc("Other scores to show beside these, NAME=PATH; may be repeated.")
+    ] = ()
+    root: Annotated[
+        Texts,
+        Doc(
+            "Folder where the source shards are now, if they were moved since they were scored. "
+            "With several score folders, give it once for all of them or once for each in order."
+        ),
+    ] = ()
+    title: Annotated[str, Doc("Heading of the page.")] = ""
+    gallery_size: Annotated[int, Ge(0), Doc("Pairs in each gallery.")] = 12
+    seed: Annotated[int, Doc("Seed of the random samples.")] = 0

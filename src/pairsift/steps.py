@@ -1,0 +1,168 @@
+"""What the commands and `pairsift run` share: a step, from its options.
+
+Each step is one call here. The command line adds words for people, the pipeline the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pairsift.errors import PairsiftError
+from pairsift.options import ReportOptions, ScoreOptions, SelectOptions
+from pairsift.sources import ShardSet, find_shards
+
+if TYPE_CHECKING:
+    from pairsift.engines.base import Listener, RunSummary
+    from pairsift.report import ReportSummary
+    from pairsift.scorers.base import Scorer
+    from pairsift.select import Selection
+
+_SCORER = (
+    "model", "vision_tower", "adapter", "prompts", "reference_quirks", "plan", "w", "metrics",
+    "mark_out_of_scope", "languages", "device", "dtype",
+)  # fmt: skip
+_CLUSTER = ("ray_address", "actors", "gpus_per_actor", "cpus_per_actor")
+
+
+def find_input(options: ScoreOptions) -> ShardSet:
+    """The shards of a run.
+
+    Raises:
+        PairsiftError: as of :func:`pairsift.sources.find_shards`.
+    """
+    return find_shards(
+        options.shards,
+        options.kind,
+        caption=options.caption_field,
+        image=options.image_field,
+        captions_file=options.captions_file,
+        separator=options.separator,
+        encoding=options.encoding,
+    )
+
+
+def scorer_options(options: ScoreOptions) -> dict[str, Any]:
+    """The options that :func:`pairsift.load_scorer` takes."""
+    return {name: getattr(options, name) for name in _SCORER} | dict(options.scorer_option)
+
+
+def check_score(options: ScoreOptions) -> None:
+    """Check options that belong together, before anything is read.
+
+    Raises:
+        PairsiftError: an option has an unknown value, or belongs to another engine.
+    """
+    for name, known in (("retry", "failed"), ("rescore", "changed")):
+        if (value := getattr(options, name)) not in (None, known):
+            raise PairsiftError(f"--{name} {value!r}: only {known} is known")
+    if options.engine not in ("local", "ray"):
+        raise PairsiftError(f"--engine {options.engine!r}: choose local or ray")
+    if options.engine == "ray" and options.workers is not None:
+        raise PairsiftError("--workers is for the local engine; give --cpus-per-actor")
+    for name in _CLUSTER:
+        if options.engine == "local" and getattr(options, name) is not None:
+            raise PairsiftError(f"--{name.replace('_', '-')} needs --engine ray")
+    parse_part(options.part)
+    parse_actors(options.actors)
+
+
+def score(
+    options: ScoreOptions,
+    shards: ShardSet,
+    out: str,
+    listener: Listener | None = None,
+    scorer: Scorer | None = None,
+) -> RunSummary:
+    """Score shards into a folder.
+
+    Args:
+        scorer: for the local engine, if it is loaded already.
+
+    Raises:
+        PairsiftError: as of :func:`check_score`, of the scorer and of the engine.
+    """
+    check_score(options)
+    shared: dict[str, Any] = {
+        "batch_size": options.batch_size,
+        "max_failure_rate": options.max_failure_rate,
+        "part": parse_part(options.part),
+        "retry_failed": options.retry == "failed",
+        "rescore_changed": options.rescore == "changed",
+        "listener": listener,
+    }
+    if options.engine == "ray":
+        from pairsift.engines.ray import RayOptions, ScorerSpec
+        from pairsift.engines.ray import score_shards as score_on_ray
+
+        spec = ScorerSpec(options.scorer, scorer_options(options))
+        rays = RayOptions(
+            options.ray_address,
+            parse_actors(options.actors),
+            options.gpus_per_actor,
+            options.cpus_per_actor or 1,
+        )
+        return score_on_ray(shards, spec, out, ray_options=rays, **shared)
+    from pairsift.engines.local import score_shards
+    from pairsift.scorers.registry import load_scorer
+
+    scorer = scorer or load_scorer(options.scorer, **scorer_options(options))
+    return score_shards(shards, scorer, out, workers=options.workers, **shared)
+
+
+def select(scores: str | Sequence[str], options: SelectOptions, out: str | None) -> Selection:
+    """Select from score folders.
+
+    Raises:
+        PairsiftError: as of :func:`pairsift.select.select`.
+    """
+    from pairsift.select import select as select_rows
+
+    asked = asdict(options)
+    return select_rows(scores, joins=asked.pop("join"), **asked, out=out)
+
+
+def report(
+    scores: str | Sequence[str], selection: str | None, options: ReportOptions, out: str
+) -> ReportSummary:
+    """Write the report.
+
+    Raises:
+        PairsiftError: as of :func:`pairsift.report.write_report`.
+    """
+    from pairsift.report import write_report
+
+    asked = asdict(options)
+    joins, roots = asked.pop("join"), asked.pop("root")
+    return write_report(scores, selection, out, joins=joins, roots=roots, **asked)
+
+
+def parse_part(value: str | None) -> tuple[int, int] | None:
+    """Read ``i/n``, e.g. 1/8.
+
+    Raises:
+        PairsiftError: it has another form.
+    """
+    if value is None:
+        return None
+    index, slash, count = value.partition("/")
+    if not (slash and index.isdigit() and count.isdigit() and int(count) > 0):
+        raise PairsiftError(f"--part {value!r}: write it as i/n, for example 1/8")
+    return int(index), int(count)
+
+
+def parse_actors(value: str | None) -> int | tuple[int, int] | None:
+    """Read ``N`` or ``LEAST:MOST``, e.g. 2:16.
+
+    Raises:
+        PairsiftError: it has another form.
+    """
+    if value is None:
+        return None
+    least, colon, most = value.partition(":")
+    if not least.isdigit() or (colon and not most.isdigit()):
+        raise PairsiftError(f"--actors {value!r}: write a number, or least:most, e.g. 2:16")
+    if int(least) < 1 or (colon and int(most) < int(least)):
+        raise PairsiftError(f"--actors {value!r}: at least 1, and not more than the most")
+    return (int(least), int(most)) if colon else int(least)

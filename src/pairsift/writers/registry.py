@@ -1,0 +1,164 @@
+"""Which writers there are, and how a name and a path become an output.
+
+A writer is a function that prepares: it gets the selection, the path and the options of the step,
+checks all that it can, writes nothing, and returns a function that writes. So several outputs of
+one command are all checked before the first one is written.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Protocol
+
+from pairsift.errors import PairsiftError
+from pairsift.options import WriteOptions
+from pairsift.select.record import Selection
+from pairsift.sources.files import normalise
+from pairsift.storage import output_file
+
+PLUGIN_GROUP = "pairsift.writers"
+
+
+class Written(Protocol):
+    """What a writer made: a dataclass of plain values, one of them the path."""
+
+    @property
+    def path(self) -> str: ...
+
+    def lines(self) -> list[str]:
+        """What was written, for people."""
+
+
+Write = Callable[[], Written]
+Prepare = Callable[[Selection, str, WriteOptions], Write]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A writer by name; its module is imported only when it is asked for.
+
+    Attributes:
+        prepare: "module:callable", a `Prepare`.
+        file: what its output is called below the `out` of `pairsift run`.
+    """
+
+    name: str
+    prepare: str
+    file: str
+
+    def load(self) -> Prepare:
+        """Import the writer."""
+        module, _, attribute = self.prepare.partition(":")
+        found: Prepare = getattr(importlib.import_module(module), attribute)
+        return found
+
+
+_HERE = "pairsift.writers.registry"
+BUILT_IN = (
+    Entry("datacomp", f"{_HERE}:prepare_datacomp", "subset.npy"),
+    Entry("webdataset", f"{_HERE}:prepare_webdataset", "shards"),
+    Entry("buckets", f"{_HERE}:prepare_buckets", "buckets"),
+    Entry("dataset", f"{_HERE}:prepare_dataset", "dataset"),
+    Entry("parquet", f"{_HERE}:prepare_parquet", "kept.parquet"),
+)
+
+
+def entries() -> dict[str, Entry]:
+    """Built-in writers and those that installed packages add as `pairsift.writers` entry points."""
+    found = {
+        plugin.name: Entry(plugin.name, plugin.value, plugin.name)
+        for plugin in entry_points(group=PLUGIN_GROUP)
+    }
+    return found | {entry.name: entry for entry in BUILT_IN}
+
+
+def outputs_of(options: WriteOptions) -> dict[str, str]:
+    """The asked outputs: path by writer's name.
+
+    Raises:
+        PairsiftError: none is asked for, two share a path, or no such writer.
+    """
+    asked = {entry.name: getattr(options, entry.name) for entry in BUILT_IN} | dict(options.to)
+    asked = {name: path for name, path in asked.items() if path}
+    known = entries()
+    if not asked:
+        raise PairsiftError(
+            f"nothing to write: give {', '.join(f'--{entry.name}' for entry in BUILT_IN[:-1])} "
+            f"or --{BUILT_IN[-1].name}"
+        )
+    seen: dict[str, str] = {}
+    for name, path in asked.items():
+        if name not in known:
+            raise PairsiftError(f"--to {name}={path}: no such writer; there are {', '.join(known)}")
+        if (other := seen.setdefault(normalise(path), name)) != name:
+            raise PairsiftError(f"--{other} and --{name} are both {path}; give each its own")
+    return asked
+
+
+def write_outputs(selection: Selection, options: WriteOptions) -> dict[str, Written]:
+    """Write all that is asked for.
+
+    Returns:
+        what was written, by writer's name.
+
+    Raises:
+        PairsiftError: as of :func:`outputs_of` and of the writers; if an option is wrong, nothing
+            is written.
+    """
+    known = entries()
+    prepared = {
+        name: known[name].load()(selection, path, options)
+        for name, path in outputs_of(options).items()
+    }
+    return {name: write() for name, write in prepared.items()}
+
+
+def prepare_datacomp(selection: Selection, path: str, options: WriteOptions) -> Write:
+    from pairsift.writers.datacomp import write_datacomp
+
+    output_file(path)
+    return lambda: write_datacomp(selection, path, duplicates=options.keep_duplicates)
+
+
+def prepare_webdataset(selection: Selection, path: str, options: WriteOptions) -> Write:
+    from pairsift.writers.webdataset import prepare_webdataset as prepare
+
+    return prepare(
+        selection,
+        path,
+        samples_per_shard=options.samples_per_shard,
+        scores=options.add_scores or None,
+        root=options.root,
+        workers=options.workers,
+    ).write
+
+
+def prepare_buckets(selection: Selection, path: str, options: WriteOptions) -> Write:
+    from pairsift.writers.buckets import prepare_buckets as prepare
+
+    return prepare(
+        selection,
+        path,
+        options.bucket_by,
+        options.bucket_edges,
+        samples_per_shard=options.samples_per_shard,
+        scores=options.add_scores or None,
+        root=options.root,
+        workers=options.workers,
+    ).write
+
+
+def prepare_dataset(selection: Selection, path: str, options: WriteOptions) -> Write:
+    from pairsift.writers.dataset import prepare_dataset as prepare
+
+    return prepare(selection, path, root=options.root).write
+
+
+def prepare_parquet(selection: Selection, path: str, options: WriteOptions) -> Write:
+    from pairsift.writers.parquet import write_parquet
+
+    output_file(path)
+    return lambda: write_parquet(selection, path)
