@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 COMMANDS = "<!-- commands -->"
+SECTIONS = "<!-- sections -->"
 PAGE = re.compile(r"<!-- page: (\w+\.md) -->")
 DOCS = Path(__file__).parent
 
@@ -23,10 +24,48 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill in the command line's reference, and pages that live at the repository's root."""
     if COMMANDS in markdown:
         markdown = markdown.replace(COMMANDS, commands())
+    if SECTIONS in markdown:
+        markdown = markdown.replace(SECTIONS, sections())
     if found := PAGE.search(markdown):
         markdown = (DOCS.parent / found[1]).read_text("utf-8")
         markdown = markdown.replace("(ARCHITECTURE.md)", "(architecture.md)")
     return markdown
+
+
+def sections() -> str:
+    """Every section of the file of `pairsift run` with its keys, from the steps' options."""
+    import dataclasses
+    from typing import get_args, get_type_hints
+
+    from typing_extensions import Doc
+
+    from pairsift.options import ReportOptions, ScoreOptions, SelectOptions, WriteOptions
+    from pairsift.writers.registry import BUILT_IN
+
+    files = {entry.name: f"`{entry.file}`. " for entry in BUILT_IN}
+    steps = {
+        "score": ScoreOptions, "select": SelectOptions, "write": WriteOptions,
+        "report": ReportOptions,
+    }  # fmt: skip
+    parts = []
+    for name, options in steps.items():
+        rows = ["| key | default | |", "|---|---|---|"]
+        hints = get_type_hints(options, include_extras=True)
+        for field in dataclasses.fields(options):
+            notes = get_args(hints[field.name])
+            told = next(note.documentation for note in notes if isinstance(note, Doc))
+            told = told.replace(", joined by commas", ", as a list")
+            if name == "write":
+                told = files.get(field.name, "") + told
+            default: Any = field.default
+            if field.default_factory is not dataclasses.MISSING:
+                default = {}
+            elif default is dataclasses.MISSING:
+                default = "needed"
+            shown = "" if default in (None, (), {}, "") else f"`{default}`"
+            rows.append(f"| `{field.name}` | {shown} | {_cell(told)} |")
+        parts.append(f"## [{name}]\n\n" + "\n".join(rows))
+    return "\n\n".join(parts)
 
 
 def commands() -> str:

@@ -14,10 +14,12 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    config: Annotated[str, typer.Argument(help="TOML or YAML file; see the README.")],
+    config: Annotated[
+        str, typer.Argument(help="TOML or YAML file; its keys are those of the steps' options.")
+    ],
     json: Json = False,
 ) -> None:
-    """Score, select, write and report as one file says; run it again to go on where it stopped."""
+    """Score, select, write and report as one file says. Run it again to continue after a stop."""
     from pairsift.cli.progress import ScoreProgress
     from pairsift.config import read_config
     from pairsift.pipeline import run_pipeline
