@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
-
+from pairsift.errors import PairsiftError
 from pairsift.sources.base import Shard, ShardReader, ShardSet
-from pairsift.sources.discover import KINDS, find_shards
+from pairsift.sources.discover import find_shards
+from pairsift.sources.registry import readers
 
-__all__ = ["KINDS", "Shard", "ShardReader", "ShardSet", "find_shards", "open_shard"]
-
-# Imported when first needed: parquet brings pyarrow along.
-_READERS = {
-    "webdataset": "pairsift.sources.webdataset:WebdatasetReader",
-    "parquet": "pairsift.sources.parquet:ParquetReader",
-    "folder": "pairsift.sources.folder:FolderReader",
-}
+__all__ = ["Shard", "ShardReader", "ShardSet", "find_shards", "open_shard"]
 
 
 def open_shard(shard: Shard) -> ShardReader:
-    """The reader of a shard; nothing is opened before it is iterated."""
-    module, _, name = _READERS[shard.kind].partition(":")
-    reader: ShardReader = getattr(importlib.import_module(module), name)(shard)
-    return reader
+    """The reader of a shard; nothing is opened before it is iterated.
+
+    Raises:
+        PairsiftError: no installed package reads shards of this kind any more.
+    """
+    if shard.kind not in readers():
+        raise PairsiftError(
+            f"{shard.url} is of kind {shard.kind!r}, which no installed package reads; install "
+            "the package that it was scored with"
+        )
+    return readers()[shard.kind](shard)

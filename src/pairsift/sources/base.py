@@ -66,6 +66,13 @@ class ShardReader(abc.ABC):
     cannot be opened, and OSError where the storage, not the data, fails: reading the shard again
     may help.
 
+    A reader declares what it reads:
+
+    - ``kind``: the name of the format.
+    - ``extensions``: ends of file names, in lower case with the dot; empty for a format that is
+      known by `kind` alone.
+    - ``options``: names of the options of :func:`pairsift.sources.find_shards` that it takes.
+
     Attributes:
         problem: None after a clean end.
         notes: what was odd but did no harm, in words, with how often it was met.
@@ -74,6 +81,8 @@ class ShardReader(abc.ABC):
     """
 
     kind: ClassVar[str]
+    extensions: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, shard: Shard) -> None:
         self.shard = shard

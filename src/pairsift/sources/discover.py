@@ -20,41 +20,13 @@ from pairsift.sources.delimited import check_separator
 from pairsift.sources.files import FileEntry
 from pairsift.sources.left_out import LeftOut
 from pairsift.sources.outputs import OwnOutputs
+from pairsift.sources.registry import extensions, readers
 from pairsift.sources.tables import holds_bytes
 from pairsift.sources.text_files import check_encoding
 
-_EXTENSIONS = {
-    **dict.fromkeys(
-        (
-            ".tar",
-            ".tar.gz",
-            ".tgz",
-            ".tar.bz2",
-            ".tbz2",
-            ".tbz",
-            ".tar.xz",
-            ".txz",
-            ".tar.zst",
-            ".tzst",
-        ),
-        "webdataset",
-    ),
-    ".parquet": "parquet",
-    **{
-        f"{table}{packing}": "folder"
-        for table in (".csv", ".tsv", ".jsonl")
-        for packing in ("", ".gz", ".bz2", ".xz", ".zst")
-    },
-}
 # Of the texts beside images, and of the tables that list them.
 _TEXT_EXTENSIONS = frozenset({"txt", "csv", "tsv", "jsonl"})
 _TABLES = ("metadata.", "captions.")
-_OPTIONS = {
-    "webdataset": {"caption", "image", "max_image_bytes"},
-    "parquet": {"caption", "image", "max_image_bytes"},
-    "folder": {"caption", "image", "captions_file", "separator", "encoding", "max_image_bytes"},
-}
-KINDS = tuple(_OPTIONS)
 _MAGIC = re.compile(r"[*?[]")
 _RANGE = re.compile(r"\{(-?\d{1,30})\.\.(-?\d{1,30})")
 MAX_EXPANSION = 10_000_000
@@ -72,7 +44,8 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
 
     Args:
         patterns: one or more; a shard that several of them name counts once.
-        kind: ``webdataset``, ``parquet`` or ``folder``; told from the extensions if not given.
+        kind: ``webdataset``, ``parquet``, ``folder``, or the kind of an installed package's reader;
+            told from the extensions if not given.
         options: of the source. ``caption``: where it is (webdataset: member suffix, ``txt`` by
             default, or ``json.PATH``; parquet: column or path into it; folder: column).
             ``image``: member suffix, column or path into it, or the column with its path.
@@ -89,8 +62,8 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     if not patterns:
         raise PairsiftError("no shards given; name files, folders or patterns of them")
-    if kind is not None and kind not in KINDS:
-        raise PairsiftError(f"unknown kind of source {kind!r}; choose from {', '.join(KINDS)}")
+    if kind is not None and kind not in readers():
+        raise PairsiftError(f"unknown kind of source {kind!r}; choose from {', '.join(readers())}")
     options = {name: value for name, value in options.items() if value is not None}
     found: dict[tuple[str, str], Shard] = {}
     bases = []
@@ -219,7 +192,7 @@ def _shards(
                 continue
             raise PairsiftError(
                 f"{entry.url}: what kind of source is this? Known by extension are "
-                f"{', '.join(_EXTENSIONS)}; give the kind ({', '.join(KINDS)}) for another"
+                f"{', '.join(extensions())}; give the kind ({', '.join(readers())}) for another"
             )
         if told == "folder":
             folder, _, name = entry.url.rpartition("/")
@@ -233,7 +206,7 @@ def _shards(
 def _shards_of_folder(
     folder: str, kind: str | None, own: OwnOutputs, left_out: LeftOut, alone: bool
 ) -> Iterator[Shard]:
-    by_kind: dict[str, list[FileEntry]] = {name: [] for name in KINDS}
+    by_kind: dict[str, list[FileEntry]] = {name: [] for name in readers()}
     count = 0
     tables: list[FileEntry] = []  # beside images they list them, as Hugging Face has it
     found = own.leave_out(files.walk(folder, left_out), folder, all_below=True)
@@ -242,7 +215,7 @@ def _shards_of_folder(
         told = _kind_of(entry.url)
         if entry.url.endswith("/metadata.parquet"):
             tables.append(entry)
-        elif told in ("webdataset", "parquet"):
+        elif told is not None and told != "folder":
             by_kind[told].append(entry)
         elif _is_separated(entry.url) or is_image_name(entry.url):
             by_kind["folder"].append(FileEntry(folder, None, True))
@@ -252,7 +225,7 @@ def _shards_of_folder(
         tars = {_stem(entry.url) for entry in by_kind["webdataset"]}
         if tars and all(_stem(entry.url) in tars for entry in by_kind["parquet"]):
             by_kind["parquet"] = []  # img2dataset's metadata
-    present = [name for name in KINDS if by_kind[name] and kind in (None, name)]
+    present = [name for name in readers() if by_kind[name] and kind in (None, name)]
     if not present:
         if own.notes() and not count and not alone:
             return  # one of many that a pattern such as DIR/** meets
@@ -339,12 +312,12 @@ def _is_separated(url: str) -> bool:
 
 
 def _kind_of(url: str) -> str | None:
-    return _EXTENSIONS.get(_extension(url))
+    return extensions().get(_extension(url))
 
 
 def _extension(url: str) -> str:
     name = url.rsplit("/", 1)[-1].lower()
-    for extension in _EXTENSIONS:
+    for extension in extensions():
         if name.endswith(extension):
             return extension
     return os.path.splitext(name)[1]
@@ -395,11 +368,12 @@ def _with(shard: Shard, root: str, options: dict[str, Any]) -> Shard:
 def _check_options(kind: str, options: dict[str, Any]) -> None:
     check_separator(options.get("separator"))
     check_encoding(options.get("encoding"))
-    unknown = sorted(options.keys() - _OPTIONS[kind])
+    taken = readers()[kind].options
+    unknown = sorted(options.keys() - taken)
     if unknown:
         raise PairsiftError(
             f"a {kind} source takes no option {unknown[0]!r}; "
-            f"it takes: {', '.join(sorted(_OPTIONS[kind]))}"
+            f"it takes: {', '.join(sorted(taken)) or 'none'}"
         )
 
 

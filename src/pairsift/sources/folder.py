@@ -55,6 +55,14 @@ class FolderReader(ShardReader):
     """
 
     kind: ClassVar[str] = "folder"
+    extensions: ClassVar[tuple[str, ...]] = tuple(
+        f"{table}{packing}"
+        for table in (".csv", ".tsv", ".jsonl")
+        for packing in ("", ".gz", ".bz2", ".xz", ".zst")
+    )
+    options: ClassVar[frozenset[str]] = frozenset(
+        {"caption", "image", "captions_file", "separator", "encoding", "max_image_bytes"}
+    )
 
     def __init__(self, shard: Shard) -> None:
         super().__init__(shard)

@@ -64,6 +64,8 @@ class ParquetReader(ShardReader):
     """
 
     kind: ClassVar[str] = "parquet"
+    extensions: ClassVar[tuple[str, ...]] = (".parquet",)
+    options: ClassVar[frozenset[str]] = frozenset({"caption", "image", "max_image_bytes"})
 
     def __init__(self, shard: Shard) -> None:
         super().__init__(shard)

@@ -117,6 +117,11 @@ class WebdatasetReader(ShardReader):
     """
 
     kind: ClassVar[str] = "webdataset"
+    extensions: ClassVar[tuple[str, ...]] = (
+        ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst",
+        ".tzst",
+    )  # fmt: skip
+    options: ClassVar[frozenset[str]] = frozenset({"caption", "image", "max_image_bytes"})
 
     def __init__(self, shard: Shard) -> None:
         super().__init__(shard)

@@ -1,0 +1,54 @@
+"""Which formats there are: a reader for each kind of source, and the extensions it goes by."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+
+from pairsift.errors import PairsiftError
+from pairsift.sources.base import ShardReader
+
+PLUGIN_GROUP = "pairsift.sources"
+BUILT_IN = {
+    "webdataset": "pairsift.sources.webdataset:WebdatasetReader",
+    "parquet": "pairsift.sources.parquet:ParquetReader",
+    "folder": "pairsift.sources.folder:FolderReader",
+}
+
+
+@cache
+def readers() -> Mapping[str, type[ShardReader]]:
+    """Readers by kind: the built-in ones, then those of `pairsift.sources` entry points.
+
+    Raises:
+        PairsiftError: a reader of an installed package claims a kind or an extension that another
+            one has.
+    """
+    found: dict[str, type[ShardReader]] = {}
+    for kind, path in BUILT_IN.items():
+        module, _, name = path.partition(":")
+        found[kind] = getattr(importlib.import_module(module), name)
+    taken = {extension: kind for kind, reader in found.items() for extension in reader.extensions}
+    for plugin in entry_points(group=PLUGIN_GROUP):
+        reader: type[ShardReader] = plugin.load()
+        for what, other in (
+            (f"kind {plugin.name!r}", found.get(plugin.name)),
+            *((f"extension {end}", taken.get(end)) for end in reader.extensions),
+        ):
+            if other is not None:
+                raise PairsiftError(
+                    f"the source {plugin.name} of {plugin.value} claims the {what}, which is "
+                    "taken; uninstall one of the two packages"
+                )
+        found[plugin.name] = reader
+        taken |= dict.fromkeys(reader.extensions, plugin.name)
+    return found
+
+
+@cache
+def extensions() -> Mapping[str, str]:
+    """Kind by extension of a file's name, in lower case, the longest extensions first."""
+    kinds = {end: kind for kind, reader in readers().items() for end in reader.extensions}
+    return dict(sorted(kinds.items(), key=lambda item: -len(item[0])))
