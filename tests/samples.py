@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image
 
 CAPTION = "a brown dog runs along the beach with a ball"
@@ -42,6 +43,20 @@ def jpeg(width: int = 320, height: int = 240, seed: int = 0) -> bytes:
 def png(width: int = 320, height: int = 240, seed: int = 0) -> bytes:
     """A PNG of the given size in pixels."""
     return encode(picture(width, height, seed), "PNG")
+
+
+def damage(path: Path, group: int, *columns: str) -> None:
+    """Overwrite columns of a row group of a parquet file, so that they cannot be read."""
+    data = bytearray(path.read_bytes())
+    chunks = pq.read_metadata(path).row_group(group)
+    for number in range(chunks.num_columns):
+        chunk = chunks.column(number)
+        if chunk.path_in_schema.partition(".")[0] in columns:
+            start = chunk.dictionary_page_offset or chunk.data_page_offset
+            data[start : start + chunk.total_compressed_size] = (
+                b"\xff" * chunk.total_compressed_size
+            )
+    path.write_bytes(data)
 
 
 def tar_bytes(members: Iterable[tuple[str, bytes | str]], compression: str = "") -> bytes:

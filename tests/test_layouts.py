@@ -31,7 +31,7 @@ from pairsift.select import select
 from pairsift.sources import find_shards, open_shard
 from pairsift.writers import write_dataset, write_webdataset
 from pairsift.writers.pairs import member_key
-from tests.samples import jpeg, tar_bytes
+from tests.samples import damage, jpeg, tar_bytes
 
 # What becomes of a sample with this flaw; which of two names for it depends on the layout.
 STATUSES = {
@@ -47,6 +47,7 @@ STATUSES = {
     "repeated": {"duplicate_key"},
     "bad line": {"row_invalid"},
     "declared": {"source_failed"},
+    "damaged": {"read_error"},
 }
 IMAGES = {
     "no image": None,
@@ -103,7 +104,7 @@ def draw_samples(draw: Draw, flaws: set[str], one_line: bool = False) -> list[Sa
     return samples
 
 
-COMMON = set(STATUSES) - {"repeated", "bad line", "declared"}
+COMMON = set(STATUSES) - {"repeated", "bad line", "declared", "damaged"}
 
 
 def tar_pool(draw: Draw, folder: Path) -> Pool:
@@ -155,7 +156,7 @@ def tar_pool(draw: Draw, folder: Path) -> Pool:
 
 
 def parquet_pool(draw: Draw, folder: Path) -> Pool:
-    """Parquet of every form of image and caption, with keys or without."""
+    """Parquet of every form of image and caption, with keys or without, and damaged row groups."""
     samples = draw_samples(draw, COMMON)
     with_keys = draw(st.booleans())
     if with_keys and draw(st.booleans()):
@@ -196,7 +197,15 @@ def parquet_pool(draw: Draw, folder: Path) -> Pool:
     if with_keys:
         columns["key"] = [sample.key for sample in samples]
     rows = draw(st.integers(1, 4))
-    pq.write_table(pa.table(columns), folder / "p.parquet", row_group_size=rows)
+    path = folder / "p.parquet"
+    pq.write_table(pa.table(columns), path, row_group_size=rows)
+    lost = draw(st.sets(st.integers(1, max(1, (len(samples) - 1) // rows))))
+    for group in sorted(lost & set(range(-(-len(samples) // rows)))):
+        damaged = draw(st.sets(st.sampled_from(sorted(columns)), min_size=1))
+        damage(path, group, *damaged)
+        for row in range(group * rows, min((group + 1) * rows, len(samples))):
+            key = f"{row:09}" if "key" in damaged else samples[row].key
+            samples[row] = replace(samples[row], key=key, flaw="damaged")
     return Pool(samples, options)
 
 

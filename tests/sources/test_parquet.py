@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,16 +16,19 @@ from pairsift.errors import PairsiftError
 from pairsift.images import decode_image
 from pairsift.pair import Pair, Status
 from pairsift.sources import ShardReader, find_shards, open_shard
-from tests.samples import jpeg
+from tests.samples import damage, jpeg
 
 UID = "0123456789abcdef0123456789abcdef"
+WRITTEN = ("row_group_size", "use_dictionary", "write_batch_size")
 IMAGE_STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def reader_of(table: pa.Table | Mapping[str, Any], folder: Path, **options: Any) -> ShardReader:
     path = folder / "p.parquet"
     table = table if isinstance(table, pa.Table) else pa.table(dict(table))
-    pq.write_table(table, path, row_group_size=options.pop("row_group_size", 1000))
+    written = {"row_group_size": 1000}
+    written.update({name: options.pop(name) for name in WRITTEN if name in options})
+    pq.write_table(table, path, **written)
     (shard,) = find_shards(str(path), **options).shards
     return open_shard(shard)
 
@@ -182,20 +186,66 @@ class TestComplaints:
             list(open_shard(shard))
 
 
-def test_unreadable_row_group_is_left_out(tmp_path: Path) -> None:
-    """The rows before and after it keep their names, and the problem says which it is."""
-    table = {"image": [bytes([i]) * 4000 for i in range(60)], "caption": ["x"] * 60}
+@pytest.mark.parametrize("keys", ["none", "numbers", "names"])
+@pytest.mark.parametrize("columns", [["image"], ["caption"], ["image", "key"], ["key"], ["uid"]])
+def test_rows_that_cannot_be_read_are_rows(tmp_path: Path, columns: list[str], keys: str) -> None:
+    """Every row of the file is a pair, with its own key where that can be read."""
+    table: dict[str, list[Any]] = {
+        "image": [bytes([i]) * 4000 for i in range(60)],
+        "caption": [f"caption {i}" for i in range(60)],
+        "uid": [f"{i:032x}" for i in range(60)],
+    }
+    # img2dataset's keys look like numbers of rows, but are in another order.
+    names = [f"{59 - i:09}" if keys == "numbers" else f"k{i}" for i in range(60)]
+    if keys != "none":
+        table["key"] = names
     reader = reader_of(table, tmp_path, row_group_size=20)
-    path = tmp_path / "p.parquet"
-    column = pq.ParquetFile(path).metadata.row_group(1).column(0)
-    start = column.dictionary_page_offset or column.data_page_offset
-    data = bytearray(path.read_bytes())
-    data[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
-    path.write_bytes(data)
-    keys = [pair.key for pair in reader]
-    assert keys == [f"{index:09d}" for index in [*range(20), *range(40, 60)]]
+    whole = list(reader)
+    damage(tmp_path / "p.parquet", 1, *columns)
+    pairs = list(reader)
+    if columns == ["key"] and keys == "none":
+        assert pairs == whole
+        return
+    assert [*pairs[:20], *pairs[40:]] == [*whole[:20], *whole[40:]]
+    with_keys = keys != "none" and "key" not in columns
+    for row, pair in enumerate(pairs[20:40], 20):
+        assert pair.key == (names[row] if with_keys else f"{row:09d}")
+        assert pair.uid == (None if "uid" in columns else table["uid"][row])
+        assert pair.image is None
+        assert pair.fault is not None
+        assert pair.fault.status is Status.READ_ERROR
+        assert f"row {row}, in row group 1: " in pair.fault.error
     assert reader.problem is not None
-    assert "row group 1 after row 20" in reader.problem
+    assert reader.problem.startswith("1 unreadable row groups; row group 1 from row 20 on: ")
+
+
+def test_a_row_group_that_cannot_be_read_to_its_end(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = {"image": [rng.bytes(500_000) for _ in range(60)], "caption": ["x"] * 60}
+    paged = {"use_dictionary": False, "write_batch_size": 4}
+    reader = reader_of(table, tmp_path, row_group_size=30, **paged)
+    whole = list(reader)
+    path = tmp_path / "p.parquet"
+    data = bytearray(path.read_bytes())
+    chunk = pq.read_metadata(path).row_group(0).column(0)
+    end = chunk.data_page_offset + chunk.total_compressed_size
+    rest = chunk.total_compressed_size // 4
+    data[end - rest : end] = bytes(rest)
+    path.write_bytes(data)
+    pairs = list(reader)
+    faults = [row for row, pair in enumerate(pairs) if pair.fault is not None]
+    assert [pair.key for pair in pairs] == [pair.key for pair in whole]
+    assert 0 < faults[0] < 30
+    assert faults == list(range(faults[0], 30))
+
+
+def test_all_groups_unreadable(tmp_path: Path) -> None:
+    table = {"image": [b"\xff\xd8\xff"] * 5, "caption": ["x"] * 5}
+    reader = reader_of(table, tmp_path, row_group_size=2)
+    for group in range(3):
+        damage(tmp_path / "p.parquet", group, "image", "caption")
+    assert [pair.key for pair in reader] == [f"{row:09}" for row in range(5)]
+    assert str(reader.problem).startswith("3 unreadable row groups; row group 0 from row 0 on: ")
 
 
 def _hugging_face(images: list[bytes]) -> list[dict[str, Any]]:

@@ -60,7 +60,9 @@ class ParquetReader(ShardReader):
     - Key: the first of `KEY_COLUMNS`, else the row's number in nine digits. uid: column ``uid``,
       or ``uid`` of a ``json`` struct. All other columns are metadata.
     - img2dataset's failed rows are ``source_failed``, with its reason.
-    - Row groups that cannot be read are left out and told in `problem`, as is what most rows lack.
+    - Every row of the file is a pair. Those of row groups that cannot be read are ``read_error``,
+      with their key, or, where that cannot be read either, the row's number; they are told in
+      `problem` too, as is what most rows lack.
     """
 
     kind: ClassVar[str] = "parquet"
@@ -87,6 +89,7 @@ class ParquetReader(ShardReader):
             broken: list[str] = []
             for group in range(table.num_row_groups):
                 row = first_row
+                why = "it ends early"
                 try:
                     for batch in table.iter_batches(
                         _BATCH_ROWS, row_groups=[group], use_threads=False
@@ -97,8 +100,11 @@ class ParquetReader(ShardReader):
                 except (pa.ArrowException, OSError, ValueError) as error:
                     if isinstance(error, OSError) and error.errno:
                         raise  # the storage, not the data
-                    broken.append(f"row group {group} after row {row}: {_first_line(error)}")
-                first_row += table.metadata.row_group(group).num_rows
+                    why = _first_line(error)
+                begin, first_row = first_row, first_row + table.metadata.row_group(group).num_rows
+                if row < first_row:
+                    broken.append(f"row group {group} from row {row} on: {why}")
+                    yield from self._unreadable(table, layout, group, begin, row, why)
         told = [f"{len(broken)} unreadable row groups; {broken[0]}"] if broken else []
         for status, words in _MISSING.items():
             count = self._missing[status]
@@ -118,6 +124,32 @@ class ParquetReader(ShardReader):
                 f"{self.shard.url} is not a readable parquet file ({_first_line(error)}); "
                 "remove it, or fetch it again"
             ) from error
+
+    def _unreadable(
+        self, table: pq.ParquetFile, layout: _Layout, group: int, begin: int, row: int, why: str
+    ) -> Iterator[Pair]:
+        """The rows of a row group, which begins at `begin`, from one on that cannot be read."""
+        # Each column on its own: what is damaged is mostly the images.
+        keys, uids = (
+            itertools.islice(
+                itertools.chain(_values(table, group, name), itertools.repeat(None)),
+                row - begin,
+                table.metadata.row_group(group).num_rows,
+            )
+            for name in (next(iter(layout.keys), None), layout.uid)
+        )
+        for number, key, uid in zip(itertools.count(row), keys, uids, strict=False):
+            # Such a row does not make a later one with its key, or its number for a key, a repeat.
+            yield Pair(
+                key=f"{number:0{_ROW_DIGITS}}" if key is None else printable(str(key)),
+                image=None,
+                caption=None,
+                shard=self.shard.name,
+                uid=valid_uid(uid),
+                fault=Fault(
+                    Status.READ_ERROR, f"row {number}, in row group {group}: {printable(why)}"
+                ),
+            )
 
     def _once(self, pair: Pair, seen: set[str]) -> Pair:
         if pair.key not in seen:
@@ -279,7 +311,9 @@ class _Layout:
             for name, number in self._numbers.items()
             if (name,) not in (inside, self.caption.steps)
         ]
-        self.keys = [name for name in KEY_COLUMNS if name in {name for name, *_ in self.others}]
+        names = {name for name, *_ in self.others}
+        self.keys = [name for name in KEY_COLUMNS if name in names]
+        self.uid = "uid" if "uid" in names else None
 
     def _place(self, steps: tuple[Step, ...]) -> _Place:
         return _Place(self._numbers[str(steps[0])], steps)
@@ -433,6 +467,19 @@ def _uid(metadata: dict[str, Any]) -> str | None:
     return valid_uid(metadata.get("uid")) or (
         valid_uid(nested.get("uid")) if isinstance(nested, dict) else None
     )
+
+
+def _values(table: pq.ParquetFile, group: int, name: str | None) -> Iterator[Any]:
+    """A column of a row group, as far as it can be read."""
+    if name is None:
+        return
+    try:
+        for batch in table.iter_batches(row_groups=[group], columns=[name], use_threads=False):
+            for value in batch.column(0):
+                yield _plain(value, ())
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
 
 
 def _first_line(error: BaseException) -> str:
