@@ -9,11 +9,12 @@ is the commit that resume relies on.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +29,7 @@ from pairsift.storage import Folder
 
 FINGERPRINT_KEY = b"pairsift.fingerprint"
 FACTS_KEY = b"pairsift.shard"
+IDENTITY_KEY = b"pairsift.identity"
 TABLE_SUFFIX = ".parquet"
 # None of these is *.parquet, so that no reader of the score folder takes one for a table.
 MANIFEST = "_run.json"
@@ -96,6 +98,52 @@ def input_options(kind: str, options: Iterable[tuple[str, Any]]) -> dict[str, An
             if caption != "txt":
                 named["caption_field"] = caption
     return named
+
+
+class TableIdentity(NamedTuple):
+    """What tells a score table from another one of the same name.
+
+    Attributes:
+        rows: in the table.
+        content: a digest of all rows, their samples' checksums and the fingerprint; of tables of
+            before there was one, the run that made them; empty where nothing tells.
+    """
+
+    rows: int
+    content: str
+
+    def difference(self, now: TableIdentity) -> str | None:
+        """How a table differs from this one, in words; None if it does not."""
+        if now.rows != self.rows:
+            return f"it has {now.rows:,} rows, and had {self.rows:,}"
+        if now.content != self.content:
+            return "its pairs were scored again"
+        return None
+
+
+def content_identity(metadata: Mapping[bytes, bytes] | None) -> str:
+    """A table's :attr:`TableIdentity.content`, out of its key-value metadata."""
+    stored = (metadata or {}).get(IDENTITY_KEY)
+    if stored is not None:
+        return stored.decode()
+    facts = json.loads((metadata or {}).get(FACTS_KEY, b"{}"))
+    return " ".join(str(facts[name]) for name in ("run", "finished_at") if facts.get(name))
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """Rows and columns of a table as bytes, the same however it is chunked."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as stream:
+        stream.write_table(table.replace_schema_metadata(None).combine_chunks())
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _digest(table: pa.Table, metadata: Mapping[bytes, bytes]) -> bytes:
+    digest = hashlib.blake2b(table_bytes(table), digest_size=12)
+    digest.update(metadata[FINGERPRINT_KEY])
+    digest.update(metadata.get(CHECKS_KEY, b""))
+    return digest.hexdigest().encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +280,7 @@ class ScoreFolder:
             metadata[EXTENTS_KEY] = encode_extents(extents)
         if checks is not None and len(checks) == table.num_rows:
             metadata[CHECKS_KEY] = encode_checks(checks)
+        metadata[IDENTITY_KEY] = _digest(table, metadata)
         buffer = io.BytesIO()
         pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
         self.folder.write(name + TABLE_SUFFIX, buffer.getvalue())

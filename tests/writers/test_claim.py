@@ -186,6 +186,7 @@ def test_tables_of_before_there_were_checksums_go_by_key_and_place(
         found = pq.read_table(table)
         places = {b"pairsift.extents": metadata[b"pairsift.extents"]}
         pq.write_table(found.replace_schema_metadata({**found.schema.metadata, **places}), table)
+    selection = select(str(tmp_path / "a" / "scores"), out=tmp_path / "a" / "selection")
     write_webdataset(selection, tmp_path / "old")
     assert read_tar(tmp_path / "old" / "00000000.tar") == read_tar(tmp_path / "new/00000000.tar")
     samples = good_samples(4, "0-")
@@ -208,8 +209,9 @@ def test_a_tar_written_while_it_is_copied_is_told(
 ) -> None:
     from pairsift.writers.append import Appender
 
-    selection = scored(pool(tmp_path / "pool", shards=1), "a")
+    scored(pool(tmp_path / "pool", shards=1), "a")
     _strip(tmp_path / "a" / "scores" / "00000.parquet")
+    selection = select(str(tmp_path / "a" / "scores"), out=tmp_path / "a" / "selection")
     path = tmp_path / "pool" / "00000.tar"
     content = path.read_bytes()
     write_from = Appender.write_from

@@ -26,6 +26,7 @@ from pairsift.report.sources import SourceShards
 from pairsift.scores import FACTS_KEY
 from pairsift.select import Join, Selection
 from pairsift.select.join import joined_sql, open_join
+from pairsift.select.record import refuse_changed
 from pairsift.select.tables import (
     ROW_BITS,
     ScoreTables,
@@ -149,6 +150,7 @@ class ScoredRows:
                 f"{', '.join(self.tables.folders)} (their fingerprints differ); select again"
             )
         folders = _match_folders(selection, self.tables)
+        _refuse_changed(selection, self.tables, folders)
         files = pa.table(
             {
                 "folder": pa.array([t.folder for t in self.tables.tables], pa.int16()),
@@ -277,3 +279,18 @@ def _match_folders(selection: Selection, tables: ScoreTables) -> list[int]:
         f"the selection {selection.path} was made from {', '.join(selection.scores)}, the report "
         f"is asked for {', '.join(tables.folders)}; give the same folders"
     )
+
+
+def _refuse_changed(selection: Selection, tables: ScoreTables, folders: Sequence[int]) -> None:
+    """
+    Args:
+        folders: see :func:`_match_folders`.
+
+    Raises:
+        PairsiftError: a table is not the one that the selection was made from.
+    """
+    ours = {(table.folder, table.shard): table for table in tables.tables}
+    for scores, folder in zip(selection.scores, folders, strict=True):
+        for shard, identity in selection.tables.get(scores, {}).items():
+            if table := ours.get((folder, shard)):
+                refuse_changed(table.path, identity, table.identity)

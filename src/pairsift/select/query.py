@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ from pairsift.select.record import (
     ROWS,
     Cut,
     Drop,
+    Identities,
     Record,
     Selection,
     add_record,
@@ -411,6 +413,9 @@ class _Query:
         for table in self.tables.tables:
             inputs[table.folder]["tables"] += 1
             inputs[table.folder]["rows"] += table.rows
+        for entry in inputs:
+            tables = json.dumps(self._identities()[entry["scores"]], sort_keys=True)
+            entry["content"] = hashlib.blake2b(tables.encode(), digest_size=12).hexdigest()
         return inputs
 
     def write(self, folder: Folder) -> Selection:
@@ -442,9 +447,16 @@ class _Query:
                 )
             self.digest = digest.hexdigest()
             record = self.record()
-            add_record(writer, record)
+            selection = Selection(record, folder.url, self._identities())
+            add_record(writer, selection)
         write_copy(folder, record)
-        return Selection(record, folder.url)
+        return selection
+
+    def _identities(self) -> Identities:
+        found: Identities = {folder: {} for folder in self.tables.folders}
+        for table in self.tables.tables:
+            found[self.tables.folders[table.folder]][table.shard] = table.identity
+        return found
 
     def _kept_positions(self) -> Iterator[np.ndarray]:
         """Positions of the kept rows, ascending, a step at a time."""

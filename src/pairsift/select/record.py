@@ -18,12 +18,14 @@ from pairsift.arrow import read_batches, read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.extents import decode_extents
 from pairsift.provenance import Provenance, read_provenance
-from pairsift.scores import FACTS_KEY
+from pairsift.scores import FACTS_KEY, TableIdentity, content_identity
 from pairsift.storage import Folder
 
 ROWS = "kept.parquet"
 RECORD = "selection.json"
 RECORD_KEY = b"pairsift.selection"
+TABLES_KEY = b"pairsift.tables"
+"""as JSON, for each score folder: names of tables, and the :class:`TableIdentity` of each"""
 KEPT_SCHEMA = pa.schema(
     [
         pa.field("folder", pa.int16(), nullable=False),
@@ -31,6 +33,13 @@ KEPT_SCHEMA = pa.schema(
         pa.field("row", pa.int32(), nullable=False),
     ]
 )
+
+Identities = dict[str, dict[str, TableIdentity]]
+"""of the tables in each score folder, by name"""
+
+
+class ChangedTableError(PairsiftError):
+    """A score table is not the one that the selection was made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,8 @@ class Record:
 
     Attributes:
         query: the arguments of :func:`pairsift.select.select`, those left at None included.
-        inputs: per score folder: its path, the root of its source shards, tables and rows.
+        inputs: per score folder: its path, the root of its source shards, tables, rows, and a
+            digest of what the tables hold (``content``).
         fingerprint: of the scores.
         rows: in all tables, failures included.
         failed: rows that were never scored, by status.
@@ -131,71 +141,119 @@ class KeptShard:
         shard: its name; the table is ``scores/shard.parquet``.
         rows: row numbers in the table, ascending, int32; they are also the samples' places in the
             source shard.
+        identity: of the table when the selection was made; None in selections of before it was
+            noted.
     """
 
     scores: str
     shard: str
     rows: np.ndarray
+    identity: TableIdentity | None = None
 
     @property
     def folder(self) -> Folder:
         """The score folder."""
         return Folder(self.scores)
 
+    @property
+    def path(self) -> str:
+        """Of the score table."""
+        return self.folder.file(f"{self.shard}.parquet")
+
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Kept rows of the score table, with the asked columns."""
-        folder = self.folder
-        path = folder.file(f"{self.shard}.parquet")
-        try:
-            with folder.fs.open(path, "rb") as file:
-                table = read_parquet(file, columns)
-        except FileNotFoundError as error:
-            raise PairsiftError(
-                f"the score table {path} of this selection is gone; put it back or select again"
-            ) from error
-        if len(self.rows) and int(self.rows[-1]) >= len(table):
-            raise PairsiftError(
-                f"{path} has {len(table)} rows, fewer than when the selection was made; "
-                "select again"
-            )
+        """Kept rows of the score table, with the asked columns.
+
+        Raises:
+            ChangedTableError: the table is not the one that the selection was made from.
+            PairsiftError: it is gone, or damaged.
+        """
+        with self._open() as file:
+            table = read_parquet(file, columns)
+        self._check(len(table), table.schema.metadata)
         # Not pa.array(): it imports pandas where that is installed, which takes longer than this.
         buffer = pa.py_buffer(np.ascontiguousarray(self.rows, dtype=np.int32))
         return table.take(pa.Array.from_buffers(pa.int32(), len(self.rows), [None, buffer]))
 
     def schema(self) -> pa.Schema:
         """Of the score table."""
-        folder = self.folder
-        path = folder.file(f"{self.shard}.parquet")
-        try:
-            with folder.fs.open(path, "rb") as file:
-                return pq.read_schema(file)
-        except FileNotFoundError as error:
-            raise PairsiftError(
-                f"the score table {path} of this selection is gone; put it back or select again"
-            ) from error
+        with self._open() as file:
+            found = pq.ParquetFile(file, pre_buffer=False)
+            self._check(found.metadata.num_rows, found.metadata.metadata)
+            return found.schema_arrow
 
     def facts(self) -> dict[str, Any]:
         """What the scoring run noted about the source shard: its place, kind and size."""
-        facts: dict[str, Any] = json.loads(self._metadata().get(FACTS_KEY, b"{}"))
+        facts: dict[str, Any] = json.loads(self.metadata().get(FACTS_KEY, b"{}"))
         return facts
 
     def extents(self) -> np.ndarray | None:
         """Start and end in the source tar of the kept samples, (rows, 2); None if not noted."""
-        extents = decode_extents(self._metadata())
+        extents = decode_extents(self.metadata())
         return None if extents is None else extents[self.rows]
 
-    def _metadata(self) -> dict[bytes, bytes]:
-        folder = self.folder
-        with folder.fs.open(folder.file(f"{self.shard}.parquet"), "rb") as file:
-            return pq.read_metadata(file).metadata or {}
+    def metadata(self) -> dict[bytes, bytes]:
+        """The score table's key-value metadata.
+
+        Raises:
+            PairsiftError: as :meth:`table`.
+        """
+        with self._open() as file:
+            footer = pq.read_metadata(file)
+        metadata: dict[bytes, bytes] = footer.metadata or {}
+        self._check(footer.num_rows, metadata)
+        return metadata
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[IO[bytes]]:
+        try:
+            with self.folder.fs.open(self.path, "rb") as file:
+                yield file
+        except FileNotFoundError as error:
+            raise PairsiftError(
+                f"the score table {self.path} of this selection is gone; put it back or select "
+                "again"
+            ) from error
+        except pa.ArrowInvalid as error:
+            raise PairsiftError(
+                f"the score table {self.path} is damaged ({error}); remove it, run `pairsift "
+                "score` and select again"
+            ) from error
+
+    def _check(self, rows: int, metadata: Mapping[bytes, bytes] | None) -> None:
+        if self.identity is not None:
+            refuse_changed(
+                self.path, self.identity, TableIdentity(rows, content_identity(metadata))
+            )
+        elif len(self.rows) and int(self.rows[-1]) >= rows:
+            raise ChangedTableError(
+                f"{self.path} has {rows} rows, fewer than when the selection was made; select again"
+            )
+
+
+def refuse_changed(path: str, selected: TableIdentity, now: TableIdentity) -> None:
+    """
+    Raises:
+        ChangedTableError: a table is not the one that the selection was made from.
+    """
+    if how := selected.difference(now):
+        raise ChangedTableError(
+            f"the score table {path} is not the one that the selection was made from: {how}; "
+            "select again"
+        )
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Kept rows on disk. With `path` None it is a trial: counts and thresholds, no rows."""
+    """Kept rows on disk. With `path` None it is a trial: counts and thresholds, no rows.
+
+    Attributes:
+        tables: the score tables as they were; empty in a trial, and in selections of before they
+            were noted.
+    """
 
     record: Record
     path: str | None = None
+    tables: Identities = field(default_factory=dict)
 
     @property
     def kept(self) -> int:
@@ -229,7 +287,7 @@ class Selection:
         for scores in self.scores:
             for name in sorted(Folder(scores).names()):
                 if name.endswith(".parquet"):
-                    return KeptShard(scores, name[: -len(".parquet")], np.array([])).schema()
+                    return self._kept(scores, name[: -len(".parquet")], []).schema()
         raise PairsiftError(
             f"the score tables of this selection are gone from {' and '.join(self.scores)}; put "
             "them back or select again"
@@ -272,12 +330,16 @@ class Selection:
             for batch in read_batches(file):
                 for key, rows in _runs(batch):
                     if key != pending and pending is not None:
-                        yield KeptShard(scores[pending[0]], pending[1], np.concatenate(parts))
+                        yield self._kept(scores[pending[0]], pending[1], parts)
                         parts = []
                     pending = key
                     parts.append(rows)
             if pending is not None:
-                yield KeptShard(scores[pending[0]], pending[1], np.concatenate(parts))
+                yield self._kept(scores[pending[0]], pending[1], parts)
+
+    def _kept(self, scores: str, shard: str, parts: Sequence[np.ndarray]) -> KeptShard:
+        rows = np.concatenate(parts) if parts else np.array([], dtype=np.int32)
+        return KeptShard(scores, shard, rows, self.tables.get(scores, {}).get(shard))
 
 
 @contextlib.contextmanager
@@ -294,9 +356,15 @@ def rows_writer(file: IO[bytes]) -> Iterator[pq.ParquetWriter]:
         yield writer
 
 
-def add_record(writer: pq.ParquetWriter, record: Record) -> None:
+def add_record(writer: pq.ParquetWriter, selection: Selection) -> None:
     """Put the record into the kept rows' metadata, which makes them a selection."""
-    writer.add_key_value_metadata({RECORD_KEY.decode(): json.dumps(record.to_json())})
+    tables = [selection.tables.get(scores, {}) for scores in selection.scores]
+    writer.add_key_value_metadata(
+        {
+            RECORD_KEY.decode(): json.dumps(selection.record.to_json()),
+            TABLES_KEY.decode(): json.dumps(tables),
+        }
+    )
 
 
 def write_copy(folder: Folder, record: Record) -> None:
@@ -331,6 +399,10 @@ def read_selection(path: str | os.PathLike[str]) -> Selection:
         with folder.fs.open(folder.file(ROWS), "rb") as file:
             metadata = pq.read_metadata(file).metadata or {}
         record = Record.from_json(json.loads(metadata[RECORD_KEY]))
+        tables = [
+            {shard: TableIdentity(*identity) for shard, identity in named.items()}
+            for named in json.loads(metadata.get(TABLES_KEY, b"[]"))
+        ]
     except FileNotFoundError as error:
         raise PairsiftError(
             f"{folder.url} holds no selection (no {ROWS}); give the folder that "
@@ -340,4 +412,6 @@ def read_selection(path: str | os.PathLike[str]) -> Selection:
         raise PairsiftError(
             f"{folder.file(ROWS)} is not a selection of this version of Pairsift; select again"
         ) from error
-    return Selection(record, folder.url)
+    selection = Selection(record, folder.url)
+    # A selection of before the tables were noted has none.
+    return replace(selection, tables=dict(zip(selection.scores, tables, strict=False)))

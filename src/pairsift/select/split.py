@@ -73,25 +73,23 @@ def split_selection(
                 if len(rows):
                     writer.write_batch(_batch(numbers[shard.scores], shard.shard, rows))
                     kept[bucket] += len(rows)
-        records = []
+        parts = []
         for bucket, writer in enumerate(writers):
-            part = {"column": column, "edges": list(edges), "bucket": bucket}
+            split = {"column": column, "edges": list(edges), "bucket": bucket}
             record = replace(
                 selection.record,
-                query=selection.record.query | {"split": part},
+                query=selection.record.query | {"split": split},
                 kept=kept[bucket],
                 digest=hashlib.blake2b(
-                    f"{selection.record.digest}{part}".encode(), digest_size=16
+                    f"{selection.record.digest}{split}".encode(), digest_size=16
                 ).hexdigest(),
             )
-            add_record(writer, record)
-            records.append(record)
-    for folder, record in zip(folders, records, strict=True):
-        write_copy(folder, record)
-    return [
-        Bucket(bounds[place], bounds[place + 1], Selection(record, folder.url))
-        for place, (folder, record) in enumerate(zip(folders, records, strict=True))
-    ]
+            part = Selection(record, folders[bucket].url, selection.tables)
+            add_record(writer, part)
+            parts.append(part)
+    for folder, part in zip(folders, parts, strict=True):
+        write_copy(folder, part.record)
+    return [Bucket(bounds[place], bounds[place + 1], part) for place, part in enumerate(parts)]
 
 
 def check_split(selection: Selection, column: str, edges: Sequence[float]) -> None:

@@ -15,7 +15,16 @@ import duckdb
 import fsspec
 
 from pairsift.errors import PairsiftError
-from pairsift.scores import FINGERPRINT_KEY, MANIFEST, read_fingerprint
+from pairsift.manifest import differences
+from pairsift.scores import (
+    FACTS_KEY,
+    FINGERPRINT_KEY,
+    IDENTITY_KEY,
+    MANIFEST,
+    TableIdentity,
+    content_identity,
+    read_fingerprint,
+)
 from pairsift.select.expression import Term, column_term, text_sql
 from pairsift.sources.base import printable
 from pairsift.sources.files import normalise
@@ -33,7 +42,12 @@ class ScoreTable:
     folder: int
     shard: str
     path: str
-    rows: int
+    identity: TableIdentity
+
+    @property
+    def rows(self) -> int:
+        """How many it has."""
+        return self.identity.rows
 
 
 @dataclass(frozen=True)
@@ -103,7 +117,7 @@ def find_score_tables(
         files += [(index, name[: -len(SUFFIX)], f"{prefix}/{name}") for name in names]
         roots.append(_root(folder))
     paths = [path for _, _, path in files]
-    fingerprint = _common_fingerprint(connection, paths)
+    fingerprint, contents = _read_footers(connection, paths)
     rows = dict(
         run_sql(
             connection,
@@ -111,7 +125,10 @@ def find_score_tables(
             {"paths": list(map(literal_path, paths))},
         ).fetchall()
     )
-    tables = tuple(ScoreTable(index, name, path, rows[path]) for index, name, path in files)
+    tables = tuple(
+        ScoreTable(index, name, path, TableIdentity(rows[path], contents[path]))
+        for index, name, path in files
+    )
     return ScoreTables(tuple(folders), tuple(roots), tables, fingerprint)
 
 
@@ -132,35 +149,54 @@ def _root(folder: Folder) -> str | None:
     return None
 
 
-def _common_fingerprint(
+def _read_footers(
     connection: duckdb.DuckDBPyConnection, paths: Sequence[str]
-) -> dict[str, str]:
-    """Read every footer, because files can be copied from folder to folder by hand."""
-    literal = {"paths": list(map(literal_path, paths))}
-    of_ours = f"FROM parquet_kv_metadata($paths) WHERE key = '{FINGERPRINT_KEY.decode()}'::BLOB"
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The fingerprint that all tables have, and what tells each from another of its name.
+
+    Every footer is read, because files can be copied from folder to folder by hand.
+    """
+    found = _metadata(connection, paths, FINGERPRINT_KEY, IDENTITY_KEY)
+    if unmarked := [path for path in paths if FINGERPRINT_KEY not in found[path]]:
+        read_fingerprint(None, min(unmarked))
+    # Few different ones, and each read once.
+    of_bytes: dict[bytes, str] = {}
+    for path in sorted(paths):
+        of_bytes.setdefault(found[path][FINGERPRINT_KEY], path)
+    first, first_path = None, ""
+    for value, path in of_bytes.items():
+        other = read_fingerprint({FINGERPRINT_KEY: value}, path)
+        if first is None:
+            first, first_path = other, path
+        if differing := differences(first, other):
+            raise PairsiftError(
+                f"{first_path} and {path} were scored in different ways: "
+                + "; ".join(
+                    f"{each.field} is {each.there!r} in one and {each.now!r} in the other"
+                    for each in differing
+                )
+                + ". Select from one of them at a time, or join the other by name"
+            )
+    assert first is not None
+    if older := [path for path in paths if IDENTITY_KEY not in found[path]]:
+        found |= _metadata(connection, older, FACTS_KEY)
+    return first, {path: content_identity(metadata) for path, metadata in found.items()}
+
+
+def _metadata(
+    connection: duckdb.DuckDBPyConnection, paths: Sequence[str], *keys: bytes
+) -> dict[str, dict[bytes, bytes]]:
+    """Some of the files' key-value metadata."""
+    wanted = ", ".join(f"'{key.decode()}'::BLOB" for key in keys)
+    found: dict[str, dict[bytes, bytes]] = {path: {} for path in paths}
     rows = run_sql(
         connection,
-        f"SELECT value, min(file_name), count(*) {of_ours} GROUP BY value ORDER BY min(file_name)",
-        literal,
-    ).fetchall()
-    if sum(count for _, _, count in rows) < len(paths):
-        named = run_sql(connection, f"SELECT file_name {of_ours}", literal).fetchall()
-        read_fingerprint(None, min(set(paths) - {name for (name,) in named}))
-    found = [(read_fingerprint({FINGERPRINT_KEY: bytes(value)}, path), path)
-             for value, path, _ in rows]  # fmt: skip
-    first, first_path = found[0]
-    for other, path in found[1:]:
-        differing = [
-            f"{field} is {first.get(field)!r} in one and {other.get(field)!r} in the other"
-            for field in sorted(first.keys() | other.keys())
-            if first.get(field) != other.get(field)
-        ]
-        if differing:
-            raise PairsiftError(
-                f"{first_path} and {path} were scored in different ways: {'; '.join(differing)}. "
-                "Select from one of them at a time, or join the other by name"
-            )
-    return first
+        f"SELECT file_name, key, value FROM parquet_kv_metadata($paths) WHERE key IN ({wanted})",
+        {"paths": list(map(literal_path, paths))},
+    )
+    for path, key, value in rows.fetchall():
+        found[path][bytes(key)] = bytes(value)
+    return found
 
 
 def literal_path(path: str) -> str:

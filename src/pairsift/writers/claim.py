@@ -9,13 +9,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pairsift.errors import PairsiftError
 from pairsift.extents import decode_checks
 from pairsift.manifest import Difference, Manifest
-from pairsift.scores import read_facts
+from pairsift.scores import read_facts, table_bytes
 from pairsift.select.record import KeptShard, Selection
 from pairsift.storage import Folder
 
@@ -106,25 +103,15 @@ def digest_content(selection: Selection, columns: Sequence[str]) -> str:
         digest.update(shard.rows.tobytes())
         digest.update(_sample_identity(shard))
         if columns:
-            digest.update(_values(shard.table(columns)))
+            digest.update(table_bytes(shard.table(columns)))
     return digest.hexdigest()
 
 
 def _sample_identity(shard: KeptShard) -> bytes:
-    path = shard.folder.file(f"{shard.shard}.parquet")
-    with shard.folder.fs.open(path, "rb") as file:
-        metadata = pq.read_metadata(file).metadata
+    metadata = shard.metadata()
     checks = decode_checks(metadata)
     if checks is not None:
         return bytes(checks[shard.rows].data)
-    facts = read_facts(metadata, path)
+    facts = read_facts(metadata, shard.path)
     names = ("source", "source_size", "rows", "run", "finished_at")
     return json.dumps([facts.get(name) for name in names]).encode()
-
-
-def _values(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as stream:
-        stream.write_table(table.replace_schema_metadata(None).combine_chunks())
-    content: bytes = sink.getvalue().to_pybytes()
-    return content

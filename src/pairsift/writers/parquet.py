@@ -45,22 +45,18 @@ def write_parquet(
     folder, name = output_file(target)
     folder.create()
     folder.remove_leftovers()
+    schema = selection.schema()
+    if columns is not None:
+        schema = pa.schema([schema.field(name) for name in columns])
+    # In place of the shards' own metadata, which would be wrong for the whole.
+    schema = schema.with_metadata({OUTPUT_KEY: b"kept rows"})
     rows = 0
-    writer: pq.ParquetWriter | None = None
-    with folder.atomic(name) as file:
+    with (
+        folder.atomic(name) as file,
+        pq.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
         for shard in selection.shards():
-            # In place of the shard's own metadata, which would be wrong for the whole.
-            table = shard.table(columns).replace_schema_metadata({OUTPUT_KEY: b"kept rows"})
-            if writer is None:
-                writer = pq.ParquetWriter(file, table.schema, compression="zstd")
+            table = shard.table(columns).replace_schema_metadata(schema.metadata)
             writer.write_table(table)
             rows += len(table)
-        if writer is None:
-            schema = selection.schema()
-            if columns is not None:
-                schema = pa.schema([schema.field(name) for name in columns])
-            writer = pq.ParquetWriter(
-                file, schema.with_metadata({OUTPUT_KEY: b"kept rows"}), compression="zstd"
-            )
-        writer.close()
     return ParquetList(target, rows)
