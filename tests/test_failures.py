@@ -173,6 +173,35 @@ def test_missing_caption(tmp_path: Path, scorer: Scorer) -> None:
     assert (row["width"], row["height"]) == (320, 240)
 
 
+def test_what_is_there_is_told_of_samples_with_members_that_are_not_read(
+    tmp_path: Path, scorer: Scorer
+) -> None:
+    rows = outcome(
+        tmp_path,
+        scorer,
+        [
+            ("no-caption", {"jpg": jpeg(), "cap": CAPTION}),
+            ("empty-json", {"jpg": jpeg(), "json": "{}", "cls": "1"}),
+            ("bad-json", {"jpg": jpeg(), "json": "{"}),
+            ("latin1", {"jpg": jpeg(), "txt": "café".encode("latin-1"), "cls": "1"}),
+            ("no-image", {"img": jpeg(), "txt": CAPTION}),
+            ("text-alone", {"npy": b"x", "txt": CAPTION, "cls": "1"}),
+            ("corrupt", {"jpg": jpeg()[:100], "cap": CAPTION}),
+        ],
+    )
+    assert [(row["status"], row["width"], row["height"]) for row in rows] == [
+        ("caption_missing", 320, 240),
+        ("caption_missing", 320, 240),
+        ("caption_missing", 320, 240),
+        ("caption_invalid", 320, 240),
+        ("image_missing", None, None),
+        ("image_missing", None, None),
+        ("image_corrupt", None, None),
+    ]
+    lengths = [row["caption_length"] for row in rows]
+    assert lengths == [None, None, None, None, len(CAPTION), len(CAPTION), None]
+
+
 def test_empty_caption(tmp_path: Path, scorer: Scorer) -> None:
     rows = outcome(
         tmp_path,

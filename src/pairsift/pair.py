@@ -39,6 +39,11 @@ class Status(str, Enum):
         return self in (Status.READ_ERROR, Status.MODEL_ERROR)
 
     @property
+    def of_caption(self) -> bool:
+        """Whether the caption alone is at fault, so that the image can be looked at."""
+        return self.value.startswith("caption_")
+
+    @property
     def declared(self) -> bool:
         """Whether the source itself says that the sample failed, as img2dataset does.
 

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from pairsift import load_scorer
+from pairsift.engines.local import score_shards
 from pairsift.errors import PairsiftError
+from pairsift.select import select
 from pairsift.sources import find_shards, open_shard
+from pairsift.writers import write_webdataset
 from tests.samples import good_samples, jpeg, tar_bytes, write_tar
 
 
@@ -80,7 +84,7 @@ def test_beside_tars(tmp_path: Path) -> None:
     (pool / "sub" / "b.jpg").write_bytes(jpeg(16, 16))
     assert "1 .zip" in notes(pool, kind="webdataset")
     assert "1 .jpg" in notes(pool, kind="webdataset")
-    (pool / "sizes.json").write_text("{}")
+    (pool / "notes.json").write_text("{}")
     assert "3 .json" in "".join(find_shards(f"{pool}/*[rn]").notes)  # .tar and .json
 
 
@@ -131,3 +135,21 @@ def trouble_of(path: Path) -> str | None:
     except PairsiftError as error:
         return str(error)
     return reader.problem
+
+
+@pytest.mark.parametrize("pattern", ["", "/*"])
+def test_our_own_files_beside_the_output_that_is_named(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "pool").mkdir()
+    write_tar(tmp_path / "pool" / "0.tar", good_samples(2))
+    score_shards(
+        find_shards(str(tmp_path / "pool")), load_scorer("heuristics"), str(tmp_path / "scores"),
+        workers=0,
+    )  # fmt: skip
+    out = tmp_path / "out"
+    write_webdataset(select(str(tmp_path / "scores"), out=tmp_path / "kept"), out)
+    assert {path.name for path in out.iterdir()} == {
+        "00000000.tar", "sizes.json", "_pairsift.manifest",
+    }  # fmt: skip
+    assert notes(Path(f"{out}{pattern}")) == ""
+    (out / "other.json").write_text("{}")
+    assert "1 .json" in notes(Path(f"{out}{pattern}"))

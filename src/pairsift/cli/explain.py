@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,8 +32,10 @@ def explain(
     """Show one pair's scores, how sure the filter is, and what each metric asks."""
     from pairsift.explain import explain as explain_pair
     from pairsift.scorers.registry import load_scorer
+    from pairsift.sources.files import refuse_special
 
     try:
+        refuse_special(os.fspath(image))
         content = image.read_bytes()
     except OSError as error:
         raise PairsiftError(f"cannot read {image}: {error.strerror}") from None

@@ -11,8 +11,10 @@ import fsspec
 import numpy as np
 from PIL import Image
 
+from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
 from pairsift.pair import Fault, Status
+from pairsift.sources import files
 
 # Others are turned into RGB; PNG holds no more.
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I")
@@ -51,11 +53,15 @@ def encoded_image(value: Any, limits: ImageLimits | None = None) -> bytes | Faul
 
 def _read(path: str, limits: ImageLimits) -> bytes | Fault:
     try:
+        if not files.is_url(path):
+            files.refuse_special(path)
         with fsspec.open(path, "rb") as file:
             # One byte more than is allowed is enough for the decoder to refuse it.
             data: bytes = file.read(limits.max_bytes + 1)
     except FileNotFoundError:
         return Fault(Status.IMAGE_MISSING, f"there is no file {path}"[:300])
+    except PairsiftError as error:
+        return Fault(Status.IMAGE_MISSING, str(error))
     except Exception as error:  # file systems fail in many ways; one image is one row
         return Fault(Status.READ_ERROR, f"{path}: {type(error).__name__}: {error}"[:300])
     return data

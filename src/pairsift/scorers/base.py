@@ -80,15 +80,16 @@ class Preparer:
         row = Prepared(pair.shard, pair.key, pair.uid)
         if pair.caption is not None:
             row.caption_length = len(pair.caption)
-        if pair.fault is not None:
-            return row.fail(pair.fault.status, pair.fault.error)
-        caption = check_caption(pair.caption)
+        fault = pair.fault
+        if fault is not None and not (fault.status.of_caption and pair.image is not None):
+            return row.fail(fault.status, fault.error)
+        caption = fault or check_caption(pair.caption)
         try:
             image, (row.width, row.height) = decode_image(pair.image, self.limits)
-        except ImageFaultError as fault:
-            if fault.size is not None:
-                row.width, row.height = fault.size
-            return row.fail(fault.status, str(fault))
+        except ImageFaultError as error:
+            if error.size is not None:
+                row.width, row.height = error.size
+            return row.fail(error.status, str(error))
         if isinstance(caption, Fault):
             return row.fail(caption.status, caption.error)
         try:

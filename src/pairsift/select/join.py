@@ -142,6 +142,8 @@ def _paths(connection: duckdb.DuckDBPyConnection, join: Join) -> list[str]:
     folder = Folder(url)
     if not folder.is_local:
         register_filesystem(connection, folder.fs)
+    else:
+        files.refuse_special(url)
     if folder.fs.isfile(folder.path):
         found = [url]
     elif _WILDCARDS.search(join.path) and not folder.fs.exists(folder.path):
@@ -157,6 +159,8 @@ def _paths(connection: duckdb.DuckDBPyConnection, join: Join) -> list[str]:
             f"({', '.join(sorted(kinds))}); write a pattern of the names of one, such as *.csv"
         )
     paths = [path for path in found if table_extension(path) == kind and is_table(path)]
+    for path in paths if folder.is_local else ():
+        files.refuse_special(path)
     if not paths:
         raise PairsiftError(
             f"--join {join.name}={join.path}: no table there; give one (parquet, CSV, TSV or JSON "

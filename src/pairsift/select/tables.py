@@ -27,7 +27,7 @@ from pairsift.scores import (
 )
 from pairsift.select.expression import Term, column_term, text_sql
 from pairsift.sources.base import printable
-from pairsift.sources.files import normalise
+from pairsift.sources.files import normalise, refuse_special
 from pairsift.storage import Folder
 
 SUFFIX = ".parquet"
@@ -111,7 +111,10 @@ def find_score_tables(
         if not names:
             raise PairsiftError(_nothing_there(folder))
         prefix = folder.path
-        if not folder.is_local:
+        if folder.is_local:
+            for name in names:
+                refuse_special(folder.file(name))
+        else:
             register_filesystem(connection, folder.fs)
             prefix = folder.fs.unstrip_protocol(folder.path).rstrip("/")
         files += [(index, name[: -len(SUFFIX)], f"{prefix}/{name}") for name in names]

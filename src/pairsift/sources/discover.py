@@ -18,8 +18,8 @@ from pairsift.sources import files
 from pairsift.sources.base import Shard, ShardSet, printable
 from pairsift.sources.delimited import check_separator
 from pairsift.sources.files import FileEntry
-from pairsift.sources.left_out import LeftOut
-from pairsift.sources.outputs import OwnOutputs
+from pairsift.sources.left_out import SPECIAL, LeftOut
+from pairsift.sources.outputs import OwnOutputs, is_own_file
 from pairsift.sources.registry import extensions, readers
 from pairsift.sources.tables import holds_bytes
 from pairsift.sources.text_files import check_encoding
@@ -185,10 +185,16 @@ def _shards(
         if entry.is_folder:
             yield from _shards_of_folder(entry.url, kind, own, left_out, alone=len(entries) == 1)
             continue
+        if entry.is_special:
+            if len(entries) == 1:
+                files.refuse_special(entry.url)
+            left_out.add(entry.url, SPECIAL)
+            continue
         told = kind or ("folder" if _lists_images(entry.url) else _kind_of(entry.url))
         if told is None:
             if len(entries) > 1:
-                left_out.add(entry.url)  # a pattern such as DIR/* also meets sizes.json
+                if not is_own_file(entry.url):  # a pattern such as DIR/* also meets sizes.json
+                    left_out.add(entry.url)
                 continue
             raise PairsiftError(
                 f"{entry.url}: what kind of source is this? Known by extension are "
@@ -199,8 +205,10 @@ def _shards(
             yield Shard("", folder, told, None, (("captions_file", name),), folder_version(folder))
         else:
             yield Shard("", entry.url, told, entry.size, version=entry.version)
-    if not any(entry.is_folder or kind or _kind_of(entry.url) for entry in entries):
-        raise PairsiftError(f"no tar, parquet or captions file matches {pattern}")
+    readable = [entry for entry in entries if not entry.is_special]
+    if not any(entry.is_folder or kind or _kind_of(entry.url) for entry in readable):
+        told = "; ".join(["", *left_out.notes()])
+        raise PairsiftError(f"no tar, parquet or captions file matches {pattern}{told}")
 
 
 def _shards_of_folder(
@@ -216,7 +224,10 @@ def _shards_of_folder(
         if entry.url.endswith("/metadata.parquet"):
             tables.append(entry)
         elif told is not None and told != "folder":
-            by_kind[told].append(entry)
+            if entry.is_special:
+                left_out.add(entry.url, SPECIAL)
+            else:
+                by_kind[told].append(entry)
         elif _is_separated(entry.url) or is_image_name(entry.url):
             by_kind["folder"].append(FileEntry(folder, None, True))
     if not by_kind["folder"]:
@@ -234,6 +245,7 @@ def _shards_of_folder(
         wanted = kind or "tar, parquet, image or captions file"
         raise PairsiftError(
             f"{folder} {what}{f' a {wanted}' if count else ''}; {_what_to_do(folder, found)}"
+            + "".join(f"; {note}" for note in left_out.notes())
         )
     if len(present) > 1:
         counts = ", ".join(f"{len(by_kind[name])} for {name}" for name in present)
@@ -276,7 +288,7 @@ def _note_unread(found: list[FileEntry], kind: str, left_out: LeftOut) -> None:
                 and entry.url.endswith((".parquet", "_stats.json"))
                 and entry.url.removesuffix("_stats.json").removesuffix(".parquet") in stems
             )
-        if not read:
+        if not read and not is_own_file(entry.url):
             left_out.add(entry.url)
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 from typing import IO, Any, TypeVar, cast
 
 from pairsift.errors import PairsiftError
@@ -37,12 +37,14 @@ class FileEntry:
         size: bytes, if known.
         version: changes when the content does: a store's etag or version, else when it was last
             written; None if the listing does not tell.
+        is_special: a pipe, device or socket, which is never opened.
     """
 
     url: str
     size: int | None
     is_folder: bool = False
     version: str | None = None
+    is_special: bool = False
 
 
 def is_url(path: str) -> bool:
@@ -68,8 +70,8 @@ def open_file(url: str) -> IO[bytes]:
     """Open for reading.
 
     Raises:
-        PairsiftError: it is not there, may not be read, or its protocol is unknown; behind a URL,
-            a StorageError that tells whether it may succeed later.
+        PairsiftError: it is not there, is no file, may not be read, or its protocol is unknown;
+            behind a URL, a StorageError that tells whether it may succeed later.
     """
     if is_url(url):
         filesystem, path = file_system(url)
@@ -78,6 +80,7 @@ def open_file(url: str) -> IO[bytes]:
         except Exception as error:
             raise storage_error(error, url, "read") from error
     try:
+        refuse_special(url)  # opening a pipe waits for who writes into it
         return open(url, "rb")
     except FileNotFoundError:
         raise PairsiftError(f"{url} does not exist; was it moved since it was listed?") from None
@@ -85,6 +88,25 @@ def open_file(url: str) -> IO[bytes]:
         raise PairsiftError(f"{url} is a folder; a file is needed") from None
     except PermissionError as error:
         raise PairsiftError(f"{url} may not be read: {error.strerror or error}") from None
+
+
+def refuse_special(path: str) -> None:
+    """
+    Raises:
+        PairsiftError: a local path is a pipe, device or socket.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # opening it will say
+        return
+    if _is_special(mode):
+        raise PairsiftError(
+            f"{path} is a pipe, device or socket; a file is needed: write the content into one"
+        )
+
+
+def _is_special(mode: int) -> bool:
+    return not (S_ISREG(mode) or S_ISDIR(mode))
 
 
 def ask(url: str, action: Callable[[], Result]) -> Result:
@@ -212,7 +234,12 @@ def local_entry(path: str) -> FileEntry:
     stat = os.stat(path)
     if S_ISDIR(stat.st_mode):
         return FileEntry(path, None, True)
-    return FileEntry(path, stat.st_size, version=local_version(stat))
+    return _local_file(path, stat)
+
+
+def _local_file(path: str, stat: os.stat_result) -> FileEntry:
+    special = _is_special(stat.st_mode)
+    return FileEntry(path, stat.st_size, version=local_version(stat), is_special=special)
 
 
 def local_version(stat: os.stat_result) -> str:
@@ -242,7 +269,7 @@ def _local(entry: os.DirEntry[str]) -> FileEntry:
         stat = entry.stat()
     except OSError:  # a dangling link; opening it will say so
         return FileEntry(entry.path, None)
-    return FileEntry(entry.path, stat.st_size, version=local_version(stat))
+    return _local_file(entry.path, stat)
 
 
 def _remote(filesystem: Any, found: Any) -> Iterator[FileEntry]:

@@ -210,7 +210,7 @@ class FolderReader(ShardReader):
 
     def _read(self, path: str, limit: int, missing: Status, too_large: Status) -> bytes | Fault:
         url = f"{self.shard.url}/{path}"
-        if not files.is_url(url) and not os.path.isfile(url):  # a pipe would block
+        if not files.is_url(url) and (not os.path.exists(url) or os.path.isdir(url)):
             return Fault(missing, printable(f"no file {path!r} in the folder"))
         try:
             with files.open_file(url) as file:

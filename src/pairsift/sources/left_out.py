@@ -7,6 +7,7 @@ from typing import Final
 
 LINKED_FOLDERS: Final = "links to folders"
 HIDDEN: Final = "hidden names"
+SPECIAL: Final = "pipes, devices and sockets"
 _ARCHIVES = frozenset({".zip", ".7z", ".rar", ".lz4", ".z", ".lzma"})
 _ARROW = frozenset({".arrow", ".feather", ".ipc"})
 _MOST_KINDS = 8

@@ -18,6 +18,7 @@ MARKERS = {
     "balance.json": b'"histograms"',
     "pool.json": b'"rates"',
 }
+_BESIDE = frozenset({"sizes.json"})  # webdataset's own name for it
 # Every key of ours in a parquet's metadata begins so.
 METADATA_PREFIX = b"pairsift."
 OUTPUT_KEY = METADATA_PREFIX + b"output"
@@ -79,6 +80,12 @@ class OwnOutputs:
             raise PairsiftError(f"{pattern} holds no shards: {self.notes()[0]}")
 
 
+def is_own_file(url: str) -> bool:
+    """Whether a file is one of those that tell of an output, in a folder that was named."""
+    name = url.rpartition("/")[2]
+    return name in _BESIDE or (name in MARKERS and _holds(url, MARKERS[name]))
+
+
 def _owner(folder: str, base: str, known: dict[str, bool]) -> str | None:
     """The topmost folder of ours below `base` that a folder is or lies in."""
     if len(folder) <= len(base):
@@ -115,7 +122,7 @@ def _is_table_of_ours(entry: FileEntry) -> bool:
     if entry.is_folder or files.is_url(entry.url) or not entry.url.lower().endswith(".parquet"):
         return False
     try:
-        with open(entry.url, "rb") as file:
+        with files.open_file(entry.url) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _FOOTER_BYTES))
             if METADATA_PREFIX not in file.read():
@@ -123,5 +130,5 @@ def _is_table_of_ours(entry: FileEntry) -> bool:
         import pyarrow.parquet as pq  # not before: this may have been a caption
 
         return any(key.startswith(METADATA_PREFIX) for key in pq.read_metadata(entry.url).metadata)
-    except (OSError, ValueError, TypeError):  # TypeError: it has no metadata
+    except (PairsiftError, OSError, ValueError, TypeError):  # TypeError: it has no metadata
         return False

@@ -24,6 +24,16 @@ def find_packing(start: bytes) -> str | None:
     return next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
 
 
+def open_packed(file: io.BufferedReader[Any]) -> tuple[Any, str | None]:
+    """What a file that was just opened holds, to be read forwards, and how that is packed.
+
+    Raises:
+        PairsiftError: the package that unpacks it is not installed.
+    """
+    packing = find_packing(file.peek(6)[:6])
+    return (file if packing is None else unpacked(file, packing)), packing
+
+
 def unpacked(file: Any, packing: str) -> Any:
     """A file with what is packed in `file`, to be read forwards.
 

@@ -13,9 +13,9 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import IO, Any, cast
+from typing import IO, cast
 
-from pairsift.sources.packing import find_packing, is_damage, unpacked
+from pairsift.sources.packing import is_damage, open_packed
 
 MAX_HEADER_BYTES = 2**20
 _BUFFER_BYTES = 2**16
@@ -181,10 +181,7 @@ class _Stream:
 
     def __init__(self, file: IO[bytes]) -> None:
         buffered = io.BufferedReader(cast("io.RawIOBase", file), _BUFFER_BYTES)
-        self._file: Any = buffered
-        self._packing = find_packing(buffered.peek(6)[:6])
-        if self._packing is not None:
-            self._file = unpacked(buffered, self._packing)
+        self._file, self._packing = open_packed(buffered)
         self._position = 0
         self._header_left = 0
         self.header = bytearray()

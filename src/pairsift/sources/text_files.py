@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from pairsift.errors import PairsiftError
 from pairsift.sources import files
-from pairsift.sources.packing import find_packing, is_damage, unpacked
+from pairsift.sources.packing import is_damage, open_packed
 from pairsift.sources.rows import MAX_LINE_CHARACTERS, Lost
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
@@ -39,14 +39,12 @@ def open_unpacked(url: str) -> io.BufferedReader:
     Raises:
         PairsiftError: it cannot be opened, or unpacking it needs a package that is not there.
     """
-    url = files.normalise(url)
-    file: Any = files.open_file(url)
-    buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)
-    packing = find_packing(buffered.peek(6)[:6])
-    if packing is None:
-        return buffered
-    opened = unpacked(buffered, packing)
-    return opened if isinstance(opened, io.BufferedReader) else io.BufferedReader(opened)
+    file, _ = open_packed(_buffered(files.open_file(files.normalise(url))))
+    return _buffered(file)
+
+
+def _buffered(file: Any) -> io.BufferedReader:
+    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)
 
 
 def encoding_of(start: bytes, given: str | None, url: str) -> str:
