@@ -196,7 +196,7 @@ def test_what_is_there_is_told_of_samples_with_members_that_are_not_read(
         ("caption_invalid", 320, 240),
         ("image_missing", None, None),
         ("image_missing", None, None),
-        ("image_corrupt", None, None),
+        ("caption_missing", None, None),
     ]
     lengths = [row["caption_length"] for row in rows]
     assert lengths == [None, None, None, None, len(CAPTION), len(CAPTION), None]

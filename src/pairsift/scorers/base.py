@@ -83,12 +83,14 @@ class Preparer:
         fault = pair.fault
         if fault is not None and not (fault.status.of_caption and pair.image is not None):
             return row.fail(fault.status, fault.error)
-        caption = fault or check_caption(pair.caption)
+        caption = fault or check_caption(pair.caption)  # the size of its image is told all the same
         try:
             image, (row.width, row.height) = decode_image(pair.image, self.limits)
         except ImageFaultError as error:
             if error.size is not None:
                 row.width, row.height = error.size
+            if fault is not None:
+                return row.fail(fault.status, fault.error)
             return row.fail(error.status, str(error))
         if isinstance(caption, Fault):
             return row.fail(caption.status, caption.error)
