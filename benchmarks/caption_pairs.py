@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pairsift.teach import edits
-from pairsift.teach.words import content_words, stem, words
+from pairsift.teach.lexicon import content_words, stem, words
 
 SWAPPED = ("attribute", "count", "object")
 BROKEN = ("shuffled", "truncated")

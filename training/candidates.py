@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pairsift.teach import edits
+from pairsift.teach.lexicon import SWAPS, stems, words
 from pairsift.teach.reference import (
     BOILERPLATE,
     BRIEF,
@@ -34,7 +35,6 @@ from pairsift.teach.reference import (
     looks,
     reference_similarity,
 )
-from pairsift.teach.words import SWAPS, stems, words
 
 import domains
 from teacher import detail_score, understanding_score

@@ -34,8 +34,8 @@ from pairsift.scorers.mlm.tiny_inputs import (
     CaptionTokenizer,
 )
 from pairsift.teach import edits
-from pairsift.teach.words import SWAPS
-from pairsift.teach.words import words as words_of
+from pairsift.teach.lexicon import SWAPS
+from pairsift.teach.lexicon import words as words_of
 from scipy.stats import kendalltau
 from torch import Tensor
 from torch.nn import functional as F

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from pairsift.teach.edits import append_detail, corrupt, detail_phrase, restyle
-from pairsift.teach.words import stems
+from pairsift.teach.lexicon import stems
 
 from teacher import detail_score, understanding_score
 

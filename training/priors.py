@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from pairsift.teach.words import STOPWORDS, stem, words
+from pairsift.teach.lexicon import STOPWORDS, stem, words
 
 import domains
 from candidates import read_captions

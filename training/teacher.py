@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from pairsift.teach.words import content_words, stem, words
+from pairsift.teach.lexicon import content_words, stem, words
 
 ACTIONS = re.compile(r"^[a-z]{2,}ing$")
 NOT_ACTIONS = {

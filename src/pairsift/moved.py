@@ -30,6 +30,9 @@ MOVED: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "pairsift.cascade.scorer",
         {"load_reading": "load_stage"},
     ),
+    "pairsift.teach.words": ("pairsift.teach.lexicon", {}),
+    "pairsift.train.parts": ("pairsift.train.param_groups", {}),
+    "pairsift.writers.origin": ("pairsift.provenance", {}),
     "pairsift.select.beside": ("pairsift.cascade.report", {}),
 }
 

@@ -21,7 +21,7 @@ from pairsift.balance.sample import balance, bucket_of, even_quotas
 from pairsift.cli import balance as command
 from pairsift.errors import PairsiftError
 from pairsift.scorers.mlm.prompt_files import load_prompts
-from pairsift.teach.embed import HashedWords
+from pairsift.teach.embed import HashingVectorizer
 from pairsift.teach.records import Record, write_records
 from tests.samples import jpeg, png, tar_bytes
 
@@ -108,7 +108,7 @@ def test_the_seed_decides() -> None:
 def test_captions_about_one_thing_share_a_cluster() -> None:
     pytest.importorskip("sklearn")
     captions = [record.caption for record in _records(200)] + ["", "..."]
-    clusters = cluster_captions(captions, HashedWords(), 5)
+    clusters = cluster_captions(captions, HashingVectorizer(), 5)
     assert clusters.shape == (202,)
     pure = sum(
         Counter(
@@ -119,7 +119,7 @@ def test_captions_about_one_thing_share_a_cluster() -> None:
         for cluster in set(clusters[:200].tolist())
     )
     assert pure >= 180  # most clusters are about one thing
-    assert set(cluster_captions(["one", "one"], HashedWords(), 64)) == {0}
+    assert set(cluster_captions(["one", "one"], HashingVectorizer(), 64)) == {0}
 
 
 def _run(tmp_path: Path, **options: object) -> Path:

@@ -15,7 +15,7 @@ import pytest
 
 from pairsift.engines.local import score_shards
 from pairsift.errors import PairsiftError
-from pairsift.integrations.scorers import refer
+from pairsift.integrations.scorers import lazy_scorer
 from pairsift.pair import Status
 from pairsift.scorers.heuristics import HeuristicsScorer
 from pairsift.select import select
@@ -200,7 +200,7 @@ def test_the_library_caches_scores_by_fingerprint(tmp_path: Path) -> None:
 
 
 def test_a_worker_gets_a_name_not_a_model() -> None:
-    function = _ScoreBatch(refer("pairsift-tiny", metrics="itm"), "image", "caption", "", 8)
+    function = _ScoreBatch(lazy_scorer("pairsift-tiny", metrics="itm"), "image", "caption", "", 8)
     assert len(pickle.dumps(function)) < 1000
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pairsift.teach import edits
-from pairsift.teach.words import SWAPS, stem, words
+from pairsift.teach.lexicon import SWAPS, stem, words
 
 OWN = "A young man in a red shirt is riding a bicycle down the street behind two dogs ."
 

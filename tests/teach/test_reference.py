@@ -19,8 +19,9 @@ from pairsift.teach.candidates import (
     parse_plan,
 )
 from pairsift.teach.edits import CORRUPTIONS, order, with_order
-from pairsift.teach.embed import HashedWords, load_embedder
+from pairsift.teach.embed import HashingVectorizer, load_embedder
 from pairsift.teach.items import Item, read_items, read_shards
+from pairsift.teach.lexicon import stems
 from pairsift.teach.records import METADATA_KEY, Record, read_records, write_records
 from pairsift.teach.reference import (
     ReferenceTeacher,
@@ -31,7 +32,6 @@ from pairsift.teach.reference import (
     understanding_score,
 )
 from pairsift.teach.run import candidate_records, teach_by_reference
-from pairsift.teach.words import stems
 from tests.samples import jpeg, tar_bytes
 
 SCENES = {
@@ -60,7 +60,7 @@ ITEMS = [Item(f"{name}.jpg", captions) for name, captions in SCENES.items()]
 
 
 def _teacher() -> ReferenceTeacher:
-    return ReferenceTeacher(ITEMS, HashedWords())
+    return ReferenceTeacher(ITEMS, HashingVectorizer())
 
 
 def test_similarity_is_mean_and_maximum() -> None:
@@ -120,7 +120,7 @@ def test_an_order_buys_nothing() -> None:
 
 def test_an_own_caption_is_judged_by_the_others() -> None:
     odd = Item("odd.jpg", ("A green tractor", "A dog runs", "The dog is running"))
-    teacher = ReferenceTeacher([odd, *ITEMS], HashedWords())
+    teacher = ReferenceTeacher([odd, *ITEMS], HashingVectorizer())
     texts = odd.captions
     records = list(teacher.judge(Candidate(0, t, "own", t, n) for n, t in enumerate(texts)))
     assert records[0].scores["itm"] == 60  # unlike the others, but a person wrote it
@@ -198,10 +198,10 @@ def test_given_pairs_are_judged_as_they_are(tmp_path: Path) -> None:
 
 def test_what_it_cannot_teach_is_said() -> None:
     with pytest.raises(PairsiftError, match="1 of 5 images have one caption only.*alone.jpg"):
-        ReferenceTeacher([*ITEMS, Item("alone.jpg", ("one",))], HashedWords())
+        ReferenceTeacher([*ITEMS, Item("alone.jpg", ("one",))], HashingVectorizer())
     alike = [Item(f"{i}.jpg", ("the same words", "the same words")) for i in range(4)]
     with pytest.raises(PairsiftError, match="hardly more alike"):
-        ReferenceTeacher(alike, HashedWords())
+        ReferenceTeacher(alike, HashingVectorizer())
     with pytest.raises(PairsiftError, match="no embedder"):
         load_embedder("nope")
 

@@ -18,7 +18,7 @@ from pairsift.train.examples import Example, Exchange
 from pairsift.train.items import Collator, RowMaker, TrainingItems, UserPrompt
 from pairsift.train.labels import soft_labels
 from pairsift.train.objective import Objective, expected_scores, ranking_loss
-from pairsift.train.parts import choose_trainable, part_of, projector_modules
+from pairsift.train.param_groups import choose_trainable, part_of, projector_modules
 from tests.scorers.mlm.checkpoints import ARCHITECTURES, make_pairs, save_checkpoint
 from tests.scorers.mlm.plain import PlainModel
 

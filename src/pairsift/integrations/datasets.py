@@ -17,12 +17,12 @@ import pyarrow as pa
 
 from pairsift.errors import PairsiftError
 from pairsift.integrations.scorers import (
+    LazyScorer,
     LoadedScorer,
     ScorerLike,
-    ScorerRef,
+    lazy_scorer,
     outcome_columns,
     outcomes,
-    refer,
     score_values,
 )
 from pairsift.pair import Status
@@ -91,7 +91,7 @@ def score_dataset(
         )  # fmt: skip
     datasets = _import_datasets()
     features = _known_features(dataset)
-    reference = refer(scorer, **options)
+    reference = lazy_scorer(scorer, **options)
     loaded = reference.load()
     fields = outcome_columns(loaded)
     new = {f"{prefix}{field.name}": field for field in fields}
@@ -191,7 +191,7 @@ def filter_dataset(
 class _ScoreBatch:
     """What `map` calls; pickles as a scorer's name where it was given by name."""
 
-    scorer: ScorerRef | LoadedScorer
+    scorer: LazyScorer | LoadedScorer
     image: str
     caption: str
     prefix: str

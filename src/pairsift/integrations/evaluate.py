@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairsift.errors import PairsiftError
-from pairsift.integrations.scorers import ScorerLike, make_pair, number_columns, refer
+from pairsift.integrations.scorers import ScorerLike, lazy_scorer, make_pair, number_columns
 from pairsift.pair import Pair, Status
 
 
@@ -43,7 +43,7 @@ class PairsiftMetric:
         batch_size: int | None = None,
         **options: Any,
     ) -> None:
-        self.scorer = refer(scorer, **options).load()
+        self.scorer = lazy_scorer(scorer, **options).load()
         self.columns = number_columns(self.scorer, columns)
         self.batch_size = batch_size or self.scorer.batch_size
         self._waiting: list[Pair] = []

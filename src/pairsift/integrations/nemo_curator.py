@@ -23,9 +23,9 @@ from pairsift.engines.reading import PatientReader
 from pairsift.images import ImageFaultError, decode_image
 from pairsift.integrations.scorers import (
     OUTCOME_FIELDS,
+    lazy_scorer,
     make_pair,
     outcomes,
-    refer,
     takes_option,
 )
 from pairsift.pair import Fault, Pair
@@ -163,7 +163,7 @@ class PairsiftStage(ProcessingStage[ImageBatch, ImageBatch]):  # type: ignore[mi
         check_scorer(self.scorer, **self.scorer_options)
         columns = known_columns(self.scorer, **self.scorer_options)
         if columns is None:
-            columns = refer(self.scorer, **self.scorer_options).load().columns
+            columns = lazy_scorer(self.scorer, **self.scorer_options).load().columns
         self._fields = [*OUTCOME_FIELDS, *columns]
         self._passes = (
             None if self.where is None else RowFilter(self.where, pa.schema(self._fields))
@@ -172,7 +172,7 @@ class PairsiftStage(ProcessingStage[ImageBatch, ImageBatch]):  # type: ignore[mi
         options = dict(self.scorer_options)
         if takes_option(self.scorer, "device"):
             options.setdefault("device", "cuda" if self.gpus else "cpu")
-        self._reference = refer(self.scorer, **options)
+        self._reference = lazy_scorer(self.scorer, **options)
 
     def inputs(self) -> tuple[list[str], list[str]]:
         """Images with their captions."""

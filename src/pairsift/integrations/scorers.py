@@ -33,7 +33,7 @@ _KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
-class ScorerRef:
+class LazyScorer:
     """A scorer by name; pickles as its name and options, whatever it weighs once loaded."""
 
     name: str
@@ -55,7 +55,7 @@ class LoadedScorer:
         return self.scorer
 
 
-def refer(scorer: ScorerLike, **options: Any) -> ScorerRef | LoadedScorer:
+def lazy_scorer(scorer: ScorerLike, **options: Any) -> LazyScorer | LoadedScorer:
     """Refer to a scorer.
 
     Args:
@@ -70,7 +70,7 @@ def refer(scorer: ScorerLike, **options: Any) -> ScorerRef | LoadedScorer:
             raise PairsiftError(f"the scorer is loaded; {given[0]} is chosen when it is loaded")
         return LoadedScorer(scorer)
     # As bytes, since a prompt pack cannot be hashed.
-    return ScorerRef(os.fspath(scorer), pickle.dumps(sorted(options.items())))
+    return LazyScorer(os.fspath(scorer), pickle.dumps(sorted(options.items())))
 
 
 @lru_cache(maxsize=_KEPT)

@@ -17,8 +17,8 @@ import torch
 from pairsift.errors import PairsiftError
 from pairsift.integrations.scorers import (
     ScorerLike,
+    lazy_scorer,
     number_columns,
-    refer,
     score_values,
     takes_option,
 )
@@ -206,14 +206,14 @@ def _load(
     model: ScorerLike, names: Sequence[str], device: torch.device, options: Mapping[str, Any]
 ) -> Scorer:
     if isinstance(model, Scorer):
-        return refer(model, **options).load()
+        return lazy_scorer(model, **options).load()
     wanted = dict(options)
     if device.type != "cpu" and takes_option(model, "device"):
         wanted.setdefault("device", str(device))
     asked = [name for name in METRICS if name in names]
     if asked and takes_option(model, "metrics"):
         wanted.setdefault("metrics", ",".join(asked))
-    return refer(model, **wanted).load()
+    return lazy_scorer(model, **wanted).load()
 
 
 def _sides(source: Images | Texts, target: Images | Texts) -> tuple[list[torch.Tensor], list[str]]:

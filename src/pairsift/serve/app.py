@@ -22,7 +22,7 @@ from pairsift.metrics import METRICS
 from pairsift.pair import Pair
 from pairsift.scorers.base import Scorer
 from pairsift.serve.batcher import Batcher, QueueFullError, Row
-from pairsift.serve.body import Asked, Budget, Share, read_asked
+from pairsift.serve.body import Budget, ScoreRequest, Share, read_request
 from pairsift.serve.fetch import Fetcher
 from pairsift.serve.messages import (
     Health,
@@ -54,7 +54,7 @@ class _Service:
         self.columns = tuple(field.name for field in scorer.columns)
         asked = scorer.fingerprint.get("metrics", "").split(",")
         self.metrics = tuple(name for name in METRICS if name in asked and name in self.columns)
-        self.told = ServeMetrics(lambda: self.batcher.queued)
+        self.monitor = ServeMetrics(lambda: self.batcher.queued)
         self.budget = Budget(settings.max_bytes)
         self.batcher = Batcher(
             scorer,
@@ -64,7 +64,7 @@ class _Service:
             max_queue=settings.max_queue,
             limits=ImageLimits(settings.max_image, settings.max_pixels),
             time_limit=settings.time_limit,
-            watch=self.told.batch,
+            watch=self.monitor.batch,
         )
         self.fetcher: Fetcher | None = None
         if settings.allow_remote:
@@ -89,7 +89,7 @@ class _Service:
         if trouble := self.batcher.trouble:
             raise HTTPException(503, trouble, {"Retry-After": "60"})
         with self.budget.share() as share:
-            asked = await read_asked(request, self.settings, share, self.metrics)
+            asked = await read_request(request, self.settings, share, self.metrics)
             try:
                 with self.batcher.admit(len(asked)):
                     limit = self.settings.time_limit
@@ -107,11 +107,11 @@ class _Service:
         if rows is None:
             return Response(status_code=_CLIENT_GONE)
         for row in rows:
-            self.told.pair(row["status"])
+            self.monitor.pair(row["status"])
         keep = self._columns(asked.metrics)
         return ScoreAnswer(rows=[_message(row, keep) for row in rows])
 
-    async def _rows(self, asked: Asked, share: Share) -> Sequence[Row]:
+    async def _rows(self, asked: ScoreRequest, share: Share) -> Sequence[Row]:
         sources: list[contextlib.AbstractAsyncContextManager[Pair]] = [
             share.pair(pair) for pair in asked.pairs
         ]
@@ -240,16 +240,21 @@ def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
     )
     async def metrics() -> Response:
         """Counts and times, for Prometheus."""
-        return Response(service.told.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(
+            service.monitor.text(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
 
     local_only = settings.is_local and settings.api_key is None
     app.add_middleware(
-        _Door, local_only=local_only, told=service.told, max_discarded=settings.max_body
+        _AccessMiddleware,
+        local_only=local_only,
+        monitor=service.monitor,
+        max_discarded=settings.max_body,
     )
     return app
 
 
-class _Door:
+class _AccessMiddleware:
     """Counts answers, lets refusals arrive, and keeps web pages from using a local browser.
 
     A page elsewhere can make a name of its own resolve to the loopback, or post a form to it. With
@@ -257,9 +262,9 @@ class _Door:
     """
 
     def __init__(
-        self, app: ASGIApp, local_only: bool, told: ServeMetrics, max_discarded: int
+        self, app: ASGIApp, local_only: bool, monitor: ServeMetrics, max_discarded: int
     ) -> None:
-        self._app, self._local_only, self._told = app, local_only, told
+        self._app, self._local_only, self._monitor = app, local_only, monitor
         self._max_discarded = max_discarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -292,7 +297,7 @@ class _Door:
             else:
                 await self._app(scope, body.receive, note)
         finally:
-            self._told.request(path, code, time.perf_counter() - begin)
+            self._monitor.request(path, code, time.perf_counter() - begin)
 
 
 class _Body:

@@ -26,7 +26,7 @@ _FIELDS = ("image", "caption", "metrics")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ScoreRequest:
     """What a client wants scored: pairs with their images, or URLs of images with captions."""
 
     pairs: tuple[Pair, ...] = ()
@@ -101,9 +101,9 @@ class Share:
         self.taken += size
 
 
-async def read_asked(
+async def read_request(
     request: Request, settings: ServeSettings, share: Share, metrics: tuple[str, ...]
-) -> Asked:
+) -> ScoreRequest:
     """Read and check a request.
 
     Args:
@@ -159,7 +159,7 @@ async def _limited(request: Request, max_body: int, share: Share) -> AsyncGenera
 
 async def _read_form(
     headers: Headers, stream: AsyncGenerator[bytes, None], settings: ServeSettings
-) -> Asked:
+) -> ScoreRequest:
     most = settings.max_pairs + len(_FIELDS) + 8
     # Read as Latin-1, a field that is not UTF-8 keeps its bytes, and can be told to be none.
     plain = Headers({"content-type": headers["content-type"] + "; charset=latin-1"})
@@ -189,7 +189,7 @@ async def _read_form(
     images, captions = fields["image"], fields["caption"]
     if len(images) != 1:
         raise HTTPException(422, f"{len(images)} fields named image; a request has exactly one")
-    return Asked(
+    return ScoreRequest(
         pairs=tuple(
             _pair(str(index), images[0], decode_caption(caption))
             for index, caption in enumerate(captions)
@@ -204,7 +204,7 @@ def _pair(key: str, image: bytes, caption: str | Fault) -> Pair:
     return Pair(key, image, caption)
 
 
-async def _read_json(stream: AsyncGenerator[bytes, None], settings: ServeSettings) -> Asked:
+async def _read_json(stream: AsyncGenerator[bytes, None], settings: ServeSettings) -> ScoreRequest:
     body = bytearray()
     async for chunk in stream:
         body += chunk
@@ -216,7 +216,7 @@ async def _read_json(stream: AsyncGenerator[bytes, None], settings: ServeSetting
         asked = UrlRequest.model_validate(content, strict=True)
     except ValidationError as error:
         raise HTTPException(422, _first_words(error)) from None
-    return Asked(
+    return ScoreRequest(
         urls=tuple((pair.url, pair.caption) for pair in asked.pairs),
         metrics=_metrics(asked.metrics),
     )

@@ -199,16 +199,16 @@ class ImageStore:
 
     def __init__(self, places: Sequence[str]) -> None:
         self.places: Sequence[str] = list(places)
-        self._index: NameIndex[tuple[_Shelf, Any]] = NameIndex()
+        self._index: NameIndex[tuple[_ImageSource, Any]] = NameIndex()
         for place in places:
-            shelf = _open_shelf(place)
-            for path, entry in shelf.entries.items():
-                self._index.add(path, (shelf, entry), shelf.above)
+            source = _open_source(place)
+            for path, entry in source.entries.items():
+                self._index.add(path, (source, entry), source.above)
 
     def __len__(self) -> int:
         return len(self._index)
 
-    def find(self, name: str) -> tuple[_Shelf, Any] | None:
+    def find(self, name: str) -> tuple[_ImageSource, Any] | None:
         """Where an image is; None if it is nowhere.
 
         Raises:
@@ -245,14 +245,14 @@ class ImageStore:
         found = self.find(name)
         if found is None:
             raise PairsiftError(f"no image {printable(name)} in {', '.join(self.places)}")
-        shelf, place = found
+        source, place = found
         try:
-            return shelf.read(place)
+            return source.read(place)
         except (OSError, tarfile.TarError) as error:
-            raise PairsiftError(f"cannot read {name} from {shelf.url}: {error}") from error
+            raise PairsiftError(f"cannot read {name} from {source.url}: {error}") from error
 
 
-class _Shelf(abc.ABC):
+class _ImageSource(abc.ABC):
     """One place. `entries` maps a path to whatever `read` needs to find it again."""
 
     def __init__(self, url: str) -> None:
@@ -264,7 +264,7 @@ class _Shelf(abc.ABC):
     def read(self, place: Any) -> bytes: ...
 
 
-class _TarShelf(_Shelf):
+class _TarSource(_ImageSource):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.above = _without_extension(url)
@@ -277,7 +277,7 @@ class _TarShelf(_Shelf):
         return member.read() if member is not None else b""
 
 
-class _FolderShelf(_Shelf):
+class _FolderSource(_ImageSource):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         start = len(url.rstrip("/")) + 1
@@ -288,7 +288,7 @@ class _FolderShelf(_Shelf):
             return file.read()
 
 
-class _ParquetShelf(_Shelf):
+class _ParquetSource(_ImageSource):
     def __init__(self, url: str) -> None:
         import pyarrow.parquet as pq
 
@@ -354,21 +354,21 @@ class _ParquetShelf(_Shelf):
         return content or b""
 
 
-def _open_shelf(place: str) -> _Shelf:
+def _open_source(place: str) -> _ImageSource:
     url = files.normalise(place)
     lower = url.lower()
-    kind: type[_Shelf] = _FolderShelf
+    kind: type[_ImageSource] = _FolderSource
     if lower.endswith(_TARS):
-        kind = _TarShelf
+        kind = _TarSource
     elif lower.endswith(".parquet"):
-        kind = _ParquetShelf
+        kind = _ParquetSource
     try:
-        shelf = kind(url)
+        source = kind(url)
     except (OSError, tarfile.TarError, ValueError) as error:
         raise PairsiftError(f"cannot open images at {place}: {error}") from error
-    if not shelf.entries:
+    if not source.entries:
         raise PairsiftError(f"{place} holds no images; give a folder, a .tar or a .parquet file")
-    return shelf
+    return source
 
 
 def _without_extension(url: str) -> str:

@@ -32,7 +32,7 @@ from pairsift.teach import edits
 from pairsift.teach.edits import Random
 from pairsift.teach.embed import Vectors
 from pairsift.teach.items import Item
-from pairsift.teach.words import SWAPS, words
+from pairsift.teach.lexicon import SWAPS, words
 
 DEFAULT_PLAN: Mapping[str, int] = {
     "own": 5,

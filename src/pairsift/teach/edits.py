@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from pairsift.teach.words import BROADER, STOPWORDS, SWAPS, words
+from pairsift.teach.lexicon import BROADER, STOPWORDS, SWAPS, words
 
 Random = np.random.Generator
 
@@ -189,7 +189,7 @@ def swap(text: str, kind: str, banned: Collection[str], rng: Random) -> str | No
     """Replace one word by another of its group.
 
     Args:
-        kind: a key of :data:`pairsift.teach.words.SWAPS`.
+        kind: a key of :data:`pairsift.teach.lexicon.SWAPS`.
         banned: words that may be true of the image; they are never put in, so that the result is
             wrong and not merely different.
 

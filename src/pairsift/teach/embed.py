@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pairsift.errors import PairsiftError
-from pairsift.teach.words import content_words, stem
+from pairsift.teach.lexicon import content_words, stem
 
 Vectors = NDArray[np.float32]
 
@@ -75,7 +75,7 @@ class SentenceModel:
         return out
 
 
-class HashedWords:
+class HashingVectorizer:
     """Stems of content words, hashed into a fixed space. No weights, and no idea of meaning.
 
     It knows that two captions share words, not that a puppy is a dog: good enough to spread a
@@ -113,7 +113,7 @@ def load_embedder(name: str = "auto") -> Embedder:
     if name == "minilm":
         return SentenceModel()
     if name == "words":
-        return HashedWords()
+        return HashingVectorizer()
     if Path(name).is_dir():
         return SentenceModel(name)
     raise PairsiftError(

@@ -38,8 +38,7 @@ from pairsift.teach.candidates import Candidate
 from pairsift.teach.edits import CORRUPTIONS
 from pairsift.teach.embed import Embedder, Vectors
 from pairsift.teach.items import Item
-from pairsift.teach.records import Record
-from pairsift.teach.words import (
+from pairsift.teach.lexicon import (
     DATES,
     OCCASIONS,
     RELATIVES,
@@ -50,6 +49,7 @@ from pairsift.teach.words import (
     stems,
     words,
 )
+from pairsift.teach.records import Record
 
 PENALTY = {
     "swap_object": 50.0,

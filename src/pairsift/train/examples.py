@@ -62,20 +62,20 @@ class StoredImages:
     """Images in folders, tars and parquet files, opened anew in every process.
 
     Args:
-        shelves: places that are looked through together; an earlier group hides a later one.
+        groups: places that are looked through together; an earlier group hides a later one.
     """
 
-    def __init__(self, *shelves: Sequence[str]) -> None:
-        self.shelves = [tuple(places) for places in shelves if places]
+    def __init__(self, *groups: Sequence[str]) -> None:
+        self.groups = [tuple(places) for places in groups if places]
         self._opened: tuple[int, list[ImageStore]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"shelves": self.shelves, "_opened": None}
+        return {"groups": self.groups, "_opened": None}
 
     def _stores(self) -> list[ImageStore]:
         # Two processes that share an open file move each other's position in it.
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), [ImageStore(places) for places in self.shelves])
+            self._opened = (os.getpid(), [ImageStore(places) for places in self.groups])
         return self._opened[1]
 
     def read(self, name: str) -> bytes:
@@ -287,7 +287,7 @@ def _llava_entries(file: Path) -> list[dict[str, Any]]:
 def _add_images(file: Path, images: Sequence[str], data: TrainingData) -> tuple[int, StoredImages]:
     beside = file.parent / IMAGE_FOLDER
     source = StoredImages([str(file.parent)] if beside.is_dir() else [], images)
-    if not source.shelves:
+    if not source.groups:
         raise PairsiftError(f"{file}: there is no folder {beside}; give --images")
     data.sources.append(source)
     return len(data.sources) - 1, source

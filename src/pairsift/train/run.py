@@ -26,7 +26,7 @@ from pairsift.train.dev import decisive, measure
 from pairsift.train.items import Collator, RowMaker, TrainingItems, UserPrompt
 from pairsift.train.log import MetricsLog, Say, shown
 from pairsift.train.objective import Objective
-from pairsift.train.parts import choose_trainable, count_parameters
+from pairsift.train.param_groups import choose_trainable, count_parameters
 from pairsift.train.plan import Plan, make_plan
 from pairsift.train.settings import Settings, Stage
 from pairsift.train.student import Student

@@ -8,7 +8,7 @@ from typing import Any
 
 from pairsift.errors import PairsiftError
 
-#: what each stage trains, from what :mod:`pairsift.train.parts` tells apart
+#: what each stage trains, from what :mod:`pairsift.train.param_groups` tells apart
 STAGE_PARTS: dict[str, tuple[str, ...]] = {
     "projector": ("projector",),
     "language": ("projector", "language"),

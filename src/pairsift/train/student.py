@@ -21,7 +21,7 @@ from pairsift.scorers.mlm.legacy.config import is_legacy
 from pairsift.scorers.mlm.load import ADAPTER_CONFIG, is_adapter, read_config
 from pairsift.scorers.mlm.prompt_files import PACK_FILE, dump_pack
 from pairsift.scorers.mlm.prompts import PromptPack
-from pairsift.train.parts import lora_targets, projector_modules
+from pairsift.train.param_groups import lora_targets, projector_modules
 from pairsift.train.settings import Lora
 
 # Tokenizer, image processor, chat template: whatever lies beside the weights, but for these.

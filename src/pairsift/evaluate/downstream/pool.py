@@ -38,7 +38,7 @@ from pairsift.storage import Folder, join
 from pairsift.teach import edits
 from pairsift.teach.edits import Random
 from pairsift.teach.items import Item
-from pairsift.teach.words import words
+from pairsift.teach.lexicon import words
 
 CLEAN = "own"
 RATES: Mapping[str, float] = {

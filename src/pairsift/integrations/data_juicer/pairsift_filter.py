@@ -19,10 +19,10 @@ from loguru import logger
 
 from pairsift.integrations.scorers import (
     OUTCOME_FIELDS,
-    ScorerRef,
+    LazyScorer,
+    lazy_scorer,
     make_pair,
     outcomes,
-    refer,
     takes_option,
 )
 from pairsift.pair import Fault, Pair, Status
@@ -116,10 +116,10 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
         """Columns, without loading a model: workers are forked from this process."""
         columns = known_columns(self.scorer, **self.scorer_options)
         if columns is None:
-            columns = refer(self.scorer, **self.scorer_options).load().columns
+            columns = lazy_scorer(self.scorer, **self.scorer_options).load().columns
         return [*OUTCOME_FIELDS, *columns]
 
-    def _reference(self, rank: int | None) -> ScorerRef:
+    def _reference(self, rank: int | None) -> LazyScorer:
         options = dict(self.scorer_options)
         if rank is not None and self.use_cuda() and takes_option(self.scorer, "device"):
             import torch
@@ -127,8 +127,8 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
             options.setdefault("device", f"cuda:{rank % torch.cuda.device_count()}")
         elif _in_worker():
             setup_worker_threads(num_threads=1)
-        reference = refer(self.scorer, **options)
-        assert isinstance(reference, ScorerRef)
+        reference = lazy_scorer(self.scorer, **options)
+        assert isinstance(reference, LazyScorer)
         return reference
 
     def _has_scores(self, stats: Mapping[str, Any]) -> bool:
