@@ -107,7 +107,10 @@ def test_same_size_and_time_do_not_hide_a_change(
     assert path.stat().st_size == before.st_size
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert origin.look() is None
-    with pytest.raises(ChangedShardError, match="has other bytes"):
+    with pytest.raises(ChangedShardError, match="has other bytes.*`touch` it first.*--rescore"):
+        list(origin.rows([0], [keys(out)[0]]))
+    path.touch()
+    with pytest.raises(ChangedShardError, match="has other bytes; score it again"):
         list(origin.rows([0], [keys(out)[0]]))
 
 

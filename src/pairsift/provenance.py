@@ -87,8 +87,14 @@ class Provenance:
 
     def changed(self, how: str) -> ChangedShardError:
         """An error that says how, and what to do."""
+        try:
+            hidden = self.shard.version is not None and self.look() is None
+        except PairsiftError:
+            hidden = False
+        # Scoring goes by a listing, and would take the shard for the one it has scored.
+        first = "; its size and time are still the same, so `touch` it first" if hidden else ""
         return ChangedShardError(
-            f"{self.shard.url} has changed since it was scored: {how}; {AGAIN}"
+            f"{self.shard.url} has changed since it was scored: {how}{first}; {AGAIN}"
         )
 
     def rows(self, places: Iterable[int], keys: Iterable[str]) -> Iterator[Pair]:

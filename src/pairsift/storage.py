@@ -130,7 +130,7 @@ class Folder:
             self._persist("create", lambda: self.fs.makedirs(self.path, exist_ok=True))
         except (FileExistsError, NotADirectoryError) as error:
             raise PairsiftError(
-                f"{self.url} is a file; a folder is needed: choose another --out"
+                f"{self.url} is a file; a folder is needed: choose another name for it"
             ) from error
 
     def names(self) -> set[str]:
@@ -142,6 +142,10 @@ class Folder:
                 return {entry.name for entry in entries if not entry.name.startswith(".")}
         except FileNotFoundError:
             return set()
+        except NotADirectoryError as error:
+            raise PairsiftError(
+                f"{self.url} is a file; a folder is needed: choose another name for it"
+            ) from error
 
     def times(self) -> dict[str, float]:
         """Names as :meth:`names`, with when each was finished, in seconds since 1970.

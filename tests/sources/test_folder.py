@@ -174,6 +174,7 @@ class TestLines:
             "rows of captions.csv": 1,
             "lines of captions.csv": 5,
             "rows of captions.csv over several lines": 1,
+            "images are named by no row": 2,
         }
         assert (
             "5 lines, 1 rows, 1 of them over several lines, 1 lines that are no rows" in caplog.text
@@ -224,6 +225,37 @@ class TestImageFolder:
         assert (pair.key, pair.caption, pair.image) == ("d", "a cow", b"sub/d.JPEG")
         (pair,) = pairs_of(photos, captions_file=f"sub/{name}")
         assert (pair.key, pair.caption) == ("sub/d", "a cow")
+
+    def test_what_is_left_out_is_told(self, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+        _write_table(photos / "metadata.csv", [("./a.jpg", "a dog")])
+        (photos / "captions.tsv").write_text("file_name\ttext\na.jpg\tanother\n")
+        (photos / "metadata.json").write_text("[]")
+        (photos / "sub" / "d.txt").write_text("beside the image")
+        (shard,) = find_shards(str(photos)).shards
+        reader = open_shard(shard)
+        with caplog.at_level("INFO", "pairsift.inputs"):
+            assert [pair.key for pair in reader] == ["./a"]
+        assert reader.notes["images are named by no row"] == 2
+        assert reader.notes["tables are not read"] == 2
+        assert "2 images are named by no row, the first b.c.png" in caplog.text
+        assert "2 tables are not read, the first captions.tsv" in caplog.text
+        assert "what is read is metadata.csv. --captions-file names another" in caplog.text
+
+    def test_a_named_table_is_all_that_is_meant(self, photos: Path) -> None:
+        _write_table(photos / "train.csv", [("a.jpg", "a dog")])
+        _write_table(photos / "test.csv", [("b.c.png", "a cat")])
+        (shard,) = find_shards(str(photos), captions_file="train.csv").shards
+        reader = open_shard(shard)
+        assert [pair.key for pair in reader] == ["a"]
+        assert set(reader.notes) == {"rows of train.csv", "lines of train.csv"}
+
+    def test_a_table_as_one_json_document_is_told(
+        self, photos: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (photos / "metadata.json").write_text('[{"file_name": "a.jpg", "text": "a dog"}]')
+        with caplog.at_level("INFO", "pairsift.inputs"):
+            assert len(pairs_of(photos)) == 3
+        assert "1 tables are not read, the first metadata.json" in caplog.text
 
     def test_values_within_json(self, photos: Path) -> None:
         rows = [{"file_name": "a.jpg", "meta": {"captions": ["x", "y"]}}, {"file_name": "b.c.png"}]

@@ -9,7 +9,7 @@ import json
 import random
 import subprocess
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -225,6 +225,35 @@ class TestDamage:
             assert set(statuses(truncated)) <= {Status.SHARD_TRUNCATED}
             assert len(pairs) == sum(start <= cut for start in starts)
             assert (reader.problem is None) == (cut >= ends[-1] + 512 + 512)
+
+    @pytest.mark.parametrize(
+        "behind",
+        [
+            tar_bytes([("b.jpg", b"2"), ("b.txt", "two")]),  # joined with cat
+            bytes(200_000) + tar_bytes([("b.jpg", b"2")]),
+            b"garbage",
+            b"\0" * 700 + b"x",
+        ],
+    )
+    @pytest.mark.parametrize("pack", [bytes, gzip.compress])
+    def test_what_follows_the_end_is_told(
+        self, tmp_path: Path, behind: bytes, pack: Callable[[bytes], bytes]
+    ) -> None:
+        data = tar_bytes([("a.jpg", b"1"), ("a.txt", "one"), ("c.jpg", b"3")])
+        reader = read(pack(data + behind), tmp_path)
+        assert [(pair.key, pair.caption, pair.fault) for pair in reader] == [
+            ("a", "one", None),
+            ("c", None, None),
+        ]
+        start = len(data + behind) - len((data + behind)[len(data) :].lstrip(b"\0"))
+        assert f"follows the end of the archive, from byte {start:,} on" in str(reader.problem)
+
+    @pytest.mark.parametrize("padding", [0, 512, 1_000_001])
+    def test_padding_behind_the_end_is_none(self, tmp_path: Path, padding: int) -> None:
+        data = tar_bytes([("a.jpg", b"1"), ("a.txt", "one")])
+        reader = read(data + bytes(padding), tmp_path)
+        assert len(list(reader)) == 1
+        assert reader.problem is None
 
     @pytest.mark.parametrize("share", [0.3, 0.9])
     def test_cut_gzip(self, tmp_path: Path, share: float) -> None:

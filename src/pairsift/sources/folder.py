@@ -74,6 +74,7 @@ class FolderReader(ShardReader):
         self._encoding: str | None = options.get("encoding")
         self._max_image_bytes = int(options.get("max_image_bytes", ImageLimits().max_bytes))
         self._index: NameIndex[str] | None = None
+        self._looked_at: set[str] = set()
 
     def __iter__(self) -> Iterator[Pair]:
         self.problem = None
@@ -83,8 +84,11 @@ class FolderReader(ShardReader):
         if not names:
             yield from self._from_text_files()
         keys = _Keys()
+        self._looked_at = set()
         for name in names:
             yield from self._from_table(name, keys)
+        if not self._captions_file:  # who names a table does not mean the others
+            self._tell_left_out(names)
 
     def _from_table(self, name: str, keys: _Keys) -> Iterator[Pair]:
         url = f"{self.shard.url}/{name}"
@@ -102,6 +106,28 @@ class FolderReader(ShardReader):
             self.notes[f"lines of {printable(name)}"] += table.lines
         if table.spanning:
             self.notes[f"rows of {printable(name)} over several lines"] += table.spanning
+
+    def _tell_left_out(self, tables: list[str]) -> None:
+        """Note, and say once, which images no row names and which tables are passed over."""
+        images, others = [], []
+        for entry in files.walk(self.shard.url):
+            name = entry.url[len(self.shard.url) + 1 :]
+            if is_image_name(name):
+                if tables and name not in self._looked_at:
+                    images.append(name)
+            elif (is_table(name) or _is_json_table(name)) and name not in tables:
+                others.append(name)
+        read = ", ".join(tables[:3]) or "the text file beside each image"
+        told = (("images are named by no row", images), ("tables are not read", others))
+        for what, names in told:
+            if names:
+                self.notes[what] += len(names)
+                words = (
+                    f"{self.shard.url}: {len(names):,} {what}, the first {min(names)}; what is "
+                    f"read is {read}. --captions-file names another table (CSV, TSV, JSON lines "
+                    "or parquet)"
+                )
+                _log.info("%s", printable(words))
 
     def _lost(self, lost: Lost, name: str, columns: _Columns, folder: str, keys: _Keys) -> Pair:
         status, key = Status.ROW_INVALID, ""
@@ -210,6 +236,7 @@ class FolderReader(ShardReader):
 
     def _read(self, path: str, limit: int, missing: Status, too_large: Status) -> bytes | Fault:
         url = f"{self.shard.url}/{path}"
+        self._looked_at.add(posixpath.normpath(path))
         if not files.is_url(url) and (not os.path.exists(url) or os.path.isdir(url)):
             return Fault(missing, printable(f"no file {path!r} in the folder"))
         try:
@@ -220,6 +247,11 @@ class FolderReader(ShardReader):
         if len(data) > limit:
             return Fault(too_large, f"more than the {limit:,} bytes that are read")
         return data
+
+
+def _is_json_table(name: str) -> bool:
+    """A table as one JSON document, which is not read; a .json beside an image is none."""
+    return posixpath.basename(name).lower() in ("metadata.json", "captions.json")
 
 
 def tables_of(shard: Shard) -> list[str]:

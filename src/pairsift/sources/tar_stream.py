@@ -35,6 +35,10 @@ class DamagedTarError(Exception):
         self.in_member = in_member
 
 
+class BehindEndError(DamagedTarError):
+    """Something follows the mark that ends the archive; what comes before is whole."""
+
+
 class Member:
     """A regular file of a tar, to be read, or not, before the next one is asked for.
 
@@ -76,6 +80,7 @@ def iterate_tar(file: IO[bytes], left_out: Counter[str] | None = None) -> Iterat
         left_out: counts these, folders not among them, by what they are.
 
     Raises:
+        BehindEndError: all members were read, and something else follows the end of the archive.
         DamagedTarError: it cannot be read on; at position 0 if it is no tar at all.
         OSError: the storage fails.
         PairsiftError: unpacking it needs a package that is not installed.
@@ -98,6 +103,7 @@ def iterate_tar(file: IO[bytes], left_out: Counter[str] | None = None) -> Iterat
             words = f"no readable header at byte {position:,}: {error}"
             raise DamagedTarError(words, position) from error
         if header is None:
+            _refuse_more(stream)
             return
         # tarfile would remember every header it has seen, and all global pax fields.
         tar.members.clear()
@@ -120,6 +126,18 @@ def iterate_tar(file: IO[bytes], left_out: Counter[str] | None = None) -> Iterat
             if stream.tell() < begin + header.size:
                 raise _cut_off(stream, header.name)
             raise DamagedTarError("ends without an end-of-archive mark", stream.tell())
+
+
+def _refuse_more(stream: _Stream) -> None:
+    """Read what is left of the file behind the end of the archive: zeros, if all is well."""
+    while data := stream.read_data(_BUFFER_BYTES, in_member=False):
+        if data.strip(b"\0"):
+            raise BehindEndError(
+                f"not read: what follows the end of the archive, from byte "
+                f"{stream.tell() - len(data.lstrip(bytes(1))):,} on. If archives were joined (cat "
+                "a.tar b.tar), unpack them with tar --ignore-zeros and pack them again",
+                stream.tell(),
+            )
 
 
 def _what(header: tarfile.TarInfo) -> str:

@@ -18,7 +18,7 @@ from pairsift.pair import Fault, Pair, Status
 from pairsift.sources.base import MOSTLY, Shard, ShardReader, declared_failure, printable, valid_uid
 from pairsift.sources.fields import NoFieldError, describe, follow, leaves
 from pairsift.sources.files import open_file
-from pairsift.sources.tar_stream import DamagedTarError, Member, iterate_tar
+from pairsift.sources.tar_stream import BehindEndError, DamagedTarError, Member, iterate_tar
 
 MAX_JSON_BYTES = 4 * 2**20
 _MOST_SUFFIXES = 50
@@ -162,7 +162,8 @@ class WebdatasetReader(ShardReader):
                         f"{self.shard.url} is not a tar ({damage}); remove it, or fetch it again"
                     ) from damage
                 self.problem = str(damage)
-                if sample and (damage.in_member or not (sample.image and sample.caption)):
+                cut = not isinstance(damage, BehindEndError)
+                if sample and cut and (damage.in_member or not (sample.image and sample.caption)):
                     yield self._truncated(sample, damage)
                     sample = None
         if sample:

@@ -55,7 +55,7 @@ class Claim:
         if MANIFEST not in names and names:
             raise PairsiftError(
                 f"{folder.url} already holds {sorted(names)[0]} and is not a folder of this "
-                "command; choose an empty one for --out"
+                "command; choose an empty folder"
             )
         self._manifest.check()
 
@@ -82,7 +82,7 @@ class Claim:
             raise
 
     def _refusal(self, there: dict[str, Any], found: list[Difference]) -> str:
-        instead = "choose another folder for --out, or delete this one"
+        instead = "choose another folder, or delete this one"
         if "roots" not in there:
             return (
                 f"{self.folder.url} was begun by an older version of Pairsift, which did not note "
