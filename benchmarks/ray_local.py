@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults import compare_tables, make_pool, ray_cluster
 from pairsift import load_scorer
 from pairsift.engines import local
 from pairsift.engines import ray as cluster
 from pairsift.engines.base import ShardResult
 from pairsift.sources import ShardSet, find_shards
+from tests.support.faults import compare_tables, make_pool, ray_cluster
 
 ACCEPTED = 0.85
 

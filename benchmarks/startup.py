@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults import make_pool
+from tests.support.faults import make_pool
 
 COMMAND = """
 import re, sys

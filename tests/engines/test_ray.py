@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import scoring_actors
 from pairsift import PairsiftError, load_scorer
 from pairsift.engines import local
 from pairsift.engines.base import ShardResult
@@ -19,6 +18,7 @@ from pairsift.sources import find_shards
 from tests.cascade.conftest import assert_same, words_plan
 from tests.engines.conftest import tables
 from tests.samples import good_samples, write_tar
+from tests.support.faults import scoring_actors
 
 ray = pytest.importorskip("ray", reason="needs pairsift[ray]")
 pytest.importorskip("ray.data", reason="needs pairsift[ray]")

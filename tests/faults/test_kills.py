@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import Step, kill_step, make_pool, make_reference, steps
+from tests.support.faults import Step, kill_step, make_pool, make_reference, steps
 
 
 @pytest.fixture(scope="module")

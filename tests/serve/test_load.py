@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("skimage", reason="the demo's photographs come with scikit-image")
 
-from benchmarks.serve import (
+from tests.support.serve_load import (
     MAX_BODY_MIB,
     Memory,
     ask,
