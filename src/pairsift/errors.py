@@ -1,15 +1,23 @@
-"""The one exception a user is meant to read."""
+"""The exceptions whose message is for the user."""
 
 from __future__ import annotations
 
 
 class PairsiftError(Exception):
-    """Bad input or a run that must not go on: one line saying what, where and what to do.
+    """Bad input, or a run that must stop: one line that says what, where and what to do.
 
-    The command line prints the message alone, without a traceback, and exits with code 2.
+    The command line prints the message without a traceback.
 
     Attributes:
-        exit_code: of the command line.
+        exit_code: exit code of the command line: 2.
+
+    Examples:
+        >>> from pairsift import load_scorer
+        >>> try:
+        ...     load_scorer("heuristic")
+        ... except PairsiftError as error:
+        ...     print(error)
+        no scorer 'heuristic': did you mean 'heuristics'? choose from ...
     """
 
     exit_code = 2

@@ -45,11 +45,21 @@ _MAX_SIDE = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What is refused as ``image_too_large``.
+    """The largest image that is decoded; larger ones get the status ``image_too_large``.
 
     Attributes:
-        max_bytes: of the encoded image.
-        max_pixels: width times height as declared; decoding takes up to 13 bytes a pixel.
+        max_bytes: size of the encoded image in bytes; 32 MiB.
+        max_pixels: width times height, as the file declares them; 64 million. Decoding takes up
+            to 13 bytes of memory per pixel.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pairsift.images import ImageFaultError, decode_image
+        >>> try:
+        ...     decode_image(Path("pool/d.png").read_bytes(), ImageLimits(max_pixels=100_000))
+        ... except ImageFaultError as error:
+        ...     print(error)
+        400 x 400 pixels; at most 100,000 are decoded
     """
 
     max_bytes: int = 32 * 2**20
@@ -74,18 +84,29 @@ class ImageFaultError(Exception):
 
 
 def decode_image(data: bytes | None, limits: ImageLimits | None = None) -> tuple[Image.Image, Size]:
-    """Decode an image of the formats in `image_formats.FORMATS` that are read.
+    """Decode an image of unknown origin within limits of size.
 
-    JPEG, PNG, WebP, GIF, BMP, TIFF and PNM always; AVIF, JPEG 2000, HEIC and JPEG XL where Pillow
-    or its plug-in is installed with them. Formats that are known but not read are
-    ``image_unsupported``. Pillow reads more than forty, some by starting other programs.
+    JPEG, PNG, WebP, GIF, BMP, TIFF and PNM are always read; AVIF, JPEG 2000, HEIC and JPEG XL if
+    the installed Pillow, or a plug-in of it, reads them. Other known formats get the status
+    ``image_unsupported``.
+
+    Args:
+        data: the encoded image; None for a sample that has none.
+        limits: the largest image to decode; None for the defaults of :class:`ImageLimits`.
 
     Returns:
-        an RGB image, fully loaded and free of the file, and (width, height) as stored, that is
-        before the EXIF orientation is applied.
+        an RGB image, fully loaded, and its (width, height) in pixels as stored, before the EXIF
+        orientation is applied.
 
     Raises:
-        ImageFaultError: always this, whatever is wrong with the bytes.
+        ImageFaultError: the image cannot be decoded; `status` says why. No other exception is
+            raised, whatever the bytes are.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> image, size = decode_image(Path("pool/a.png").read_bytes())
+        >>> image.mode, size
+        ('RGB', (300, 300))
     """
     limits = limits or ImageLimits()
     if data is None:

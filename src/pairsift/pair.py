@@ -9,7 +9,14 @@ from typing import Any
 
 
 class Status(str, Enum):
-    """What became of one input sample. The list is closed: a score table holds no other value."""
+    """What became of one sample. The list is closed: a score table holds no other value.
+
+    Examples:
+        >>> Status("image_corrupt").meaning
+        'the image bytes cannot be decoded'
+        >>> [status.value for status in Status if status.retryable]
+        ['read_error', 'model_error']
+    """
 
     OK = "ok"
     IMAGE_MISSING = "image_missing"
@@ -30,17 +37,17 @@ class Status(str, Enum):
 
     @property
     def meaning(self) -> str:
-        """One sentence for tables and reports."""
+        """The status in a few words, for tables and reports."""
         return _MEANING[self]
 
     @property
     def retryable(self) -> bool:
-        """Whether the same bytes may fare better another time."""
+        """Whether scoring the same bytes again may help."""
         return self in (Status.READ_ERROR, Status.MODEL_ERROR)
 
     @property
     def of_caption(self) -> bool:
-        """Whether the caption alone is at fault, so that the image can be looked at."""
+        """Whether the caption alone is at fault; the image can still be decoded."""
         return self.value.startswith("caption_")
 
     @property
@@ -81,17 +88,25 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One image-text pair as a source yields it, undecoded.
+    """One image-text pair as a source yields it: the image is not decoded yet.
 
     Attributes:
         key: webdataset key, or the source's own name for the sample.
         image: encoded image bytes (JPEG, PNG, WebP, ...); None if the sample has none.
         caption: text; None if the sample has none.
-        shard: name of the shard the pair came from.
-        uid: DataComp uid, 32 hexadecimal digits, where the source has one.
-        metadata: other fields of the sample, untouched.
-        fault: set by a source that could not read the sample as it should; such a pair is not
-            scored, and becomes a row with this status.
+        shard: name of the shard the pair came from; empty for a pair made by hand.
+        uid: DataComp uid, 32 hexadecimal digits; None if the sample has none.
+        metadata: other fields of the sample, unchanged.
+        fault: set by a source that could not read the sample. Such a pair is not scored; it
+            becomes a row with the status of the fault.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pairsift import load_scorer
+        >>> image = Path("pool/a.png").read_bytes()
+        >>> pair = Pair("a", image, "a red square on a white wall")
+        >>> load_scorer("heuristics").score([pair]).column("caption_words").to_pylist()
+        [7]
     """
 
     key: str

@@ -54,7 +54,19 @@ _STATUS_INDEX = {status: index for index, status in enumerate(Status)}
 
 
 def score_schema(columns: Iterable[pa.Field]) -> pa.Schema:
-    """Schema of a score table: identity and status columns, then a scorer's own."""
+    """The Arrow schema of a score table: the columns that all tables have, then the scorer's.
+
+    Args:
+        columns: the scorer's columns.
+
+    Returns:
+        the schema.
+
+    Examples:
+        >>> import pyarrow as pa
+        >>> score_schema([pa.field("itm", pa.float32())]).names
+        ['shard', 'key', 'uid', 'status', 'error', 'width', 'height', 'caption_length', 'itm']
+    """
     return pa.schema([*IDENTITY_FIELDS, *columns])
 
 

@@ -19,12 +19,17 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A scorer of a cascade, and the number that it is asked for.
+    """A scorer of a cascade, and the value that it decides by.
 
     Attributes:
-        scorer, options: as of :func:`pairsift.load_scorer`.
-        by: expression over its columns and those of the stages before.
-        fingerprint: of the scorer that the plan was made with.
+        scorer, options: as for :func:`pairsift.load_scorer`; no options by default.
+        by: a column of the scorer, or an expression over its columns and those of earlier stages.
+        fingerprint: fingerprint of the scorer that the plan was made with; filled in by
+            :func:`~pairsift.cascade.planning.make_plan`.
+
+    Examples:
+        >>> Stage("pairsift-tiny", "0.5*itm + 0.5*odf", {"metrics": "itm,odf"}).by
+        '0.5*itm + 0.5*odf'
     """
 
     scorer: str
@@ -35,13 +40,20 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """How a cheap stage's value decides.
+    """The thresholds of a cheap scorer. Pairs between them go on to the next scorer.
 
     Attributes:
-        low, high: a pair is given up below `low` and taken from `high` on; open in between. None
-            where no pair is settled on that side.
-        values, estimates: what the full scorer's value most likely is: its median, as a rising
-            function through these points.
+        low: a pair below it is dropped; None if no pair is.
+        high: a pair at or above it is kept; None if no pair is.
+        values, estimates: points of a rising function from the cheap scorer's value to the median
+            of the full scorer's value.
+
+    Examples:
+        >>> import numpy as np
+        >>> thresholds = Thresholds(20.0, 70.0, values=(0.0, 100.0), estimates=(10.0, 90.0))
+        >>> value = np.array([5.0, 50.0, 90.0])
+        >>> thresholds.given_up(value).tolist(), thresholds.taken(value).tolist()
+        ([True, False, False], [False, False, True])
     """
 
     low: float | None
@@ -50,17 +62,22 @@ class Thresholds:
     estimates: tuple[float, ...] = ()
 
     def given_up(self, value: np.ndarray) -> np.ndarray:
-        """Whether a pair is settled as not to be kept; never where there is no value (NaN)."""
+        """Whether each pair is below `low`; False where there is no value (NaN)."""
         below: np.ndarray = value < (np.nan if self.low is None else self.low)
         return below
 
     def taken(self, value: np.ndarray) -> np.ndarray:
-        """Whether a pair is settled as to be kept; never where there is no value (NaN)."""
+        """Whether each pair is at or above `high`; False where there is no value (NaN)."""
         above: np.ndarray = value >= (np.nan if self.high is None else self.high)
         return above
 
     def estimate(self, value: np.ndarray, threshold: float) -> np.ndarray:
-        """What settled pairs rank by, float32: the estimate, on the decision's side of the cut."""
+        """The value that pairs decided by this scorer rank by, float32.
+
+        Args:
+            value: values of this scorer.
+            threshold: the full scorer's value at the cut; dropped pairs stay below it.
+        """
         if not len(value):
             return np.empty(0, np.float32)
         edge = np.float32(threshold)
@@ -73,17 +90,28 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Plan:
-    """A cascade, made by :func:`pairsift.cascade.planning.make_plan`.
+    """The plan of a cascade, made by :func:`pairsift.cascade.planning.make_plan`.
 
     Attributes:
         stages: cheap scorers and their thresholds, in order.
-        full: the scorer that has the last word; its `by` is what the cut is made on.
-        keep, at: the cut: the best share by `full.by`, or all from this value on; one of them.
+        full: the full scorer; the selection ranks by its `by`.
+        keep, at: the cut: the best fraction by `full.by`, or all from this value on; the other one
+            is None.
         threshold: the value of `full.by` at the cut.
-        agreement: share of the selection that is to be the same as by full scoring.
-        audit: share of all pairs that is always fully scored.
-        seed: of the draws.
-        learned: what the plan was made from and what it promises, for people; decides nothing.
+        agreement: fraction of the selection that must be the same as with full scoring.
+        audit: fraction of all pairs that the full scorer always scores.
+        seed: seed of the random draws.
+        learned: what was measured on the sample, for people to read; it changes no score.
+
+    Examples:
+        >>> from pairsift.cascade.plan import Stage, Thresholds
+        >>> cheap = Stage("tiny-glance", "glance"), Thresholds(20.0, 70.0, (0.0, 99.0), (0.0, 99.0))
+        >>> plan = Plan((cheap,), Stage("pairsift-tiny", "itm"), 0.3, None, 58.5, 0.98, 0.02, 0)
+        >>> plan.write("plan.json")
+        >>> Plan.load("plan.json") == plan
+        True
+        >>> plan.cut
+        'the best 30 % by itm'
     """
 
     stages: tuple[tuple[Stage, Thresholds], ...]
@@ -98,7 +126,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Of all that decides a score."""
+        """A hash of everything in the plan that decides a score."""
         deciding = self.to_json()
         del deciding["learned"]
         text = json.dumps(deciding, sort_keys=True)
@@ -112,7 +140,7 @@ class Plan:
         return f"{self.full.by} >= {self.at:g}"
 
     def read(self, left: float) -> float:
-        """Share of pairs that the full scorer reads if a share `left` stays open."""
+        """Fraction of pairs that the full scorer scores if the fraction `left` is undecided."""
         return left + self.audit * (1 - left)
 
     def to_json(self) -> dict[str, Any]:
@@ -147,7 +175,7 @@ class Plan:
         """Read a plan from a local path or fsspec URL.
 
         Raises:
-            PairsiftError: there is none.
+            PairsiftError: there is no plan, or it is of another version.
         """
         name = os.fspath(path)
         folder, file = split(name)

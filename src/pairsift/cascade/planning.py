@@ -32,7 +32,25 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """What a plan is asked for; the attributes are those of :class:`~.plan.Plan`."""
+    """What a cascade is planned for.
+
+    Attributes:
+        keep: fraction of the pairs that the selection will keep, above 0 and below 1; 0.3. None if
+            `at` is given.
+        at: lowest value of the full scorer that the selection will keep; None if `keep` is given.
+        agreement: fraction of the selection that must be the same as with full scoring, above 0
+            and below 1; 0.98.
+        audit: fraction of all pairs that the full scorer always scores, above 0 and at most 0.5;
+            0.02.
+        seed: seed of the random draws; 0.
+
+    Raises:
+        PairsiftError: a value is out of range, or not exactly one of `keep` and `at` is given.
+
+    Examples:
+        >>> PlanRequest(keep=None, at=66.0)
+        PlanRequest(keep=None, at=66.0, agreement=0.98, audit=0.02, seed=0)
+    """
 
     keep: float | None = 0.3
     at: float | None = None
@@ -61,17 +79,32 @@ def make_plan(
     device: str | None = None,
     tell: Progress = lambda words: None,
 ) -> Plan:
-    """Plan a cascade for some shards.
+    """Plan a cascade: score a sample with every scorer, then set the thresholds of the cheap ones.
 
     Args:
-        cheap: the stages, cheapest first; an empty `by` means the scorer's only column.
-        full: the scorer whose selection is wanted; `by` is what it is made by.
-        pairs: sample that all of them read. Those that are going to be audited are left out of it.
-        tell: told in words what is being done.
+        shard_set: the shards to draw the sample from.
+        cheap: the cheap scorers, cheapest first; an empty `by` means the scorer's only column.
+        full: the scorer whose selection is wanted; its `by` is what the selection ranks by.
+        request: what to plan for; None for the defaults of :class:`PlanRequest`.
+        pairs: size of the sample; 2,000. Pairs that a run will audit are left out of it.
+        device: device of all scorers, such as ``cuda:1``; None takes a GPU if there is one.
+        tell: called with one line of text at each step.
+
+    Returns:
+        the plan; write it to a file with `Plan.write`.
 
     Raises:
-        PairsiftError: no pair can be scored by all, a scorer or an expression is not known, or the
-            cut keeps all of the sample or none.
+        PairsiftError: no pair can be scored by all scorers, a scorer or an expression is not
+            known, or the cut keeps all of the sample or none.
+
+    Examples:
+        >>> from pairsift.cascade.plan import Stage
+        >>> from pairsift.cascade.planning import PlanRequest
+        >>> from pairsift.sources import find_shards
+        >>> cheap, full = Stage("heuristics", "caption_words"), Stage("heuristics", "smaller_side")
+        >>> plan = make_plan(find_shards("pool"), [cheap], full, PlanRequest(keep=0.5))
+        >>> plan.cut, plan.threshold, plan.learned["pairs"]
+        ('the best 50 % by smaller_side', 300.0, 4)
     """
     request = request or PlanRequest()
     scorer = load_stage(full, device=device)

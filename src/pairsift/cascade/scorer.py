@@ -85,19 +85,38 @@ class CascadePreparer:
 
 
 class CascadeScorer(Scorer):
-    """Cheap scorers before an expensive one.
+    """Cheap scorers before an expensive one: the scorer ``cascade``.
 
-    Columns: those of all its scorers, under the names of :func:`.columns.stored_names`, null where
-    one did not read the pair, and
+    It has the columns of all its scorers, null where one did not score the pair. A column whose
+    name a later scorer has too gets the name of its scorer in front. Its own columns are:
 
-    - ``cascade`` float32: what to rank by. The full scorer's value where it read the pair;
-      otherwise the estimate of the stage that settled it, on that side of the planned cut.
+    - ``cascade`` float32: what to rank by. The full scorer's value if it scored the pair, else an
+      estimate of it, on the side of the planned cut that the cheap scorer decided for.
     - ``cascade_unaudited`` float32: what ``cascade`` would be if the pair were not audited.
-    - ``cascade_stage`` string: the scorer that settled it, or would have without the audit.
-    - ``cascade_audit`` bool: whether the pair is one of those always read by the full scorer.
+    - ``cascade_stage`` string: the scorer that decided, or would have without the audit.
+    - ``cascade_audit`` bool: whether the pair is one of those that the full scorer always scores.
 
     Args:
+        plan: the plan.
         stages: the scorers of the plan's stages, in order.
+        full: the full scorer.
+
+    Raises:
+        PairsiftError: two scorers' columns would share a name, an expression of the plan names a
+            column that does not exist, or a scorer's preparer is not a
+            :class:`~pairsift.scorers.base.Preparer`.
+
+    Examples:
+        >>> from pairsift import load_scorer
+        >>> from pairsift.cascade.plan import Plan, Stage, Thresholds
+        >>> from pairsift.sources import find_shards, open_shard
+        >>> heuristics = load_scorer("heuristics")
+        >>> cheap = Stage("heuristics", "caption_words"), Thresholds(2, 7, (1, 7), (100, 400))
+        >>> plan = Plan((cheap,), Stage("heuristics", "smaller_side"), 0.5, None, 300, 0.9, 1e-9, 0)
+        >>> cascade = CascadeScorer(plan, [heuristics], heuristics)
+        >>> pairs = open_shard(find_shards("pool").shards[0])
+        >>> cascade.score(pairs).select(["key", "cascade"]).to_pylist()[1:3]
+        [{'key': 'b', 'cascade': 100.0}, {'key': 'c', 'cascade': 100.0}]
     """
 
     name: ClassVar[str] = SCORER

@@ -38,23 +38,47 @@ def score_shards(
     rescore_changed: bool = False,
     listener: Listener | None = None,
 ) -> RunSummary:
-    """Score every shard that has no table in `out` yet.
+    """Score every shard that has no score table in `out` yet.
 
-    Kill it at any moment and call it again: shards whose table is there are skipped, all others
-    are scored from their beginning. Scores do not depend on `batch_size` or `workers`.
+    It may be killed at any moment and called again: shards that have a table are skipped, all
+    others are scored from their beginning. Scores do not depend on `batch_size` or `workers`.
 
-    A shard that cannot be read, after some attempts, gets no table but a file that says why; the
-    run goes on with the others, and the next run tries it again.
+    A shard that cannot be read, after several attempts, gets no table but a file that says why.
+    The run goes on with the other shards; the next run tries that shard again.
 
     Args:
-        retry_failed: also score again those rows of finished tables whose status is retryable.
-        rescore_changed: score shards again that have changed since they were scored; if not set,
-            such shards are an error before anything is scored.
+        shard_set: the shards.
+        scorer: the scorer.
+        out: score folder to write to, as a path or fsspec URL; made if it does not exist.
+        batch_size: pairs in a batch; None for the scorer's own.
+        workers: processes that decode images; 0 decodes in a thread; None takes two less than
+            there are cores, at most 16.
+        max_failure_rate: stop when more than this fraction of samples fails, once 1,000 have been
+            read; 0.05.
+        part: (i, n) scores only every n-th shard, beginning with the i-th, counted from 1; None
+            scores all.
+        retry_failed: also score rows of finished tables again if their status is retryable.
+        rescore_changed: score shards again that changed since they were scored; without it, such
+            shards are an error before anything is scored.
+        listener: told of the progress; None for nobody.
+
+    Returns:
+        how many shards and rows were scored, and what became of them.
 
     Raises:
-        PairsiftError: `out` holds scores made in another way, shards have changed since they were
-            scored, too many samples fail or shards cannot be read, or the disk is full. Tables
-            already committed are whole and stay.
+        PairsiftError: `out` holds scores of another scorer or input, shards changed since they
+            were scored, too many samples fail, too many shards cannot be read, or the disk is
+            full. Tables that were written before stay and are whole.
+
+    Examples:
+        >>> from pairsift import load_scorer
+        >>> from pairsift.sources import find_shards
+        >>> scorer = load_scorer("heuristics")
+        >>> summary = score_shards(find_shards("pool"), scorer, "new_scores", workers=0)
+        >>> summary.shards, summary.rows, summary.statuses
+        (1, 4, {'ok': 4})
+        >>> score_shards(find_shards("pool"), scorer, "new_scores", workers=0).skipped
+        1
     """
     listener = listener or Silence()
     scores = ScoreFolder(out, scorer.fingerprint, shard_set.root, source_identity(shard_set))

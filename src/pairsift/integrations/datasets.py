@@ -55,31 +55,41 @@ def score_dataset(
     batch_size: int | None = None,
     **options: Any,
 ) -> AnyDataset:
-    """Add a scorer's columns to a dataset.
+    """Score the pairs of a Hugging Face dataset and add the scores as columns.
 
-    The columns are ``status`` (``ok``, or why there are no scores), ``error``, ``width``,
-    ``height``, ``caption_length`` and the scorer's own, with the types of a score table whatever
-    the values. Images stay undecoded, in the result as in the source, but for the guarded decode
-    of scoring: a broken one is a status, never an exception.
+    The new columns are ``status`` (``ok``, or why there are no scores), ``error``, ``width`` and
+    ``height`` (pixels), ``caption_length`` (characters) and the scorer's own. They have the types
+    of a score table. A broken image becomes a status, never an exception.
 
-    A streaming dataset is scored while it is read, a batch at a time. Other datasets are scored at
-    once; the library caches the result under the scorer's fingerprint, so that the same call
-    reads it back. Only the new columns are written: image bytes are not copied.
+    A streaming dataset is scored while it is read, one batch at a time. Other datasets are scored
+    at once; `datasets` caches the result, so the same call reads it back. Only the new columns are
+    written: images are not copied.
 
     Args:
         dataset: a dataset of one split, or a dictionary of splits.
-        scorer: name, checkpoint's folder, or a loaded scorer.
-        image: column of images: the feature ``Image``, encoded bytes, or paths. None for the only
-            ``Image`` there is.
-        caption: column of text, ``json.caption`` for a field of a column. None for ``caption``,
-            ``text`` or ``txt``.
-        prefix: put before the names of the new columns.
-        batch_size: pairs a batch; None for the scorer's own wish.
-        options: of the scorer, as in :func:`pairsift.load_scorer`.
+        scorer: name of a scorer, folder of a checkpoint, or a loaded scorer.
+        image: column of the images: the feature ``Image``, encoded bytes, or paths. None takes the
+            only ``Image`` column.
+        caption: column of the captions; ``json.caption`` is a field of the column ``json``. None
+            takes ``caption``, ``text`` or ``txt``.
+        prefix: text to put before the names of the new columns; none by default.
+        batch_size: pairs in a batch; None for the scorer's own.
+        options: options of the scorer, as for :func:`pairsift.load_scorer`.
+
+    Returns:
+        a dataset of the same kind with the new columns.
 
     Raises:
-        PairsiftError: no such column or scorer; a new column's name is taken; a streaming dataset
-            does not know its columns.
+        PairsiftError: there is no such column or scorer; the dataset already has a column of a new
+            name; or a streaming dataset does not know its columns.
+
+    Examples:
+        >>> from datasets import Dataset, Image
+        >>> pairs = {"image": ["pool/a.png", "pool/b.png"], "text": ["a red square", "a square"]}
+        >>> dataset = Dataset.from_dict(pairs).cast_column("image", Image())
+        >>> scored = score_dataset(dataset, "heuristics")
+        >>> list(scored["status"]), list(scored["smaller_side"])
+        (['ok', 'ok'], [300, 100])
     """
     if isinstance(dataset, Mapping):
         return _of_splits(
@@ -141,21 +151,31 @@ def filter_dataset(
 ) -> AnyDataset:
     """Keep the rows of a scored dataset that `pairsift select` would keep.
 
-    Only the columns that the expressions name are read; no image is decoded, and of a dataset that
-    is not streaming none is copied either. Rows whose status is not ok never pass.
+    Only the columns that the expressions name are read; no image is decoded, and images of a
+    dataset that is not streaming are not copied. Rows whose status is not ok are dropped.
 
     Args:
-        dataset: of :func:`score_dataset`, or any with a column of statuses and of scores.
-        where: condition, for example ``itm >= 66 and odf >= 20``.
-        top, count, by, per, seed: an exact cut, as of :func:`pairsift.select.select`. Equal rows
-            at the cut are told apart by their ``uid`` (or ``shard`` and ``key``) where the dataset
-            has them, by their place otherwise. Not for streaming datasets, which never know all
-            their rows.
-        prefix: as it was given to :func:`score_dataset`; expressions name columns with it.
+        dataset: the result of :func:`score_dataset`, or any dataset with a status and scores.
+        where: condition that rows must pass, e.g. ``itm >= 40 and ctq >= 50``.
+        top, count, by, per, seed: an exact cut, as for :func:`pairsift.select.select`. Which of
+            equal rows at the cut are kept is decided by their ``uid`` (or ``shard`` and ``key``)
+            if the dataset has them, else by their place. Not for streaming datasets, where not
+            all rows are known.
+        prefix: as given to :func:`score_dataset`; expressions name the columns with it.
+
+    Returns:
+        a dataset of the same kind with the kept rows.
 
     Raises:
-        PairsiftError: the dataset is not scored, an expression names what is not there, or a
-            streaming dataset is to be cut.
+        PairsiftError: the dataset is not scored, an expression names a column that does not exist,
+            or a cut is asked of a streaming dataset.
+
+    Examples:
+        >>> from datasets import Dataset
+        >>> scored = Dataset.from_dict({"status": ["ok", "ok", "image_corrupt"],
+        ...                             "itm": [80.0, 20.0, None]})
+        >>> list(filter_dataset(scored, "itm >= 40")["itm"])
+        [80.0]
     """
     if isinstance(dataset, Mapping):
         return _of_splits(

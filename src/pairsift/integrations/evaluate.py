@@ -20,17 +20,23 @@ from pairsift.pair import Pair, Status
 
 
 class PairsiftMetric:
-    """Mean scores of captions (predictions) against images (references).
+    """Mean scores of captions (predictions) with images (references), as `evaluate` computes them.
 
     Args:
-        scorer: name, checkpoint's folder, or a loaded scorer.
-        columns: score columns to average; None for the quality metrics that the scorer has, or
-            all its columns of numbers where it has none of these.
-        batch_size: pairs a batch; None for the scorer's own wish.
-        options: of the scorer, as in :func:`pairsift.load_scorer`.
+        scorer: name of a scorer, folder of a checkpoint, or a loaded scorer.
+        columns: score column or columns to average. None for those of itm, odf, ctq and su that the
+            scorer has; if it has none of these, all its columns of numbers.
+        batch_size: pairs in a batch; None for the scorer's own.
+        options: options of the scorer, as for :func:`pairsift.load_scorer`.
 
     Raises:
-        PairsiftError: no such scorer or column.
+        PairsiftError: there is no such scorer or column.
+
+    Examples:
+        >>> metric = PairsiftMetric("heuristics", columns=["caption_words", "smaller_side"])
+        >>> captions, images = ["a red square", "a square"], ["pool/a.png", "pool/b.png"]
+        >>> metric.compute(predictions=captions, references=images)
+        {'caption_words': 2.5, 'smaller_side': 200.0, 'pairs': 2, 'failures': {}}
     """
 
     name = "pairsift"
@@ -51,11 +57,11 @@ class PairsiftMetric:
         self._count = 0
 
     def add(self, *, prediction: str, reference: Any) -> None:
-        """Add one pair."""
+        """Add one pair; see :meth:`add_batch`."""
         self.add_batch(predictions=[prediction], references=[reference])
 
     def add_batch(self, *, predictions: Iterable[str], references: Iterable[Any]) -> None:
-        """Add pairs. They are scored as batches fill; no more images are held.
+        """Add pairs. A batch is scored as soon as it is full, and its images are let go.
 
         Args:
             predictions: captions.
@@ -84,12 +90,16 @@ class PairsiftMetric:
         references: Iterable[Any] | None = None,
         return_scores: bool = False,
     ) -> dict[str, Any]:
-        """Add these pairs, if any, average over all that were added, and begin anew.
+        """Average over all pairs that were added, and start again without any.
+
+        Args:
+            predictions, references: pairs to add first, as for :meth:`add_batch`; None for none.
+            return_scores: return the scores of each pair too.
 
         Returns:
-            the mean of each column over the pairs that have it (NaN where none has); ``pairs``,
-            how many there were; ``failures``, those without scores by status. With
-            `return_scores` also ``scores``: for each column the pairs' values in order, None for
+            the mean of each column over the pairs that have it (NaN if none has); ``pairs``, the
+            number of pairs; ``failures``, the number of pairs without scores, by status. With
+            `return_scores` also ``scores``: the pairs' values of each column in order, None for
             a failure.
 
         Raises:

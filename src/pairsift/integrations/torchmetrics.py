@@ -56,30 +56,37 @@ def pairsift_score(
     batch_size: int | None = None,
     scorer_options: Mapping[str, Any] | None = None,
 ) -> Score:
-    """Score pairs of images and captions, 0 (worst) to 100 (best).
+    """Score pairs of images and captions; the metrics go from 0 (worst) to 100 (best).
 
     Args:
-        source, target: images and captions, in either order. Images: (N, C, H, W) or (C, H, W), or
-            a list of (C, H, W), of integers 0..255, C 3 or 1. Captions: a string or a list.
-        model_name_or_path: scorer's name, checkpoint's folder, or a loaded scorer. Named ones are
-            kept in memory from call to call.
+        source, target: images and captions, in either order. Images: (N, C, H, W), (C, H, W), or
+            a list of (C, H, W); integers 0 to 255; C is 3 or 1. Captions: a string or a list.
+        model_name_or_path: name of a scorer, folder of a checkpoint, or a loaded scorer. Scorers
+            given by name stay in memory between calls.
         metrics: ``itm``, ``odf``, ``ctq``, ``su`` or another score column; several give a
             dictionary.
-        reduction: ``none`` gives a score per pair instead of the mean, NaN where there is none.
-        nan_strategy: what to do about pairs that cannot be scored, such as empty captions, which
-            the mean leaves out: ``warn``, ``ignore``, or ``error``.
-        batch_size: pairs at a time; None for the scorer's own wish.
-        scorer_options: as of :func:`pairsift.load_scorer`. Without a ``device`` among them a
-            scorer works where the images are if that is a GPU.
+        reduction: ``mean``, or ``none`` for a score per pair, NaN if a pair has none.
+        nan_strategy: what to do about pairs that cannot be scored, such as empty captions:
+            ``warn``, ``ignore`` or ``error``. The mean leaves them out.
+        batch_size: pairs in a batch; None for the scorer's own.
+        scorer_options: options for :func:`pairsift.load_scorer`. If ``device`` is not among them
+            and the images are on a GPU, the scorer runs there.
 
     Returns:
-        a scalar, or (N,) with ``reduction="none"``, float32, on the images' device; NaN without
-        any pair that has a score.
+        a scalar, or (N,) with ``reduction="none"``, float32, on the images' device; NaN if no
+        pair has a score. A dictionary of these if several metrics are asked for.
 
     Raises:
         ValueError: images, captions or their numbers are not as above; or, with
             ``nan_strategy="error"``, a pair has no score.
-        PairsiftError: no such scorer or column.
+        PairsiftError: there is no such scorer or column.
+
+    Examples:
+        >>> import torch
+        >>> images = torch.zeros(2, 3, 300, 400, dtype=torch.uint8)
+        >>> captions = ["a red square", "a square"]
+        >>> pairsift_score(images, captions, "heuristics", metrics="caption_words")
+        tensor(2.5000)
     """
     names = _names(metrics)
     _check_choices(reduction, nan_strategy)
@@ -91,20 +98,29 @@ def pairsift_score(
 
 
 class PairsiftScore(Metric):
-    """Mean score of images and captions, 0 (worst) to 100 (best), over all batches and processes.
+    """Mean score of images and captions over all batches and processes, as a torchmetrics metric.
 
-    A drop-in for ``torchmetrics.multimodal.CLIPScore``. Of each pair a multimodal language model
-    (by default the one that comes along) reads image and caption together.
+    It takes the place of ``torchmetrics.multimodal.CLIPScore``. The default scorer reads image and
+    caption together; its metrics go from 0 (worst) to 100 (best).
 
     Args:
-        model_name_or_path, metrics, nan_strategy, batch_size, scorer_options: as of
+        model_name_or_path, metrics, nan_strategy, batch_size, scorer_options: as for
             :func:`pairsift_score`.
-        reduction: with ``none``, ``compute`` returns the scores of all pairs, (N,), in the order of
-            processes, NaN where there is none; they are kept in memory.
-        kwargs: of :class:`torchmetrics.Metric`.
+        reduction: ``mean``; with ``none``, ``compute`` returns the scores of all pairs, (N,), in
+            the order of processes, NaN if a pair has none. They are kept in memory.
+        kwargs: options of :class:`torchmetrics.Metric`.
 
     Raises:
-        PairsiftError: no such scorer or column.
+        PairsiftError: there is no such scorer or column.
+
+    Examples:
+        >>> import torch
+        >>> metric = PairsiftScore("heuristics", metrics="caption_words")
+        >>> image = torch.zeros(3, 300, 400, dtype=torch.uint8)
+        >>> metric.update(image, "a red square")
+        >>> metric.update([image, image], ["a square", "square"])
+        >>> metric.compute()
+        tensor(2.)
     """
 
     is_differentiable = False

@@ -71,23 +71,34 @@ def write_report(
     joins: Sequence[str | Join] = (),
     roots: Sequence[str] = (),
 ) -> ReportSummary:
-    """Write a self-contained HTML report on a score folder.
+    """Write a report on score folders: one HTML file that needs no other file and no network.
 
     Args:
-        scores: one folder of score tables or several, as paths or fsspec URLs.
-        selection: folder that ``pairsift select`` wrote; None if nothing was selected yet.
-        out: the HTML file to write; replaced only once it is complete.
-        title: of the page; the name of the (first) score folder if empty.
-        gallery_size: pairs per gallery panel; 0 for no galleries, and no source is read.
-        seed: of the random galleries and of ties.
-        compare: folder of another selection from the same scores, to show beside the first.
-        joins: tables of other scorers, as :func:`pairsift.select.select` takes them; those that
-            the selection was made with are joined anyway.
-        roots: where the source shards lie now, if they were moved since they were scored: one for
-            all score folders, or one for each.
+        scores: one score folder or several, as paths or fsspec URLs.
+        selection: folder of a selection from these scores; None for a report without one.
+        out: the HTML file to write; an old one is replaced once the new one is complete.
+        title: heading of the page; if empty, the name of the first score folder.
+        gallery_size: pairs in each gallery; 12. With 0 there are no galleries, and no shard is
+            read.
+        seed: seed of the random samples; 0.
+        compare: folder of a second selection from the same scores, to compare with the first.
+        joins: tables of other scores to show beside these, as :func:`pairsift.select.select` takes
+            them; those that the selection was made with are always shown.
+        roots: folder where the source shards are now, if they were moved since they were scored:
+            one for all score folders, or one for each in order.
+
+    Returns:
+        what was written: path, size and counts.
 
     Raises:
-        PairsiftError: no score table there, or a selection belongs to other scores.
+        PairsiftError: a folder holds no scores, or a selection is from other scores.
+
+    Examples:
+        >>> from pairsift.select import select
+        >>> _ = select("scores", where="smaller_side >= 250", out="selection")
+        >>> summary = write_report("scores", "selection", "report.html")
+        >>> summary.rows, summary.kept, summary.dropped
+        (4, 3, 1)
     """
     begin = time.perf_counter()
     target, name = output_file(out)

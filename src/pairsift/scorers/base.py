@@ -59,11 +59,24 @@ def _ignore(rows: Sequence[Prepared]) -> None:
 
 
 class Preparer:
-    """The CPU half: check, decode, transform. Picklable, so that it can run in worker processes.
+    """Preprocess: check one pair, decode its image, transform both. Runs on the CPU.
+
+    It is picklable, so that it can run in worker processes. It does not raise: a pair that cannot
+    be scored gets a status other than ok.
 
     Args:
-        transform: ``(RGB image, caption) -> inputs`` of the scorer; a picklable callable.
-        limits: what is refused as too large.
+        transform: picklable function from an RGB image and a caption to the scorer's inputs.
+        limits: images above them get the status ``image_too_large``; None for
+            :class:`~pairsift.images.ImageLimits` as it is by default.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pairsift import Pair
+        >>> prepare = Preparer(lambda image, caption: image.size)
+        >>> prepare(Pair("a", Path("pool/a.png").read_bytes(), "a red square")).inputs
+        (300, 300)
+        >>> prepare(Pair("b", b"", "a red square")).status.value
+        'image_corrupt'
     """
 
     def __init__(
@@ -73,7 +86,7 @@ class Preparer:
         self.limits = limits or ImageLimits()
 
     def limited(self, limits: ImageLimits) -> Preparer:
-        """One with other limits; this one stays as it is."""
+        """A copy with other limits."""
         return Preparer(self.transform, limits)
 
     def __call__(self, pair: Pair) -> Prepared:
@@ -102,14 +115,33 @@ class Preparer:
 
 
 class Scorer(abc.ABC):
-    """Turns pairs into numbers.
+    """Turns pairs into scores: preprocess on the CPU, then forward in batches on the device.
+
+    A subclass sets the attributes and defines `fingerprint` and `score_batch`.
 
     Attributes:
         name: as given to :func:`pairsift.load_scorer` and written in the fingerprint.
-        columns: Arrow fields this scorer adds to the score table; fixed for its lifetime.
-        preparer: the CPU half.
-        batch_size: pairs the device half takes at a time when the caller has no wish.
-        scope: what it was trained for; None if that is not known, or nothing was trained.
+        columns: Arrow fields that this scorer adds to the score table; they never change.
+        preparer: preprocesses one pair; most often a :class:`Preparer`.
+        batch_size: pairs in a batch where the caller gives no number; 32.
+        scope: what the scorer was trained for; None if that is not known or nothing was trained.
+
+    Examples:
+        >>> import numpy as np
+        >>> import pyarrow as pa
+        >>> from pairsift.scorers.base import Preparer
+        >>> class Width(Scorer):
+        ...     name = "width"
+        ...     columns = (pa.field("width_in_pixels", pa.int32()),)
+        ...     preparer = Preparer(lambda image, caption: image.width)
+        ...     fingerprint = {"scorer": "width", "scorer_version": "1"}
+        ...
+        ...     def score_batch(self, inputs):
+        ...         return {"width_in_pixels": np.array(inputs)}
+        >>> from pairsift.sources import find_shards, open_shard
+        >>> pairs = open_shard(find_shards("pool").shards[0])
+        >>> Width().score(pairs).column("width_in_pixels").to_pylist()
+        [300, 100, 250, 400]
     """
 
     name: ClassVar[str]
@@ -121,11 +153,14 @@ class Scorer(abc.ABC):
     @property
     @abc.abstractmethod
     def fingerprint(self) -> Mapping[str, str]:
-        """Everything that decides a score, as flat strings (design: score table, fingerprint)."""
+        """Everything that decides a score, as text by name."""
 
     @abc.abstractmethod
     def score_batch(self, inputs: Sequence[Any]) -> Mapping[str, np.ndarray]:
-        """Score a batch of prepared inputs on the device.
+        """Run the model on one batch (forward).
+
+        Args:
+            inputs: what the preparer made of each pair of the batch.
 
         Returns:
             one array of length ``len(inputs)`` per column name; NaN (None in a column of
@@ -133,19 +168,26 @@ class Scorer(abc.ABC):
         """
 
     def cost(self, inputs: Any) -> int:
-        """How long a pair is, in any unit; pairs of like cost are batched together."""
+        """How much work a pair is, in any unit; pairs of like cost share a batch. 0 by default."""
         return 0
 
     def order(self, inputs: Sequence[Any]) -> list[int]:
-        """In which order to read pairs that wait together; neighbours share a batch.
+        """In which order to score the pairs that wait; neighbours share a batch.
 
-        By cost, so that short captions do not pay for long ones. Equal ones keep their order, so
-        the same pairs are always cut into the same batches.
+        By cost, so that short captions are not padded to the length of long ones. Pairs of equal
+        cost keep their order, so the same pairs always make the same batches.
+
+        Returns:
+            places in `inputs`.
         """
         return sorted(range(len(inputs)), key=lambda place: self.cost(inputs[place]))
 
     def score(self, pairs: Iterable[Pair], batch_size: int | None = None) -> pa.Table:
         """Score pairs held in memory.
+
+        Args:
+            pairs: the pairs; read once.
+            batch_size: pairs in a batch; None for the scorer's own.
 
         Returns:
             a table of :func:`pairsift.scores.score_schema`, one row per pair, in order. A pair

@@ -49,17 +49,45 @@ class _JudgingPreparer:
 
 
 class ScopeMarker(Scorer):
-    """Another scorer with the columns `COLUMNS` after its own.
+    """A scorer with three more columns, which mark captions in languages it was not trained for.
 
-    ``language`` (ISO 639) and ``language_score`` (0..1) are the likeliest language of the caption;
-    ``out_of_scope`` is a :class:`~pairsift.scorers.scope.Reason`, or null where the row is in
-    scope or that is not sure. All are null where the pair is not scored.
+    The scores do not change. The columns are null where the pair is not scored:
+
+    - ``language``: the likeliest language of the caption, an ISO 639 code.
+    - ``language_score``: its probability, 0 to 1.
+    - ``out_of_scope``: ``language`` if the scorer was surely not trained for the caption's
+      language, else null.
 
     Args:
-        languages: ISO 639 codes that the scorer reads, in place of those it declares.
+        scorer: the scorer to mark the rows of.
+        languages: ISO 639 codes of the languages that it reads; empty takes those it declares.
 
     Raises:
-        PairsiftError: nobody says what languages it reads, or it has columns of these names.
+        PairsiftError: the scorer declares no languages and none are given, or it already has a
+            column of one of these names.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> import pyarrow as pa
+        >>> from pairsift import Pair
+        >>> from pairsift.scorers.base import Preparer, Scorer
+        >>> class Width(Scorer):
+        ...     name = "width"
+        ...     columns = (pa.field("width_in_pixels", pa.int32()),)
+        ...     preparer = Preparer(lambda image, caption: image.width)
+        ...     fingerprint = {"scorer": "width", "scorer_version": "1"}
+        ...
+        ...     def score_batch(self, inputs):
+        ...         return {"width_in_pixels": np.array(inputs)}
+        >>> image = Path("pool/a.png").read_bytes()
+        >>> captions = ["a red square on a white wall", "ein rotes Quadrat an einer weißen Wand"]
+        >>> pairs = [Pair(caption[:3], image, caption) for caption in captions]
+        >>> table = ScopeMarker(Width(), ["en"]).score(pairs)
+        >>> table.select(["language", "out_of_scope"]).to_pylist()[1]
+        {'language': 'de', 'out_of_scope': 'language'}
+        >>> table.column("out_of_scope").to_pylist()
+        [None, 'language']
     """
 
     name: ClassVar[str] = "scope-marker"

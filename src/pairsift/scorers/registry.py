@@ -185,19 +185,29 @@ def load_scorer(
     languages: str | Iterable[str] | None = None,
     **options: Any,
 ) -> Scorer:
-    """Make a scorer.
+    """Load a scorer by name, or from the folder of a checkpoint.
 
     Args:
-        name_or_path: a name of :func:`entries`, or a folder that holds a checkpoint.
+        name_or_path: name of a scorer, as `pairsift score --scorer` takes it, or a folder that
+            holds a checkpoint; by default the embedded filter.
         mark_out_of_scope: add the columns of :class:`pairsift.scorers.marking.ScopeMarker`, which
-            tell the pairs whose caption is in a language that the scorer was not trained for.
-        languages: ISO 639 codes that it reads, by commas or as a sequence, for the marking; None
-            for those it declares.
+            mark captions in languages that the scorer was not trained for.
+        languages: for `mark_out_of_scope`, the ISO 639 codes of the languages that the scorer
+            reads, as a sequence or joined by commas; None takes those that it declares.
         options: passed to the scorer: `model`, `metrics`, `prompts`, `vision_tower`, `dtype`,
-            `device`, `reference_quirks`, ...; None (and False) means its default.
+            `device`, `reference_quirks`, ...; None and False mean the scorer's default.
+
+    Returns:
+        the scorer, ready to score.
 
     Raises:
-        PairsiftError: no such scorer, an option it does not take, or an unreadable checkpoint.
+        PairsiftError: there is no such scorer, it does not take an option, or the checkpoint
+            cannot be read.
+
+    Examples:
+        >>> scorer = load_scorer("heuristics")
+        >>> [field.name for field in scorer.columns][:3]
+        ['caption_words', 'caption_characters', 'smaller_side']
     """
     given = os.fspath(name_or_path)
     # By identity: 0 is a value.

@@ -45,9 +45,14 @@ class Scope:
     """What a scorer was trained for.
 
     Attributes:
-        languages: of the captions, as ISO 639 codes.
-        trained_on: the pairs it learned from, in words.
-        not_trained_on: what it knows nothing of, in words.
+        languages: languages of the captions, as ISO 639 codes.
+        trained_on: the pairs that it was trained on, in words; empty if not told.
+        not_trained_on: what it was not trained on, in words; empty if not told.
+
+    Examples:
+        >>> scope = Scope(("en", "zh"))
+        >>> scope.reads("zh-Hant"), scope.reads("de")
+        (True, False)
     """
 
     languages: tuple[str, ...]

@@ -209,27 +209,40 @@ def load_vllm_scorer(
     max_caption_characters: int = 8000,
     limits: ImageLimits | None = None,
 ) -> VLLMScorer:
-    """Use a model on a vLLM server as a scorer.
+    """Score with a multimodal model on a vLLM server: the scorer ``vllm``.
 
     Args:
         model: ``URL#NAME``, such as ``http://localhost:8000/v1#Qwen/Qwen2.5-VL-7B-Instruct``;
             without a name, the only model that the server has.
-        metrics: names, joined by commas or as a sequence.
-        prompts: a prompt pack, its TOML file, or None for Pairsift's own.
-        api_key: None for that in ``VLLM_API_KEY``, if any.
-        concurrency: pairs in flight.
-        timeout: of one request, in seconds.
-        retries: of one request on rate limits, time-outs, broken connections and server errors.
-        top_logprobs: how many of the likeliest tokens to ask for; more than 20 if the server was
-            started with a larger ``--max-logprobs``.
-        tolerance: share of the probability of a score that need not be looked at.
-        max_side: longer images are scaled down before they are sent, in pixels.
-        max_caption_characters: longer captions are cut at their end.
-        limits: what images are refused as too large.
+        metrics: metrics to score, as a sequence or joined by commas; all by default.
+        prompts: a prompt pack or its TOML file; None for Pairsift's own.
+        api_key: key of the server; None takes the variable ``VLLM_API_KEY``, if it is set.
+        concurrency: pairs whose requests are open at the same time; 32.
+        timeout: longest time for one request, in seconds; 120.
+        retries: how often to repeat a request after a rate limit, a time-out, a broken connection
+            or a server error; 5.
+        top_logprobs: how many of the likeliest tokens to ask for; 20. More needs a server started
+            with a larger ``--max-logprobs``.
+        tolerance: fraction of a score's probability that may stay unread, from 0 to below 1; 0.01.
+        max_side: longer sides, in pixels, are scaled down to it before an image is sent; 1,024.
+        max_caption_characters: longer captions are cut at their end; 8,000.
+        limits: the largest image to decode; None for the defaults of
+            :class:`~pairsift.images.ImageLimits`.
+
+    Returns:
+        the scorer, after one request that tries the server.
 
     Raises:
-        PairsiftError: nobody answers there, the key is refused, the model is not served, it gives
-            no log probabilities, or an option has no sound value.
+        PairsiftError: the server does not answer, refuses the key, does not serve the model or
+            gives no log probabilities; or an option is out of range.
+
+    Examples:
+        >>> load_vllm_scorer("localhost:8000")
+        Traceback (most recent call last):
+        pairsift.errors.PairsiftError: --model 'localhost:8000': the scorer `vllm` needs the ...
+        >>> # Not run: it needs a vLLM server.
+        >>> scorer = load_vllm_scorer("http://localhost:8000/v1", metrics="itm")  # doctest: +SKIP
+        >>> scorer.score(pairs)["itm"]  # doctest: +SKIP
     """
     url, _, name = model.partition("#")
     if not url.startswith(("http://", "https://")):

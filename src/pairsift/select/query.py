@@ -90,13 +90,13 @@ def select(
     memory_limit: str = "2GB",
     threads: int | None = None,
 ) -> Selection:
-    """Choose rows of score tables.
+    """Select rows of score tables by a condition, by an exact cut, or by both.
 
-    A row is scorable if its status is ok, no list excludes it, it passes `where`, `by`, if given,
-    has a value, and with `unique` no better row has its uid. Of the n scorable rows `top` keeps
-    exactly floor(top * n), those with the highest `by`; rows that tie at the cut are chosen by a
-    hash of `seed` and their uid (shard/key without one), so that the result depends neither on
-    the order of files nor on the number of threads.
+    Rows can be ranked if their status is ok, no list excludes them, they pass `where`, `by` has a
+    value, and, with `unique`, no better row has the same uid. Of n such rows, `top` keeps exactly
+    floor(top * n): those with the highest `by`. Which of equal rows at the cut are kept is decided
+    by a hash of `seed` and the uid (shard and key if there is none). So the result depends neither
+    on the order of files nor on the number of threads.
 
     Expressions hold columns, numbers, text, comparisons, arithmetic, and/or/not, and functions:
     min, max, abs, sqrt, log, exp, floor, ceil, round, coalesce, startswith, endswith, contains,
@@ -105,27 +105,40 @@ def select(
 
     Args:
         scores: one score folder or several, as paths or fsspec URLs.
-        where: condition over the columns, e.g. ``itm >= 66 and odf >= 20``.
-        top: fraction kept, from 0 to 1; needs `by`.
-        count: number kept, in place of `top`.
-        by: number to rank by, higher is better, e.g. ``0.5*itm + 0.5*odf``.
-        per: a column or expression; `top` or `count` holds for each of its values on its own.
-        seed: decides between ties.
-        exclude: lists of uids to leave out: ``.npy`` of DataComp, parquet with a column ``uid``,
-            or text with one a line.
-        unique: keep one row of each uid: the one with the highest `by`, then by shard and key.
-        joins: other tables whose columns expressions may name; :class:`Join`, or as text
-            ``NAME=PATH``, ``NAME=PATH@uid``.
-        agreement: of scores of a cascade: the share of the selection that is to be what full
-            scoring would select; None for what the cascade was planned for.
-        out: folder to write the selection to; None to count only.
-        memory_limit: DuckDB's; what needs more goes to a temporary folder on disk.
-        threads: None for one per core.
+        where: condition that rows must pass, e.g. ``itm >= 40 and ctq >= 50``.
+        top: fraction to keep of the rows that can be ranked, from 0 to 1; needs `by`.
+        count: number of rows to keep, in place of `top`; needs `by`.
+        by: column or expression to rank by, higher is better, e.g. ``0.5*itm + 0.5*odf``.
+        per: column or expression; `top` or `count` holds for each of its values.
+        seed: seed that decides which of equal rows at the cut are kept; 0.
+        exclude: lists of uids to leave out: ``.npy`` as DataComp has it, parquet with a column
+            ``uid``, or text with one uid per line.
+        unique: keep only the best row of each uid: the highest `by`, then the first by shard and
+            key.
+        joins: other tables whose columns expressions may name as ``NAME.column``; a :class:`Join`,
+            or text: ``NAME=PATH`` or ``NAME=PATH@uid``.
+        agreement: for scores of a cascade: the fraction of the selection, 0 to 1, that must be the
+            same as with full scoring; None for what the cascade was planned for.
+        out: folder to write the selection to; None only counts.
+        memory_limit: memory for the query; what needs more goes to a temporary folder on disk.
+        threads: threads of the query; None for one per core.
+
+    Returns:
+        the selection. Its `record` holds the counts, the thresholds and what each condition
+        dropped.
 
     Raises:
         PairsiftError: a folder holds no scores, or scores of different fingerprints; an
-            expression names what is not there; options do not go together; a selection out of a
-            cascade's scores is surely not what full scoring would select (not if only counted).
+            expression names a column that does not exist; options do not go together; or, with
+            `out`, a selection from a cascade's scores surely differs from full scoring by more
+            than `agreement` allows.
+
+    Examples:
+        >>> selection = select("scores", where="caption_words > 1", top=0.7, by="smaller_side")
+        >>> selection.kept
+        2
+        >>> selection.record.cuts[0].threshold
+        300.0
     """
     _check_options(top, count, by, per)
     asked = {

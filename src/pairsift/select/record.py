@@ -391,8 +391,20 @@ def _runs(batch: pa.RecordBatch) -> Iterator[tuple[tuple[int, str], np.ndarray]]
 def read_selection(path: str | os.PathLike[str]) -> Selection:
     """Read a selection that :func:`pairsift.select.select` wrote.
 
+    Args:
+        path: folder of the selection, as a path or fsspec URL.
+
+    Returns:
+        the selection.
+
     Raises:
-        PairsiftError: there is none.
+        PairsiftError: the folder holds no selection, or one of another version.
+
+    Examples:
+        >>> from pairsift.select import select
+        >>> _ = select("scores", where="smaller_side >= 250", out="selection")
+        >>> [(shard.shard, shard.rows.tolist()) for shard in read_selection("selection").shards()]
+        [('pool', [0, 2, 3])]
     """
     folder = Folder(path)
     try:

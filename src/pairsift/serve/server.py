@@ -21,14 +21,31 @@ _BACKLOG = 512
 
 @contextlib.contextmanager
 def running_server(scorer: Scorer, settings: ServeSettings | None = None) -> Iterator[str]:
-    """Serve while the block runs; yields the address, such as ``http://127.0.0.1:8000``.
+    """Run a server in the background of a `with` block.
 
-    When the block ends, no more connections are taken, and requests in hand are finished within
-    ``settings.grace`` seconds.
+    When the block ends, the server takes no more connections and finishes the requests that it
+    has within ``settings.grace`` seconds.
+
+    Args:
+        scorer: the scorer.
+        settings: address and limits; None for the defaults of
+            :class:`~pairsift.serve.settings.ServeSettings`.
+
+    Yields:
+        the address of the server, such as ``http://127.0.0.1:8000``.
 
     Raises:
         PairsiftError: the extra `serve` is not installed, the address cannot be used, or the
             scorer does not work.
+
+    Examples:
+        >>> import json, urllib.request
+        >>> from pairsift import load_scorer
+        >>> from pairsift.serve.settings import ServeSettings
+        >>> with running_server(load_scorer("heuristics"), ServeSettings(port=0)) as address:
+        ...     answer = urllib.request.urlopen(f"{address}/scorer").read()
+        >>> json.loads(answer)["scorer"]
+        'heuristics'
     """
     settings = settings or ServeSettings()
     try:
@@ -75,10 +92,27 @@ def running_server(scorer: Scorer, settings: ServeSettings | None = None) -> Ite
 def serve(
     scorer: Scorer, settings: ServeSettings | None = None, ready: Callable[[str], None] = print
 ) -> None:
-    """Serve until interrupted: Ctrl-C, or SIGTERM where the command line made it the same.
+    """Run a server until Ctrl-C. `pairsift serve` stops at SIGTERM too.
 
     Args:
-        ready: called with the address once the server answers.
+        scorer: the scorer.
+        settings: address and limits; None for the defaults of
+            :class:`~pairsift.serve.settings.ServeSettings`.
+        ready: called with the server's address once it answers; prints it by default.
+
+    Raises:
+        PairsiftError: as :func:`running_server`.
+
+    Examples:
+        The example stops the server at once, as Ctrl-C does:
+
+        >>> from pairsift import load_scorer
+        >>> from pairsift.serve.settings import ServeSettings
+        >>> def stop(address):
+        ...     print(address.rpartition(":")[0])
+        ...     raise KeyboardInterrupt
+        >>> serve(load_scorer("heuristics"), ServeSettings(port=0), ready=stop)
+        http://127.0.0.1
     """
     with running_server(scorer, settings) as url, contextlib.suppress(KeyboardInterrupt):
         ready(url)

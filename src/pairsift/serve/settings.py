@@ -16,29 +16,43 @@ MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
-    """Limits and doors of a server; the defaults are safe on a machine shared with others.
+    """Who may use a server, and its limits. The defaults are safe on a shared machine.
 
     Attributes:
-        host, port: where to listen; port 0 takes any that is free.
-        api_key: clients send it as ``Authorization: Bearer KEY``; None asks for none.
-        open_to_all: listen beyond the loopback without a key.
-        allow_remote: fetch images from URLs that clients give.
-        allow_networks: private networks (CIDR) from which images may be fetched all the same.
-        batch_size: pairs on the device at a time; None for the scorer's own wish.
-        max_wait: seconds a batch that is not full waits for pairs already being decoded.
-        workers: processes that decode images; 0 decodes in threads of the server.
-        max_body: bytes of a request.
-        max_image: bytes of an encoded image.
-        max_pixels: of a decoded one; decoding takes up to 13 bytes a pixel and worker.
-        max_pairs: captions, or URLs, of a request.
-        max_queue: pairs taken on and not yet answered; above it clients get 429.
-        max_bytes: of all bodies held; above it clients get 503. Fetched images may take as much
-            again, and wait for their turn.
-        max_connections: open at once; above it clients get 503.
-        time_limit: seconds from the body's arrival to the answer; then 504.
-        body_time_limit: seconds a client has to send its request; then 408.
-        fetch_time_limit: seconds an image may take to be fetched, redirects included.
-        grace: seconds that requests in hand are given when the server is told to stop.
+        host, port: address to listen on; ``127.0.0.1`` and 8000. Port 0 takes a free one.
+        api_key: key that clients send as ``Authorization: Bearer KEY``, at least 16 characters;
+            None needs no key.
+        open_to_all: let other machines connect without a key.
+        allow_remote: fetch images from URLs that clients send.
+        allow_networks: private networks, such as ``10.1.0.0/16``, from which images may be fetched
+            too.
+        batch_size: pairs in a batch; None for the scorer's own.
+        max_wait: longest time that a batch waits for pairs being decoded, in seconds; 0.01.
+        workers: processes that decode images; 1. With 0, threads of the server do.
+        max_body: largest request, in bytes; 32 MiB.
+        max_image: largest encoded image, in bytes; 16 MiB.
+        max_pixels: largest image, in pixels; 32 million. Decoding takes up to 13 bytes of memory
+            per pixel and worker.
+        max_pairs: most captions, or URLs, in a request; 64.
+        max_queue: most pairs waiting for their scores; 512. Above it, clients get 429.
+        max_bytes: memory for all requests together, in bytes; 256 MiB. Above it, clients get 503.
+            Fetched images may take the same amount again; above that they wait.
+        max_connections: most open connections; 512. Above it, clients get 503.
+        time_limit: longest time from the end of a request to its answer, in seconds; 120. Then
+            clients get 504.
+        body_time_limit: longest time to receive a request, in seconds; 30. Then clients get 408.
+        fetch_time_limit: longest time to fetch an image, redirects included, in seconds; 10.
+        grace: time for requests to finish when the server stops, in seconds; 15.
+
+    Raises:
+        PairsiftError: a setting is unsafe, or no request could ever be answered with it.
+
+    Examples:
+        >>> ServeSettings(port=8765).is_local
+        True
+        >>> ServeSettings(host="0.0.0.0")
+        Traceback (most recent call last):
+        pairsift.errors.PairsiftError: 0.0.0.0 can be reached from other machines: ...
     """
 
     host: str = "127.0.0.1"

@@ -11,10 +11,26 @@ __all__ = ["Shard", "ShardReader", "ShardSet", "find_shards", "open_shard"]
 
 
 def open_shard(shard: Shard) -> ShardReader:
-    """The reader of a shard; nothing is opened before it is iterated.
+    """Make the reader of a shard: iterate over it for the shard's pairs, in their stored order.
+
+    Nothing is opened before the first pair is asked for. A sample that cannot be read is a pair
+    with a `fault`.
+
+    Args:
+        shard: a shard of :func:`find_shards`.
+
+    Returns:
+        the reader.
 
     Raises:
-        PairsiftError: no installed package reads shards of this kind any more.
+        PairsiftError: no installed package reads shards of this kind; while iterating, the shard
+            cannot be opened.
+
+    Examples:
+        >>> from pairsift.sources import find_shards
+        >>> shard = find_shards("pool").shards[0]
+        >>> [(pair.key, pair.caption) for pair in open_shard(shard)][:2]
+        [('a', 'a red square on a white wall'), ('b', 'a small red square')]
     """
     if shard.kind not in readers():
         raise PairsiftError(

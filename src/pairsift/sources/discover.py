@@ -33,31 +33,42 @@ MAX_EXPANSION = 10_000_000
 
 
 def find_shards(patterns: str | Sequence[str], kind: str | None = None, **options: Any) -> ShardSet:
-    """Find the shards that patterns name.
+    """Find the shards that paths and patterns name.
 
-    A pattern is a path or fsspec URL of a file or folder, with ``*``, ``?``, ``[...]``, brace
-    lists and ranges (``{00000..00099}``, ``{a,b}``). A folder stands for all tars or all parquet
-    files at any depth below it or, where there are neither, for its images; a ``.csv``,
-    ``.tsv`` or ``.jsonl`` for the images it lists. Parquet files next to tars of the same names are
-    taken for the metadata that img2dataset writes there, and left out. What Pairsift wrote below a
-    folder or into the reach of a wildcard is left out too, and named in the notes.
+    A pattern is a path or fsspec URL of a file or folder. It may hold ``*``, ``?``, ``[...]``,
+    brace lists (``{a,b}``) and ranges (``{00000..00099}``). A folder stands for all tars, or all
+    parquet files, at any depth below it; if it has neither, for its images. A ``.csv``, ``.tsv``
+    or ``.jsonl`` file stands for the images that it lists.
+
+    Two kinds of files are left out: parquet files next to tars of the same names, which are
+    img2dataset's metadata, and files that Pairsift wrote. The notes of the result name them.
 
     Args:
-        patterns: one or more; a shard that several of them name counts once.
-        kind: ``webdataset``, ``parquet``, ``folder``, or the kind of an installed package's reader;
-            told from the extensions if not given.
-        options: of the source. ``caption``: where it is (webdataset: member suffix, ``txt`` by
-            default, or ``json.PATH``; parquet: column or path into it; folder: column).
-            ``image``: member suffix, column or path into it, or the column with its path.
-            ``captions_file``, ``separator``, ``encoding``: of a folder and its tables.
-            ``max_image_bytes``: larger ones are not read. None means the default.
+        patterns: one pattern or several; a shard that several of them name counts once.
+        kind: ``webdataset``, ``parquet``, ``folder``, or a format that an installed package reads;
+            None detects it from the file extensions.
+        options: options of the source; None means the default.
+            ``caption``: where the caption is. Tars: the suffix of a member (default ``txt``) or
+            ``json.PATH``. Parquet: a column or a path into it. Folders: a column of the table.
+            ``image``: where the image is. Tars: the suffix of a member. Parquet: a column or a
+            path into it. Folders: the column with the image's path.
+            ``captions_file``, ``separator``, ``encoding``: the captions table of a folder.
+            ``max_image_bytes``: larger images, in bytes, are not read.
 
     Returns:
         the shards in natural order of their names, and their common folder.
 
     Raises:
-        PairsiftError: nothing found, more than one kind, an unknown kind, extension or option, or
-            two shards that would share a name.
+        PairsiftError: nothing is found, more than one format is found, the kind, an extension or
+            an option is unknown, or two shards would share a name.
+
+    Examples:
+        >>> shard_set = find_shards("pool")
+        >>> [(shard.name, shard.kind) for shard in shard_set.shards]
+        [('pool', 'folder')]
+        >>> find_shards("pool/*.tar")
+        Traceback (most recent call last):
+        pairsift.errors.PairsiftError: no file matches pool/*.tar; check the path and the pattern
     """
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     if not patterns:

@@ -99,14 +99,27 @@ def outputs_of(options: WriteOptions) -> dict[str, str]:
 
 
 def write_outputs(selection: Selection, options: WriteOptions) -> dict[str, Written]:
-    """Write all that is asked for.
+    """Write a selection in one format or several, as `pairsift write` does.
+
+    Args:
+        selection: the selection, written to a folder.
+        options: the path of each output to write. Its other fields, with their defaults, are those
+            of the section `[write]` in [the file of `pairsift run`](run.md).
 
     Returns:
-        what was written, by writer's name.
+        what was written, by the writer's name.
 
     Raises:
-        PairsiftError: as of :func:`outputs_of` and of the writers; if an option is wrong, nothing
-            is written.
+        PairsiftError: no output is asked for, two have the same path, or a writer cannot write
+            its output. If an option is wrong, nothing is written.
+
+    Examples:
+        >>> from pairsift.options import WriteOptions
+        >>> from pairsift.select import select
+        >>> selection = select("scores", where="smaller_side >= 250", out="selection")
+        >>> written = write_outputs(selection, WriteOptions(parquet="kept.parquet"))
+        >>> written["parquet"].lines()
+        ['3 rows in kept.parquet']
     """
     known = entries()
     prepared = {
