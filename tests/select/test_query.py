@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import math
+import os
 import shutil
 import tempfile
 from decimal import Decimal
@@ -19,9 +20,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pairsift import load_scorer
+from pairsift.engines.local import score_shards
 from pairsift.errors import PairsiftError
 from pairsift.pair import Status
 from pairsift.select import Selection, read_selection, select
+from pairsift.sources import find_shards
+from pairsift.writers import write_webdataset
+from tests.samples import good_samples, write_tar
 from tests.score_folders import random_scores, score_folder, score_table, uid_of
 
 
@@ -48,6 +54,30 @@ def _expected(table: pa.Table, value: np.ndarray, fraction: float, seed: int) ->
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:
     return table[name].to_numpy().astype(np.float64)
+
+
+def test_shards_of_any_names_are_selected_together(tmp_path: Path) -> None:
+    names = [b"\xff\xfe", b"\\x", b"a\\b", b"[red]", b"q?", b"a*", b"{1..3}", b"new\nline", b"'q'"]
+    for name in names:
+        path = os.path.join(os.fsencode(tmp_path), b"pool", name + b".tar")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_tar(Path(os.fsdecode(path)), good_samples(2))
+    shards = find_shards(str(tmp_path / "pool"))
+    score_shards(shards, load_scorer("heuristics"), str(tmp_path / "scores"), workers=0)
+    selection = select(str(tmp_path / "scores"), where="caption_length > 0", out=tmp_path / "sel")
+    assert selection.kept == 2 * len(names)
+    assert write_webdataset(selection, tmp_path / "out").samples == 2 * len(names)
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_selection_is_never_put_among_scores(tmp_path: Path, other: bool) -> None:
+    scores, _ = random_scores(tmp_path / "scores", np.random.default_rng(0))
+    out = score_folder(tmp_path / "more", {"kept": score_table("kept", ["a"], {"itm": [1]})})
+    before = (Path(out) / "kept.parquet").read_bytes()
+    with pytest.raises(PairsiftError, match="is a folder of scores; choose another folder"):
+        select(scores if other else out, where="itm >= 0", out=out)
+    assert (Path(out) / "kept.parquet").read_bytes() == before
+    assert select(out, where="itm >= 0").kept == 1
 
 
 def test_where_keeps_what_numpy_keeps_in_order(tmp_path: Path) -> None:

@@ -463,6 +463,10 @@ class TestNamedMembers:
         with pytest.raises(PairsiftError, match="members of their own"):
             read(tar_bytes([("a.json", "{}")]), tmp_path, image="json.image")
 
+    def test_json_without_a_field_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(PairsiftError, match="names no field; write for example json.caption"):
+            read(tar_bytes([("a.json", "{}")]), tmp_path, caption="json.")
+
 
 class TestDiagnosis:
     @pytest.mark.parametrize(
@@ -475,7 +479,10 @@ class TestDiagnosis:
             ({"jpg": b"1", "cap": "x"}, ["have no caption", "--caption-field cap"]),
             ({"jpg": b"1", "npy": b"3", "caption": "x"}, ["--caption-field caption"]),
             ({"jpg": b"1", "json": '{"text": "x", "id": 3}'},
-             ["have no caption", "no .txt member", "there are text, id"]),
+             ["have no caption", "no .txt member", "there are text, id",
+              "--caption-field json.text"]),
+            ({"jpg": b"1", "json": '{"id": "7", "meta": {"Captions": ["x"]}}'},
+             ["have no caption", "--caption-field json.meta.Captions.0"]),
         ],
     )  # fmt: skip
     def test_unread_members_are_named(

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pairsift
 from pairsift.errors import PairsiftError
 from pairsift.scorers.registry import find_audit
+from pairsift.scores import MANIFEST
 from pairsift.select.agreement import Agreement, Audit, refuse_disagreement
 from pairsift.select.cut import (
     Bracket,
@@ -432,7 +433,15 @@ class _Query:
         return inputs
 
     def write(self, folder: Folder) -> Selection:
-        """Write the kept rows and the record; the rows' file, which carries both, is the commit."""
+        """Write the kept rows and the record; the rows' file, which carries both, is the commit.
+
+        Raises:
+            PairsiftError: the folder holds scores, among which the rows would be taken for some.
+        """
+        if MANIFEST in folder.names():
+            raise PairsiftError(
+                f"{folder.url} is a folder of scores; choose another folder for the selection"
+            )
         folder.create()
         folder.remove_leftovers()
         digest = hashlib.blake2b(digest_size=16)

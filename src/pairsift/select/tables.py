@@ -289,8 +289,8 @@ def run_sql(
         ) from error
     except (duckdb.IOException, duckdb.InvalidInputException) as error:
         raise PairsiftError(
-            f"a score table cannot be read: {_first_line(error)}; remove that file and run "
-            "`pairsift score` again, which will make it anew"
+            f"a table cannot be read: {_first_line(error)}. If `pairsift score` wrote it, remove "
+            "it and score again, which makes it anew; if it is a table of yours, give a whole one"
         ) from error
 
 

@@ -385,6 +385,8 @@ def _with(shard: Shard, root: str, options: dict[str, Any]) -> Shard:
     if captions_file := dict(shard.options).get("captions_file"):
         name = f"{name}/{_stem(captions_file)}" if name else _stem(captions_file)
     name = printable(name.replace("/", "__"))  # names may hold any bytes, tables only UTF-8
+    if name.startswith("\\"):  # which DuckDB takes for an absolute path, listing the tables
+        name = f"_{name}"
     return replace(shard, name=name, options=tuple(sorted(merged.items())))
 
 

@@ -8,6 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, ClassVar
 
 from pairsift.captions import MAX_CAPTION_BYTES, decode_caption, oversized_caption
@@ -23,6 +24,8 @@ from pairsift.sources.tar_stream import BehindEndError, DamagedTarError, Member,
 MAX_JSON_BYTES = 4 * 2**20
 _MOST_SUFFIXES = 50
 _SHOWN_SUFFIXES = 8
+
+_CAPTION = re.compile("capt|text|alt|desc", re.IGNORECASE)
 
 # webdataset's rule: the key ends at the first dot after the last slash. Names without a dot, or
 # whose base begins with one, belong to no sample.
@@ -62,6 +65,10 @@ class Layout:
         images = {suffix: rank for rank, suffix in enumerate(suffixes)}
         caption = str(options.get("caption") or "txt").lstrip(".")
         before, json, path = f".{caption}".partition(".json.")
+        if json and not path:
+            raise PairsiftError(
+                f"--caption-field {caption} names no field; write for example json.caption"
+            )
         if json:
             return cls(images, None, f"{before}.json".lstrip(".").lower(), path)
         # A suffix asked for by name has no understudy.
@@ -270,6 +277,10 @@ class WebdatasetReader(ShardReader):
                 _, value = follow(metadata, layout.field)
             except NoFieldError as error:
                 words = f"{missing}in the .{layout.json} member {error}"
+                if path := _likely_caption(metadata):
+                    words += (
+                        f"; name the right one, for example --caption-field {layout.json}.{path}"
+                    )
             else:
                 if isinstance(value, str):
                     return value
@@ -397,6 +408,12 @@ def _dotted(suffixes: Iterable[str]) -> str:
     listed = list(suffixes) if isinstance(suffixes, Mapping) else sorted(suffixes)
     more = ", ..." if len(listed) > _SHOWN_SUFFIXES else ""
     return printable(", ".join(f".{suffix}" for suffix in listed[:_SHOWN_SUFFIXES]) + more)
+
+
+def _likely_caption(metadata: Mapping[str, Any]) -> str | None:
+    """Path to the text of a json that is likeliest meant for the caption."""
+    paths = list(islice(_texts(metadata), _MOST_SUFFIXES))
+    return next((path for path in paths if _CAPTION.search(path)), paths[0] if paths else None)
 
 
 def _texts(value: Any) -> Iterator[str]:

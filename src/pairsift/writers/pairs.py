@@ -17,9 +17,13 @@ def image_extension(image: bytes) -> str:
 
 
 def member_key(key: str) -> str:
-    """The key without what would end it early in a tar: dots in its last part."""
+    """The key without what would end it early in a tar: dots in its last part.
+
+    A last part that is empty becomes ``_``: readers pass over names that begin with a dot.
+    """
     folder, slash, base = key.rpartition("/")
-    return f"{folder.lstrip('/')}{slash if folder.lstrip('/') else ''}{base.replace('.', '_')}"
+    folder, base = folder.lstrip("/"), base.replace(".", "_") or "_"
+    return f"{folder}{slash if folder else ''}{base}"
 
 
 def pair_members(pair: Pair, scores: Mapping[str, Any] | None = None) -> list[tuple[str, bytes]]:
