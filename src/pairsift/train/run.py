@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from pairsift.errors import PairsiftError
+from pairsift.manifest import Difference, Manifest
 from pairsift.scorers.mlm.load import ADAPTER_CONFIG
 from pairsift.scorers.mlm.scorer import MLMScorer
 from pairsift.scorers.placement import pick_device
@@ -177,25 +178,20 @@ def claim(out: Path, plan: Plan) -> None:
     Raises:
         PairsiftError: it holds a run of other settings.
     """
-    wanted = json.loads(json.dumps(plan.fingerprint))
     # What `auto` comes to: steps in one precision are not gone on with in another.
-    wanted["precision"] = "bfloat16" if _precision(plan.settings)[2] else "float32"
-    file = out / WORK_FOLDER / RUN_FILE
-    if file.is_file():
-        try:
-            found = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise PairsiftError(f"cannot read {file}: {error}") from None
-        # Runs of before do not tell their precision.
-        differing = [name for name in wanted if found.get(name, wanted[name]) != wanted[name]]
-        if differing:
-            name = differing[0]
-            raise PairsiftError(
-                f"{out} holds a training run with another {name} ({found.get(name)!r}, now "
-                f"{wanted[name]!r}); choose another --out"
-            )
-        return
-    Folder(file.parent).write(RUN_FILE, (json.dumps(wanted, indent=1) + "\n").encode())
+    precision = "bfloat16" if _precision(plan.settings)[2] else "float32"
+    identity = {**plan.fingerprint, "precision": precision}
+
+    def refusal(there: Mapping[str, Any], found: list[Difference]) -> str:
+        first = found[0]
+        return (
+            f"{out} holds a training run with another {first.field} ({first.there!r}, now "
+            f"{first.now!r}); choose another --out"
+        )
+
+    # Runs of before do not tell all of it, the precision for one.
+    optional = frozenset(identity)
+    Manifest(Folder(out / WORK_FOLDER), RUN_FILE, identity, refusal, optional).take()
 
 
 @contextlib.contextmanager

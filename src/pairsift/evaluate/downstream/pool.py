@@ -33,6 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairsift.errors import PairsiftError
+from pairsift.manifest import Difference, Manifest
 from pairsift.sources.image_store import ImageStore
 from pairsift.storage import Folder, join
 from pairsift.teach import edits
@@ -292,19 +293,20 @@ def build_pool(
     folder.remove_leftovers()
     shards.remove_leftovers()
     wanted = {**asdict(settings), "source": _digest(items, alt_texts)}
-    known = read_manifest(out)
-    if known is None:
-        # First: what an interrupted run leaves behind must be gone on with in the same way.
-        folder.write(MANIFEST, _json(wanted))
-    else:
-        differing = [name for name in wanted if known.get(name) != wanted[name]]
-        if differing:
-            raise PairsiftError(
-                f"{out} holds a pool made otherwise ({', '.join(differing)} differ); choose "
-                "another --out, or go on with what it was begun with"
-            )
-        if "kinds" in known:
-            return known
+
+    def refusal(there: Mapping[str, Any], found: list[Difference]) -> str:
+        names = ", ".join(each.field for each in found)
+        return (
+            f"{out} holds a pool made otherwise ({names} differ); choose another --out, or go on "
+            "with what it was begun with"
+        )
+
+    # First: what an interrupted run leaves behind must be gone on with in the same way.
+    begun = Manifest(folder, MANIFEST, wanted, refusal)
+    begun.take()
+    known = begun.read() or {}
+    if "kinds" in known:
+        return known
     labels: list[dict[str, Any]] = []
     block: list[list[PoolRow]] = []
     there = shards.names()
