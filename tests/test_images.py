@@ -13,6 +13,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,19 +209,32 @@ class TestPluginFormats:
     def test_bare_jpeg_2000_codestream(self) -> None:
         assert decode_image(jp2_bytes(picture(20, 10), no_jp2=True))[1] == (20, 10)
 
-    def test_jpeg_packed_in_jpeg_xl(self) -> None:
-        pytest.importorskip("pillow_jxl")
+    @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+    def test_jpeg_packed_in_jpeg_xl(self, tmp_path: Path, orientation: int) -> None:
+        """The JPEG comes out again, and is turned as its EXIF data say."""
+        plugin = pytest.importorskip("pillow_jxl")
         exif = Image.Exif()
-        exif[ORIENTATION] = 6
+        exif[ORIENTATION] = orientation
         jpeg = encode(picture(64, 48), "JPEG", exif=exif)
-        with Image.open(io.BytesIO(jpeg)) as image:
-            image.load()
-            try:
-                packed = encode(image, "JXL", lossless_jpeg=True, exif=exif.tobytes())
-            except (TypeError, ValueError) as error:
-                pytest.skip(f"the plug-in packs no JPEG: {error}")
-        image, _ = decode_image(packed)
-        assert image.size in ((48, 64), (64, 48))
+        path = tmp_path / "a.jpg"
+        path.write_bytes(jpeg)
+        with Image.open(path) as image:  # the plug-in packs JPEGs that are files alone
+            packed = encode(image, "JXL", lossless_jpeg=True)
+        assert plugin.Decoder(num_threads=0)(packed)[0], "no JPEG is packed in it"
+        image, size = decode_image(packed)
+        wanted, _ = decode_image(jpeg)
+        assert size == (64, 48)
+        assert image.size == ((48, 64) if orientation in (6, 8) else (64, 48))
+        assert np.array_equal(np.asarray(image), np.asarray(wanted))
+
+    @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+    def test_jpeg_xl_is_turned_by_its_own_header_alone(self, orientation: int) -> None:
+        """EXIF data do not turn it (ISO/IEC 18181-2); the decoder has done what the header says."""
+        exif = Image.Exif()
+        exif[ORIENTATION] = orientation
+        image, size = decode_image(jxl_bytes(picture(64, 48), exif=exif.tobytes(), lossless=True))
+        assert (image.size, size) == ((64, 48), (64, 48))
+        assert np.array_equal(np.asarray(image), np.asarray(picture(64, 48)))
 
     @pytest.mark.parametrize("write", [heif_bytes, avif_bytes])
     @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
