@@ -11,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from pairsift.cli import app
 from pairsift.errors import PairsiftError
 from pairsift.sources.image_store import ImageStore
 from pairsift.teach.cache import ReplyCache
@@ -336,3 +339,47 @@ def test_killed_and_run_again_it_pays_for_nothing_twice(tmp_path: Path) -> None:
         once_more = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
         assert json.loads(once_more.stdout)["bill"]["requests"] == 0
         assert len(endpoint.requests) == sum(before.values()) + 60 - kept
+
+
+OUTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "folder": ("out", lambda path: path.mkdir(), "is a folder"),
+    "pipe": ("out", os.mkfifo, "is a FIFO"),
+    "no name": ("out/", lambda path: None, "no name of a file"),
+    "in a file": ("out/x.parquet", lambda path: path.parent.touch(), "is a file; a folder"),
+    "deep in a file": ("out/a/x.parquet", lambda path: path.parents[1].touch(), "is a file"),
+}
+
+
+@pytest.mark.parametrize("kind", OUTS)
+@pytest.mark.parametrize("teacher", ["openai", "local", "reference"])
+def test_the_output_is_looked_at_before_the_teacher_is_asked(
+    tmp_path: Path, kind: str, teacher: str
+) -> None:
+    name, make, words = OUTS[kind]
+    rows = [f"{i}.jpg,caption {j} of {i}" for i in range(3) for j in range(5)]
+    (tmp_path / "captions.csv").write_text("\n".join(["image,caption", *rows]) + "\n")
+    _images(tmp_path, 3)
+    make(tmp_path / name)
+    before = sorted(tmp_path.rglob("*"))
+    with Endpoint() as endpoint:
+        own = {
+            "openai": ["--model", "teacher-1", "--base-url", endpoint.url, "--candidates", "own=5"],
+            "local": ["--model", "pairsift-tiny"],
+            "reference": ["--embedder", "words"],
+        }
+        given = ["--captions", str(tmp_path / "captions.csv"), "--images",
+                 str(tmp_path / "images.tar"), "--out", f"{tmp_path}/{name}"]  # fmt: skip
+        result = CliRunner().invoke(app, ["teach", teacher, *given, *own[teacher]])
+        assert isinstance(result.exception, PairsiftError), result.output
+        assert words in str(result.exception)
+        assert not endpoint.requests
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_cache_is_not_the_output(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    with Endpoint() as endpoint:
+        given = ["--captions", "x.csv", "--images", "x.tar", "--out", out, "--cache", out]
+        own = ["--model", "teacher-1", "--base-url", endpoint.url]
+        result = CliRunner().invoke(app, ["teach", "openai", *given, *own])
+    assert "--cache and --out are both" in str(result.exception)

@@ -104,8 +104,10 @@ def reference(
     """
     from pairsift.teach.candidates import DEFAULT_PLAN, parse_plan
     from pairsift.teach.items import read_alt_text
+    from pairsift.teach.records import check_output
     from pairsift.teach.run import teach_by_reference
 
+    check_output(out)
     asked = _Asked(None, captions, images, limit, {"separator": separator, "encoding": encoding})
     items, _ = asked.read(needs_images=False)
     summary = teach_by_reference(
@@ -187,9 +189,13 @@ def openai(
     from pairsift.teach.cost import Prices
     from pairsift.teach.openai import OpenAITeacher
     from pairsift.teach.prompt import load_teacher_prompt
+    from pairsift.teach.records import check_output
     from pairsift.teach.run import finish
     from pairsift.teach.settings import OpenAISettings
 
+    check_output(out)
+    if cache is not None and os.path.abspath(cache) == os.path.abspath(out):
+        raise PairsiftError(f"--cache and --out are both {out}; give each its own")
     key = os.environ.get(api_key_env)
     if key is None and base_url is None:
         raise PairsiftError(
@@ -264,8 +270,10 @@ def local(
     """Ask a model on this machine: any scorer that has the four metrics."""
     from pairsift.scorers.registry import load_scorer
     from pairsift.teach.local import judge_locally
+    from pairsift.teach.records import check_output
     from pairsift.teach.run import finish
 
+    check_output(out)
     source = {
         "kind": kind,
         "caption": caption_field,

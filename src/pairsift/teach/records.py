@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,19 @@ class Record:
             {m: str(row[f"{m}_why"]) for m in METRICS if row.get(f"{m}_why")},
             row.get("error"),
         )
+
+
+def check_output(path: str) -> None:
+    """Make sure that records can be written to a path; called before a teacher is asked.
+
+    Raises:
+        PairsiftError: they cannot.
+    """
+    folder, name = output_file(path)
+    folder.create()
+    if folder.is_local and not os.access(folder.path, os.W_OK | os.X_OK):
+        raise PairsiftError(f"{folder.url} may not be written to; choose another --out")
+    folder.exists(name)  # a store that cannot be reached says so now
 
 
 def write_records(path: str, records: Iterable[Record], teacher: Mapping[str, Any]) -> int:
