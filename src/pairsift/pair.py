@@ -78,6 +78,12 @@ _MEANING = {
 }
 
 
+def counts_in_words(counts: Mapping[str, int]) -> str:
+    """``2 image_corrupt (the image bytes cannot be decoded), ...``; of statuses or reasons."""
+    meanings = {status.value: f" ({status.meaning})" for status in Status}
+    return ", ".join(f"{count:,} {name}{meanings.get(name, '')}" for name, count in counts.items())
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """Why a sample has no scores."""

@@ -332,3 +332,18 @@ def test_judgments_of_every_form(
     (tmp_path / "other.csv").write_bytes(text.encode(encoding))
     _, judgments = read_judgments("csv", Request(str(tmp_path / "other.csv")))
     assert len(judgments) == 60
+
+
+def test_failures_are_told_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "images.tar"
+    some = [(f"{i}.jpg", jpeg(24, 16, i) if i > 1 else b"\xff\xd8\xff broken") for i in range(12)]
+    path.write_bytes(tar_bytes(some))
+    request = Request(_judgments(tmp_path))
+    options = Options(("heuristics",), [str(path)], resamples=0)
+    told = "".join(evaluate_human("csv", request, str(tmp_path / "out"), options).notes())
+    assert "10 image_corrupt (the image bytes cannot be decoded)" in told
+    path.write_bytes(tar_bytes((f"{i}.jpg", b"\xff\xd8\xff broken") for i in range(12)))
+    with pytest.raises(PairsiftError) as refused:
+        evaluate_human("csv", request, str(tmp_path / "none"), options)
+    assert "none of the pairs: 60 image_corrupt (the image bytes cannot" in str(refused.value)
+    assert "{" not in str(refused.value)

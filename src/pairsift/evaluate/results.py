@@ -15,6 +15,7 @@ from pairsift.evaluate.statistics import (
     Interval,
     chance_level,
 )
+from pairsift.pair import counts_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +259,7 @@ class Evaluation:
         for name, facts in self.scorers.items():
             failures = facts.get("failures") or {}
             if failures:
-                told = ", ".join(f"{count} {status}" for status, count in failures.items())
-                lines.append(f"{name}: pairs without a score: {told}.")
+                lines.append(f"{name}: pairs without a score: {counts_in_words(failures)}.")
         if self.slices:
             lines.append(
                 "outside scope: captions in a language that the scorer was not trained for. blind: "

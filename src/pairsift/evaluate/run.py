@@ -15,6 +15,7 @@ from pairsift.evaluate.judgments import Preferences
 from pairsift.evaluate.results import ColumnResult, SliceResult
 from pairsift.evaluate.slices import measure_slices
 from pairsift.evaluate.statistics import Floats, ImageBootstrap
+from pairsift.pair import counts_in_words
 from pairsift.sources.image_store import ImageStore
 
 MISSING_IMAGE = "image missing"
@@ -115,7 +116,8 @@ def score_all(
             name, scorer, pairs, store, out, batch_size=options.batch_size, progress=progress
         )
         if scores.rows and sum(scores.failures.values()) == len(scores.rows):
-            raise PairsiftError(f"{name} could score none of the pairs: {scores.failures}")
+            why = counts_in_words(scores.failures)
+            raise PairsiftError(f"{name} could score none of the pairs: {why}")
         if not wanted_columns(scores, options):
             raise PairsiftError(
                 f"{name} has no column {', '.join(options.columns or ['of numbers'])}; it has "

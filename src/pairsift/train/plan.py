@@ -10,6 +10,7 @@ from typing import Any
 
 from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS
+from pairsift.pair import counts_in_words
 from pairsift.scorers.checkpoints import checkpoint_digest
 from pairsift.scorers.mlm.prompt_files import load_prompts, recorded_prompts
 from pairsift.scorers.mlm.prompts import PromptPack
@@ -158,7 +159,7 @@ def check_packages(settings: Settings) -> None:
 def _metrics_of(data: TrainingData, settings: Settings) -> tuple[str, ...]:
     there = {metric for example in data.examples for metric in example.scores}
     if not there:
-        raise PairsiftError(f"no usable pair is left: {data.left_out}")
+        raise PairsiftError(f"no usable pair is left: {counts_in_words(data.left_out)}")
     lacking = [metric for metric in settings.metrics or () if metric not in there]
     if lacking:
         raise PairsiftError(f"the data has no scores for {', '.join(lacking)}")
