@@ -102,3 +102,15 @@ def test_rows_groups_stay_small(tmp_path: Path) -> None:
     write_dataset(select(scores, out=tmp_path / "sel"), tmp_path / "out")
     (path,) = (tmp_path / "out" / "data").iterdir()
     assert pq.read_metadata(path).num_row_groups == 3
+
+
+def test_a_dataset_without_rows_is_streamed(tmp_path: Path) -> None:
+    """`load_dataset` refuses splits without rows, unless it streams them."""
+    datasets = pytest.importorskip("datasets", reason="needs the extra datasets")
+    selection = _selection(tmp_path)
+    none = select(selection.scores, where="itm > 1000", out=tmp_path / "none")
+    assert write_dataset(none, tmp_path / "out").rows == 0
+    found = datasets.load_dataset(str(tmp_path / "out"), split="train", streaming=True)
+    assert list(found) == []
+    assert isinstance(found.features["image"], datasets.Image)
+    assert {"caption", "itm"} <= set(found.features)
