@@ -36,6 +36,14 @@ def read_batches(source: Source, columns: Sequence[str] | None = None) -> Iterat
         yield from file.iter_batches(columns=names, use_threads=False)
 
 
+def is_damage(error: Exception) -> bool:
+    """Whether an error of a read says that the content is broken, and not that storage failed."""
+    # Arrow and the thrift of its footers raise OSError too, without the number of a system's error.
+    return isinstance(error, (ValueError, pa.ArrowException)) or (
+        type(error) is OSError and error.errno is None
+    )
+
+
 def _open(source: Source) -> pq.ParquetFile:
     file = pa.BufferReader(source) if isinstance(source, bytes) else source
     return pq.ParquetFile(file, pre_buffer=False)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pairsift.errors import PairsiftError
 from pairsift.extents import decode_checks, decode_extents
 from pairsift.pair import Pair
-from pairsift.scores import TABLE_SUFFIX, read_facts
+from pairsift.scores import TABLE_SUFFIX, read_facts, telling_damage
 from pairsift.sources import Shard, files, open_shard
 from pairsift.sources.discover import folder_version
 from pairsift.storage import Folder
@@ -171,7 +171,7 @@ def read_provenance(
     """
     path = scores.file(name + TABLE_SUFFIX)
     try:
-        with scores.fs.open(path, "rb") as file:
+        with scores.fs.open(path, "rb") as file, telling_damage(path):
             metadata = pq.read_metadata(file).metadata
     except FileNotFoundError:
         raise PairsiftError(

@@ -8,18 +8,19 @@ is the commit that resume relies on.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairsift.arrow import read_parquet
+from pairsift.arrow import is_damage, read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.extents import CHECKS_KEY, EXTENTS_KEY, encode_checks, encode_extents
 from pairsift.manifest import Difference, Manifest, changes, in_words
@@ -87,7 +88,8 @@ def read_fingerprint(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[
             f"{path} is not a score table of Pairsift (its metadata has no "
             f"{FINGERPRINT_KEY.decode()}); give a folder that `pairsift score` wrote"
         )
-    fingerprint: dict[str, str] = json.loads(metadata[FINGERPRINT_KEY])
+    with telling_damage(path):
+        fingerprint: dict[str, str] = json.loads(metadata[FINGERPRINT_KEY])
     return fingerprint
 
 
@@ -137,7 +139,7 @@ def content_identity(metadata: Mapping[bytes, bytes] | None) -> str:
     """A table's :attr:`TableIdentity.content`, out of its key-value metadata."""
     stored = (metadata or {}).get(IDENTITY_KEY)
     if stored is not None:
-        return stored.decode()
+        return stored.decode(errors="replace")
     facts = json.loads((metadata or {}).get(FACTS_KEY, b"{}"))
     return " ".join(str(facts[name]) for name in ("run", "finished_at") if facts.get(name))
 
@@ -328,15 +330,27 @@ def read_table(folder: Folder, name: str) -> tuple[pa.Table, dict[str, Any]]:
         PairsiftError: it is not a table of Pairsift, or is damaged.
     """
     path = folder.file(name + TABLE_SUFFIX)
-    try:
-        table = read_parquet(folder.read(name + TABLE_SUFFIX))
-    except pa.ArrowInvalid as error:
-        raise PairsiftError(_damaged(path, error)) from error
+    content = folder.read(name + TABLE_SUFFIX)
+    with telling_damage(path):
+        table = read_parquet(content)
     return table, read_facts(table.schema.metadata, path)
 
 
-def _damaged(path: str, error: Exception) -> str:
-    return f"{path} is not a readable table ({error}); remove it and run `pairsift score` again"
+@contextlib.contextmanager
+def telling_damage(path: str) -> Iterator[None]:
+    """Around what reads a score table, whichever part of it is broken.
+
+    Raises:
+        PairsiftError: the table is damaged.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        raise PairsiftError(
+            f"{path} is not a readable table ({error}); remove it and run `pairsift score` again"
+        ) from error
 
 
 def read_facts(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, Any]:
@@ -350,7 +364,8 @@ def read_facts(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, A
             f"{path} is not a score table of Pairsift (its metadata has no {FACTS_KEY.decode()}); "
             "choose another --out, or another folder of scores"
         )
-    facts: dict[str, Any] = json.loads(metadata[FACTS_KEY])
+    with telling_damage(path):
+        facts: dict[str, Any] = json.loads(metadata[FACTS_KEY])
     return facts
 
 
@@ -361,14 +376,12 @@ def read_table_facts(folder: Folder, name: str) -> dict[str, Any]:
         PairsiftError: it is not a table of Pairsift, or is damaged.
     """
     path = folder.file(name + TABLE_SUFFIX)
-    try:
+    with telling_damage(path):
         if folder.is_local:
             metadata = pq.read_metadata(path).metadata
         else:
             with folder.fs.open(path, "rb", cache_type="none") as file:
                 metadata = pq.read_metadata(file).metadata
-    except pa.ArrowInvalid as error:
-        raise PairsiftError(_damaged(path, error)) from error
     return read_facts(metadata, path)
 
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from pairsift.errors import PairsiftError
 from pairsift.pair import Pair
 from pairsift.provenance import Provenance, find_source, read_provenance
+from pairsift.scores import telling_damage
 from pairsift.select.tables import ScoreTables
 from pairsift.sources import files
 from pairsift.storage import Folder
@@ -77,7 +78,8 @@ class SourceShards:
         """
         table = self.tables.tables[number]
         folder = Folder(self.tables.folders[table.folder])
-        with folder.fs.open(folder.file(f"{table.shard}.parquet"), "rb") as file:
+        path = folder.file(f"{table.shard}.parquet")
+        with folder.fs.open(path, "rb") as file, telling_damage(path):
             keys = pq.ParquetFile(file).read(["key"]).column("key")
         wanted = range(len(keys)) if places is None else [p for p in places if p < len(keys)]
         origin = read_provenance(folder, table.shard, *self._moved(number))

@@ -23,7 +23,7 @@ from pairsift.report.columns import (
     slice_names,
 )
 from pairsift.report.sources import SourceShards
-from pairsift.scores import FACTS_KEY
+from pairsift.scores import FACTS_KEY, telling_damage
 from pairsift.select import Join, Selection
 from pairsift.select.join import joined_sql, open_join
 from pairsift.select.record import refuse_changed
@@ -259,10 +259,11 @@ def _read_footers(tables: ScoreTables) -> tuple[pa.Schema, list[dict[str, Any]]]
     folders = [Folder(url) for url in tables.folders]
     for table in tables.tables:
         folder = folders[table.folder]
-        with folder.fs.open(folder.file(f"{table.shard}.parquet"), "rb") as file:
+        path = folder.file(f"{table.shard}.parquet")
+        with folder.fs.open(path, "rb") as file, telling_damage(path):
             found = pq.read_schema(file)
+            facts.append(json.loads((found.metadata or {}).get(FACTS_KEY, b"{}")))
         schema = schema or found
-        facts.append(json.loads((found.metadata or {}).get(FACTS_KEY, b"{}")))
     assert schema is not None
     return schema, facts
 

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairsift.arrow import read_batches, read_parquet
+from pairsift.arrow import is_damage, read_batches, read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.extents import decode_extents
 from pairsift.provenance import Provenance, read_provenance
-from pairsift.scores import FACTS_KEY, TableIdentity, content_identity
+from pairsift.scores import FACTS_KEY, TableIdentity, content_identity, telling_damage
 from pairsift.storage import Folder
 
 ROWS = "kept.parquet"
@@ -183,7 +183,8 @@ class KeptShard:
 
     def facts(self) -> dict[str, Any]:
         """What the scoring run noted about the source shard: its place, kind and size."""
-        facts: dict[str, Any] = json.loads(self.metadata().get(FACTS_KEY, b"{}"))
+        with telling_damage(self.path):
+            facts: dict[str, Any] = json.loads(self.metadata().get(FACTS_KEY, b"{}"))
         return facts
 
     def extents(self) -> np.ndarray | None:
@@ -213,7 +214,9 @@ class KeptShard:
                 f"the score table {self.path} of this selection is gone; put it back or select "
                 "again"
             ) from error
-        except pa.ArrowInvalid as error:
+        except Exception as error:
+            if not is_damage(error):
+                raise
             raise PairsiftError(
                 f"the score table {self.path} is damaged ({error}); remove it, run `pairsift "
                 "score` and select again"

@@ -197,7 +197,9 @@ def _metadata(
         f"SELECT file_name, key, value FROM parquet_kv_metadata($paths) WHERE key IN ({wanted})",
         {"paths": list(map(literal_path, paths))},
     )
-    for path, key, value in rows.fetchall():
+    with _telling():
+        fetched = rows.fetchall()
+    for path, key, value in fetched:
         found[path][bytes(key)] = bytes(value)
     return found
 
@@ -281,13 +283,23 @@ def run_sql(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: Any = None
 ) -> duckdb.DuckDBPyConnection:
     """Execute, with what the user can do something about as a :class:`PairsiftError`."""
-    try:
+    with _telling():
         return connection.execute(sql, parameters)
+
+
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    try:
+        yield
     except duckdb.OutOfMemoryException as error:
         raise PairsiftError(
-            f"DuckDB needs more than its memory limit ({_first_line(error)}); raise --memory"
+            f"DuckDB needs more than its memory limit ({_first_line(error)}); raise --memory-limit"
         ) from error
-    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+    except duckdb.Error as error:
+        # What its reader of parquet meets in broken bytes comes as the bare class.
+        damage = (duckdb.IOException, duckdb.InvalidInputException)
+        if not isinstance(error, damage) and type(error) is not duckdb.Error:
+            raise
         raise PairsiftError(
             f"a table cannot be read: {_first_line(error)}. If `pairsift score` wrote it, remove "
             "it and score again, which makes it anew; if it is a table of yours, give a whole one"
