@@ -214,7 +214,7 @@ def test_behind_a_url_outputs_change_together(place: Path) -> None:
         ("smaller_side >= 200", "smaller_side >= and", "is not an expression"),
         ("smaller_side >= 200", "smaller_side", "a condition is needed"),
         ('by = "caption_characters"', 'by = "language"', "a number is needed"),
-        ('by = "caption_characters"', "", "go together"),
+        ('by = "caption_characters"', "", "needs --by"),
         ("top = 0.5", "top = 5.0", "top = 5.0: input should be less than or equal to 1"),
         ("top = 0.5", 'top = 0.5\nper = "domain"', "no column 'domain'"),
         ("top = 0.5", "count = -1", "count = -1: input should be greater"),
@@ -246,6 +246,6 @@ def test_what_is_not_ours_is_not_replaced(place: Path, name: str) -> None:
 
 def test_out_that_is_a_file_is_told(place: Path) -> None:
     Path("out").write_text("mine")
-    with pytest.raises(PairsiftError, match="is a file; a folder is needed"):
+    with pytest.raises(PairsiftError, match="is a file, but a folder is expected"):
         run_pipeline(read_config("run.toml"))
     assert Path("out").read_text() == "mine"

@@ -121,7 +121,7 @@ def test_the_interval_covers_the_truth(tmp_path: Path) -> None:
 
 def test_a_cut_that_was_not_planned_is_refused(one: Simulation, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(PairsiftError, match=r"of this selection is what full scoring would select"):
+    with pytest.raises(PairsiftError, match=r"full scoring would select only"):
         select(one.scores, top=0.02, by="cascade", out=out)
     assert not out.exists()
     dry = _agreement(one.scores, top=0.02, by="cascade")

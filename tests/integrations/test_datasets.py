@@ -216,7 +216,7 @@ def test_a_worker_gets_a_name_not_a_model() -> None:
         (lambda d: score_dataset(d, "heuristix"), "did you mean 'heuristics'"),
         (lambda d: filter_dataset(d, "itm > 3"), "no column 'status'"),
         (lambda d: filter_dataset(score_dataset(d, "heuristics"), "words > 3"), "'words'"),
-        (lambda d: filter_dataset(score_dataset(d, "heuristics"), top=0.3), "go together"),
+        (lambda d: filter_dataset(score_dataset(d, "heuristics"), top=0.3), "needs --by"),
         (
             lambda d: filter_dataset(
                 score_dataset(d.to_iterable_dataset(), "heuristics"), top=0.3, by="width"

@@ -63,7 +63,7 @@ def test_leading_zeros_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture
     scores = _scores(tmp_path / "s", ["00", "01", "02", "03"])
     pq.write_table(pa.table({"key": [1, 2], "x": [1, 1]}), tmp_path / "m.parquet")
     assert _select(tmp_path, scores, f"m={tmp_path}/m.parquet@key", "m.x = 1") == ["01", "02"]
-    assert "2 of 4 keys match when leading zeros are left out" in caplog.text
+    assert "2 of 4 keys match if leading zeros are ignored" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,13 @@ def test_nothing_is_guessed_between_two(tmp_path: Path, ours: list[str], theirs:
 @pytest.mark.parametrize(
     ("on", "columns", "words"),
     [
-        ("key", {"key": ["a.jpg", "b.jpg"]}, "0 of 2 keys match; here they look like '00000', "
-         "there like 'a.jpg'"),
-        ("shard", {"shard": ["x", "y"], "key": [0, 1]}, "like '00000/00000', there like 'x/0'"),
-        ("uid", {"uid": [uid_of(77), "no uid"]}, "0 of 2 uids match; here they look like '0000"),
-        ("key", {"key": pa.array([], pa.string())}, "there like nothing: it has no row"),
+        ("key", {"key": ["a.jpg", "b.jpg"]}, "In the scores they look like '00000', "
+         "in the table like 'a.jpg'"),
+        ("shard", {"shard": ["x", "y"], "key": [0, 1]},
+         "like '00000/00000', in the table like 'x/0'"),
+        ("uid", {"uid": [uid_of(77), "no uid"]},
+         "0 of 2 uids match. In the scores they look like '0000"),
+        ("key", {"key": pa.array([], pa.string())}, "in the table like nothing: it has no rows"),
     ],
 )  # fmt: skip
 def test_a_miss_is_told(tmp_path: Path, on: str, columns: dict[str, Any], words: str) -> None:
@@ -96,7 +98,7 @@ def test_a_miss_is_told(tmp_path: Path, on: str, columns: dict[str, Any], words:
     with pytest.raises(PairsiftError) as caught:
         _select(tmp_path, scores, f"m={tmp_path}/m.parquet@{on}", "m.x = 1")
     assert words in str(caught.value)
-    assert "after @: uid, key or shard" in str(caught.value)
+    assert "@uid, @key or @shard" in str(caught.value)
 
 
 def test_rows_without_a_partner_are_counted(
@@ -180,8 +182,8 @@ def test_names_are_no_patterns(tmp_path: Path, name: str) -> None:
         ('key,x\n00,"1\n01,2\n', "m.csv, line 2: a quote is opened"),
         ("key,x\n00,1\n01\n", "m.csv, line 3: too few fields"),
         ("key,x,X\n00,1,2\n", "has the columns 'x' and 'X'"),
-        ("", "holds no row"),
-        ("name,x\n00,1\n", "cannot be joined on key"),
+        ("", "has no rows"),
+        ("name,x\n00,1\n", "cannot be joined by key"),
     ],
 )
 def test_tables_that_cannot_be_joined(tmp_path: Path, text: str, words: str) -> None:

@@ -114,7 +114,7 @@ def test_a_repeated_name_in_a_joined_table_is_an_error(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"key": ["001", "002", "001"], "x": [1.0, 2.0, 3.0]}), tmp_path / "m.parquet"
     )
-    with pytest.raises(PairsiftError, match="the key 001 is there more than once"):
+    with pytest.raises(PairsiftError, match="the key 001 occurs more than once"):
         select(scores, where="m.x > 1", joins=[f"m={tmp_path}/m.parquet"])
     # Not looked at where no expression names it.
     assert select(scores, where="itm > 1", joins=[f"m={tmp_path}/m.parquet"]).kept == 28
@@ -123,10 +123,10 @@ def test_a_repeated_name_in_a_joined_table_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("join", "message"),
     [
-        ("clip", "not NAME=PATH"),
-        ("m={}/nowhere", "no table there"),
-        ("m={}/m.parquet@uid", "cannot be joined on uid: it has the columns key, x"),
-        ("itm={}/m.parquet", "that name is taken"),
+        ("clip", "not of the form NAME=PATH"),
+        ("m={}/nowhere", "there is no table"),
+        ("m={}/m.parquet@uid", "cannot be joined by uid: its columns are key, x"),
+        ("itm={}/m.parquet", "has the name itm"),
     ],
 )
 def test_joins_that_cannot_be(tmp_path: Path, join: str, message: str) -> None:
@@ -172,8 +172,8 @@ def test_lists_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("not a uid\n")
     (tmp_path / "y.npy").write_text("hello")
     for name, message in [
-        ("x.npy", "has dtype int64"),
-        ("x.parquet", "has no column uid, but id"),
+        ("x.npy", "has the dtype int64"),
+        ("x.parquet", "has no column uid; its columns are id"),
         ("x.txt", "1 entries .* are not uids"),
         ("y.npy", "is not a .npy file"),
         ("gone.parquet", "does not exist"),
@@ -192,7 +192,7 @@ def test_one_row_of_each_uid_the_best(tmp_path: Path) -> None:
     best = select(scores, top=1, by="itm", unique=True, out=tmp_path / "best")
     assert _kept(best) == ["s/b", "s/c", "s/e"]
     assert [(drop.reason, drop.rows) for drop in best.record.dropped] == [
-        ("uid of a better row", 2), ("no value to rank by", 1), ("below the cut", 0),
+        ("same uid as a better row", 2), ("no value to rank by", 1), ("below the cut", 0),
     ]  # fmt: skip
     assert best.record.cuts[0].scorable == 3
     first = select(scores, where="itm < 9 or itm is null", unique=True, out=tmp_path / "first")

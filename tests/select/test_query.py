@@ -228,7 +228,7 @@ def test_counts_agree_with_and_without_writing(tmp_path: Path) -> None:
     made = select(scores, where="odf > 50", top=0.5, by="itm", out=tmp_path / "sel")
     assert trial.path is None
     assert trial.kept == made.kept == len(_kept(made))
-    with pytest.raises(PairsiftError, match="trial"):
+    with pytest.raises(PairsiftError, match="only counted rows"):
         list(trial.shards())
 
 
@@ -296,12 +296,12 @@ def test_folders_without_scores_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"top": 0.3}, "go together"),
-        ({"by": "itm"}, "go together"),
+        ({"top": 0.3}, "needs --by"),
+        ({"by": "itm"}, "needs --by"),
         ({"top": 30, "by": "itm"}, "not a fraction"),
-        ({"top": 0.3, "count": 3, "by": "itm"}, "exclude each other"),
+        ({"top": 0.3, "count": 3, "by": "itm"}, "cannot be used together"),
         ({"count": -1, "by": "itm"}, "negative"),
-        ({"per": "language"}, "give --top and --by"),
+        ({"per": "language"}, "applies --top to each group"),
         ({"where": "itm"}, "a condition is needed"),
         ({"top": 0.3, "by": "itm > 3"}, "a number is needed"),
         ({"where": "item > 1"}, "no column 'item'"),
@@ -314,10 +314,10 @@ def test_options_that_do_not_go_together(tmp_path: Path, options: dict, message:
 
 
 def test_no_selection_there(tmp_path: Path) -> None:
-    with pytest.raises(PairsiftError, match="holds no selection"):
+    with pytest.raises(PairsiftError, match="is not a selection"):
         read_selection(tmp_path)
     pq.write_table(pa.table({"row": [1]}), tmp_path / "kept.parquet")
-    with pytest.raises(PairsiftError, match="not a selection of this version"):
+    with pytest.raises(PairsiftError, match="not written by this version"):
         read_selection(tmp_path)
 
 

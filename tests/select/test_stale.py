@@ -226,6 +226,6 @@ def test_older_tables_and_selections_are_checked_by_what_there_is(place: Path, r
         words = "00000.parquet is not the one.*scored again"
     else:
         _change_a_table(place, lambda table: table.slice(0, 3))
-        words = "fewer than when the selection was made"
+        words = "fewer than when it was selected from"
     with pytest.raises(PairsiftError, match=words):
         write_parquet(selection, place / "list.parquet")

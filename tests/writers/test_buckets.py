@@ -64,10 +64,10 @@ def test_empty_buckets_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "edges", "message"),
     [
-        ("itm", [66, 50], "do not ascend"),
-        ("itm", [], "do not ascend"),
+        ("itm", [66, 50], "must be in ascending order"),
+        ("itm", [], "must be in ascending order"),
         ("clip", [1], "no column 'clip'"),
-        ("language", [1], "holds no numbers"),
+        ("language", [1], "does not hold numbers"),
     ],
 )
 def test_mistakes(tmp_path: Path, column: str, edges: list[float], message: str) -> None:

@@ -46,41 +46,49 @@ def describe(selection: Selection) -> str:
     from pairsift.select.agreement import describe_agreement
 
     record = selection.record
-    lines = [(f"{record.rows:,}", "rows")]
-    lines += [(f"-{count:,}", f"failed: {status}") for status, count in record.failed.items()]
-    lines += [(f"-{drop.rows:,}", _reason(drop)) for drop in record.dropped]
-    share = f"{100 * record.kept / record.rows:.2f}% of all rows" if record.rows else "of none"
-    lines.append((f"{record.kept:,}", f"kept, {share}"))
+    lines = [(f"{record.rows:,}", "rows in the score tables")]
+    lines += [
+        (f"{count:,}", f"removed: failed with status {status}")
+        for status, count in record.failed.items()
+    ]
+    lines += [(f"{drop.rows:,}", f"removed: {_reason(drop)}") for drop in record.dropped]
+    share = f", {100 * record.kept / record.rows:.2f}% of all rows" if record.rows else ""
+    lines.append((f"{record.kept:,}", f"kept{share}"))
     text = [table(lines)]
-    text += [f"{name} is {_shortest(value)}" for name, value in record.percentiles.items()]
+    text += [f"{name} is {_rounded(value)}" for name, value in record.percentiles.items()]
     text += [_threshold(cut, record.query) for cut in record.cuts[:_CUTS_SHOWN]]
     if len(record.cuts) > _CUTS_SHOWN:
-        text.append(f"... and {len(record.cuts) - _CUTS_SHOWN:,} groups more (--json has all)")
+        text.append(f"{len(record.cuts) - _CUTS_SHOWN:,} more groups are not shown; see --json")
+    if record.percentiles or record.cuts:
+        text.append("thresholds are rounded here; --json prints the exact values")
     if record.agreement is not None:
         text.append(describe_agreement(record.agreement))
-    text.append(f"in {selection.path}" if selection.path else "nothing was written")
+    text.append(f"written to {selection.path}" if selection.path else "nothing was written")
     return "\n".join(text)
 
 
 def _reason(drop: Drop) -> str:
-    """A reason, and what it would remove if there were no other, where that is more."""
-    if drop.alone is None or drop.alone == drop.rows:
+    """Why rows were removed; also what a condition would remove alone, where that is more."""
+    if drop.alone is None:
         return drop.reason
-    return f"{drop.reason} (alone: {drop.alone:,})"
+    if drop.alone == drop.rows:
+        return f"not {drop.reason}"
+    return f"not {drop.reason} (this condition alone would remove {drop.alone:,})"
 
 
 def _threshold(cut: Cut, query: Mapping[str, Any]) -> str:
     group = f"{query['per']} {cut.group}: " if query.get("per") else ""
     if cut.threshold is None:
-        return f"{group}none of {cut.scorable:,} kept"
-    at = f"{query['by']} >= {_shortest(cut.threshold)}"
-    ties = f"; {cut.ties_kept:,} of {cut.ties:,} that tie there" if cut.ties_kept < cut.ties else ""
-    return f"{group}{cut.kept:,} of {cut.scorable:,} kept: {at}{ties}"
+        return f"{group}none of {cut.scorable:,} rows kept"
+    at = f"{query['by']} >= {_rounded(cut.threshold)}"
+    ties = ""
+    if cut.ties_kept < cut.ties:
+        ties = f" ({cut.ties:,} rows have exactly this value; {cut.ties_kept:,} of them are kept)"
+    return f"{group}{cut.kept:,} of {cut.scorable:,} rows kept, those with {at}{ties}"
 
 
-def _shortest(number: float) -> str:
-    """The shortest text that selects the same rows: 71.3, not the float32's 71.30000305175781."""
-    import numpy as np
-
-    single = np.float32(number)
-    return str(single) if float(single) == number else repr(number)
+def _rounded(number: float) -> str:
+    """A number with at most four decimals, or four significant digits if it is below 1."""
+    if abs(number) < 1:
+        return f"{number:.4g}"
+    return f"{number:.4f}".rstrip("0").rstrip(".")

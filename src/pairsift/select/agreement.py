@@ -1,7 +1,7 @@
-"""How far a selection is the one that a slower scorer would make, where some rows know both.
+"""Measure how much a selection agrees with the one that full scoring would make.
 
-A scorer may leave rows to a cheaper one, as a cascade does. It names an audit in the scorer
-registry: what it takes to select from its score tables, and to measure what was lost.
+A cascade scores some rows with a cheaper scorer only. Its entry in the scorer registry names an
+audit, which knows how to select from such score tables and how to measure the agreement.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Audit(Protocol):
     """
 
     def columns(self, used: frozenset[str]) -> frozenset[str]:
-        """Columns that measuring needs besides `used`; empty if there is nothing to measure.
+        """Columns that measuring needs besides `used`; empty if nothing can be measured.
 
         Raises:
-            PairsiftError: `used` has a column that is null where a cheaper scorer decided.
+            PairsiftError: `used` has a column that is null in rows of the cheaper scorer.
         """
 
     def measure(
@@ -42,7 +42,7 @@ class Audit(Protocol):
         ranked: Callable[[str], str] | None = None,
         cuts: Sequence[Cut] = (),
     ) -> Agreement:
-        """Count what a selection has in common with the one by full scoring.
+        """Count the rows that a selection shares with the selection by full scoring.
 
         Args:
             rows: SQL relation of the rows selected from.
@@ -58,14 +58,13 @@ class Agreement:
     """Agreement of a selection with the one by full scoring, measured on audited rows.
 
     Attributes:
-        audited: ok rows that were always fully scored.
-        common, either: of these, in both selections, and in at least one.
-        value: share of the selection that is the same, 2 * common / (size + size); None where
-            neither selection has a row.
-        low, high: interval of `value` with confidence `CONFIDENCE`. Given the cut, every row of
-            either selection is in both or not: exact for that share (Clopper-Pearson), of which
-            `value` is a function.
-        wanted: what the cascade was planned for.
+        audited: number of ok rows that were scored in full to measure the agreement.
+        common, either: how many of these are in both selections, and in at least one.
+        value: share of the selection that is the same, 2 * common / (size + size); None if both
+            selections are empty.
+        low, high: interval of `value` with confidence `CONFIDENCE`: Clopper-Pearson for the
+            share common / either, from which `value` is computed.
+        wanted: the agreement that the cascade was planned for.
     """
 
     audited: int
@@ -98,32 +97,32 @@ class Agreement:
 
 
 def _same(common: float) -> float:
-    """From the share of all in either selection to the share of each, if they are of one size."""
+    """Convert common / either to the share of each selection, taken to be of equal size."""
     return 2 * common / (1 + common)
 
 
 def refuse_disagreement(found: Agreement, wanted: float) -> None:
-    """Refuse a selection that is surely not what full scoring would select.
+    """Refuse a selection that differs too much from what full scoring would select.
 
     Raises:
-        PairsiftError: even the interval's upper end is below what is wanted.
+        PairsiftError: even the upper end of the interval is below `wanted`.
     """
     low, high = found.interval
     if high < wanted:
         raise PairsiftError(
-            f"only {percent(found.value)} of this selection is what full scoring would select "
-            f"({percent(low)} to {percent(high)}, from {found.audited:,} audited pairs), and "
-            f"{percent(wanted)} is wanted. The cascade was planned for another cut: plan one for "
-            "this cut, or accept less with --agreement"
+            f"full scoring would select only {percent(found.value)} of this selection "
+            f"({percent(low)} to {percent(high)}, from {found.audited:,} audited pairs), but "
+            f"{percent(wanted)} is required. The cascade was planned for another cut: plan one "
+            "for this cut, or accept less with --agreement"
         )
 
 
 def describe_agreement(found: Mapping[str, Any]) -> str:
-    """What :meth:`Agreement.to_json` says, in words."""
+    """Describe the values of :meth:`Agreement.to_json` in one sentence."""
     if found["value"] is None:
-        return "agreement with full scoring: unknown, none of the audited pairs is selected"
+        return "agreement with full scoring is unknown: no audited pair was selected"
     words = (
-        f"{percent(found['value'])} of it is what full scoring would select "
+        f"full scoring would select {percent(found['value'])} of this selection "
         f"({percent(found['low'])} to {percent(found['high'])}, "
         f"from {found['audited']:,} audited pairs)"
     )
@@ -133,5 +132,5 @@ def describe_agreement(found: Mapping[str, Any]) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share for people."""
+    """Format a share as a percentage."""
     return "nothing" if share is None else f"{100 * share:.1f} %"

@@ -1,9 +1,9 @@
-"""The exact cut: the k best of n rows, without sorting them and without holding them.
+"""Find the exact threshold of the k best of n rows, without sorting or loading all of them.
 
-A sample says between which two values the k-th best most likely lies. One scan counts what lies
-above, at and below these and collects the few values in between, which gives the threshold. Where
-the sample misled, the side it hides on is counted value by value. So the answer is exact whatever
-the data, and the sample decides only how fast it comes.
+A sample gives two values between which the k-th best value most likely lies. One scan counts the
+rows above, at and below these values, and collects the few values in between, which gives the
+threshold. If the sample was wrong, the values on the right side are counted one by one. So the
+result is always exact; the sample only decides how fast it is found.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MARGIN_ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """Two values between which a group's cut is looked for."""
+    """The two values between which the cut of a group is searched."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -36,7 +36,7 @@ class Bracket:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a scan found in one group around its bracket.
+    """What a scan counted in one group, relative to its bracket.
 
     Attributes:
         above, at_high, at_low: rows above the upper end, at it, and at the lower end.
@@ -52,11 +52,11 @@ class Counts:
 
 
 Wanted = Callable[[int], int]
-"""From the scorable rows of a group to the number of them to keep."""
+"""Maps the number of scorable rows of a group to the number to keep."""
 
 
 def wanted(top: float | None, count: int | None) -> Wanted:
-    """floor(top * n) as decimal numbers, for binary ones make 0.29 of 100 rows 28; or `count`."""
+    """floor(top * n), or `count`. Exact decimals: with floats, 0.29 of 100 rows would be 28."""
     if count is not None:
         return lambda scorable: min(count, scorable)
     assert top is not None
@@ -67,7 +67,7 @@ def wanted(top: float | None, count: int | None) -> Wanted:
 def find_brackets(
     connection: duckdb.DuckDBPyConnection, sample: str, keep: Wanted
 ) -> dict[Any, Bracket]:
-    """Bracket each group's cut.
+    """Find a bracket around the cut of each group.
 
     Args:
         sample: SQL of some of the scorable rows with columns ``grp`` and ``val``.
@@ -93,7 +93,7 @@ def _bracket(ascending: np.ndarray, keep: Wanted) -> Bracket:
 
 
 def _plain(group: Any) -> Any:
-    """numpy's masked value for null, as None."""
+    """Replace numpy's masked value, which stands for null, by None."""
     return None if group is np.ma.masked else group
 
 
@@ -119,7 +119,7 @@ def find_cuts(
     groups: Iterable[tuple[Any, Bracket, Counts]],
     keep: Wanted,
 ) -> list[Cut]:
-    """Each group's threshold.
+    """Find the threshold of each group.
 
     Args:
         rows: SQL of the scorable rows with columns ``grp`` and ``val``.
@@ -156,7 +156,7 @@ def _cut(
     if part == 2:
         values, numbers = np.unique(-counts.inside, return_counts=True)
         values = -values
-    else:  # the sample misled: look at all values of that side
+    else:  # the sample was wrong: count all values on that side
         side = (
             f"val > {number_sql(bracket.high)}" if part == 0 else f"val < {number_sql(bracket.low)}"
         )
@@ -168,7 +168,7 @@ def _cut(
 
 
 def _kth(numbers: np.ndarray, k: int) -> tuple[int, int]:
-    """Index of the entry the k-th row falls into, and how many rows of it are among the first k."""
+    """Index of the entry that holds the k-th row, and how many of its rows are in the first k."""
     reached = np.cumsum(numbers)
     index = int(np.searchsorted(reached, k))
     return index, int(k - (reached[index] - numbers[index]))
@@ -187,12 +187,12 @@ def _counted(
 
 
 def same_group(group: Any) -> str:
-    """SQL condition of a row's belonging to a group."""
+    """SQL condition that a row belongs to a group."""
     return "grp IS NULL" if group is None else f"grp = {literal(group)}"
 
 
 def literal(value: Any) -> str:
-    """SQL of a group's value."""
+    """The value of a group as an SQL literal."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):

@@ -22,10 +22,10 @@ def load_exclusions(connection: duckdb.DuckDBPyConnection, paths: Sequence[str])
     """Read lists of uids into the table `TABLE` (column ``uid``, UUID); returns how many.
 
     A list is a DataComp subset file (``.npy`` of dtype u8,u8), a parquet file with a column
-    ``uid``, or text with one uid a line.
+    ``uid``, or text with one uid per line.
 
     Raises:
-        PairsiftError: a list is not there, or holds something else.
+        PairsiftError: a list does not exist, or is of another form.
     """
     run_sql(connection, f"CREATE TEMP TABLE {TABLE} (uid UUID)")
     for path in paths:
@@ -54,12 +54,13 @@ def _load_parquet(connection: duckdb.DuckDBPyConnection, url: str) -> None:
     folder = Folder(url)
     if not folder.is_local:
         register_filesystem(connection, folder.fs)
-    open_file(url).close()  # for its message where there is none
+    open_file(url).close()  # raises the error for a missing file
     source = f"read_parquet({file_sql(url)})"
     names = [row[0] for row in run_sql(connection, f"DESCRIBE FROM {source}").fetchall()]
     if "uid" not in names:
         raise PairsiftError(
-            f"the exclusion list {url} has no column uid, but {', '.join(names)}; rename one"
+            f"the exclusion list {url} has no column uid; its columns are "
+            f"{', '.join(names)}. Rename the one with the uids"
         )
     run_sql(
         connection,
@@ -72,7 +73,7 @@ def _refuse_malformed(connection: duckdb.DuckDBPyConnection, url: str) -> None:
     wrong = run_sql(connection, f"SELECT count(*) FROM {TABLE} WHERE uid IS NULL").fetchall()[0][0]
     if wrong:
         raise PairsiftError(
-            f"{wrong:,} entries of the exclusion list {url} are not uids of 32 hexadecimal digits"
+            f"{wrong:,} entries of the exclusion list {url} are not uids (32 hexadecimal digits)"
         )
 
 
@@ -89,7 +90,8 @@ def _npy_uids(url: str) -> Iterator[pa.Array]:
             raise PairsiftError(f"the exclusion list {url} is not a .npy file: {error}") from error
         if dtype != np.dtype("u8,u8") or len(shape) != 1:
             raise PairsiftError(
-                f"the exclusion list {url} has dtype {dtype}; a DataComp subset file has u8,u8"
+                f"the exclusion list {url} has the dtype {dtype}; expected u8,u8 as in "
+                "a DataComp subset file"
             )
         while content := file.read(_CHUNK * dtype.itemsize):
             yield hex_uids(np.frombuffer(content, dtype=dtype))

@@ -1,12 +1,12 @@
-"""What users write behind ``--where`` and ``--by``, turned into SQL that can only compute.
+"""Compile the expressions of ``--where`` and ``--by`` into safe SQL.
 
-The text is read with Python's own grammar and rebuilt node by node from a closed list: columns
-that exist, numbers, strings, comparisons, arithmetic, and/or/not and a few functions. Nothing of
-the user's text reaches the database as it was typed, so an expression cannot name a file, hold a
-second statement or call anything that is not listed here.
+The text is parsed with Python's grammar. The SQL is then built from a closed list of nodes:
+existing columns, numbers, strings, comparisons, arithmetic, and/or/not and a few functions. The
+text itself is never passed to the database, so an expression cannot name a file, contain a second
+statement or call another function.
 
-A column whose name is no word of that grammar stands in double quotes: ``"clip-score" > 20``. In
-double quotes, any other text is a text.
+Write a column in double quotes if its name is not a valid identifier: ``"clip-score" > 20``. Any
+other text in double quotes is a string.
 
 Null is never true: a condition over a missing score is unknown and the row does not pass. NaN,
 which databases sort above every number, is read as null.
@@ -32,7 +32,7 @@ _MAX_LENGTH = 10_000
 
 
 class Kind(Enum):
-    """What a value is; operators take one kind only."""
+    """The type of a value. Every operator takes only one kind."""
 
     NUMBER = "a number"
     TEXT = "text"
@@ -110,7 +110,7 @@ FUNCTIONS = (*_NUMBER_FUNCTIONS, *_TEXT_FUNCTIONS, "length", "lower", "p70", "pe
 
 
 def number_sql(value: float, single: bool = False) -> str:
-    """A literal that the database reads as the very double, or float32, that `value` is."""
+    """A literal that the database reads as exactly the double, or float32, `value`."""
     text = repr(float(value))
     if math.isfinite(value):
         literal = text if "e" in text else f"{text}e0"
@@ -146,7 +146,7 @@ def column_term(name: str, sql: str, type_name: str) -> Term:
 
 
 def written_name(name: str) -> str:
-    """A column's name as an expression holds it: in double quotes where it needs them."""
+    """A column's name as written in an expression: in double quotes if it needs them."""
     return name if _is_bare(name) else json.dumps(name, ensure_ascii=False)
 
 
@@ -166,12 +166,12 @@ def compile_expression(
     """Compile an expression over `columns`.
 
     Args:
-        option: what the user calls it, for messages, e.g. ``--where``.
-        percentile: gives the value of ``p70(term)`` and the like; without it they are refused.
+        option: name for error messages, e.g. ``--where``.
+        percentile: computes the value of ``p70(term)``; if None, percentiles are refused.
 
     Raises:
-        PairsiftError: it does not parse, or names a column, function or operator that is not
-            there; the message lists what is.
+        PairsiftError: it does not parse, or names an unknown column, function or operator; the
+            message lists the known ones.
     """
     return _Compiler(text, columns, option, percentile).compile()
 
@@ -179,10 +179,10 @@ def compile_expression(
 def split_conditions(
     text: str, columns: Columns | None = None, option: str = "--where"
 ) -> list[str]:
-    """The conditions that ``and`` joins at the top, each as the user wrote it.
+    """Split at the outermost ``and``; each condition stays as the user wrote it.
 
     Args:
-        columns: to tell an odd name of one, which stands alone, from an expression.
+        columns: to recognise a text that is only a column's name.
     """
     if columns is not None and text.strip() in columns:
         return [text.strip()]
@@ -211,7 +211,7 @@ def _parse(text: str, option: str, hint: str = "") -> tuple[ast.expr, str]:
     try:
         return ast.parse(source, mode="eval").body, source
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        reason = error.msg if isinstance(error, SyntaxError) else "it cannot be read"
+        reason = error.msg if isinstance(error, SyntaxError) else "it cannot be parsed"
         raise PairsiftError(
             f'{option} "{text}" is not an expression ({reason}){hint}; write for example '
             '"itm >= 66 and odf >= 20", or "0.5*itm + 0.5*odf"'
@@ -237,14 +237,14 @@ class _Compiler:
             raise self.error("it is nested too deeply") from error
         except PairsiftError:
             if (alone := self.columns.get(self.text.strip())) is not None:
-                return alone  # a column's name and nothing else needs no quotes
+                return alone  # a text that is only a column's name needs no quotes
             raise
 
     def error(self, what: str) -> PairsiftError:
         return PairsiftError(f'{self.option} "{self.text}": {what}{self.quoting()}')
 
     def quoting(self) -> str:
-        """What to tell of columns that stand in the text without the quotes they need."""
+        """Advice for a column that is written without the double quotes it needs."""
         bare = re.sub(_QUOTED, "", self.text)
         names = [name for name in self.columns if name in bare and not _is_bare(name)]
         if not names:
@@ -335,7 +335,7 @@ class _Compiler:
         if form is None:
             raise self.error(f"the operator of `{ast.unparse(node)}` is not allowed")
         left, right = (self.term(side, Kind.NUMBER) for side in (node.left, node.right))
-        # In double throughout: int32 pixels multiplied would overflow, float32 sums would round.
+        # Compute in double: products of int32 would overflow, sums of float32 would be rounded.
         sql = form.format(_double(left), _double(right))
         return Term(f"({sql})", Kind.NUMBER, columns=left.columns | right.columns)
 
@@ -390,7 +390,7 @@ class _Compiler:
             terms = [self.term(argument, Kind.NUMBER) for argument in arguments]
             values = [_known_double(term) for term in terms]
             sql = form.format(*values, all=", ".join(values))
-            if name in ("min", "max"):  # the database's least and greatest pass over nulls
+            if name in ("min", "max"):  # the database's least() and greatest() ignore nulls
                 anynull = " OR ".join(f"{value} IS NULL" for value in values)
                 sql = f"CASE WHEN {anynull} THEN NULL ELSE {sql} END"
             return Term(f"({sql})", Kind.NUMBER, columns=_columns(terms))
@@ -447,7 +447,7 @@ def _double(term: Term) -> str:
 
 
 def _known(term: Term) -> str:
-    """The value with NaN as null, which the database would hold to be above every number."""
+    """The value with NaN replaced by null; the database sorts NaN above every number."""
     if term.kind is not Kind.NUMBER or term.constant is not None:
         return term.sql
     return f"nullif({term.sql}, 'nan'::{'FLOAT' if term.single else 'DOUBLE'})"

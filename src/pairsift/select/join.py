@@ -1,8 +1,8 @@
-"""Columns of other tables beside the scores: another scorer's, img2dataset's, DataComp's metadata.
+"""Add columns of other tables to the scores: of another scorer, img2dataset or DataComp.
 
-A table is joined by what its rows are called, never by their order: img2dataset writes its rows as
-downloads end, and lists the failed ones too. Keys match across types: the number 12 is the key "12"
-and, where no two keys of either side become the same by that, the key "00012".
+Rows are matched by uid or key, never by their order: img2dataset writes rows in the order in which
+downloads finish, failed ones included. Keys match across types: the number 12 matches the key "12".
+It also matches "00012", unless two keys of a table would then be equal.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Join:
 
 
 def parse_join(text: str) -> Join:
-    """Read ``NAME=PATH`` or ``NAME=PATH@uid``, as users write it.
+    """Parse ``NAME=PATH`` or ``NAME=PATH@uid``.
 
     Raises:
         PairsiftError: it is not of that form.
@@ -66,15 +66,15 @@ def parse_join(text: str) -> Join:
     match = _SPELLING.match(text)
     if match is None:
         raise PairsiftError(
-            f"--join {text!r} is not NAME=PATH; write for example clip=scores/clip, or "
-            "meta=metadata@uid to join by uid, and then name clip.clip_score in --where"
+            f"--join {text!r} is not of the form NAME=PATH; write for example clip=scores/clip, or "
+            "meta=metadata@uid to join by uid, and then use clip.clip_score in --where"
         )
     return Join(match["name"], match["path"], match["on"])
 
 
 @dataclass(frozen=True, slots=True)
 class JoinedTable:
-    """A join that was looked up: its columns, and how to read and match it.
+    """An opened join: its columns, and how to read and match them.
 
     Attributes:
         columns: what expressions may name, ``name.column``.
@@ -98,7 +98,7 @@ def open_join(connection: duckdb.DuckDBPyConnection, join: Join, has_uid: bool) 
         has_uid: whether the scores have uids, to choose what to join on.
 
     Raises:
-        PairsiftError: there is none, a line of it is no row, or it has not the columns to join on.
+        PairsiftError: there is no table, a line is malformed, or the columns to match are missing.
     """
     paths = _paths(connection, join)
     is_scores = False
@@ -122,8 +122,8 @@ def open_join(connection: duckdb.DuckDBPyConnection, join: Join, has_uid: bool) 
     missing = [name for name in _NAMES[on or "uid"] if name not in there]
     if on is None or missing:
         raise PairsiftError(
-            f"--join {join.name}={join.path} cannot be joined on {on or 'uid or key'}: it has the "
-            f"columns {', '.join(types)}; name another after @ (uid, key or shard)"
+            f"--join {join.name}={join.path} cannot be joined by {on or 'uid or key'}: its columns "
+            f"are {', '.join(types)}; add @uid, @key or @shard to join by another"
         )
     done = {"status": "'ok'"} if is_scores else {"status": "'success'"} if "status" in types else {}
     where = " AND ".join(f"{name}::VARCHAR = {value}" for name, value in done.items())
@@ -151,28 +151,28 @@ def _paths(connection: duckdb.DuckDBPyConnection, join: Join) -> list[str]:
     else:
         found = sorted(f"{url}/{name}" for name in folder.names())
     kinds = {table_extension(path) for path in found if is_table(path)}
-    # A folder of ours has JSON beside its tables.
+    # A score folder has JSON files beside its tables.
     kind = SUFFIX if SUFFIX in kinds else min(kinds, default="")
     if SUFFIX not in kinds and len(kinds) > 1:
         raise PairsiftError(
             f"--join {join.name}={join.path} holds tables of several kinds "
-            f"({', '.join(sorted(kinds))}); write a pattern of the names of one, such as *.csv"
+            f"({', '.join(sorted(kinds))}); give a pattern that matches one kind, such as *.csv"
         )
     paths = [path for path in found if table_extension(path) == kind and is_table(path)]
     for path in paths if folder.is_local else ():
         files.refuse_special(path)
     if not paths:
         raise PairsiftError(
-            f"--join {join.name}={join.path}: no table there; give one (parquet, CSV, TSV or JSON "
-            "lines), a folder of them, or a pattern of their names"
+            f"--join {join.name}={join.path}: there is no table; give a file (parquet, CSV, TSV or "
+            "JSON lines), a folder of such files, or a pattern"
         )
     return paths
 
 
 def _load(connection: duckdb.DuckDBPyConnection, table: str, paths: Sequence[str]) -> None:
-    """Read text tables into a table of the database, each column of the type that all fit."""
-    columns: dict[str, str] = {}  # by their names in lower case, as the database tells them apart
-    textual: set[str] = set()  # whose values are texts and stay so
+    """Load text tables into the database; each column gets a type that fits all its values."""
+    columns: dict[str, str] = {}  # by lower-case name, since the database ignores case
+    textual: set[str] = set()  # columns that stay text
 
     def add(names: Iterable[str]) -> None:
         for name in names:
@@ -180,8 +180,8 @@ def _load(connection: duckdb.DuckDBPyConnection, table: str, paths: Sequence[str
                 continue
             if name.lower() in columns:
                 raise PairsiftError(
-                    f"{paths[0]} has the columns {columns[name.lower()]!r} and {name!r}; give each "
-                    "a name of its own, case apart"
+                    f"{paths[0]} has the columns {columns[name.lower()]!r} and {name!r}; the "
+                    "names must differ in more than upper and lower case: rename one"
                 )
             column = f"{quoted(name)} VARCHAR"
             run_sql(
@@ -209,7 +209,7 @@ def _load(connection: duckdb.DuckDBPyConnection, table: str, paths: Sequence[str
                 connection.unregister("join_chunk")
         _log.info("%s: %s", path, reader.counts())
     if not columns:
-        raise PairsiftError(f"{paths[0]} holds no row")
+        raise PairsiftError(f"{paths[0]} has no rows")
     for name in columns.values():
         if name not in textual:
             _give_type(connection, table, quoted(name))
@@ -222,7 +222,7 @@ def _text(value: Any) -> str | None:
 
 
 def _give_type(connection: duckdb.DuckDBPyConnection, table: str, column: str) -> None:
-    """Make a column numbers or truth values if that loses nothing, leading zeros least of all."""
+    """Convert a column to numbers or booleans if nothing is lost, such as leading zeros."""
     for kind, form in (
         ("BIGINT", "^(0|-?[1-9][0-9]{0,17})$"),
         ("DOUBLE", "^[+-]?((0|[1-9][0-9]*)(\\.[0-9]*)?|\\.[0-9]+)([eE][+-]?[0-9]+)?$|^(?i:nan)$"),
@@ -249,16 +249,15 @@ def _default_key(types: Mapping[str, str], is_scores: bool, has_uid: bool) -> st
 def joined_sql(
     connection: duckdb.DuckDBPyConnection, table: JoinedTable, left: str, used: frozenset[str]
 ) -> str:
-    """SQL of relation `left` with the used columns of a table beside it, null where it has no row.
+    """SQL that adds the used columns of a table to `left`, null where the table has no row.
 
-    How many rows of `left` have one there is logged, unless all have.
+    If some rows of `left` have no match, the number of matches is logged.
 
     Args:
         left: with the columns shard, key, uid and status.
 
     Raises:
-        PairsiftError: the table has more than one row of one name, so that which to take is open;
-            or no name of `left` is there.
+        PairsiftError: the table has several rows for one key or uid, or none for any of `left`.
     """
     ours, theirs = _match_sql(connection, table, left)
     prefix = f"{table.join.name}."
@@ -274,8 +273,8 @@ def joined_sql(
     if repeated:
         what = {"uid": "uid", "key": "key", "shard": "shard and key"}[table.on]
         raise PairsiftError(
-            f"{_shown(table)}: the {what} {repeated[0][0]} is there more than once; join on "
-            "another column (after @), or remove the repeated rows"
+            f"{_shown(table)}: the {what} {repeated[0][0]} occurs more than once; join by "
+            "another column (@uid, @key or @shard), or remove the repeated rows"
         )
     return (
         f"SELECT * EXCLUDE ({quoted(match)}) FROM ({left}) AS ours "
@@ -286,7 +285,7 @@ def joined_sql(
 def _match_sql(
     connection: duckdb.DuckDBPyConnection, table: JoinedTable, left: str
 ) -> tuple[str, str]:
-    """What of `left` (as ``ours``) must equal what of the table, both in SQL."""
+    """SQL of the two expressions that must be equal: of `left` (as ``ours``) and of the table."""
     floating = {name.lower() for name, kind in table.types.items() if kind in ("FLOAT", "DOUBLE")}
     exact = _name_sql(table.on, "ours."), _name_sql(table.on, "", floating)
     total, matched = _count(connection, table, left, exact)
@@ -295,7 +294,7 @@ def _match_sql(
         _, more = _count(connection, table, left, plain)
         if more > matched and _still_distinct(connection, table, left, exact, plain):
             _log.info(
-                "%s: %s of %s %s match when leading zeros are left out",
+                "%s: %s of %s %s match if leading zeros are ignored",
                 _shown(table), f"{more:,}", f"{total:,}", _TOLD[table.on],
             )  # fmt: skip
             return plain
@@ -304,8 +303,8 @@ def _match_sql(
         here = _example(connection, raw[0], f"({left}) AS ours WHERE status = 'ok'")
         there = _example(connection, raw[1], table.source)
         raise PairsiftError(
-            f"{_shown(table)}: 0 of {total:,} {_TOLD[table.on]} match; here they look like {here}, "
-            f"there like {there}; join on another column (after @: uid, key or shard)"
+            f"{_shown(table)}: 0 of {total:,} {_TOLD[table.on]} match. In the scores they look "
+            f"like {here}, in the table like {there}; join by another column (@uid, @key or @shard)"
         )
     if matched < total:
         _log.info(
@@ -315,11 +314,11 @@ def _match_sql(
 
 
 def _name_sql(on: str, of: str, floating: Iterable[str] = (), zeros: bool = True) -> str:
-    """What a row is called.
+    """SQL of the identity that a row is matched by.
 
     Args:
-        floating: columns that hold whole numbers as floating point.
-        zeros: whether leading zeros of a number count.
+        floating: columns that hold integers stored as floating point.
+        zeros: whether leading zeros are significant.
     """
     if on == "uid":
         return f"try_cast({of}uid AS UUID)"
@@ -338,7 +337,7 @@ def _name_sql(on: str, of: str, floating: Iterable[str] = (), zeros: bool = True
 def _count(
     connection: duckdb.DuckDBPyConnection, table: JoinedTable, left: str, match: tuple[str, str]
 ) -> tuple[int, int]:
-    """How many ok rows of `left` have a name, and how many of these names the table has."""
+    """Count the ok rows of `left` that have an identity, and those that the table has too."""
     ours, theirs = match
     names = f"SELECT * FROM (SELECT {theirs} AS name FROM {table.source}) WHERE name IS NOT NULL"
     ((total, matched),) = run_sql(
@@ -356,7 +355,7 @@ def _still_distinct(
     exact: tuple[str, str],
     plain: tuple[str, str],
 ) -> bool:
-    """Whether no two names of either side become one without leading zeros."""
+    """Whether identities stay distinct on both sides when leading zeros are ignored."""
     relations = (f"({left}) AS ours", table.source)
     for relation, name, short in zip(relations, exact, plain, strict=True):
         ((names, left_over),) = run_sql(
@@ -369,7 +368,7 @@ def _still_distinct(
 
 def _example(connection: duckdb.DuckDBPyConnection, name: str, relation: str) -> str:
     found = run_sql(connection, f"SELECT ({name})::VARCHAR FROM {relation} LIMIT 1").fetchall()
-    return repr(found[0][0]) if found else "nothing: it has no row"
+    return repr(found[0][0]) if found else "nothing: it has no rows"
 
 
 def _shown(table: JoinedTable) -> str:
@@ -377,5 +376,5 @@ def _shown(table: JoinedTable) -> str:
 
 
 def with_on(table: JoinedTable) -> Join:
-    """The join as it was resolved, for the record."""
+    """The join with the column it is joined by filled in, for the record."""
     return replace(table.join, on=table.on)

@@ -1,4 +1,4 @@
-"""The rows to choose from: score tables, what is joined to them, without what is excluded."""
+"""The rows to choose from: score tables with joined columns, without excluded rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Pool:
         self.columns: dict[str, Term] = dict(self._own)
 
     def join(self, joins: Sequence[Join]) -> list[Join]:
-        """Look up other tables, so that expressions can name their columns.
+        """Open other tables, so that expressions can name their columns.
 
         Returns:
             the joins as they were resolved.
@@ -51,7 +51,10 @@ class Pool:
         names = [join.name for join in joins]
         for name in names:
             if names.count(name) > 1 or name in self._own:
-                raise PairsiftError(f"--join {name}=...: that name is taken; choose another")
+                raise PairsiftError(
+                    f"--join {name}=...: another join or a score column has the name {name}; "
+                    "choose another name"
+                )
         if joins:
             has_uid = bool(self._fetch("SELECT 1 FROM scored WHERE uid IS NOT NULL LIMIT 1"))
             self._joins = [open_join(self.connection, join, has_uid) for join in joins]
@@ -60,7 +63,7 @@ class Pool:
         return [with_on(table) for table in self._joins]
 
     def open(self, used: frozenset[str]) -> None:
-        """Make ``pool``, with at least the `used` columns."""
+        """Create the relation ``pool`` with at least the `used` columns."""
         joins = [table for table in self._joins if used & table.columns.keys()]
         self._is_view = not joins
         if not joins:
@@ -70,7 +73,7 @@ class Pool:
         relation = f"SELECT {', '.join(map(quoted, names))} FROM scored"
         for table in joins:
             relation = joined_sql(self.connection, table, relation, used)
-        # Once, since every scan would join again; identities are looked up where they are needed.
+        # Join once, because every scan would join again. Identities are read only where needed.
         kept = sorted(({"pos", "status"} | used) - {"shard", "key", "uid"} | used)
         run_sql(
             self.connection,
@@ -92,7 +95,7 @@ class Pool:
             self._without.append("excluded")
 
     def leave_out_repeated(self, scorable: str, order: str) -> None:
-        """Of scorable rows that share a uid leave out all but the first in `order`.
+        """Among scorable rows with the same uid, keep only the first in `order`.
 
         Args:
             scorable: SQL condition.
@@ -129,7 +132,7 @@ class Pool:
         return self._is_view and not self._without
 
     def sample(self) -> str:
-        """SQL relation of enough rows to guess a quantile from."""
+        """SQL relation with enough rows to estimate a quantile."""
         if self._is_view:
             return f"({self.tables.sample_sql(_SAMPLE_ROWS)})"
         total = sum(table.rows for table in self.tables.tables)
@@ -137,7 +140,7 @@ class Pool:
         return f"(SELECT * FROM pool WHERE pos % {step} = 0)"
 
     def identified(self, condition: str) -> str:
-        """SQL of the rows where a condition holds, with uid, shard and key."""
+        """SQL of the rows that meet a condition, with uid, shard and key."""
         if self._is_view:
             return f"SELECT * FROM {self.rows} WHERE {condition}"
         left_out = "uid, shard, key"

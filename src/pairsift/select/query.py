@@ -1,4 +1,4 @@
-"""Choosing rows: conditions, an exact cut, and a record of both."""
+"""Choose rows by conditions and by an exact cut, and record how they were chosen."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ from pairsift.sources.files import normalise
 from pairsift.storage import Folder
 
 _EXCLUDED = "on an exclusion list"
-_REPEATED = "uid of a better row"
+_REPEATED = "same uid as a better row"
 _NO_RANK = "no value to rank by"
 _BELOW_CUT = "below the cut"
-# Positions that one step of the final scan holds.
+# Number of positions read at a time in the final scan.
 _STEP = 1 << 20
 
 
@@ -177,7 +177,7 @@ def check_select(
     per: str | None = None,
     agreement: float | None = None,
 ) -> None:
-    """Check what :func:`select` is going to be asked of score tables that are not there yet.
+    """Check the arguments of :func:`select` before the score tables exist.
 
     Args:
         schema, fingerprint: of the tables.
@@ -187,7 +187,7 @@ def check_select(
     """
     _check_options(top, count, by, per)
     if agreement is not None and not 0 <= agreement <= 1:
-        raise PairsiftError(f"--agreement {agreement} is not a share from 0 to 1")
+        raise PairsiftError(f"--agreement {agreement} is not a fraction from 0 to 1")
     with open_database() as connection:
         connection.register("planned", schema.empty_table())
         used = _check_expressions(score_columns(connection, "planned"), where, by, per)
@@ -197,24 +197,26 @@ def check_select(
 
 def _check_options(top: float | None, count: int | None, by: str | None, per: str | None) -> None:
     if top is not None and count is not None:
-        raise PairsiftError("--top and --count exclude each other; give one")
+        raise PairsiftError("--top and --count cannot be used together; give one")
     if top is not None and not 0 <= top <= 1:
         raise PairsiftError(f"--top {top} is not a fraction from 0 to 1; 0.3 keeps 30 %")
     if count is not None and count < 0:
         raise PairsiftError(f"--count {count} is negative")
     if (top is None and count is None) != (by is None):
         raise PairsiftError(
-            "--top (or --count) and --by go together: how many to keep, and what to rank by, "
-            "e.g. --top 0.3 --by itm"
+            "--top or --count (how many rows to keep) needs --by (what to rank them by), and --by "
+            "needs one of them; for example --top 0.3 --by itm"
         )
     if per is not None and by is None:
-        raise PairsiftError("--per makes groups for a cut; give --top and --by too")
+        raise PairsiftError(
+            "--per applies --top to each group separately; give --top (or --count) and --by too"
+        )
 
 
 def _check_expressions(
     columns: Columns, where: str | None, by: str | None, per: str | None
 ) -> set[str]:
-    """Compile without looking at any row; returns the columns used, in percentiles too."""
+    """Compile without reading any row; return the columns used, also those in percentiles."""
     used: set[str] = set()
 
     def note(term: Term, percent: Fraction, name: str) -> float:
@@ -239,7 +241,7 @@ def _check_expressions(
 
 
 class _Query:
-    """One selection on its way: compiled, counted, cut, written."""
+    """The state of one selection while it is compiled, counted, cut and written."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, tables: ScoreTables, seed: int
@@ -290,7 +292,7 @@ class _Query:
             if not cuts or cuts[0].threshold is None:
                 if not self.connection.execute(f"SELECT 1 FROM pool WHERE {OK} LIMIT 1").fetchall():
                     return math.nan  # of no rows; no row is compared with it
-                raise PairsiftError(f"{name}: no row has a value there")
+                raise PairsiftError(f"{name} cannot be computed: no row has a value for it")
             self.percentiles[name] = cuts[0].threshold
         return self.percentiles[name]
 
@@ -305,10 +307,10 @@ class _Query:
         return self.passing if self.by is None else f"{self.passing} AND {_has_value(self.by)}"
 
     def count_reasons(self, unique: bool) -> None:
-        """One scan that counts what every condition removes; then repeated uids."""
+        """Count in one scan what every condition removes; then remove repeated uids."""
         terms = [term.sql for _, term in self.conditions]
         passed = [" AND ".join([OK, *terms[:stop]]) for stop in range(len(terms) + 1)]
-        # What the first condition removes alone, the waterfall tells.
+        # What the first condition removes alone is already counted in `passed`.
         alone = [f"{OK} AND {term}" for term in terms[1:]]
         counts = ", ".join(f"count(*) FILTER ({sql})" for sql in [*passed, *alone])
         (found,) = run_sql(
@@ -384,7 +386,7 @@ class _Query:
         return find_cuts(self.connection, _ranked(rows, passing, by, per), groups, keep)
 
     def measure_agreement(self) -> None:
-        """Where a cheaper scorer decided some rows: how far as full scoring would."""
+        """For a cascade's scores, measure how much full scoring would select the same rows."""
         if self.audit is None:
             return
         by = self.by
@@ -402,7 +404,7 @@ class _Query:
         )
 
     def record(self) -> Record:
-        """What is known so far."""
+        """The record of what has been computed so far."""
         inputs = self._inputs()
         return Record(
             query=self.asked,
@@ -433,10 +435,10 @@ class _Query:
         return inputs
 
     def write(self, folder: Folder) -> Selection:
-        """Write the kept rows and the record; the rows' file, which carries both, is the commit.
+        """Write the kept rows and the record. The selection exists once `ROWS` is complete.
 
         Raises:
-            PairsiftError: the folder holds scores, among which the rows would be taken for some.
+            PairsiftError: the folder is a score folder, where the rows would be read as scores.
         """
         if MANIFEST in folder.names():
             raise PairsiftError(
@@ -464,8 +466,9 @@ class _Query:
                 written += len(positions)
             if written != self.kept:
                 raise PairsiftError(
-                    f"the score tables changed while they were read ({written} rows kept, "
-                    f"{self.kept} counted); run the command again when scoring has ended"
+                    f"the score tables changed while they were read ({self.kept} rows were "
+                    f"counted, {written} were written); wait until scoring has finished, then run "
+                    "the command again"
                 )
             self.digest = digest.hexdigest()
             record = self.record()
@@ -481,7 +484,7 @@ class _Query:
         return found
 
     def _kept_positions(self) -> Iterator[np.ndarray]:
-        """Positions of the kept rows, ascending, a step at a time."""
+        """Positions of the kept rows, ascending, in arrays of about `_STEP` rows."""
         order = "" if self.pool.in_order else " ORDER BY pos"
         if self.by is None:
             yield from self._stream(
@@ -518,10 +521,10 @@ class _Query:
         )
 
     def _ties(self, at_edge: str | None, cuts: Sequence[Cut]) -> np.ndarray | None:
-        """Positions kept of the rows at the threshold; None where all of them are.
+        """Positions of the rows at the threshold that are kept; None if all of them are.
 
         Args:
-            at_edge: SQL condition of being at the threshold, if there is but one.
+            at_edge: SQL condition for rows at the threshold, if there is only one threshold.
         """
         assert self.by is not None
         cuts = [cut for cut in cuts if cut.ties_kept < cut.ties]

@@ -1,4 +1,4 @@
-"""A selection as others read it: which rows are kept, and a record of how they were chosen."""
+"""The files of a selection: which rows are kept, and how they were chosen."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Drop:
     """Why rows were dropped.
 
     Attributes:
-        reason: the condition as written, or what else removed them.
-        rows: removed by this reason, having passed all that come before it; these add up.
-        alone: removed if this were the only reason; None where that is not asked.
+        reason: the condition as written, or another reason.
+        rows: number of rows removed by this reason, after all earlier reasons. These add up.
+        alone: number of rows that this condition alone would remove; None for other reasons.
     """
 
     reason: str
@@ -59,11 +59,11 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where one group is cut: its `kept` best of `scorable` rows.
+    """The cut of one group, which keeps the best `kept` of `scorable` rows.
 
     Attributes:
-        group: value of the ``--per`` expression; None for the whole, and for rows where it is null.
-        threshold: the lowest ranking value kept; None if nothing is.
+        group: value of the ``--per`` expression; None without ``--per`` or if it is null.
+        threshold: the lowest ranking value that is kept; None if no row is kept.
         ties: rows at the threshold, of which `ties_kept` are kept.
     """
 
@@ -77,22 +77,22 @@ class Cut:
 
 @dataclass(frozen=True)
 class Record:
-    """How a selection was made, enough to make it again.
+    """How a selection was made, with all that is needed to repeat it.
 
     Attributes:
-        query: the arguments of :func:`pairsift.select.select`, those left at None included.
-        inputs: per score folder: its path, the root of its source shards, tables, rows, and a
-            digest of what the tables hold (``content``).
+        query: the arguments of :func:`pairsift.select.select`, also those that are None.
+        inputs: per score folder: its path, the root of its source shards, number of tables and
+            rows, and a digest of the tables (``content``).
         fingerprint: of the scores.
         rows: in all tables, failures included.
-        failed: rows that were never scored, by status.
-        dropped: the other rows that are not kept, by reason, in the order they are applied.
+        failed: number of rows whose status is not ok, by status.
+        dropped: other rows that are not kept, by reason, in the order of the reasons.
         cuts: where each group was cut; empty without `top` or `count`.
         kept: rows kept.
-        percentiles: value of every percentile that the expressions name.
+        percentiles: values of the percentiles in the expressions.
         digest: of the kept rows (shards and row numbers); equal selections have equal digests.
-        agreement: of scores of a cascade: :meth:`pairsift.select.agreement.Agreement.to_json`,
-            how much of the selection full scoring would select; None elsewhere.
+        agreement: for scores of a cascade, how much of the selection full scoring would select
+            (:meth:`pairsift.select.agreement.Agreement.to_json`); None for other scores.
     """
 
     query: dict[str, Any]
@@ -109,7 +109,7 @@ class Record:
     agreement: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; JSON has no infinite numbers, so they become texts."""
+        """As plain values. Infinite numbers become strings, because JSON has none."""
         return asdict(self) | {"cuts": [_finite(asdict(cut)) for cut in self.cuts]}
 
     @classmethod
@@ -141,8 +141,8 @@ class KeptShard:
         shard: its name; the table is ``scores/shard.parquet``.
         rows: row numbers in the table, ascending, int32; they are also the samples' places in the
             source shard.
-        identity: of the table when the selection was made; None in selections of before it was
-            noted.
+        identity: of the table when the selection was made; None in selections made by versions
+            that did not record it.
     """
 
     scores: str
@@ -161,7 +161,7 @@ class KeptShard:
         return self.folder.file(f"{self.shard}.parquet")
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Kept rows of the score table, with the asked columns.
+        """Kept rows of the score table, with the given columns.
 
         Raises:
             ChangedTableError: the table is not the one that the selection was made from.
@@ -170,7 +170,7 @@ class KeptShard:
         with self._open() as file:
             table = read_parquet(file, columns)
         self._check(len(table), table.schema.metadata)
-        # Not pa.array(): it imports pandas where that is installed, which takes longer than this.
+        # Not pa.array(): it imports pandas if that is installed, which is slow.
         buffer = pa.py_buffer(np.ascontiguousarray(self.rows, dtype=np.int32))
         return table.take(pa.Array.from_buffers(pa.int32(), len(self.rows), [None, buffer]))
 
@@ -182,13 +182,13 @@ class KeptShard:
             return found.schema_arrow
 
     def facts(self) -> dict[str, Any]:
-        """What the scoring run noted about the source shard: its place, kind and size."""
+        """What the scoring run recorded about the source shard: its path, kind and size."""
         with telling_damage(self.path):
             facts: dict[str, Any] = json.loads(self.metadata().get(FACTS_KEY, b"{}"))
         return facts
 
     def extents(self) -> np.ndarray | None:
-        """Start and end in the source tar of the kept samples, (rows, 2); None if not noted."""
+        """Start and end in the source tar of the kept samples, (rows, 2); None if not recorded."""
         extents = decode_extents(self.metadata())
         return None if extents is None else extents[self.rows]
 
@@ -211,8 +211,8 @@ class KeptShard:
                 yield file
         except FileNotFoundError as error:
             raise PairsiftError(
-                f"the score table {self.path} of this selection is gone; put it back or select "
-                "again"
+                f"the score table {self.path} of this selection does not exist any more; restore "
+                "it or select again"
             ) from error
         except Exception as error:
             if not is_damage(error):
@@ -229,7 +229,7 @@ class KeptShard:
             )
         elif len(self.rows) and int(self.rows[-1]) >= rows:
             raise ChangedTableError(
-                f"{self.path} has {rows} rows, fewer than when the selection was made; select again"
+                f"{self.path} has {rows} rows, fewer than when it was selected from; select again"
             )
 
 
@@ -247,11 +247,11 @@ def refuse_changed(path: str, selected: TableIdentity, now: TableIdentity) -> No
 
 @dataclass(frozen=True)
 class Selection:
-    """Kept rows on disk. With `path` None it is a trial: counts and thresholds, no rows.
+    """Kept rows on disk. If `path` is None, only counts and thresholds: nothing was written.
 
     Attributes:
-        tables: the score tables as they were; empty in a trial, and in selections of before they
-            were noted.
+        tables: identities of the score tables at that time; empty if nothing was written, and in
+            selections made by versions that did not record them.
     """
 
     record: Record
@@ -269,17 +269,19 @@ class Selection:
 
     @property
     def scores(self) -> list[str]:
-        """The score folders; a relative one is looked for from the current folder."""
+        """The score folders; relative paths are relative to the current folder."""
         return [str(entry["scores"]) for entry in self.record.inputs]
 
     def rows_path(self) -> str:
         """The parquet of kept rows: folder (index into `scores`), shard, row."""
         if self.path is None:
-            raise PairsiftError("this selection was a trial and kept no rows; select with an --out")
+            raise PairsiftError(
+                "this selection only counted rows and wrote none; select again with --out"
+            )
         return Folder(self.path).file(ROWS)
 
     def schema(self) -> pa.Schema:
-        """Of the score tables, which all have the same; also where no row is kept.
+        """Schema of the score tables. Works also if no row is kept.
 
         Raises:
             PairsiftError: the score tables are gone.
@@ -292,15 +294,15 @@ class Selection:
                 if name.endswith(".parquet"):
                     return self._kept(scores, name[: -len(".parquet")], []).schema()
         raise PairsiftError(
-            f"the score tables of this selection are gone from {' and '.join(self.scores)}; put "
-            "them back or select again"
+            f"the score tables of this selection are not in {' and '.join(self.scores)} any "
+            "more; restore them or select again"
         )
 
     def provenance(self, shard: KeptShard, root: str | None = None) -> Provenance:
-        """Where the samples of a kept shard lie, and what they were when they were scored.
+        """Where the samples of a kept shard are, and what they were when scored.
 
         Args:
-            root: where the source shards lie now, if they were moved since they were scored.
+            root: where the source shards are now, if they were moved after scoring.
 
         Raises:
             PairsiftError: see :func:`pairsift.provenance.read_provenance`.
@@ -309,10 +311,10 @@ class Selection:
         return read_provenance(shard.folder, shard.shard, root, roots.get(shard.scores))
 
     def check_columns(self, columns: Sequence[str], option: str) -> list[str]:
-        """Names of score columns as the tables have them: without spaces around, none twice.
+        """Check names of score columns; strip spaces and remove repeated names.
 
         Raises:
-            PairsiftError: there is no such column, or the list has an empty place.
+            PairsiftError: there is no such column, or a name is empty.
         """
         known = [str(name) for name in self.schema().names]
         wanted = list(dict.fromkeys(column.strip() for column in columns))
@@ -324,7 +326,7 @@ class Selection:
         return wanted
 
     def shards(self) -> Iterator[KeptShard]:
-        """Kept rows shard by shard, in order of folder and shard name; constant memory."""
+        """Kept rows, shard by shard, in order of folder and shard name. Memory use is constant."""
         path = self.rows_path()
         scores = self.scores
         with Folder(self.path or "").fs.open(path, "rb") as file:
@@ -360,7 +362,7 @@ def rows_writer(file: IO[bytes]) -> Iterator[pq.ParquetWriter]:
 
 
 def add_record(writer: pq.ParquetWriter, selection: Selection) -> None:
-    """Put the record into the kept rows' metadata, which makes them a selection."""
+    """Write the record into the metadata of the kept rows."""
     tables = [selection.tables.get(scores, {}) for scores in selection.scores]
     writer.add_key_value_metadata(
         {
@@ -371,7 +373,7 @@ def add_record(writer: pq.ParquetWriter, selection: Selection) -> None:
 
 
 def write_copy(folder: Folder, record: Record) -> None:
-    """Write the record for people to read."""
+    """Write a copy of the record that people can read."""
     folder.write(RECORD, (json.dumps(record.to_json(), indent=1) + "\n").encode())
 
 
@@ -420,13 +422,13 @@ def read_selection(path: str | os.PathLike[str]) -> Selection:
         ]
     except FileNotFoundError as error:
         raise PairsiftError(
-            f"{folder.url} holds no selection (no {ROWS}); give the folder that "
+            f"{folder.url} is not a selection (it has no {ROWS}); give the folder that "
             "`pairsift select` wrote"
         ) from error
     except (KeyError, ValueError, TypeError, pa.ArrowInvalid) as error:
         raise PairsiftError(
-            f"{folder.file(ROWS)} is not a selection of this version of Pairsift; select again"
+            f"{folder.file(ROWS)} was not written by this version of Pairsift; select again"
         ) from error
     selection = Selection(record, folder.url)
-    # A selection of before the tables were noted has none.
+    # Selections of older versions have no identities.
     return replace(selection, tables=dict(zip(selection.scores, tables, strict=False)))

@@ -1,6 +1,6 @@
-"""Expressions on rows in hand: what `pairsift select` would keep of them, or rank them by.
+"""Apply the expressions of `pairsift select` to rows in memory.
 
-For tools that stream samples past, where no folder of score tables is.
+For tools that stream samples and have no folder of score tables.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ _ROWS = "rows"
 
 
 class RowFilter:
-    """Compiled once, applied to table after table. Picklable.
+    """A condition, compiled once and applied to many tables. Picklable.
 
     Args:
         where: condition over the columns, as of :func:`pairsift.select.select`; without
-            percentiles, which are facts of all rows.
-        schema: of the tables to come.
+            percentiles, because these need all rows.
+        schema: of the tables that follow.
         status: name of the column with the pairs' status; rows whose status is not ok never pass.
 
     Raises:
-        PairsiftError: the condition names what is not there, or is none.
+        PairsiftError: the condition names an unknown column, or is not a condition.
 
     Attributes:
-        schema: of the columns that are looked at.
+        schema: of the columns that the condition reads.
     """
 
     def __init__(self, where: str, schema: pa.Schema, *, status: str = "status") -> None:
         if status not in schema.names:
             raise PairsiftError(
-                f"there is no column {status!r} with the pairs' status; score them first"
+                f"there is no column {status!r}, which should hold the status of each pair; score "
+                "the pairs first"
             )
         with _connect(schema.empty_table()) as connection:
             term = compile_expression(where, score_columns(connection, _ROWS), "where")
@@ -65,14 +66,14 @@ class RowFilter:
 
 
 class RowValue:
-    """A number for each row in hand: what `pairsift select --by` would rank it by. Picklable.
+    """Computes for each row the number that `pairsift select --by` would rank it by. Picklable.
 
     Args:
         by: numeric expression over the columns, without percentiles.
-        schema: of the tables to come, which may have other columns too.
+        schema: of the tables that follow, which may have other columns too.
 
     Raises:
-        PairsiftError: the expression names what is not there, or is no number.
+        PairsiftError: the expression names an unknown column, or is not a number.
     """
 
     def __init__(self, by: str, schema: pa.Schema) -> None:
@@ -94,10 +95,10 @@ class RowValue:
 
 
 def columns_used(expressions: Iterable[str], schema: pa.Schema) -> set[str]:
-    """Names of the columns that expressions read, in percentiles too.
+    """Names of the columns that expressions read, also inside percentiles.
 
     Raises:
-        PairsiftError: one names what is not there.
+        PairsiftError: an expression names an unknown column.
     """
     used: set[str] = set()
 
@@ -125,5 +126,5 @@ def _connect(rows: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @cache
 def _database(process: int) -> duckdb.DuckDBPyConnection:
-    """A database for this process: opening one takes longer than a query, forks must not share."""
+    """The database of this process. Opening one is slower than a query; forks must not share it."""
     return duckdb.connect(":memory:", config={"threads": 1})

@@ -1,4 +1,4 @@
-"""One selection as several, by the values of a column: the buckets of soft filtering."""
+"""Split a selection into several by the values of a column: the buckets of soft filtering."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def check_split(selection: Selection, column: str, edges: Sequence[float]) -> No
     """Make sure that :func:`split_selection` can split these rows; nothing is written.
 
     Raises:
-        PairsiftError: see there.
+        PairsiftError: as :func:`split_selection`.
     """
     _bounds(edges)
     for shard in selection.shards():
@@ -107,8 +107,8 @@ def _bounds(edges: Sequence[float]) -> list[float]:
     bounds = [-math.inf, *edges, math.inf]
     if not edges or any(not low < high for low, high in pairwise(bounds)):
         raise PairsiftError(
-            f"the edges {', '.join(f'{edge:g}' for edge in edges)} do not ascend; give for "
-            "example 50,66,80"
+            f"the edges {', '.join(f'{edge:g}' for edge in edges)} must be in ascending order; "
+            "for example 50,66,80"
         )
     return bounds
 
@@ -117,12 +117,13 @@ def _buckets(shard: KeptShard, column: str, edges: Sequence[float]) -> np.ndarra
     names = [str(name) for name in shard.schema().names]
     if column not in names:
         raise PairsiftError(
-            f"the scores have no column {column!r} to make buckets of; they have {', '.join(names)}"
+            f"the scores have no column {column!r} for the buckets; their columns are "
+            f"{', '.join(names)}"
         )
     values = shard.table([column]).column(column)
     kind = values.type
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-        raise PairsiftError(f"the column {column!r} holds no numbers to make buckets of")
+        raise PairsiftError(f"the column {column!r} for the buckets does not hold numbers")
     numbers = values.to_numpy()
     if values.null_count or (pa.types.is_floating(kind) and bool(np.isnan(numbers).any())):
         raise PairsiftError(

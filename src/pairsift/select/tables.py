@@ -1,4 +1,4 @@
-"""The score tables a selection reads: found, checked to belong together, opened in DuckDB."""
+"""Find the score tables, check that they were scored the same way, open them in DuckDB."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ScoreTables:
 
     Attributes:
         folders: the folders as given.
-        roots: of each folder, where its source shards lie; None where no manifest tells.
+        roots: of each folder, where its source shards are; None if the manifest does not say.
         fingerprint: what made the scores.
     """
 
@@ -87,7 +87,7 @@ def _read_sql(tables: Sequence[ScoreTable], *options: str) -> str:
 def find_score_tables(
     connection: duckdb.DuckDBPyConnection, scores: str | Sequence[str]
 ) -> ScoreTables:
-    """List the tables of score folders and check that one way of scoring made them all.
+    """List the tables of score folders and check that all were scored the same way.
 
     Args:
         scores: folders that ``pairsift score`` wrote, as paths or fsspec URLs.
@@ -155,14 +155,14 @@ def _root(folder: Folder) -> str | None:
 def _read_footers(
     connection: duckdb.DuckDBPyConnection, paths: Sequence[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The fingerprint that all tables have, and what tells each from another of its name.
+    """The common fingerprint of all tables, and the content identity of each.
 
     Every footer is read, because files can be copied from folder to folder by hand.
     """
     found = _metadata(connection, paths, FINGERPRINT_KEY, IDENTITY_KEY)
     if unmarked := [path for path in paths if FINGERPRINT_KEY not in found[path]]:
         read_fingerprint(None, min(unmarked))
-    # Few different ones, and each read once.
+    # There are few different values; read each once.
     of_bytes: dict[bytes, str] = {}
     for path in sorted(paths):
         of_bytes.setdefault(found[path][FINGERPRINT_KEY], path)
@@ -173,12 +173,12 @@ def _read_footers(
             first, first_path = other, path
         if differing := differences(first, other):
             raise PairsiftError(
-                f"{first_path} and {path} were scored in different ways: "
+                f"{first_path} and {path} were scored differently: "
                 + "; ".join(
                     f"{each.field} is {each.there!r} in one and {each.now!r} in the other"
                     for each in differing
                 )
-                + ". Select from one of them at a time, or join the other by name"
+                + ". Select from one of them only, or add the other with --join NAME=PATH"
             )
     assert first is not None
     if older := [path for path in paths if IDENTITY_KEY not in found[path]]:
@@ -189,7 +189,7 @@ def _read_footers(
 def _metadata(
     connection: duckdb.DuckDBPyConnection, paths: Sequence[str], *keys: bytes
 ) -> dict[str, dict[bytes, bytes]]:
-    """Some of the files' key-value metadata."""
+    """Read the given keys of the files' key-value metadata."""
     wanted = ", ".join(f"'{key.decode()}'::BLOB" for key in keys)
     found: dict[str, dict[bytes, bytes]] = {path: {} for path in paths}
     rows = run_sql(
@@ -205,7 +205,7 @@ def _metadata(
 
 
 def literal_path(path: str) -> str:
-    """A path as DuckDB takes it for that very file: it reads ``*``, ``?`` and ``[`` as wildcards.
+    """Escape a path for DuckDB, which reads ``*``, ``?`` and ``[`` as wildcards.
 
     Raises:
         PairsiftError: it is not UTF-8, which DuckDB needs.
@@ -230,7 +230,7 @@ def quoted(name: str) -> str:
 
 
 def score_columns(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, Term]:
-    """What expressions may name in a relation."""
+    """The columns of a relation that expressions may name."""
     return {
         name: column_term(name, quoted(name), type_name)
         for name, type_name, *_ in run_sql(connection, f"DESCRIBE {relation}").fetchall()
@@ -242,10 +242,10 @@ def score_columns(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[
 def open_database(
     memory_limit: str = "2GB", threads: int | None = None, scratch: str | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory DuckDB that spills into a folder of its own, which goes when it closes.
+    """Open an in-memory DuckDB that spills into a temporary folder, removed at the end.
 
     Args:
-        memory_limit: DuckDB's own limit; what does not fit goes to disk.
+        memory_limit: of DuckDB; what does not fit is spilled to disk.
         threads: None for one per core.
         scratch: where to spill; None for the system's temporary folder.
     """
@@ -263,7 +263,7 @@ def open_database(
             raise PairsiftError(f"DuckDB cannot start: {error}") from error
         try:
             connection.execute("SET enable_progress_bar = false")
-            # It takes a column to be free of NaN because parquet's statistics leave NaN out.
+            # Parquet statistics leave NaN out, so this optimizer would assume that there is none.
             connection.execute("SET disabled_optimizers = 'statistics_propagation'")
             yield connection
         finally:
@@ -273,7 +273,7 @@ def open_database(
 def register_filesystem(
     connection: duckdb.DuckDBPyConnection, fs: fsspec.AbstractFileSystem
 ) -> None:
-    """Let DuckDB read what fsspec reads; twice does no harm."""
+    """Let DuckDB read through a fsspec file system; may be called more than once."""
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
     if not connection.filesystem_is_registered(protocol):
         connection.register_filesystem(fs)
@@ -282,7 +282,7 @@ def register_filesystem(
 def run_sql(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: Any = None
 ) -> duckdb.DuckDBPyConnection:
-    """Execute, with what the user can do something about as a :class:`PairsiftError`."""
+    """Execute SQL; raise errors that the user can fix as :class:`PairsiftError`."""
     with _telling():
         return connection.execute(sql, parameters)
 
@@ -296,13 +296,13 @@ def _telling() -> Iterator[None]:
             f"DuckDB needs more than its memory limit ({_first_line(error)}); raise --memory-limit"
         ) from error
     except duckdb.Error as error:
-        # What its reader of parquet meets in broken bytes comes as the bare class.
+        # Its parquet reader raises the base class for damaged bytes.
         damage = (duckdb.IOException, duckdb.InvalidInputException)
         if not isinstance(error, damage) and type(error) is not duckdb.Error:
             raise
         raise PairsiftError(
             f"a table cannot be read: {_first_line(error)}. If `pairsift score` wrote it, remove "
-            "it and score again, which makes it anew; if it is a table of yours, give a whole one"
+            "it and score again; if it is your own table, replace it by an undamaged one"
         ) from error
 
 
