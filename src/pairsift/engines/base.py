@@ -1,4 +1,4 @@
-"""What all engines share: the jobs of a run, what becomes of them, and who is told."""
+"""What all engines share: jobs, their results, the failure limit and the progress listener."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pairsift.scorers.base import Prepared
 from pairsift.sources import Shard
 
 FIRST_FAILURES = 5
-# So many unreadable shards are borne before their share is looked at.
+# The share of unreadable shards is only checked from this number on.
 _MIN_UNREADABLE = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One shard to score, or of a finished one (`retry`) the rows that may fare better now.
+    """One shard to score; with `retry`, only the rows of its table that may succeed now.
 
     Attributes:
-        rescore: it has a table, but has changed since: score all of it again.
-        noted: an earlier run left word that the shard is unreadable.
+        rescore: the shard has changed since its table was written; score all of it again.
+        noted: an earlier run recorded that the shard is unreadable.
     """
 
     shard: Shard
@@ -39,15 +39,15 @@ Outcome = Literal["scored", "retried", "finished", "unreadable"]
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
-    """What became of a shard.
+    """The result of one shard.
 
     Attributes:
-        outcome: ``scored`` and ``retried``: its table is committed; ``finished``: somebody else
-            committed it in the meantime; ``unreadable``: no row could be had, there is no table.
-        rows: of the table, or of a retry: those that were scored again.
-        statuses: how many of these rows have which status now.
+        outcome: ``scored`` and ``retried``: its table is committed; ``finished``: another process
+            committed it meanwhile; ``unreadable``: it could not be read, there is no table.
+        rows: number of rows in the table; of a retry, those that were scored again.
+        statuses: number of these rows by status.
         seconds: from the first row read to the commit.
-        problem: what is wrong with the shard, in words.
+        problem: a sentence on what is wrong with the shard.
     """
 
     name: str
@@ -64,16 +64,16 @@ class ShardResult:
 
 @dataclass(slots=True)
 class RunSummary:
-    """What one run did.
+    """The result of one run.
 
     Attributes:
-        shards: in this run's part of the shard list.
-        skipped: of those, finished by earlier runs or by others.
-        rows, statuses: samples of this run, and what became of them.
+        shards: number of shards in this run's part.
+        skipped: number of these that earlier runs or other processes had finished.
+        rows, statuses: number of samples of this run, in total and by status.
         seconds: wall time from the first read to the last commit.
         problems: what was wrong with shards that have a table, by shard name.
         unreadable: why shards have no table, by shard name.
-        first_failures: samples that failed, in words.
+        first_failures: descriptions of the first samples that failed.
     """
 
     out: str
@@ -92,12 +92,12 @@ class RunSummary:
 
     @property
     def failures(self) -> int:
-        """Samples that failed here; those that the source marks as failed are not among them."""
+        """Number of samples that failed here, without those that the source marks as failed."""
         return _failed(self.statuses).total()
 
     @property
     def declared(self) -> int:
-        """Samples that the source itself marks as failed."""
+        """Number of samples that the source itself marks as failed."""
         return self.rows - self.failures - self.statuses.get(Status.OK.value, 0)
 
     @property
@@ -114,9 +114,9 @@ class RunSummary:
         }
 
     def diagnosis(self) -> str | None:
-        """Why a run that tried pairs scored none, in one sentence; None for any other run.
+        """One sentence on why no pair was scored; None if some were, or if none was tried.
 
-        Samples that the source marks as failed were not tried.
+        Samples that the source marks as failed are not tried.
         """
         failed = _failed(self.statuses)
         if not failed or self.statuses.get(Status.OK.value):
@@ -141,7 +141,7 @@ class RunSummary:
         return [*lines, f"to see them: pairsift status {shlex.quote(self.out)} --failures"]
 
     def add(self, result: ShardResult, seconds: float) -> None:
-        """Take in a shard's result, `seconds` after the run began."""
+        """Add the result of a shard, `seconds` after the start of the run."""
         self.seconds = seconds
         if result.outcome == "finished":
             self.skipped += 1
@@ -156,13 +156,13 @@ class RunSummary:
 
 @dataclass(slots=True)
 class Guard:
-    """Stops a run whose data is broken, rather than score it to the end.
+    """Aborts a run in which too many samples fail.
 
-    Samples that the source itself marks as failed are left out of account.
+    Samples that the source itself marks as failed do not count.
 
     Args:
-        max_failure_rate: share of failed samples, or of unreadable shards, above which it stops.
-        min_samples: how many samples must have been seen before it may.
+        max_failure_rate: abort above this share of failed samples, or of unreadable shards.
+        min_samples: number of samples from which the share of failed samples is checked.
     """
 
     max_failure_rate: float = 0.05
@@ -187,12 +187,13 @@ class Guard:
             raise PairsiftError(
                 f"{failures} of the first {rows} samples failed, more than "
                 f"--max-failure-rate {self.max_failure_rate:g} allows: {_counts(failed)}; first: "
-                f"{'; '.join(self.first_failures)}. Finished shards are kept: look at the data, or "
-                "run again with a higher rate"
+                f"{'; '.join(self.first_failures)}. Finished shards are kept: check the data, or "
+                "run "
+                "again with a higher --max-failure-rate"
             )
 
     def add_shard(self, result: ShardResult) -> None:
-        """Count a shard that is done with.
+        """Count a finished or unreadable shard.
 
         Raises:
             PairsiftError: too many shards could not be read.
@@ -206,7 +207,7 @@ class Guard:
             raise PairsiftError(
                 f"{count} of the first {self.shards} shards could not be read, more than "
                 f"--max-failure-rate {self.max_failure_rate:g} allows; first: "
-                f"{self.unreadable[0]}. Finished shards are kept: look at the data and run again"
+                f"{self.unreadable[0]}. Finished shards are kept: check the data and run again"
             )
 
 
@@ -215,8 +216,8 @@ class News:
     """Samples whose status has become final.
 
     Attributes:
-        statuses: how many became what.
-        failures: the first of those that failed, in words.
+        statuses: number of samples by status.
+        failures: descriptions of the first failed samples.
     """
 
     statuses: Mapping[str, int]
@@ -224,7 +225,7 @@ class News:
 
     @classmethod
     def of(cls, rows: Sequence[Prepared]) -> News:
-        """The news in some rows."""
+        """Summarise some rows."""
         failed = (row for row in rows if row.status is not Status.OK and not row.status.declared)
         words = [
             one_line(f"{row.shard}/{row.key}: {row.status.value} ({row.error})")
@@ -234,20 +235,20 @@ class News:
 
 
 class Listener(Protocol):
-    """What a run tells while it goes on; a progress bar, a log, or nothing."""
+    """Receives the progress of a run, for example a progress bar or a log."""
 
     def started(self, shards: int, finished: int) -> None:
-        """`shards` in this run's part, `finished` of them by earlier runs."""
+        """The run has `shards` shards; earlier runs have finished `finished` of them."""
 
     def rows(self, statuses: Mapping[str, int]) -> None:
-        """Samples are scored, or failed: how many with which status."""
+        """Some samples are scored or have failed; their number by status."""
 
     def shard_done(self, result: ShardResult) -> None:
-        """A shard's table is committed, or there will be none."""
+        """The table of a shard is committed, or the shard is unreadable."""
 
 
 def describe_statuses(statuses: Mapping[str, int]) -> str:
-    """Failures by reason in a few words; those that the source declares are told apart."""
+    """Count failures by status; samples that the source marks as failed are counted apart."""
     failed = _failed(statuses)
     declared = sum(statuses.get(status.value, 0) for status in Status if status.declared)
     words = f"{failed.total():,} failed"
@@ -257,7 +258,7 @@ def describe_statuses(statuses: Mapping[str, int]) -> str:
 
 
 def _failed(statuses: Mapping[str, int]) -> Counter[str]:
-    """Of the counts by status those of samples that failed here."""
+    """Keep only the statuses of samples that failed here."""
     return Counter(
         {
             status.value: statuses[status.value]
@@ -272,7 +273,7 @@ def _counts(failed: Counter[str]) -> str:
 
 
 class Silence:
-    """A listener that says nothing."""
+    """A listener that ignores everything."""
 
     def started(self, shards: int, finished: int) -> None: ...
 
@@ -282,7 +283,7 @@ class Silence:
 
 
 def part_of(shards: tuple[Shard, ...], part: tuple[int, int] | None) -> tuple[Shard, ...]:
-    """Every n-th shard beginning with the i-th, for `--part i/n` on machines that do not talk.
+    """Every n-th shard beginning with the i-th, for `--part i/n` on independent machines.
 
     Raises:
         PairsiftError: i is not in 1..n.

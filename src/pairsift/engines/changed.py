@@ -1,8 +1,7 @@
-"""Which finished tables are no longer those of their shards.
+"""Find shards that changed after they were scored.
 
-A shard may be written again after it was scored. What a listing tells (size, and when it was
-written or the store's version) settles nearly all; a shard that was only touched, copied or moved
-is read once and compared, sample by sample, with the checksums in its table.
+The size and the time or version in a listing are enough for nearly all shards. A shard that was
+touched, copied or moved is read once; each sample is compared with the checksum in the table.
 """
 
 from __future__ import annotations
@@ -26,18 +25,17 @@ from pairsift.scores import (
 )
 from pairsift.sources import Shard
 
-# What earlier runs read out of the tables' footers, so that a run need not open each again.
+# Cache of what the tables' footers say, so that a run does not open each table again.
 KNOWN = "_sources.gz"
 _FIELDS = ("source", "source_kind", "source_size", "source_options", "source_version")
-# Reading the end of a file is waiting, above all behind a network.
+# Reading the end of a remote file is mostly waiting, so many are read at once.
 READERS = 32
 
 
 def find_changed(scores: ScoreFolder, shards: Sequence[Shard]) -> dict[str, str]:
-    """Shards that are not what their tables were made from, and how they differ, in words.
+    """Find shards that differ from what their tables were made from, and say how they differ.
 
-    A shard that turns out to be the same although its size, place or version is another gets its
-    new ones noted in its table.
+    If a shard has another size, path or version but the same samples, its table is updated.
 
     Args:
         shards: those that have a table.
@@ -54,12 +52,12 @@ def find_changed(scores: ScoreFolder, shards: Sequence[Shard]) -> dict[str, str]
 
 
 def _known_facts(scores: ScoreFolder, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """What the tables say of their sources, from the file of known ones as far as it is true."""
+    """What the tables record of their sources, from the cache where it is up to date."""
     if not names:
         return {}
     stamps = scores.folder.stamps()
     known: dict[str, Any] = {}
-    with contextlib.suppress(OSError, EOFError, ValueError):  # a cache: it is made again
+    with contextlib.suppress(OSError, EOFError, ValueError):  # the cache is written again
         known = json.loads(gzip.decompress(scores.folder.read(KNOWN)))
 
     def is_known(name: str) -> bool:
@@ -79,7 +77,7 @@ def _known_facts(scores: ScoreFolder, names: Sequence[str]) -> dict[str, Mapping
 
 def _differs(shard: Shard, facts: Mapping[str, Any]) -> bool:
     if not facts.get("source"):
-        return False  # written by other means than a run
+        return False  # not written by a scoring run
     scored = find_source(shard.name, facts)
     return (
         scored.url != shard.url
@@ -94,7 +92,7 @@ def _compare(scores: ScoreFolder, shard: Shard) -> str | None:
     _refuse_other_input(scores, origin.shard, shard)
     how = difference(origin.shard, shard.size, shard.version)
     if origin.checks is None:
-        # Of before there were checksums: there is nothing else to go by than the size.
+        # An older table without checksums: only the size can be compared.
         return how if origin.shard.size != shard.size else None
     table, facts = read_table(scores.folder, shard.name)
     try:
@@ -103,11 +101,11 @@ def _compare(scores: ScoreFolder, shard: Shard) -> str | None:
         return str(error)
     except OSError as error:
         raise PairsiftError(
-            f"{shard.url} was written again since it was scored and cannot be read to see whether "
-            f"it is the same: {error}; run the command again"
+            f"{shard.url} was written again after it was scored, and could not be read to check "
+            f"whether it is the same: {error}; run the command again"
         ) from error
     if not same:
-        return how or "its samples are other ones"
+        return how or "its samples are different"
     news = {
         "source": shard.url,
         "source_root": scores.root,
@@ -122,7 +120,7 @@ def _refuse_other_input(scores: ScoreFolder, scored: Shard, shard: Shard) -> Non
     if differing := changes(_input(scored), _input(shard)):
         raise PairsiftError(
             f"{scores.folder.url} holds scores of other captions or images of {shard.name}: "
-            f"{differing}. Choose another --out, or go on with the options it was begun with"
+            f"{differing}. Choose another --out, or use the same options as before"
         )
 
 

@@ -1,4 +1,4 @@
-"""The local engine: one process for the device, decode workers ahead of it."""
+"""The local engine: one process runs the model, worker processes preprocess for it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["RunSummary", "default_workers", "score_shards"]
 
 
 def default_workers() -> int:
-    """One process per core beside the one that drives the device; 0 where there is none to spare.
+    """Number of worker processes: the cores minus two, at most 16.
 
-    With two cores and a model on the CPU, the reading thread does it all faster than a process
-    that competes with the model for the cores.
+    With two cores and a model on the CPU, a thread is faster than a process that competes with
+    the model for the cores.
     """
     return max(0, min(16, len(os.sched_getaffinity(0)) - 2))
 

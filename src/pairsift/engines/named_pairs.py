@@ -1,8 +1,8 @@
-"""Scores for pairs, each distinct pair scored once and never again.
+"""Score pairs with a cache, so that each distinct pair is scored only once.
 
-The cache is a score folder like any other (`OUT/scores/NAME-DIGEST/`), one per fingerprint, whose
-keys are digests of image bytes and caption. It may be killed, it may be deleted, and a scorer that
-changes gets a folder of its own.
+The cache is a normal score folder (`OUT/scores/NAME-DIGEST/`), one per fingerprint. Its keys are
+digests of image bytes and caption. A run may be killed and repeated, and the cache may be deleted.
+A changed scorer gets another folder.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class PairScores:
-    """What one scorer says about pairs.
+    """The scores of some pairs by one scorer.
 
     Attributes:
         name: of the scorer, as the user gave it.
         fingerprint: everything that decided the scores.
-        columns: per score column, values of the distinct pairs; NaN where there is none.
+        columns: for each score column, the values of the distinct pairs; NaN for a failed pair.
         rows: position of each distinct pair in `columns`.
         failures: distinct pairs without scores, by status.
-        scored: how many were scored now; the others were found in the cache.
-        seconds: that took.
+        scored: number of pairs that were scored now; the others are cache hits.
+        seconds: time that this took.
         scope: what the scorer was trained for, if it says so.
     """
 
@@ -71,7 +71,7 @@ class PairScores:
 
 
 def score_columns(schema: Iterable[pa.Field]) -> list[str]:
-    """Names of the columns that rank pairs: numbers, but for spreads and validities."""
+    """Names of the columns that rank pairs: numeric ones without spreads and validities."""
     return [
         field.name
         for field in schema
@@ -93,7 +93,7 @@ def score_pairs(
     """Score every distinct pair, or find its scores in the cache under `out`.
 
     Raises:
-        PairsiftError: an image is not there, or the cache cannot be written.
+        PairsiftError: an image is missing, or the cache cannot be written.
     """
     distinct = sorted(set(pairs))
     keys = _keys(distinct, images)
@@ -101,7 +101,7 @@ def score_pairs(
     known = _read(cache)
     todo = {key: pair for pair, key in zip(distinct, keys, strict=True) if key not in known}
     begin, done = time.perf_counter(), 0
-    # Pairs are in the order of their images: neighbours share what a scorer keeps of an image.
+    # Sorted by image: a scorer may reuse what it computed for the previous pair's image.
     waiting = list(todo.items())
     for start in range(0, len(waiting), CHUNK):
         chunk = waiting[start : start + CHUNK]
@@ -152,7 +152,7 @@ def _read(cache: ScoreFolder) -> dict[str, dict[str, Any]]:
     for name in sorted(cache.finished()):
         content = cache.folder.read(f"{name}.parquet")
         for row in read_parquet(content).to_pylist():
-            # What may fare better another time is not kept as a verdict.
+            # Do not cache failures that a retry may fix.
             if not Status(row["status"]).retryable:
                 known[row["key"]] = row
     return known

@@ -1,4 +1,4 @@
-"""What a run has to do: its part of the shards, less what is finished."""
+"""Plan a run: its part of the shards, without those that are finished."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def plan_run(
     retry_failed: bool = False,
     rescore_changed: bool = False,
 ) -> Plan:
-    """List a run's jobs. What is no run of this folder is refused here, and nothing is begun.
+    """List the jobs of a run. Nothing is written if the run does not fit the folder.
 
     Args:
-        retry_failed: look into every finished table for rows that may fare better now.
-        rescore_changed: score shards again that have changed since.
+        retry_failed: also score failed rows again whose status may change.
+        rescore_changed: score changed shards again.
 
     Raises:
-        PairsiftError: `part` names no part; shards have changed since they were scored; tables
+        PairsiftError: `part` is out of range; shards have changed since they were scored; tables
             were made from other captions or images of the shards.
     """
     mine = part_of(shard_set.shards, part)
@@ -74,7 +74,7 @@ def _told(changed: dict[str, str], scores: ScoreFolder) -> str:
     count = "1 shard has" if len(changed) == 1 else f"{len(changed)} shards have"
     return (
         f"{count} changed since being scored into {scores.folder.url} ({named}{more}). Score "
-        "what changed again with --rescore changed, or choose another --out"
+        "them again with --rescore changed, or choose another --out"
     )
 
 

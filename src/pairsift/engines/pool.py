@@ -1,4 +1,4 @@
-"""Worker processes that prepare pairs, and survive a pair that kills or hangs its worker."""
+"""Worker processes that preprocess pairs; one pair may crash or hang without harm to others."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from pairsift.scorers.base import Prepared
 
 Prepare = Callable[[Pair], Prepared]
 
-# A chunk takes a second at worst. An overloaded machine may take many times that.
+# A chunk takes at most about a second; an overloaded machine needs much longer.
 TIME_LIMIT_S = 120.0
-# To import what a worker needs, once.
+# For the first import of what a worker needs.
 _START_LIMIT_S = 300.0
 _MANAGER_S = 5.0
 
 
 class PreparerPool:
-    """A process pool around the CPU half of a scorer.
+    """A process pool that preprocesses pairs for a scorer.
 
-    Chunks are collected in the order in which they were submitted. If the oldest chunk does not
-    come back, its pairs are prepared one at a time in a process of their own, so that only the
-    pair that ends or hangs its worker fails; the chunks behind it go to new workers.
+    Chunks are collected in the order in which they were submitted. If a worker
+    crashes or hangs on the oldest chunk, its pairs are preprocessed one at a time in a separate
+    process, so that only the bad pair fails. The later chunks are given to new workers.
 
     Args:
         prepare: picklable.
@@ -57,14 +57,14 @@ class PreparerPool:
         self._executor = self._start(workers)
 
     def submit(self, pairs: Sequence[Pair]) -> PreparedChunk:
-        """Begin to prepare a chunk."""
+        """Start to preprocess a chunk."""
         with self._lock:
             chunk = PreparedChunk(self, next(self._numbers), pairs, self._submit(pairs))
             self._waiting[chunk.number] = chunk
             return chunk
 
     def collect(self, chunk: PreparedChunk) -> list[Prepared]:
-        """Rows of the oldest chunk, whatever becomes of its worker.
+        """Rows of the oldest chunk, even if its worker crashes.
 
         Raises:
             PairsiftError: worker processes cannot be started at all.
@@ -74,20 +74,20 @@ class PreparerPool:
             return chunk.future.result(self._time_limit)
         except (BrokenProcessPool, CancelledError, FutureTimeoutError):
             self._restart()
-        except Exception:  # rows that cannot be sent back; the workers are well
+        except Exception:  # the rows cannot be sent back; the workers are not broken
             pass
         return self._one_by_one(chunk.pairs)
 
     def _submit(self, pairs: Sequence[Pair]) -> Future[list[Prepared]]:
         try:
             return self._executor.submit(_prepare_chunk, pairs)
-        except Exception as error:  # broken or breaking; collect() replaces it
+        except Exception as error:  # the pool is broken; collect() replaces it
             failed: Future[list[Prepared]] = Future()
             failed.set_exception(BrokenProcessPool(str(error)))
             return failed
 
     def _restart(self) -> None:
-        """Replace the workers, and give the new ones what the old ones had not finished."""
+        """Start new workers and give them the unfinished chunks of the old ones."""
         with self._lock:
             kill_workers(self._executor)
             self._executor = self._start(self._workers)
@@ -120,7 +120,7 @@ class PreparerPool:
         return rows
 
     def _start_one(self) -> ProcessPoolExecutor:
-        """A worker that is known to have started; so whatever ends it later is the pair."""
+        """Start one worker and wait until it runs, so that a later crash is due to the pair."""
         executor = self._start(1)
         try:
             executor.submit(_prepare_chunk, []).result(_START_LIMIT_S)
@@ -133,7 +133,7 @@ class PreparerPool:
         return executor
 
     def close(self) -> None:
-        """End the workers at once; nothing they hold is of use any more."""
+        """End the workers at once; their results are not needed any more."""
         with self._lock:
             manager = getattr(self._executor, "_executor_manager_thread", None)
             kill_workers(self._executor)
@@ -154,7 +154,7 @@ class PreparerPool:
 
 
 class PreparedChunk:
-    """A chunk on its way through the pool.
+    """A chunk that was submitted to the pool.
 
     Attributes:
         number: chunks are collected in this order.
@@ -174,12 +174,12 @@ class PreparedChunk:
         self._pool = pool
 
     def rows(self) -> list[Prepared]:
-        """Wait for the rows; of a pair that ends its worker or hangs, the row is a failure."""
+        """Wait for the rows. A pair that crashes or hangs its worker gets a failure as its row."""
         return self._pool.collect(self)
 
 
 def prepare_safely(prepare: Prepare, pair: Pair) -> Prepared:
-    """The pair's row; a failure if `prepare` raises, as a scorer of somebody else's may."""
+    """The pair's row; a failure if `prepare` raises, which a third-party scorer may do."""
     try:
         return prepare(pair)
     except Exception as error:
@@ -188,14 +188,14 @@ def prepare_safely(prepare: Prepare, pair: Pair) -> Prepared:
 
 
 def _is_finished(future: Future[list[Prepared]]) -> bool:
-    """Whether its rows are there, or an error that new workers would not cure."""
+    """Whether it has its rows, or an error that new workers would not fix."""
     if not future.done() or future.cancelled():
         return False
     return not isinstance(future.exception(), BrokenProcessPool)
 
 
 def kill_workers(executor: ProcessPoolExecutor) -> None:
-    """End a pool's processes at once, whatever they are at."""
+    """Kill the processes of a pool at once."""
     # Python 3.14 has kill_workers(); before, their handles are private.
     processes = list((getattr(executor, "_processes", None) or {}).values())
     executor.shutdown(wait=False, cancel_futures=True)
@@ -215,7 +215,7 @@ def _begin(payload: bytes) -> None:
 
 
 def leave_signals_to_parent() -> None:
-    """Outlive no parent, and leave it to the parent to stop a worker process."""
+    """Ignore signals meant for the parent, and end when the parent ends."""
     # Ctrl-C and a batch system's SIGTERM reach the whole group; the parent decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -223,7 +223,7 @@ def leave_signals_to_parent() -> None:
 
 
 def follow_parent() -> None:
-    """End with the parent: idle workers of one that was killed would wait for work for ever."""
+    """End when the parent is killed; otherwise idle workers would wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

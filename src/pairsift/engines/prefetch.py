@@ -1,9 +1,9 @@
-"""Read, decode and prepare ahead of the device, in bounded memory and in input order.
+"""Read and preprocess pairs ahead of the model, with bounded memory and in input order.
 
-A thread walks over the jobs and hands chunks of pairs to worker processes (or prepares them
-itself when there are none: decoders release the interpreter lock, so even a thread overlaps with
-the model). It never runs more than a bounded number of chunks ahead, each of bounded bytes, across
-shard boundaries, so the device does not wait at the start of a shard either.
+A thread reads the jobs and sends chunks of pairs to worker processes. Without workers it
+preprocesses itself, still in parallel with the model, because decoders release the GIL. It is
+ahead by a limited number of chunks of limited size, also across shards, so that the model does not
+wait at the start of a shard.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pairsift.pair import Pair
 from pairsift.scorers.base import Prepared
 
 CHUNK = 16
-# Encoded; a chunk ends with the pair that reaches it, so that large images make short chunks.
+# Encoded bytes at which a chunk ends, so that large images make short chunks.
 CHUNK_BYTES = 8 * 2**20
-# Chunks in flight per worker: one being worked on, the others waiting on either side.
+# Chunks per worker: one is being preprocessed, the others wait before or after it.
 AHEAD = 4
-# A reader that is stuck in a storage's library is left behind; it is a daemon thread.
+# Do not wait longer for a reader that hangs in a storage library; it is a daemon thread.
 _PATIENCE_S = 3.0
 
 OpenJob = Callable[[Job, Callable[[float], object]], "Reader | None"]
@@ -56,8 +56,8 @@ class Prefetcher:
     """Context manager around the thread and the worker processes.
 
     Args:
-        prepare: the scorer's CPU half; must be picklable if there are workers.
-        workers: processes; 0 prepares in the reading thread.
+        prepare: the scorer's preprocess function; must be picklable if there are workers.
+        workers: processes; 0 preprocesses in the reading thread.
     """
 
     def __init__(self, prepare: Prepare, workers: int) -> None:
@@ -127,7 +127,7 @@ class _ReaderThread(threading.Thread):
                         if not self._put(self._submit(pairs)):
                             return
                     end = _End(reader.problem)
-            except BaseException as error:  # handed to the consumer, which raises it
+            except BaseException as error:  # passed to the consumer, which raises it
                 end = _End(error=error)
             if not self._put(end):
                 return
@@ -147,7 +147,7 @@ class _ReaderThread(threading.Thread):
 
 
 class PreparedShard:
-    """Prepared pairs of one shard, in order; `problem` is known once they are all taken."""
+    """Preprocessed pairs of one shard, in order. `problem` is set after the last pair."""
 
     def __init__(self, source: queue.Queue[_Item]) -> None:
         self._source = source
@@ -158,7 +158,7 @@ class PreparedShard:
 
     @property
     def reader(self) -> Reader | None:
-        """What reads the shard; None if there was nothing left to do."""
+        """The reader of the shard; None if there was nothing left to do."""
         if not self._begun and not self._ended:
             self._take()
         return self._reader
@@ -180,7 +180,7 @@ class PreparedShard:
         return []
 
     def exhaust(self) -> None:
-        """Skip what was not taken."""
+        """Skip the remaining pairs."""
         for _ in self:
             pass
 

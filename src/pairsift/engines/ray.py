@@ -1,9 +1,9 @@
-"""The Ray engine: shards dealt out to a pool of scorers, on one machine or a cluster.
+"""The Ray engine: distribute shards to a pool of actors, on one machine or a cluster.
 
-Ray Data moves the names of shards to the actors and their results back, nothing else: pixels and
-scores never pass through its object store, and an actor holds no more of a shard than the local
-engine does. The table an actor commits is what counts. When one dies, Ray starts another and gives
-it the same shards again; those whose table is there are passed over.
+Ray Data sends only shard names to the actors and results back. Images and scores never pass
+through its object store, and an actor needs as much memory for a shard as the local engine does.
+Each actor commits its tables itself. If an actor dies, Ray starts another one and gives it the
+same shards again; shards that have a table are skipped.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from pairsift.scores import ScoreFolder, source_identity
 from pairsift.sources import Shard, ShardSet
 from pairsift.storage import Folder
 
-# A shard whose scorer dies this often, with the process, is left out: not all can be preemption.
+# A shard is left out if its scorer's process dies this often: preemption is rarer.
 MAX_STARTS = 10
-# Shards an actor takes at a time: more let it read ahead across shards, fewer keep all busy at
-# the end of a run.
+# Shards that an actor takes at a time. More: it can read ahead across shards. Fewer: all actors
+# have work at the end of a run.
 _MAX_SHARDS_A_TASK = 8
 _TASKS_AN_ACTOR = 16
 _NEWS_EVERY_S = 1.0
@@ -53,27 +53,27 @@ _STOP_PATIENCE_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class ScorerSpec:
-    """A scorer to be made where it works; arguments as of :func:`pairsift.load_scorer`."""
+    """Arguments of :func:`pairsift.load_scorer`, with which each actor loads its scorer."""
 
     name: str = "pairsift-tiny"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> Scorer:
-        """Make it."""
+        """Load the scorer."""
         return load_scorer(self.name, **self.options)
 
 
 @dataclass(frozen=True, slots=True)
 class RayOptions:
-    """How Ray is used.
+    """Options of the Ray engine.
 
     Attributes:
-        address: of a running cluster, ``auto`` for the one this machine belongs to; None for
-            ``$RAY_ADDRESS`` or, without it, a new one on this machine alone.
-        actors: how many scorers, or the least and the most of a pool that grows with the work;
-            None for as many as the cluster has room for at the start.
-        gpus: per actor, may be a fraction; None for 1 where the cluster has GPUs, else 0.
-        cpus: per actor. Beyond the first they become decode processes.
+        address: address of a running cluster; ``auto`` for the cluster of this machine; None for
+            ``$RAY_ADDRESS`` or, if that is not set, a new cluster on this machine.
+        actors: number of scorers, or the minimum and maximum of a pool that grows with the work;
+            None for as many as the cluster has resources for at the start.
+        gpus: per actor, may be a fraction; None for 1 if the cluster has GPUs, else 0.
+        cpus: per actor. All but the first are used for processes that preprocess.
     """
 
     address: str | None = None
@@ -118,7 +118,7 @@ def score_shards(
         begin = time.perf_counter()
         try:
             for item in run.results():
-                if item is None:  # a scorer has found the folder to be that of its scores
+                if item is None:  # a scorer has created or checked the folder
                     scores.expect(shard.name for shard in shard_set.shards)
                     continue
                 if isinstance(item, News):
@@ -129,14 +129,14 @@ def score_shards(
                 listener.shard_done(item)
                 guard.add_shard(item)
         except BaseException:
-            # With a cluster of our own, leaving it ends all at once.
+            # Leaving a cluster that this run started ends everything at once.
             run.stop(0.0 if owned else _STOP_PATIENCE_S)
             raise
     return summary
 
 
 def _import_ray() -> Any:
-    # Importing ray.data replaces the handler of SIGTERM, which says how to go on.
+    # Importing ray.data replaces our handler of SIGTERM, which tells how to resume.
     try:
         with _own_signals():
             import ray
@@ -163,7 +163,7 @@ def _own_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _session(address: str | None) -> Iterator[bool]:
-    """Join or start a cluster, and leave it; one the caller has joined is used and kept."""
+    """Connect to a cluster or start one, and disconnect at the end unless the caller connected."""
     ray = _import_ray()
     if ray.is_initialized():
         yield False
@@ -176,7 +176,7 @@ def _session(address: str | None) -> Iterator[bool]:
                 logging_level="error",
                 include_dashboard=None if address else False,
             )
-    except Exception as error:  # a bare one where its own processes do not come up in time
+    except Exception as error:  # a plain Exception if its own processes do not start in time
         raise PairsiftError(
             f"Ray cannot be reached{f' at {address}' if address else ''}: {error}. Start a "
             "cluster with `ray start --head`, or leave the address out for this machine alone"
@@ -189,7 +189,7 @@ def _session(address: str | None) -> Iterator[bool]:
 
 
 class _Run:
-    """One execution of a plan on a cluster that has been joined."""
+    """One execution of a plan on a connected cluster."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class _Run:
 
         self._ray = ray
         self._plan = plan
-        # Beside the driver, so that it lives as long: worker machines may be taken away.
+        # On the driver's machine, because worker machines may be preempted.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self._board = ray.remote(_Board).options(num_cpus=0, scheduling_strategy=here).remote()
         self._options = options
@@ -224,9 +224,9 @@ class _Run:
         self._thread = threading.Thread(target=self._execute, name="pairsift-ray", daemon=True)
 
     def results(self) -> Iterator[ShardResult | News | None]:
-        """Results as shards are done, and about every second what happened on the way.
+        """Yield results of finished shards, and about every second the progress.
 
-        None comes once, before all else, when a scorer has begun the folder or gone on in it.
+        The first item is None, once a scorer has created or checked the folder.
 
         Raises:
             PairsiftError: the folder holds other scores, a table cannot be committed, Ray ends.
@@ -238,7 +238,7 @@ class _Run:
         self._thread.start()
         next_news = time.monotonic() + _NEWS_EVERY_S
         while True:
-            # By the clock, not in the gaps: small shards may be done without a quiet second.
+            # By time: with small shards there may never be a second without a result.
             if (wait := next_news - time.monotonic()) <= 0:
                 yield from self._news()
                 next_news = time.monotonic() + _NEWS_EVERY_S
@@ -266,7 +266,7 @@ class _Run:
             yield ShardResult(**row)
 
     def stop(self, patience: float) -> None:
-        """Let the actors drop what they do, and wait some seconds until they have."""
+        """Ask the actors to stop, and wait some seconds until they have."""
         with contextlib.suppress(Exception):
             self._ray.get(self._board.stop.remote(), timeout=1)
         if self._thread.is_alive():
@@ -308,7 +308,7 @@ class _Run:
         jobs = self._plan.jobs
         a_task = max(1, min(_MAX_SHARDS_A_TASK, len(jobs) // (most * _TASKS_AN_ACTOR)))
         items = [{"job": _job_to_json(job)} for job in jobs]
-        # Actors that die are replaced, and their tasks done again, without limit: Ray Data's way.
+        # Ray Data replaces dead actors and repeats their tasks without limit.
         return from_items(items, override_num_blocks=-(-len(jobs) // a_task)).map_batches(
             _ShardActor,
             fn_constructor_args=(self._settings, self._board),
@@ -319,7 +319,9 @@ class _Run:
         )
 
     def _news(self) -> Iterator[News | None]:
-        with contextlib.suppress(self._ray.exceptions.RayError):  # no news is no reason to stop
+        with contextlib.suppress(
+            self._ray.exceptions.RayError
+        ):  # a lost message must not stop the run
             begun, statuses, failures = self._ray.get(self._board.drain.remote(), timeout=10)
             if begun and not self._begun:
                 self._begun = True
@@ -328,7 +330,7 @@ class _Run:
                 yield News(statuses, failures)
 
     def _claim(self) -> None:
-        """With nothing to score, still refuse a folder of other scores; where a scorer can load."""
+        """Refuse a folder of other scores even if no shard is left, if the scorer can load."""
         task = self._ray.remote(max_retries=-1, **self._resources)(_claim)
         if (refused := self._ray.get(task.remote(self._settings))) is not None:
             raise PairsiftError(refused)
@@ -336,7 +338,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """What an actor needs to begin."""
+    """What an actor needs to start."""
 
     scorer: ScorerSpec
     out: str
@@ -347,7 +349,7 @@ class _Settings:
     source: dict[str, Any] | None = None
 
     def begin(self) -> tuple[Scorer, ScoreFolder]:
-        """Load the scorer and begin its folder, or find that it is begun.
+        """Load the scorer and create its folder, or check the existing one.
 
         Raises:
             PairsiftError: the folder holds other scores; the scorer cannot be loaded.
@@ -367,14 +369,14 @@ def _claim(settings: _Settings) -> str | None:
 
 
 class _StoppedError(Exception):
-    """The driver has given up the run."""
+    """The driver has stopped the run."""
 
 
 class _ShardActor:
     """One scorer of the pool; its model is loaded once. Ray Data calls it with names of shards."""
 
     def __init__(self, settings: _Settings, board: Any) -> None:
-        # Raised here, an error would come out as one of Ray's; it is told with the first job.
+        # An error raised here would become a Ray error; report it with the first job instead.
         self._refused: str | None = None
         self._board = board
         try:
@@ -418,7 +420,7 @@ class _ShardActor:
 
 
 class _Messenger:
-    """An actor's news on their way to the board, about one message a second."""
+    """Sends the progress of an actor to the board, about once a second."""
 
     def __init__(self, board: Any) -> None:
         self._board = board
@@ -435,7 +437,7 @@ class _Messenger:
     def send(self) -> None:
         """
         Raises:
-            _StoppedError: nobody waits for this run any more.
+            _StoppedError: the driver has stopped the run.
         """
         import ray
 
@@ -444,14 +446,16 @@ class _Messenger:
         self._sent = time.monotonic()
         try:
             go_on = ray.get(told, timeout=30)
-        except ray.exceptions.RayError:  # the board is out of reach; the tables are what counts
+        except (
+            ray.exceptions.RayError
+        ):  # the board cannot be reached; the tables are committed anyway
             return
         if not go_on:
             raise _StoppedError
 
 
 class _Board:
-    """An actor that the scorers write news on and the driver reads them from."""
+    """An actor that collects the progress of all scorers for the driver."""
 
     def __init__(self) -> None:
         self._starts: Counter[str] = Counter()
@@ -461,31 +465,31 @@ class _Board:
         self._begun = False
 
     def begun(self) -> None:
-        """A scorer has begun the folder, or found it to be that of its scores."""
+        """Record that a scorer has created or checked the score folder."""
         self._begun = True
 
     def begin(self, name: str) -> None:
-        """A scorer begins a shard."""
+        """Record that a scorer starts a shard."""
         self._starts[name] += 1
 
     def starts(self, names: Sequence[str]) -> list[int]:
-        """How often each of these shards was begun."""
+        """How often each of these shards was started."""
         return [self._starts[name] for name in names]
 
     def tell(self, statuses: Mapping[str, int], failures: Sequence[str]) -> bool:
-        """Take in news; returns whether to go on."""
+        """Add progress; return whether to continue."""
         self._statuses.update(statuses)
         self._failures += failures[: FIRST_FAILURES - len(self._failures)]
         return not self._stopped
 
     def drain(self) -> tuple[bool, dict[str, int], list[str]]:
-        """Whether the folder is begun, and news since the last time."""
+        """Whether the folder is ready, and the progress since the last call."""
         news = self._begun, dict(self._statuses), self._failures
         self._statuses, self._failures = Counter(), []
         return news
 
     def stop(self) -> None:
-        """From now on, whoever tells news hears that it is over."""
+        """Make :meth:`tell` return False from now on."""
         self._stopped = True
 
 

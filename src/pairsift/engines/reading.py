@@ -1,4 +1,4 @@
-"""Shards as an engine reads them: patient with storage, and only the rows that are wanted."""
+"""Read shards for an engine: retry when storage fails, and read selected rows only."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ BACKOFF = Backoff()
 
 
 class UnreadableShardError(PairsiftError):
-    """No table can be made of this shard now; the others are not concerned."""
+    """This shard cannot be read now. Other shards are not affected."""
 
 
 class Reader(Protocol):
-    """Pairs of one shard; all else holds after the last.
+    """The pairs of one shard. The attributes are complete after the last pair.
 
     Attributes:
         shard: with the size and version it had when it was read.
@@ -49,9 +49,9 @@ class Reader(Protocol):
 
 
 class PatientReader:
-    """Reads a shard; when its storage fails, opens it anew and goes on behind the last pair.
+    """Reads a shard. If storage fails, opens it again and continues after the last pair.
 
-    The wait between attempts grows; a pair that gets through sets it back.
+    The wait between attempts grows; it is reset when a pair is read.
 
     Args:
         wait: sleeps for some seconds, or less if the run ends.
@@ -75,7 +75,7 @@ class PatientReader:
         self._keys: array[int] = array("q")  # their hashes
         self._wait = wait
         self._backoff = backoff or BACKOFF
-        self.gave_up = False  # after all attempts
+        self.gave_up = False  # whether all attempts failed
 
     def __iter__(self) -> Iterator[Pair]:
         delays = self._backoff.delays()
@@ -101,12 +101,12 @@ class PatientReader:
             except Exception as error:
                 if isinstance(error, PairsiftError) and not isinstance(error, StorageError):
                     raise UnreadableShardError(str(error)) from error
-                # Readers turn all that is wrong with the data into faults and problems. What is
-                # left is storage and network, whose libraries raise errors of many a kind.
+                # Readers report damaged data as faults and problems. Other errors come from
+                # storage and network libraries, which raise many different types.
                 self._wait(self._before_retry(error, delays))
 
     def _before_retry(self, error: Exception, delays: Iterator[float]) -> float:
-        """Seconds to wait before the shard is opened anew.
+        """Seconds to wait before the shard is opened again.
 
         Raises:
             StorageError: nothing in this storage can be read.
@@ -122,18 +122,19 @@ class PatientReader:
             self.gave_up = True
             times = "once" if (n := self._backoff.attempts) == 1 else f"{n} times"
             raise UnreadableShardError(
-                f"{self.shard.url}: reading failed {times}, last after {len(self._keys)} samples: "
+                f"{self.shard.url}: reading failed {times}, the last time after {len(self._keys)} "
+                "samples: "
                 f"{reason(error, self.shard.url)}"
             ) from error
         return wait_before_retry(error, delay, self._backoff)
 
     @property
     def has_read(self) -> bool:
-        """Whether the storage gave at least one sample."""
+        """Whether at least one sample was read."""
         return bool(self._keys)
 
     def _is_taken(self, index: int, pair: Pair, check: int) -> bool:
-        """Whether an earlier attempt has yielded the pair; one that it has not is noted."""
+        """Whether an earlier attempt has yielded the pair. A new pair is recorded."""
         if index == len(self._keys):
             self._keys.append(hash(pair.key))
             self.checks.append(check)
@@ -151,19 +152,19 @@ class PatientReader:
 
 
 def as_it_is(shard: Shard) -> Shard:
-    """The shard with its size and version of now, as far as the storage tells them.
+    """The shard with its current size and version, if the storage gives them.
 
     Raises:
         OSError: the storage fails.
     """
     if shard.kind == "folder" or (shard.size is None and shard.version is None):
-        return shard  # not one file; or not even a listing told
+        return shard  # a folder, or a storage without sizes and versions
     entry = files.look_up(shard.url)
     return shard if entry is None else replace(shard, size=entry.size, version=entry.version)
 
 
 class SelectedRows:
-    """Of a shard's pairs those in some rows of its score table.
+    """The pairs of a shard that are in given rows of its score table.
 
     Args:
         rows: place in the shard, from 0, and the key it had there when it was scored.

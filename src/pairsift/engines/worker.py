@@ -1,4 +1,4 @@
-"""One scorer at work on shards; the same code whatever the engine."""
+"""Score shards with one scorer; used by all engines."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _RETRYABLE = pa.array([status.value for status in Status if status.retryable])
 
 
 class ShardWorker:
-    """A scorer, its decode workers and the folder its tables go to.
+    """A scorer, its worker processes and the folder for its tables.
 
     Args:
-        batch_size: pairs on the device at a time; None for the scorer's own wish.
-        workers: decode processes; 0 decodes in a thread.
-        run_id: tells this run's tables from those of others; workers of one run share it.
+        batch_size: number of pairs in one forward pass; None for the scorer's default.
+        workers: number of processes that preprocess; 0 preprocesses in a thread.
+        run_id: identifies the tables of this run; all workers of a run share it.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class ShardWorker:
         self.close()
 
     def close(self) -> None:
-        """End the decode workers."""
+        """End the worker processes."""
         self._prefetcher.__exit__(None, None, None)
 
     def run(self, jobs: Sequence[Job], tell: Tell) -> Generator[ShardResult, None, None]:
-        """Do the jobs in order, reading ahead of the scorer; yield a result for each.
+        """Do the jobs in order and yield a result for each. Reading is ahead of scoring.
 
         Args:
-            tell: told of every row once its status is final; may raise to stop the run.
+            tell: called with rows whose status is final; may raise to stop the run.
 
         Raises:
             PairsiftError: a table cannot be committed.
@@ -87,7 +87,7 @@ class ShardWorker:
                     yield self.give_up(job, str(error), time.perf_counter() - begin)
 
     def give_up(self, job: Job, why: str, seconds: float = 0.0) -> ShardResult:
-        """Leave word that a shard has no table."""
+        """Record that a shard is unreadable and has no table."""
         result = ShardResult(job.shard.name, "unreadable", seconds=seconds, problem=why)
         if not (job.retry or job.rescore):
             self.scores.record_unreadable(job.shard.name, self._facts(job, result))
@@ -105,9 +105,9 @@ class ShardWorker:
         return None if self.scores.is_finished(job.shard.name) else reader
 
     def _patience(self) -> Backoff | None:
-        """How often to try; once, if storage never gave a sample and the last shard was given up.
+        """How often to try: once, if no sample was ever read and the last shard failed.
 
-        A store that is out of reach from the beginning must not be waited for shard by shard.
+        Otherwise a run would wait for an unreachable storage at every shard.
         """
         if self._reader is not None:
             self._storage_works |= self._reader.has_read
@@ -151,7 +151,7 @@ class ShardWorker:
         return result
 
     def _found_finished(self, job: Job) -> ShardResult:
-        """Ours if a worker of this run committed the table and died before it could say so."""
+        """The result, if a worker of this run committed the table but died before it reported."""
         facts = read_table_facts(self.scores.folder, job.shard.name)
         if facts.get("run") != self.run_id:
             return ShardResult(job.shard.name, "finished")
@@ -184,14 +184,14 @@ class ShardWorker:
 
 
 def _retryable_rows(table: pa.Table) -> dict[int, str]:
-    """Places and keys of the rows that may fare better another time."""
+    """Positions and keys of the rows that may succeed in a retry."""
     statuses = table["status"].cast(pa.string())
     places = pc.indices_nonzero(pc.is_in(statuses, value_set=_RETRYABLE))
     return dict(zip(places.to_pylist(), table["key"].take(places).to_pylist(), strict=True))
 
 
 def _replace_rows(old: pa.Table, new: pa.Table, places: Mapping[int, str]) -> pa.Table:
-    """The old table with the new one's rows at these places, everything else as it was."""
+    """Replace the rows at these positions of the old table by those of the new one."""
     order = list(range(old.num_rows))
     for row, place in enumerate(sorted(places)):
         order[place] = old.num_rows + row
@@ -200,6 +200,6 @@ def _replace_rows(old: pa.Table, new: pa.Table, places: Mapping[int, str]) -> pa
 
 
 def count_statuses(table: pa.Table) -> dict[str, int]:
-    """How many rows have which status."""
+    """Count rows by status."""
     counts = table["status"].value_counts().to_pylist()
     return dict(Counter({entry["values"]: entry["counts"] for entry in counts}))
