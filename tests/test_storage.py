@@ -110,7 +110,7 @@ def test_unknown_protocol_is_one_clear_line() -> None:
 
 def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"")
-    with pytest.raises(PairsiftError, match="is a file; a folder is needed"):
+    with pytest.raises(PairsiftError, match="is a file, but a folder is expected"):
         Folder(str(tmp_path / "out")).create()
     with pytest.raises(PairsiftError, match="is a file; a folder is needed"):
         Folder(str(tmp_path / "out")).names()
@@ -146,7 +146,7 @@ def test_no_output_replaces_what_is_not_a_file(
     if behind_link:
         place.symlink_to("real")
     before = place.stat()
-    with pytest.raises(PairsiftError, match=f"is a {what}, which an output never replaces"):
+    with pytest.raises(PairsiftError, match=f"is a {what}, which is never overwritten"):
         Folder(str(tmp_path)).write("out", b"content")
     with pytest.raises(PairsiftError, match=what):
         output_file(place)
@@ -173,7 +173,7 @@ def test_link_to_nothing_yet_makes_the_file_it_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["", "folder/", "/"])
 def test_output_needs_the_name_of_a_file(path: str) -> None:
-    with pytest.raises(PairsiftError, match="no name of a file"):
+    with pytest.raises(PairsiftError, match="not a file name"):
         output_file(path)
 
 

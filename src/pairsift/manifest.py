@@ -1,4 +1,4 @@
-"""What a folder was begun with, so that only the very same work is gone on with in it.
+"""Record the settings of a folder, so that only the same work can be resumed in it.
 
 A folder that is filled by runs which may be killed and taken up again holds a small file that says
 what it is made of: the manifest. It is written once, before the first thing that belongs to it; on
@@ -28,7 +28,7 @@ class Difference(NamedTuple):
 
 
 class Manifest:
-    """The file that says what a folder was begun with.
+    """The file that records the settings that a folder was created with.
 
     Args:
         folder: of the work.
@@ -73,8 +73,8 @@ class Manifest:
             ) from error
         if not isinstance(content, dict):
             raise PairsiftError(
-                f"{path} does not say what the folder was begun with; choose another --out, or "
-                "restore that file"
+                f"{path} does not record the settings of the folder; choose another --out, "
+                "or restore that file"
             )
         return content
 
@@ -82,7 +82,7 @@ class Manifest:
         """Whether the folder was begun, with the same identity. Writes nothing.
 
         Raises:
-            PairsiftError: it was begun with another one, naming what differs.
+            PairsiftError: it was created with other settings; the message names what differs.
         """
         there = self.read()
         if there is None:

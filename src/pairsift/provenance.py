@@ -175,7 +175,7 @@ def read_provenance(
             metadata = pq.read_metadata(file).metadata
     except FileNotFoundError:
         raise PairsiftError(
-            f"the score table {path} is gone; put it back, or score and select again"
+            f"the score table {path} does not exist any more; restore it, or score and select again"
         ) from None
     facts = read_facts(metadata, path)
     shard = find_source(name, facts, root, scored_root)

@@ -93,7 +93,9 @@ def output_file(path: str | os.PathLike[str]) -> tuple[Folder, str]:
     target = os.fspath(path)
     parent, name = split(target)
     if not name:
-        raise PairsiftError(f"{target or 'an empty name'} is no name of a file; name the output")
+        raise PairsiftError(
+            f"{target or 'an empty name'} is not a file name; give a name for the output"
+        )
     folder = Folder(parent)
     folder.check_output(name)
     return folder, name
@@ -224,7 +226,7 @@ class Folder:
         if not stat.S_ISREG(mode):
             what = next((word for is_kind, word in _NOT_FILES if is_kind(mode)), "not a file")
             raise PairsiftError(
-                f"{path} is {what}, which an output never replaces; choose another name for it"
+                f"{path} is {what}, which is never overwritten; choose another name for the output"
             )
 
     def write_new(self, name: str, content: bytes) -> bool:
@@ -305,7 +307,7 @@ class Folder:
         if not (found.cause.passing or found.cause is Cause.OTHER):
             return found
         return StorageError(
-            f"{found}. What is finished is kept: run the same command again to go on", found.cause
+            f"{found}. Finished files are kept: run the same command again to continue", found.cause
         )
 
     @contextlib.contextmanager

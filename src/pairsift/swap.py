@@ -110,9 +110,7 @@ def _read(folder: Folder, name: str) -> Any:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
-        raise PairsiftError(
-            f"{folder.file(name)} is not readable JSON: {error}; remove it"
-        ) from error
+        raise PairsiftError(f"{folder.file(name)} is not valid JSON: {error}; remove it") from error
 
 
 def _remove(folder: Folder, name: str) -> None:

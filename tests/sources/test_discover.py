@@ -155,7 +155,7 @@ class TestComplaints:
         root = touch("a.tar")
         fsspec.filesystem("memory").pipe_file("/mem/b.tar", b"x")
         message = complaint([str(root / "a.tar"), "memory://mem/b.tar"])
-        assert "no folder in common" in message
+        assert "not in a common folder" in message
 
 
 class TestRemote:

@@ -150,7 +150,7 @@ def test_the_place_helps_to_tell_two_apart(tmp_path: Path) -> None:
     for split in ("train2017", "val2017", "test2017"):
         assert store.read(f"{split}/3.jpg") == split.encode()
         assert store.read(str(tmp_path / split / "3.jpg")) == split.encode()
-    with pytest.raises(PairsiftError, match="names more than one image"):
+    with pytest.raises(PairsiftError, match="matches more than one image"):
         store.read("3.jpg")
 
 

@@ -39,7 +39,7 @@ def test_files_beside_images(tmp_path: Path) -> None:
         (folder / name).write_bytes(b"x")
     told = notes(folder)
     for words in ("2 .mp4", "1 .zip", "1 without a suffix", "1 .npz", "1 hidden names",
-                  "archives that are no tars must be unpacked"):  # fmt: skip
+                  "unpack archives that are not tars"):  # fmt: skip
         assert words in told
     assert told.count("\n") == 0
 
@@ -97,7 +97,7 @@ def test_arrow_folders_say_what_to_do(tmp_path: Path) -> None:
 
 def test_archives_alone_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"x")
-    with pytest.raises(PairsiftError, match="1 files, none of them .* must be unpacked"):
+    with pytest.raises(PairsiftError, match="1 files, none of them .* unpack archives"):
         find_shards(str(tmp_path))
 
 

@@ -24,7 +24,7 @@ from pairsift.sources.image_store import ImageStore
 from tests.samples import good_samples, jpeg, write_tar
 from tests.score_folders import score_folder, score_table
 
-WORDS = "is a pipe, device or socket; a file is needed"
+WORDS = "is a pipe, device or socket, but a file is expected"
 
 
 def _bind(path: Path) -> None:

@@ -294,7 +294,7 @@ class TestOtherFormats:
         (tmp_path / "t.json").write_text('[{"caption": "x"}, 5, {"caption": "y"}]')
         assert told(tmp_path / "t.json") == ["x", 2, "y"]
         (tmp_path / "o.json").write_text('{"caption": "x"}')
-        with pytest.raises(PairsiftError, match="a list of objects"):
+        with pytest.raises(PairsiftError, match="a list with one object"):
             read_rows(str(tmp_path / "o.json"))
 
     def test_parquet_without_its_bytes(self, tmp_path: Path) -> None:

@@ -460,7 +460,7 @@ class TestNamedMembers:
         assert words in str(reader.problem)
 
     def test_image_out_of_json_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(PairsiftError, match="members of their own"):
+        with pytest.raises(PairsiftError, match="a member of its own"):
             read(tar_bytes([("a.json", "{}")]), tmp_path, image="json.image")
 
     def test_json_without_a_field_is_refused(self, tmp_path: Path) -> None:
@@ -511,7 +511,9 @@ class TestDiagnosis:
         names = [name.partition(".")[0] for name, _ in members]
         runs = 1 + sum(one != other for one, other in itertools.pairwise(names))
         assert len(pairs) == runs
-        later = [pair for pair in pairs if pair.fault and "lie apart" in pair.fault.error]
+        later = [
+            pair for pair in pairs if pair.fault and "not next to each other" in pair.fault.error
+        ]
         assert len(later) == runs - 6
         assert {pair.fault.status for pair in later if pair.fault} == {Status.DUPLICATE_KEY}
         assert f"{runs - 6} of {runs} samples" in str(reader.problem)

@@ -34,7 +34,7 @@ def open_shard(shard: Shard) -> ShardReader:
     """
     if shard.kind not in readers():
         raise PairsiftError(
-            f"{shard.url} is of kind {shard.kind!r}, which no installed package reads; install "
-            "the package that it was scored with"
+            f"{shard.url} is of kind {shard.kind!r}, which no installed package can read; "
+            "install the package that was used for scoring"
         )
     return readers()[shard.kind](shard)

@@ -38,7 +38,7 @@ def match_column(columns: Sequence[str], names: Iterable[str], url: str) -> str 
         fitting = fitting or [column for column in columns if _plain(column) == _plain(name)]
         if len(fitting) > 1:
             raise PairsiftError(
-                f"{url} has {len(fitting)} columns named {name!r}; give each a name of its own"
+                f"{url} has {len(fitting)} columns named {name!r}; rename all but one"
             )
         if fitting:
             return fitting[0]

@@ -148,13 +148,13 @@ def _refuse_other_encoding(header: str, url: str, encoding: str | None) -> None:
         header.encode()
     except UnicodeEncodeError:
         raise PairsiftError(
-            f"{url}: the column names are not {encoding or 'UTF-8'}; name the table's encoding "
+            f"{url}: the column names are not {encoding or 'UTF-8'}; give the encoding "
             "with --encoding, for example latin-1"
         ) from None
 
 
 def check_separator(separator: str | None) -> str | None:
-    """The character that a user named.
+    """The separator that the user gave.
 
     Raises:
         PairsiftError: it is more than one character, or one that cannot separate.
@@ -186,9 +186,9 @@ def _sniff(header: str, given: str | None, url: str) -> str:
         return best
     if len(columns[given]) == 1 and len(columns[best]) > 1:
         raise PairsiftError(
-            f"{url}: with --separator {given!r} the first line is one column, "
-            f"{header.strip()[:80]!r}; it looks as if {best!r} separates: give that, or leave "
-            "--separator out"
+            f"{url}: with --separator {given!r} the first line is a single column, "
+            f"{header.strip()[:80]!r}; the separator seems to be {best!r}: give that, or omit "
+            "--separator"
         )
     return given
 

@@ -72,7 +72,7 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
     """
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     if not patterns:
-        raise PairsiftError("no shards given; name files, folders or patterns of them")
+        raise PairsiftError("no shards given; give files, folders or patterns such as data/*.tar")
     if kind is not None and kind not in readers():
         raise PairsiftError(f"unknown kind of source {kind!r}; choose from {', '.join(readers())}")
     options = {name: value for name, value in options.items() if value is not None}
@@ -91,7 +91,7 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
     if len(kinds) > 1:
         raise PairsiftError(
             f"{' '.join(patterns)} holds more than one kind of source ({', '.join(kinds)}); "
-            "give the kind, or patterns that match one"
+            "choose one with --kind, or give patterns that match only one"
         )
     _check_options(kinds[0], options)
     root = _common_root(bases)
@@ -208,8 +208,9 @@ def _shards(
                     left_out.add(entry.url)
                 continue
             raise PairsiftError(
-                f"{entry.url}: what kind of source is this? Known by extension are "
-                f"{', '.join(extensions())}; give the kind ({', '.join(readers())}) for another"
+                f"{entry.url}: the extension does not tell the kind of source; known extensions "
+                "are "
+                f"{', '.join(extensions())}. Give the kind with --kind ({', '.join(readers())})"
             )
         if told == "folder":
             folder, _, name = entry.url.rpartition("/")
@@ -261,8 +262,8 @@ def _shards_of_folder(
     if len(present) > 1:
         counts = ", ".join(f"{len(by_kind[name])} for {name}" for name in present)
         raise PairsiftError(
-            f"{folder} holds more than one kind of source ({counts} files); give the kind, "
-            "or a pattern that matches one"
+            f"{folder} holds more than one kind of source ({counts} files); choose one with "
+            "--kind, or give a pattern that matches only one"
         )
     _note_unread(found, present[0], left_out)
     if present == ["folder"]:
@@ -277,13 +278,13 @@ def _what_to_do(folder: str, found: list[FileEntry]) -> str:
     ends = {_extension(entry.url) for entry in found}
     if ends & {".arrow", ".feather"}:
         return (
-            "Arrow files, as save_to_disk of datasets writes them, are not read: write parquet, "
+            "Arrow files, which save_to_disk of datasets writes, cannot be read; write parquet: "
             f"datasets.load_from_disk({folder!r}).to_parquet('FILE.parquet'), of a DatasetDict "
             "each split"
         )
     if ends & {".zip", ".7z", ".rar"}:
-        return "archives that are no tars must be unpacked"
-    return "give a folder or pattern of shards"
+        return "unpack archives that are not tars"
+    return "give a folder with shards, or a pattern that matches them"
 
 
 def _note_unread(found: list[FileEntry], kind: str, left_out: LeftOut) -> None:
@@ -373,7 +374,7 @@ def _common_root(bases: Sequence[str]) -> str:
     root = "/".join(first[:common])
     if root.endswith(":/") or (not root and any(map(files.is_url, bases))):
         raise PairsiftError(
-            f"{bases[0]} and {bases[-1]} have no folder in common; score them in separate runs"
+            f"{bases[0]} and {bases[-1]} are not in a common folder; score them in separate runs"
         )
     return root or "/"
 
@@ -397,8 +398,8 @@ def _check_options(kind: str, options: dict[str, Any]) -> None:
     unknown = sorted(options.keys() - taken)
     if unknown:
         raise PairsiftError(
-            f"a {kind} source takes no option {unknown[0]!r}; "
-            f"it takes: {', '.join(sorted(taken)) or 'none'}"
+            f"the option {unknown[0]!r} cannot be used with a {kind} source; "
+            f"its options are: {', '.join(sorted(taken)) or 'none'}"
         )
 
 

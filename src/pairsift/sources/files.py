@@ -30,7 +30,7 @@ _VERSIONS = (
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file or folder as a listing tells it.
+    """A file or folder as listed.
 
     Attributes:
         url: URL or absolute local path.
@@ -83,11 +83,14 @@ def open_file(url: str) -> IO[bytes]:
         refuse_special(url)  # opening a pipe waits for who writes into it
         return open(url, "rb")
     except FileNotFoundError:
-        raise PairsiftError(f"{url} does not exist; was it moved since it was listed?") from None
+        raise PairsiftError(
+            f"{url} does not exist any more; it was found earlier, so it may have been moved or "
+            "deleted"
+        ) from None
     except IsADirectoryError:
-        raise PairsiftError(f"{url} is a folder; a file is needed") from None
+        raise PairsiftError(f"{url} is a folder, but a file is expected") from None
     except PermissionError as error:
-        raise PairsiftError(f"{url} may not be read: {error.strerror or error}") from None
+        raise PairsiftError(f"{url} cannot be read: {error.strerror or error}") from None
 
 
 def refuse_special(path: str) -> None:
@@ -101,7 +104,8 @@ def refuse_special(path: str) -> None:
         return
     if _is_special(mode):
         raise PairsiftError(
-            f"{path} is a pipe, device or socket; a file is needed: write the content into one"
+            f"{path} is a pipe, device or socket, but a file is expected; save its content to a "
+            "file"
         )
 
 
@@ -110,7 +114,7 @@ def _is_special(mode: int) -> bool:
 
 
 def ask(url: str, action: Callable[[], Result]) -> Result:
-    """What a storage tells of a place; asked again if it fails for a passing reason.
+    """Look up a file or folder; retry if the storage fails temporarily.
 
     Raises:
         FileNotFoundError: nothing is there.
@@ -211,7 +215,7 @@ def glob(url: str) -> list[FileEntry]:
 
 
 def look_up(url: str) -> FileEntry | None:
-    """What is at a place now; None if nothing is, or the store does not tell.
+    """Look up what is at a path now; None if nothing is there or the storage does not say.
 
     Raises:
         StorageError: the storage fails.

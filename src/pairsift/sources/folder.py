@@ -199,10 +199,10 @@ class FolderReader(ShardReader):
         if not path:
             return Fault(Status.IMAGE_MISSING, "the row names no image")
         if files.is_url(path):
-            return Fault(Status.IMAGE_MISSING, "a URL is given; fetch the images first")
+            return Fault(Status.IMAGE_MISSING, "the row has a URL; download the images first")
         place = path.removeprefix(f"{self.shard.url}/")
         if _leaves_folder(place):
-            return Fault(Status.IMAGE_MISSING, printable(f"{path!r} lies outside of the folder"))
+            return Fault(Status.IMAGE_MISSING, printable(f"{path!r} is outside the folder"))
         if place == path and not path.startswith("/"):
             place = posixpath.join(folder, path)
         if not place.startswith("/"):
@@ -280,7 +280,7 @@ def tables_of(shard: Shard) -> list[str]:
     if len(others) > 1:
         raise PairsiftError(
             f"{shard.url} has several tables ({', '.join(others[:3])}); "
-            "name the one with the captions with --captions-file"
+            "give the one with the captions with --captions-file"
         )
     return others
 
@@ -352,7 +352,7 @@ def _decoded(caption: str) -> str | Fault:
         data = caption.encode("utf-8", "surrogatepass")
     decoded = decode_caption(data)
     if isinstance(decoded, Fault) and decoded.status is Status.CAPTION_INVALID:
-        words = f"{decoded.error}; --encoding names the encoding of a table that is not UTF-8"
+        words = f"{decoded.error}; if the table is not UTF-8, give its encoding with --encoding"
         return Fault(decoded.status, words)
     return decoded
 

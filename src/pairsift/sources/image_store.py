@@ -110,15 +110,15 @@ class NameIndex(Generic[Place]):
                 first, *others = [stored for fit, stored in fitting if fit == best]
                 if others:
                     raise PairsiftError(
-                        f"{printable(name)!r} names more than one image: {first.shown()} and "
-                        f"{others[0].shown()}; write more of the path, or give fewer places"
+                        f"{printable(name)!r} matches more than one image: {first.shown()} and "
+                        f"{others[0].shown()}; give more of the path, or fewer values of --images"
                     )
                 return first.place
         if elsewhere is not None:
             raise OtherFolderError(
-                f"{printable(name)!r} is not there; {elsewhere.shown()} has the same file name but "
-                "lies in another folder. If it is the same image, give that folder itself as the "
-                "place of the images"
+                f"{printable(name)!r} was not found; {elsewhere.shown()} has the same file name "
+                "but "
+                "is in another folder. If it is the same image, give that folder with --images"
             )
         return None
 
@@ -234,7 +234,7 @@ class ImageStore:
             self.find(name)
         except OtherFolderError as error:
             return str(error)
-        return f"{printable(name)!r} is not there"
+        return f"{printable(name)!r} was not found"
 
     def read(self, name: str) -> bytes:
         """Encoded bytes of an image.
@@ -244,7 +244,7 @@ class ImageStore:
         """
         found = self.find(name)
         if found is None:
-            raise PairsiftError(f"no image {printable(name)} in {', '.join(self.places)}")
+            raise PairsiftError(f"image {printable(name)} not found in {', '.join(self.places)}")
         source, place = found
         try:
             return source.read(place)

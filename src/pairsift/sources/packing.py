@@ -44,7 +44,8 @@ def unpacked(file: Any, packing: str) -> Any:
 
     if packing not in compr:
         raise PairsiftError(
-            f"the file is packed as {packing}: pip install {_PACKAGES[packing]}, or unpack it"
+            f"the file is compressed with {packing}: pip install {_PACKAGES[packing]}, or "
+            "decompress it"
         )
     opened = compr[packing](file, mode="rb")
     if isinstance(opened, io.BufferedIOBase):

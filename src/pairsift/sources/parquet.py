@@ -122,7 +122,7 @@ class ParquetReader(ShardReader):
                 raise
             raise PairsiftError(
                 f"{self.shard.url} is not a readable parquet file ({_first_line(error)}); "
-                "remove it, or fetch it again"
+                "remove it, or download it again"
             ) from error
 
     def _unreadable(
@@ -208,7 +208,8 @@ class ParquetReader(ShardReader):
             start = printable(text[:60].decode("utf-8", "replace"))
             return self._missed(
                 Status.IMAGE_MISSING,
-                f"{start!r} is no base64; files and URLs are not opened: the bytes are needed",
+                f"{start!r} is not base64; paths and URLs are not opened, the column must hold the "
+                "bytes",
             )
 
     def _read_caption(self, value: pa.Scalar | str, nested: bool) -> str | Fault | None:
@@ -330,7 +331,7 @@ class _Layout:
         if what == "caption" and (_is_text(kind) or _is_binary(kind)):
             return self._place(steps)
         needed = "image bytes, a struct with them or base64 text" if what == "image" else "text"
-        raise PairsiftError(f"{option} is {kind}; {needed} is needed{self._hint(what, path)}")
+        raise PairsiftError(f"{option} is {kind}, but {needed} is expected{self._hint(what, path)}")
 
     def _usual(self, names: Sequence[str], fits: Callable[[pa.DataType], bool]) -> _Place | None:
         lower = {name.lower(): name for name in reversed(self._columns)}
@@ -348,13 +349,13 @@ class _Layout:
             return self._place((fitting[0],))
         hint = self._hint("image")
         if not fitting and not hint and {"url", "status"} <= set(self._columns):
-            hint = "; it looks like the metadata beside img2dataset's tars: give the tars"
+            hint = "; img2dataset writes such metadata beside its tars: give the tars"
         texts = self._usual(IMAGE_COLUMNS, _is_text)
         if not hint and texts is not None:
             name = texts.steps[0]
             hint = (
                 f"; if {name} is base64, give --image-field {name}; if it holds paths or URLs, the "
-                "images are not in the file: fetch them, or list them in a captions table"
+                "images are not in the file: download them, or list them in a captions table"
             )
         raise PairsiftError(
             f"{self._url} has no column of image bytes; its columns are: {self._listed()}"

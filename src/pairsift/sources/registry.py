@@ -39,8 +39,8 @@ def readers() -> Mapping[str, type[ShardReader]]:
         ):
             if other is not None:
                 raise PairsiftError(
-                    f"the source {plugin.name} of {plugin.value} claims the {what}, which is "
-                    "taken; uninstall one of the two packages"
+                    f"the source {plugin.name} of {plugin.value} claims the {what}, which "
+                    "another source has already; uninstall one of the two packages"
                 )
         found[plugin.name] = reader
         taken |= dict.fromkeys(reader.extensions, plugin.name)

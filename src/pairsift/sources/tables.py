@@ -108,7 +108,7 @@ class TableReader:
     def counts(self) -> str:
         """How many lines and rows there were, for people."""
         lines = f"{self.lines:,} lines, " if self.lines is not None else ""
-        lost = f", {self.lost:,} lines that are no rows" if self.lost else ""
+        lost = f", {self.lost:,} lines that are not rows" if self.lost else ""
         spanning = f", {self.spanning:,} of them over several lines" if self.spanning else ""
         return f"{lines}{self.rows:,} rows{spanning}{lost}"
 
@@ -133,7 +133,8 @@ class TableReader:
         objects = [entry.fields for entry in held if isinstance(entry, Row)]
         if not objects and len(held) == _FIRST_OBJECTS:
             raise PairsiftError(
-                f"{self.url}: none of the first {len(held)} lines is a JSON object; the first: "
+                f"{self.url}: none of the first {len(held)} lines is a JSON object; the first "
+                "line: "
                 f"{held[0].why if isinstance(held[0], Lost) else ''}"
             )
         self.columns = list(dict.fromkeys(name for fields in objects for name in fields))
@@ -157,8 +158,8 @@ class TableReader:
         content = read_json(self.url, self._encoding)
         if not isinstance(content, list):
             raise PairsiftError(
-                f"{self.url} holds a JSON {_json_type(content)}; a list of objects, one a row, is "
-                "needed (or one object a line, in a file named .jsonl)"
+                f"{self.url} holds a JSON {_json_type(content)}; expected a list with one object "
+                "per row (or a .jsonl file with one object per line)"
             )
         self.columns = next((list(row) for row in content if isinstance(row, dict)), [])
         return (_checked_object(number, row) for number, row in enumerate(content, start=1))
@@ -237,8 +238,8 @@ def _match_needed(
     found = names.match_column(table.columns, (name, *usual), table.url)
     if found is None:
         raise PairsiftError(
-            f"{table.url} has no column {name!r}; needed are {', '.join(needed)}, "
-            f"there are {', '.join(table.columns) or 'none'}"
+            f"{table.url} has no column {name!r}; it needs {', '.join(needed)}, "
+            f"its columns are {', '.join(table.columns) or 'none'}"
         )
     return found
 
@@ -264,7 +265,7 @@ def _refuse_other_bytes(text: str, path: str, line: int) -> None:
         except UnicodeEncodeError as error:
             raise PairsiftError(
                 f"{path}, line {line}: not UTF-8 at {printable(text[: error.start + 1])[-40:]!r}; "
-                "save the table as UTF-8, or name its encoding with --encoding, for example "
+                "save the table as UTF-8, or give its encoding with --encoding, for example "
                 "latin-1"
             ) from None
 

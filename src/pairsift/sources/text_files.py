@@ -56,13 +56,13 @@ def encoding_of(start: bytes, given: str | None, url: str) -> str:
         if marked.removesuffix("-sig") not in plain and plain not in marked:
             raise PairsiftError(
                 f"{url} begins with the byte order mark of {marked.removesuffix('-sig')}, so "
-                f"--encoding {given} cannot be right; leave it out"
+                f"--encoding {given} is wrong; omit it"
             )
         return marked
     if marked is None and 4 * start[:64].count(0) > len(start[:64]):
         order = "le" if start.find(b"\0") % 2 else "be"
         raise PairsiftError(
-            f"{url} holds zero bytes where text is expected; if it is UTF-16, give "
+            f"{url} holds zero bytes, but text is expected; if it is UTF-16, give "
             f"--encoding utf-16-{order}"
         )
     return marked or "utf-8"
@@ -76,8 +76,8 @@ def _without_mark(start: bytes, given: str, url: str) -> str:
     zeros = [start[place::width].count(0) for place in (0, width - 1)]
     if not any(zeros):
         raise PairsiftError(
-            f"{url} has no byte order mark and does not look like {given}; leave --encoding "
-            f"out, or give {given}-le or {given}-be"
+            f"{url} has no byte order mark and does not look like {given}; omit --encoding, "
+            f"or give {given}-le or {given}-be"
         )
     return f"{given}-be" if zeros[0] > zeros[1] else f"{given}-le"
 

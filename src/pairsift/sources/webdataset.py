@@ -58,8 +58,8 @@ class Layout:
         image = options.get("image")
         if image is not None and ".json." in f".{str(image).lower()}":
             raise PairsiftError(
-                f"--image-field {image}: images are read from members of their own, not out of "
-                "json; give the member's suffix, for example jpg or input.jpg"
+                f"--image-field {image}: an image must be a member of its own, not a field "
+                "of a json; give the member's suffix, for example jpg or input.jpg"
             )
         suffixes = IMAGE_SUFFIXES if image is None else (_suffix(image),)
         images = {suffix: rank for rank, suffix in enumerate(suffixes)}
@@ -166,7 +166,7 @@ class WebdatasetReader(ShardReader):
             except DamagedTarError as damage:
                 if damage.position == 0:
                     raise PairsiftError(
-                        f"{self.shard.url} is not a tar ({damage}); remove it, or fetch it again"
+                        f"{self.shard.url} is not a tar ({damage}); remove it, or download it again"
                     ) from damage
                 self.problem = str(damage)
                 cut = not isinstance(damage, BehindEndError)
@@ -287,7 +287,7 @@ class WebdatasetReader(ShardReader):
                 words = f"{missing}in the .{layout.json} member {layout.field} is {describe(value)}"
                 if isinstance(value, Mapping | list) and value:
                     paths = (f"{layout.json}.{layout.field}.{path}" for path in _texts(value))
-                    words += f"; name one text in it: --caption-field {next(paths, 'json.PATH')}"
+                    words += f"; choose one text in it: --caption-field {next(paths, 'json.PATH')}"
         elif layout.caption is None:
             words = f"no .{layout.json} member to take {layout.field} from"
         elif sample.others:
@@ -357,15 +357,15 @@ class Findings:
         if not self.samples:
             if members or left_out:
                 yield (
-                    f"no sample in it: none of {members:,} members is named KEY.SUFFIX, such as "
+                    f"it has no samples: none of {members:,} members is named KEY.SUFFIX, such as "
                     f"00001.jpg and 00001.txt{found}"
                 )
             return
         if self.apart:
             name = url.rsplit("/", 1)[-1]
             yield (
-                f"{self.apart:,} of {self.samples:,} samples are members that lie apart from the "
-                "others of their key; members of a sample must follow each other in a tar. Sort "
+                f"{self.apart:,} of {self.samples:,} samples have members that do not follow "
+                "each other; all members of a sample must be next to each other in a tar. Sort "
                 f"it: mkdir unpacked; tar -xf {name} -C unpacked; "
                 f"tar -C unpacked --sort=name -cf sorted.tar ."
             )
@@ -392,14 +392,17 @@ class Findings:
         common = [suffix for suffix, _ in self.others.most_common()]
         best = next((each for each in common if ends & set(each.split("."))), common[0])
         counts = ", ".join(f".{each} ({self.others[each]:,})" for each in common[:_SHOWN_SUFFIXES])
-        return f"; other members are {counts}: name the right one, for example {option} {best}"
+        return (
+            f"; other members are {counts}; if one is right, give it, for example {option} {best}"
+        )
 
 
 def _why_duplicate(here: frozenset[str], earlier: frozenset[str], apart: bool) -> str:
     if not apart:
         return "an earlier sample of the shard has this key"
     return (
-        f"the members of this key lie apart: {_dotted(here)} here, {_dotted(earlier)} earlier in "
+        f"the members of this key are not next to each other: {_dotted(here)} here, "
+        f"{_dotted(earlier)} earlier in "
         "the shard"
     )
 
