@@ -140,7 +140,7 @@ class TestComplaints:
     def test_unknown_kind_and_option(self, touch: Callable[..., Path]) -> None:
         root = str(touch("a.tar"))
         assert "choose from webdataset, parquet, folder" in complaint(root, "arrow")
-        assert "takes no option 'captoin'" in complaint(root, captoin="txt")
+        assert "'captoin' cannot be used with a webdataset source" in complaint(root, captoin="txt")
 
     def test_bad_brace_list(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "not a valid brace list" in complaint(str(tmp_path / "{0..3.tar"))

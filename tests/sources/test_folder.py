@@ -177,7 +177,8 @@ class TestLines:
             "images are named by no row": 2,
         }
         assert (
-            "5 lines, 1 rows, 1 of them over several lines, 1 lines that are no rows" in caplog.text
+            "5 lines, 1 rows, 1 of them over several lines, 1 lines that are not rows"
+            in caplog.text
         )
 
     @pytest.mark.parametrize("size", [131_073, 999_999])

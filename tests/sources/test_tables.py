@@ -105,7 +105,7 @@ class TestQuotes:
             assert len(list(reader)) == 3
         assert (reader.lines, reader.rows, reader.lost, reader.spanning) == (6, 2, 1, 1)
         assert reader.counts() == (
-            "6 lines, 2 rows, 1 of them over several lines, 1 lines that are no rows"
+            "6 lines, 2 rows, 1 of them over several lines, 1 lines that are not rows"
         )
 
     def test_an_unclosed_quote_is_not_looked_for_without_end(self, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ class TestDialects:
 
     @pytest.mark.parametrize(
         ("wrong", "words"),
-        [("pipe", "it looks as if ',' separates"), ("ab", "give one char"), ('"', "one char")],
+        [("pipe", "the separator seems to be ','"), ("ab", "give one char"), ('"', "one char")],
     )
     def test_a_wrong_one_is_told(self, tmp_path: Path, wrong: str, words: str) -> None:
         with pytest.raises(PairsiftError, match=words):
@@ -324,9 +324,7 @@ class TestReadRows:
     def test_needed_columns_by_any_case(self, tmp_path: Path) -> None:
         path = table(tmp_path, ["a.jpg,x"], header=" IMAGE , Caption")
         assert read_rows(str(path), ("image", "caption")) == [{"image": "a.jpg", "caption": "x"}]
-        with pytest.raises(
-            PairsiftError, match="no column 'score'; needed are image, score, there"
-        ):
+        with pytest.raises(PairsiftError, match="no column 'score'; it needs image, score, its"):
             read_rows(str(path), ("image", "score"))
 
     def test_needed_columns_by_their_usual_names(self, tmp_path: Path) -> None:

@@ -438,9 +438,9 @@ class TestNamedMembers:
         [
             ("json.captoin", "no field 'captoin'; there are caption, list, nested"),
             ("json.nested.x", "no field 'x' in nested; there are de, en"),
-            ("json.nested", "nested is an object with the fields de, en; name one text in it: "
+            ("json.nested", "nested is an object with the fields de, en; choose one text in it: "
                             "--caption-field json.nested.de"),
-            ("json.list", "list is a list of 1; name one text in it: --caption-field json.list.0"),
+            ("json.list", "list is a list of 1; choose one text in it: --caption-field json.list"),
             ("json.list.3", "list is a list of 1, with no item 3"),
             ("json.list.first", "list is a list: give a number"),
             ("json.caption.en", "caption is text, which has no fields"),
@@ -533,7 +533,7 @@ class TestDiagnosis:
     def test_tar_of_links_or_of_other_names(self, tmp_path: Path) -> None:
         reader = read(tar_bytes([("README", "x"), (".hidden", "x")]), tmp_path)
         assert list(reader) == []
-        assert "no sample in it: none of 2 members" in str(reader.problem)
+        assert "it has no samples: none of 2 members" in str(reader.problem)
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode="w") as tar:
             for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):

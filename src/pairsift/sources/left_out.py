@@ -38,7 +38,7 @@ class LeftOut:
             told.append(f"{sum(count for _, count in common[_MOST_KINDS:]):,} others")
         hints = []
         if _ARCHIVES & self._counts.keys():
-            hints.append("archives that are no tars must be unpacked")
+            hints.append("unpack archives that are not tars")
         if _ARROW & self._counts.keys():
             hints.append("Arrow files must be written as parquet")
         if LINKED_FOLDERS in self._counts:
