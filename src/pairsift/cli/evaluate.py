@@ -18,26 +18,45 @@ if TYPE_CHECKING:
 commands = typer.Typer(help="Measure how good a scorer is.", no_args_is_help=True)
 
 Images = Annotated[
-    list[str], typer.Option(help="Folder, .tar or .parquet with the images; may be repeated.")
+    list[str], typer.Option(help="Folder, .tar or .parquet file with the images. May be repeated.")
 ]
 Scorers = Annotated[
     list[str],
-    typer.Option("--scorer", help="Names or checkpoint folders, joined by commas or repeated."),
+    typer.Option(
+        "--scorer",
+        help="Scorers to measure: names or checkpoint folders, separated by commas or repeated.",
+    ),
 ]
-Out = Annotated[str, typer.Option(help="Folder for table, JSON, plot and the cache of scores.")]
+Out = Annotated[
+    str,
+    typer.Option(
+        help="Output folder for the table, the JSON file, the plot and the cache of scores."
+    ),
+]
 Columns = Annotated[
-    str | None, typer.Option(help="Only these score columns, joined by commas; all by default.")
+    str | None, typer.Option(help="Score columns to measure, separated by commas; default: all.")
 ]
-Resamples = Annotated[int, typer.Option(min=0, help="Of the bootstrap; 0: no intervals.")]
-Seed = Annotated[int, typer.Option(help="Of the bootstrap, and of what is drawn.")]
+Resamples = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Number of bootstrap resamples for the intervals; 0 gives no intervals."
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(help="Random seed of the bootstrap and of drawn wrong captions.")
+]
 By = Annotated[
     str | None,
     typer.Option(
-        help="Columns of the table to measure slices by: domain,language or domain+language."
+        help="Columns of the table that define slices, each measured separately: domain,language "
+        "for each column, domain+language for their combinations."
     ),
 ]
 SkipMissing = Annotated[
-    bool, typer.Option("--skip-missing", help="Leave out what has no image, instead of stopping.")
+    bool,
+    typer.Option(
+        "--skip-missing", help="Leave out entries without an image instead of reporting an error."
+    ),
 ]
 
 
@@ -49,25 +68,40 @@ def register(app: typer.Typer) -> None:
 
 @commands.command()
 def human(
-    judgments: Annotated[str, typer.Option(help="File (or folder) of the human judgments.")],
+    judgments: Annotated[str, typer.Option(help="File or folder with the human judgments.")],
     protocol: Annotated[
         str,
-        typer.Option(help="flickr8k-expert, flickr8k-cf, composite, pascal-50s or csv."),
+        typer.Option(
+            help="Format and measure of the judgments: flickr8k-expert, flickr8k-cf, composite, "
+            "pascal-50s or csv."
+        ),
     ],
     out: Out,
     images: Images = [],  # noqa: B006 - Typer reads it and makes a new list for every call
     scorer: Scorers = [],  # noqa: B006
     captions: Annotated[
         str | None,
-        typer.Option(help="Captions that the judgments name by number (Flickr8k.token.txt, ...)."),
+        typer.Option(
+            help="File with the captions, if the judgments refer to them by number; for example "
+            "Flickr8k.token.txt."
+        ),
     ] = None,
     given: Annotated[
         str | None,
-        typer.Option(help="Columns of the judgments that hold scores to compare, by commas (csv)."),
+        typer.Option(
+            help="With --protocol csv: columns of the judgments file that hold scores to compare, "
+            "separated by commas."
+        ),
     ] = None,
-    image_column: Annotated[str, typer.Option(help="csv protocol: column of the image.")] = "image",
-    caption_column: Annotated[str, typer.Option(help="csv: of the caption.")] = "caption",
-    score_column: Annotated[str, typer.Option(help="csv: of the human score.")] = "score",
+    image_column: Annotated[
+        str, typer.Option(help="With --protocol csv: column of the image name.")
+    ] = "image",
+    caption_column: Annotated[
+        str, typer.Option(help="With --protocol csv: column of the caption.")
+    ] = "caption",
+    score_column: Annotated[
+        str, typer.Option(help="With --protocol csv: column of the human score.")
+    ] = "score",
     separator: Separator = None,
     encoding: Encoding = None,
     columns: Columns = None,
@@ -80,10 +114,10 @@ def human(
     batch_size: BatchSize = None,
     json: Json = False,
 ) -> None:
-    """Correlate scorers with human judgments, by the protocol of the literature.
+    """Measure how well scores correlate with human judgments, as published benchmarks do.
 
-    Every score column is measured: expected scores and most likely ones (`itm_top`) both, because
-    ties make them differ.
+    Every score column is measured: both the expected scores (`itm`) and the most likely ones
+    (`itm_top`), because ties change the correlation.
     """
     from pairsift.evaluate.human import evaluate_human
     from pairsift.evaluate.protocols import Request
@@ -108,7 +142,10 @@ def human(
 @commands.command()
 def pairs(
     pairs: Annotated[
-        str, typer.Option(help="CSV or parquet: image, right, wrong, and a category if there.")
+        str,
+        typer.Option(
+            help="CSV or parquet file with the columns image, right, wrong and (optional) category."
+        ),
     ],
     images: Images,
     scorer: Scorers,
@@ -121,7 +158,8 @@ def pairs(
         bool,
         typer.Option(
             "--draw-wrong",
-            help="No column of wrong captions: take another image's, of the same slice.",
+            help="For a file without wrong captions: draw the wrong caption from another image of "
+            "the same slice.",
         ),
     ] = False,
     resamples: Resamples = 1000,
@@ -132,7 +170,7 @@ def pairs(
     batch_size: BatchSize = None,
     json: Json = False,
 ) -> None:
-    """Count how often the right caption scores above the wrong one, per category and slice."""
+    """Measure how often the right caption scores above the wrong one, by category and slice."""
     from pairsift.evaluate.pairs import evaluate_pairs
 
     options = _options(

@@ -21,15 +21,15 @@ def register(app: typer.Typer) -> None:
 
 def explain(
     image: Annotated[Path, typer.Argument(help="An image file.")],
-    caption: Annotated[str, typer.Argument(help="The caption to judge it with.")],
+    caption: Annotated[str, typer.Argument(help="The caption to score the image with.")],
     scorer: ScorerName = "pairsift-tiny",
     model: Model = None,
     rationale: Annotated[
-        bool, typer.Option(help="Let a model that answers in words give its reasons.")
+        bool, typer.Option(help="Ask the model for its reasons, if it can answer in text.")
     ] = True,
     json: Json = False,
 ) -> None:
-    """Show one pair's scores, how sure the filter is, and what each metric asks."""
+    """Show the scores of one pair, how certain they are, and what each metric measures."""
     from pairsift.explain import explain as explain_pair
     from pairsift.scorers.registry import load_scorer
     from pairsift.sources.files import refuse_special

@@ -14,20 +14,23 @@ def register(app: typer.Typer) -> None:
 
 
 def explore(
-    scores: Annotated[list[str], typer.Argument(help="Folders that `pairsift score` wrote.")],
+    scores: Annotated[list[str], typer.Argument(help="Score folders that `pairsift score` wrote.")],
     selection: Annotated[
-        str | None, typer.Option(help="Folder that `pairsift select` wrote.")
+        str | None, typer.Option(help="Selection to show: a folder that `pairsift select` wrote.")
     ] = None,
     join: Annotated[
-        list[str] | None, typer.Option(help="Other scores, NAME=PATH, shown beside these.")
+        list[str] | None, typer.Option(help="Other scores to show next to these, as NAME=PATH.")
     ] = None,
     root: Roots = None,
-    port: Annotated[int, typer.Option(min=0, help="On the loopback; 0 for any free one.")] = 0,
+    port: Annotated[
+        int,
+        typer.Option(min=0, help="Port on this machine (localhost only); 0 takes any free port."),
+    ] = 0,
     cache: Annotated[
-        str | None, typer.Option(help="Folder for the caption index; your cache folder if not set.")
+        str | None, typer.Option(help="Folder for the caption index; default: your cache folder.")
     ] = None,
 ) -> None:
-    """Look through the real rows in a browser, with search over captions. Nothing is changed."""
+    """Browse the scored pairs in a web browser and search their captions. Changes no files."""
     from pairsift.explore import explore as serve
 
     serve(
@@ -37,5 +40,5 @@ def explore(
         port=port,
         roots=root or (),
         cache=cache,
-        ready=lambda url: typer.echo(f"open {url} (Ctrl-C ends it)"),
+        ready=lambda url: typer.echo(f"open {url} (press Ctrl-C to stop)"),
     )

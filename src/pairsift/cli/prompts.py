@@ -11,7 +11,7 @@ import typer
 from pairsift.errors import PairsiftError
 
 prompts = typer.Typer(
-    help="Prompt packs: what a multimodal model is asked.",
+    help="Show and import prompt packs: the questions that a multimodal model is asked.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -24,14 +24,14 @@ def register(app: typer.Typer) -> None:
 @prompts.command("import")
 def import_(
     script: Annotated[
-        Path, typer.Argument(help="The published inference script; it is parsed, never run.")
+        Path, typer.Argument(help="The published inference script. It is parsed, never run.")
     ],
-    out: Annotated[
-        Path | None, typer.Option(help="TOML file to write; stdout if left out.")
+    out: Annotated[Path | None, typer.Option(help="TOML file to write; default: stdout.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the pack; default: the name of the script.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the pack; the script's if left out.")] = None,
 ) -> None:
-    """Read the prompts that a published checkpoint was trained with out of its own script."""
+    """Extract the prompts that a checkpoint was trained with from its published script."""
     from pairsift.scorers.mlm.prompt_files import dump_pack, import_reference_prompts
     from pairsift.storage import output_file
 
@@ -44,13 +44,13 @@ def import_(
     folder, file = output_file(out)
     folder.create()
     folder.write(file, text.encode())
-    typer.echo(f"prompt pack in {out}")
+    typer.echo(f"prompt pack written to {out}")
 
 
 @prompts.command()
 def show(
     pack: Annotated[
-        str | None, typer.Argument(help="A .toml file; Pairsift's own pack if left out.")
+        str | None, typer.Argument(help="A .toml file; default: the built-in pack.")
     ] = None,
 ) -> None:
     """Print a prompt pack."""

@@ -15,33 +15,37 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    scores: Annotated[str, typer.Argument(help="Folder that `pairsift score` writes.")],
+    scores: Annotated[str, typer.Argument(help="Score folder that `pairsift score` writes.")],
     all_tables: Annotated[
         bool,
-        typer.Option("--all", help="Read every table's footer, not a sample of 500."),
+        typer.Option("--all", help="Read all tables instead of a sample of 500."),
     ] = False,
     prometheus: Annotated[
-        bool, typer.Option("--prometheus", help="Print metrics in Prometheus' text format.")
+        bool, typer.Option("--prometheus", help="Print metrics in the Prometheus text format.")
     ] = False,
     failures: Annotated[
         bool,
         typer.Option(
-            "--failures", help="List failed samples by reason instead, with their errors."
+            "--failures",
+            help="List failed samples by status, with their errors, instead of the progress.",
         ),
     ] = False,
     limit: Annotated[
-        int, typer.Option(min=1, help="Failed samples that are listed for each reason.")
+        int,
+        typer.Option(
+            min=1, help="With --failures: number of failed samples to list for each status."
+        ),
     ] = 10,
     json: Json = False,
 ) -> None:
-    """Tell how far scoring is: shards, rows by status, rate, time left, failures."""
+    """Show the progress of scoring: shards, rows by status, rate, time left, failures."""
     from pairsift.status import SAMPLE, read_failures, read_status, to_prometheus, to_text
 
     if prometheus and json:
-        raise PairsiftError("--json and --prometheus exclude each other; give one")
+        raise PairsiftError("--json and --prometheus cannot be used together; give one")
     if failures:
         if prometheus:
-            raise PairsiftError("--failures and --prometheus exclude each other; give one")
+            raise PairsiftError("--failures and --prometheus cannot be used together; give one")
         listed = read_failures(scores, limit)
         emit(listed.to_json(), json, listed.text())
         return

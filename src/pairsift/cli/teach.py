@@ -34,39 +34,49 @@ if TYPE_CHECKING:
     from pairsift.teach.records import Record
 
 commands = typer.Typer(
-    help="Have a teacher judge captions, as training data for a filter.", no_args_is_help=True
+    help="Let a teacher annotate captions with scores, as training data for a filter.",
+    no_args_is_help=True,
 )
 
-Out = Annotated[str, typer.Option(help="File for the records: .parquet or .jsonl.")]
+Out = Annotated[str, typer.Option(help="Output file for the records: .parquet or .jsonl.")]
 Shards = Annotated[
     list[str] | None,
-    typer.Argument(help="Shards whose pairs are judged, of any kind; or use --captions."),
+    typer.Argument(
+        help="Shards whose pairs the teacher annotates, of any kind. Or give --captions."
+    ),
 ]
 KnownCaptions = Annotated[
     str | None,
     typer.Option(
-        "--captions", help="Known-good captions: Flickr8k.token.txt, or a table of image, caption."
+        "--captions",
+        help="File with correct captions: Flickr8k.token.txt, or a table with the columns image "
+        "and caption.",
     ),
 ]
 ImagePlaces = Annotated[
     list[str] | None,
     typer.Option(
         "--images",
-        help="Folder, .tar or .parquet, may be repeated; captions of other images are left out.",
+        help="Folder, .tar or .parquet file with the images; may be repeated. Captions of images "
+        "that are not there are left out.",
     ),
 ]
 Candidates = Annotated[
     str | None,
     typer.Option(
-        help="Kinds and counts an image: own, near, random, swap, detail, named, brief, vague, "
-        "corrupt, alt_text, boilerplate, file_name, order; for example own=5,near=4."
+        help="Captions to annotate for each image, as kind=count, for example own=5,near=4. Kinds: "
+        "own, near, random, swap, detail, named, brief, vague, corrupt, alt_text, boilerplate, "
+        "file_name, order."
     ),
 ]
 AltText = Annotated[
-    str | None, typer.Option(help="Table of real alt texts, for candidates of that kind.")
+    str | None, typer.Option(help="Table of real alt texts, for candidates of the kind alt_text.")
 ]
 EmbedderName = Annotated[
-    str, typer.Option(help="minilm, words, auto, or the folder of a sentence encoder.")
+    str,
+    typer.Option(
+        help="Sentence encoder that finds similar captions: minilm, words, auto, or a folder."
+    ),
 ]
 _OPTIONS = {
     "kind": "--kind",
@@ -74,8 +84,8 @@ _OPTIONS = {
     "image": "--image-field",
     "captions_file": "--captions-file",
 }
-Limit = Annotated[int | None, typer.Option(min=1, help="Only so many images.")]
-Seed = Annotated[int, typer.Option(help="Of the candidates.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of images to use.")]
+Seed = Annotated[int, typer.Option(help="Random seed for the choice of candidates.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -86,7 +96,11 @@ def register(app: typer.Typer) -> None:
 def reference(
     out: Out,
     captions: Annotated[
-        str, typer.Option(help="At least two known-good captions an image; form as elsewhere.")
+        str,
+        typer.Option(
+            help="File with at least two correct captions for each image: Flickr8k.token.txt, or a "
+            "table with the columns image and caption."
+        ),
     ],
     images: ImagePlaces = None,
     separator: Separator = None,
@@ -98,9 +112,10 @@ def reference(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Judge captions by those that people wrote for the image: no key, no money.
+    """Annotate captions by comparing them with those that people wrote for the image.
 
-    What each target measures, and what not, stands in pairsift.teach.reference.
+    Needs no API key and costs nothing. See pairsift.teach.reference for what each score measures
+    and what it does not.
     """
     from pairsift.teach.candidates import DEFAULT_PLAN, parse_plan
     from pairsift.teach.items import read_alt_text
@@ -124,7 +139,7 @@ def reference(
 @commands.command()
 def openai(
     out: Out,
-    model: Annotated[str, typer.Option(help="As the endpoint names it.")],
+    model: Annotated[str, typer.Option(help="Name of the model at the endpoint.")],
     shards: Shards = None,
     captions: KnownCaptions = None,
     images: ImagePlaces = None,
@@ -140,49 +155,80 @@ def openai(
     limit: Limit = None,
     seed: Seed = 0,
     base_url: Annotated[
-        str | None, typer.Option(help="Of the endpoint, with /v1; OpenAI's own by default.")
+        str | None, typer.Option(help="URL of the endpoint, including /v1; default: OpenAI.")
     ] = None,
     api_key_env: Annotated[
-        str, typer.Option(help="Environment variable that holds the key.")
+        str, typer.Option(help="Name of the environment variable that holds the API key.")
     ] = "OPENAI_API_KEY",
-    prompts: Annotated[str | None, typer.Option(help="TOML with another teacher prompt.")] = None,
-    metrics: Annotated[str, typer.Option(help="To be judged.")] = "itm,odf,ctq,su",
+    prompts: Annotated[
+        str | None, typer.Option(help="TOML file with another prompt for the teacher.")
+    ] = None,
+    metrics: Annotated[
+        str, typer.Option(help="Metrics to annotate, separated by commas.")
+    ] = "itm,odf,ctq,su",
     structured: Annotated[
         str,
-        typer.Option(help="json_schema, json_object or none; lowered where it is refused."),
+        typer.Option(
+            help="How to ask for JSON answers: json_schema, json_object or none. If the endpoint "
+            "refuses one, the next is tried."
+        ),
     ] = "json_schema",
     temperature: Annotated[
-        str, typer.Option(help="A number, or none; left out where it is refused.")
+        str,
+        typer.Option(
+            help="Sampling temperature: a number, or none to send none. It is omitted if the "
+            "endpoint refuses it."
+        ),
     ] = "0",
-    max_output_tokens: Annotated[int, typer.Option(min=1, help="Of one answer.")] = 1000,
-    detail: Annotated[str, typer.Option(help="low, high or auto.")] = "auto",
-    max_side: Annotated[int, typer.Option(min=32, help="Pixels; larger images shrink.")] = 768,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 8,
+    max_output_tokens: Annotated[
+        int, typer.Option(min=1, help="Maximum number of tokens in one answer.")
+    ] = 1000,
+    detail: Annotated[
+        str, typer.Option(help="Image detail that the endpoint should use: low, high or auto.")
+    ] = "auto",
+    max_side: Annotated[
+        int,
+        typer.Option(min=32, help="Longest side of images in pixels; larger images are resized."),
+    ] = 768,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Number of requests at the same time.")
+    ] = 8,
     requests_per_minute: Annotated[
-        float | None, typer.Option(min=0.001, help="No more than that.")
+        float | None,
+        typer.Option(min=0.001, help="Maximum number of requests per minute; default: no limit."),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds a request may take.")] = 120.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Time limit of a request in seconds.")
+    ] = 120.0,
     retries: Annotated[
-        int, typer.Option(min=0, help="On rate limits, time-outs and server errors.")
+        int,
+        typer.Option(
+            min=0, help="Number of retries after rate limits, time-outs and server errors."
+        ),
     ] = 8,
     price_input: Annotated[
-        float, typer.Option(min=0, help="Per million input tokens, for estimate and --max-cost.")
+        float,
+        typer.Option(
+            min=0, help="Price per million input tokens, for the estimate and --max-cost."
+        ),
     ] = 0.0,
-    price_output: Annotated[float, typer.Option(min=0, help="Per million output tokens.")] = 0.0,
+    price_output: Annotated[
+        float, typer.Option(min=0, help="Price per million output tokens.")
+    ] = 0.0,
     max_cost: Annotated[
-        float | None, typer.Option(min=0, help="Stop when this run has cost so much.")
+        float | None, typer.Option(min=0, help="Stop when this run has cost this amount.")
     ] = None,
     cache: Annotated[
-        str | None, typer.Option(help="SQLite file of replies; beside --out by default.")
+        str | None, typer.Option(help="SQLite file that keeps the replies; default: next to --out.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Estimate what it would cost, ask nothing.")
+        bool, typer.Option("--dry-run", help="Estimate the cost and send no request.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Ask a model behind an endpoint that speaks the OpenAI protocol.
+    """Let a model at an OpenAI-compatible endpoint annotate captions.
 
-    Every reply is kept in the cache as it comes: killed and run again, none is paid for twice.
+    Every reply is cached at once. If the command is killed and run again, no reply is paid twice.
     """
     from pairsift.metrics import parse_metrics
     from pairsift.teach.cache import ReplyCache
@@ -199,7 +245,8 @@ def openai(
     key = os.environ.get(api_key_env)
     if key is None and base_url is None:
         raise PairsiftError(
-            f"no key: set {api_key_env}, or give --base-url of an endpoint of yours"
+            f"no API key: set the environment variable {api_key_env}, or give --base-url to use "
+            "your own endpoint"
         )
     settings = OpenAISettings(
         model,
@@ -244,7 +291,9 @@ def openai(
 @commands.command()
 def local(
     out: Out,
-    model: Annotated[str, typer.Option(help="Name of a scorer, or a checkpoint folder.")],
+    model: Annotated[
+        str, typer.Option(help="Name of the scorer that annotates, or a checkpoint folder.")
+    ],
     shards: Shards = None,
     captions: KnownCaptions = None,
     images: ImagePlaces = None,
@@ -260,14 +309,14 @@ def local(
     limit: Limit = None,
     seed: Seed = 0,
     cache: Annotated[
-        str | None, typer.Option(help="Folder of scores so far; beside --out by default.")
+        str | None, typer.Option(help="Folder that caches the scores; default: next to --out.")
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
     batch_size: BatchSize = None,
     json: Json = False,
 ) -> None:
-    """Ask a model on this machine: any scorer that has the four metrics."""
+    """Let a model on this machine annotate captions: any scorer that has the four metrics."""
     from pairsift.scorers.registry import load_scorer
     from pairsift.teach.local import judge_locally
     from pairsift.teach.records import check_output
@@ -301,10 +350,10 @@ def local(
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is to be taught about: shards, or known-good captions and where their images are.
+    """The input: shards, or a file of correct captions and the places of its images.
 
     Attributes:
-        source: options of the shards' source; of captions only separator and encoding.
+        source: options for reading the shards; for captions only separator and encoding.
     """
 
     shards: list[str] | None
@@ -318,15 +367,17 @@ class _Asked:
         from pairsift.teach.items import read_items, read_shards
 
         if bool(self.shards) == bool(self.captions):
-            raise PairsiftError("give either shards, or --captions with --images")
+            raise PairsiftError("give shards, or --captions with --images, but not both")
         if self.shards:
             return read_shards(self.shards, self.limit, **self.source)
         of_table = ("separator", "encoding")
         for name, value in self.source.items():
             if value is not None and name not in of_table:
-                raise PairsiftError(f"{_OPTIONS[name]} is for shards; --captions takes none")
+                raise PairsiftError(
+                    f"{_OPTIONS[name]} can only be used with shards, not with --captions"
+                )
         if needs_images and not self.images:
-            raise PairsiftError("this teacher looks at images: give --images")
+            raise PairsiftError("this teacher needs the images of the captions: give --images")
         store = ImageStore(self.images or [])
         items = read_items(
             self.captions or "",
@@ -358,7 +409,9 @@ def _structured(name: str) -> Structured:
     match name:
         case "json_schema" | "json_object" | "none":
             return name
-    raise PairsiftError(f"--structured {name!r}: choose from json_schema, json_object, none")
+    raise PairsiftError(
+        f"--structured {name!r} is unknown; choose from json_schema, json_object, none"
+    )
 
 
 def _temperature(text: str) -> float | None:
@@ -367,11 +420,11 @@ def _temperature(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
-        raise PairsiftError(f"--temperature {text!r}: a number, or none") from None
+        raise PairsiftError(f"--temperature {text!r}: give a number, or none") from None
 
 
 class _Teaching(Progress):
-    """Shows the estimate, then how many pairs are judged and what they have cost so far."""
+    """Shows the estimate, then the number of annotated pairs and their cost so far."""
 
     def estimated(self, estimate: Estimate) -> None:
         self.say(estimate.text())
@@ -380,7 +433,7 @@ class _Teaching(Progress):
         self.say(words)
 
     def answered(self, done: int, total: int, bill: Bill) -> None:
-        self.show("teaching", done, total, bill.text(), "pairs")
+        self.show("annotating", done, total, bill.text(), "pairs")
 
     def scored(self, done: int, total: int) -> None:
-        self.show("teaching", done, total, unit="pairs")
+        self.show("annotating", done, total, unit="pairs")
