@@ -112,7 +112,7 @@ def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"")
     with pytest.raises(PairsiftError, match="is a file, but a folder is expected"):
         Folder(str(tmp_path / "out")).create()
-    with pytest.raises(PairsiftError, match="is a file; a folder is needed"):
+    with pytest.raises(PairsiftError, match="is a file, but a folder is expected"):
         Folder(str(tmp_path / "out")).names()
 
 

@@ -132,7 +132,7 @@ class Folder:
             self._persist("create", lambda: self.fs.makedirs(self.path, exist_ok=True))
         except (FileExistsError, NotADirectoryError) as error:
             raise PairsiftError(
-                f"{self.url} is a file; a folder is needed: choose another name for it"
+                f"{self.url} is a file, but a folder is expected; choose another name for it"
             ) from error
 
     def names(self) -> set[str]:
@@ -146,7 +146,7 @@ class Folder:
             return set()
         except NotADirectoryError as error:
             raise PairsiftError(
-                f"{self.url} is a file; a folder is needed: choose another name for it"
+                f"{self.url} is a file, but a folder is expected; choose another name for it"
             ) from error
 
     def times(self) -> dict[str, float]:

@@ -78,7 +78,7 @@ def test_mistakes(pool: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "plan.json")
     for options, words in (
         (("--keep", "0.3", "--at", "5"), "either --keep, a share, or --at"),
-        (("--keep", "30"), "is not a fraction"),
+        (("--keep", "30"), "is not a share"),
         (("--full-option", "dtype"), "write NAME=VALUE"),
         (("--cheap", "heuristics", "--cheap-by", "a", "--cheap-by", "b"), "2 times for 1"),
     ):

@@ -344,8 +344,8 @@ def test_killed_and_run_again_it_pays_for_nothing_twice(tmp_path: Path) -> None:
 OUTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "folder": ("out", lambda path: path.mkdir(), "is a folder"),
     "pipe": ("out", os.mkfifo, "is a FIFO"),
-    "no name": ("out/", lambda path: None, "no name of a file"),
-    "in a file": ("out/x.parquet", lambda path: path.parent.touch(), "is a file; a folder"),
+    "no name": ("out/", lambda path: None, "not a file name"),
+    "in a file": ("out/x.parquet", lambda path: path.parent.touch(), "is a file, but a folder"),
     "deep in a file": ("out/a/x.parquet", lambda path: path.parents[1].touch(), "is a file"),
 }
 
