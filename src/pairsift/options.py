@@ -133,7 +133,12 @@ class ScoreOptions:
         None
     )
     workers: Annotated[
-        int | None, Ge(0), Doc("Processes that decode images; 0 decodes in a thread.")
+        int | None,
+        Ge(0),
+        Doc(
+            "Processes that decode images; 0 decodes in a thread, where an image that crashes or "
+            "hangs its decoder ends the run. Default: one for each core beyond two."
+        ),
     ] = None
     max_failure_rate: Annotated[
         float,
