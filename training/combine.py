@@ -24,7 +24,7 @@ from pairsift.scorers.mlm.tiny_preprocess import TRAINING_SIDE
 from tower import FROZEN
 
 ITM = list(METRICS).index("itm")
-GAIN, OFFSET = 14.0, 3.0
+GAIN, OFFSET = 8.0, 2.5
 
 
 @torch.no_grad()

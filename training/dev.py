@@ -22,7 +22,6 @@ from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.tiny import MEANING_ROWS, TinyModel, distribution
 from pairsift.scorers.mlm.tiny_captions import pack
 from pairsift.scorers.mlm.tiny_inputs import CaptionTokenizer
-from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE
 from PIL import Image
 from scipy.stats import kendalltau
 from torch import Tensor
@@ -119,14 +118,14 @@ def cosine(table: Table, images: np.ndarray) -> Score:
 
 
 @torch.inference_mode()
-def encode(model: TinyModel, table: Table, rows: np.ndarray, side: int) -> tuple[Tensor, Tensor]:
+def encode(model: TinyModel, table: Table, rows: np.ndarray) -> tuple[Tensor, Tensor]:
     """Encoded images (R, n, d) and expected meanings (R, 384) of some pictures."""
     embeds, meanings = [], []
     for at in range(0, len(rows), 8):
         images = [Image.fromarray(table.pixels[row]) for row in rows[at : at + 8]]
-        large = [np.asarray(i.resize((side, side), Image.Resampling.BICUBIC)) for i in images]
+        pixels = torch.from_numpy(np.stack([model.preprocess(image) for image in images]))
         with torch.autocast("cpu", torch.bfloat16):
-            encoded = model.encode_images(torch.from_numpy(np.stack(large))).float()
+            encoded = model.encode_images(pixels).float()
         embeds.append(encoded)
         meanings.append(encoded[:, -MEANING_ROWS - 1, : model.config.meaning])
     return torch.cat(embeds), torch.cat(meanings)
@@ -164,7 +163,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--side", type=int, default=INPUT_SIDE, help="pixels a side for --model")
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     table = Table.load(args.cache, np.load(args.cache / "center.npy"))
     if args.images:
@@ -172,7 +171,7 @@ def main() -> None:
     else:
         model = TinyModel.from_pretrained(args.model)
         rows = np.flatnonzero(table.dev)
-        embeds, meanings = encode(model, table, rows, args.side)
+        embeds, meanings = encode(model, table, rows)
         images = np.zeros((len(table.dev), meanings.shape[1]), np.float32)
         images[rows] = meanings
         result = {"cosine": measure(table, cosine(table, images))}
@@ -180,6 +179,8 @@ def main() -> None:
         scores = read(model, args.model, table, dict(zip(rows, embeds, strict=True)))
         result["itm"] = measure(table, lambda i, t: scores(i, t)[:, ITM], teacher=False)
     print(json.dumps(result, indent=1))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

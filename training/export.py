@@ -1,9 +1,9 @@
 """Write the shipped folder from a trained one: quantised weights, configuration, tokenizer.
 
-    python training/export.py --model RUN/model --cache CACHE --out ASSET
+    python training/export.py --model RUN/model --cache CACHE --pictures CACHE --out ASSET
 
-Prints the size of each file and, over dev pairs, how far the quantised scores lie from the float
-ones.
+Prints the size of each file and, over judged dev pairs (of `pictures.py`'s folder), how far the
+quantised scores lie from the float ones.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.tiny import TinyModel
 from pairsift.scorers.mlm.tiny_inputs import SENTENCE_TOKENIZER_FILE, TOKENIZER_FILE
 
-from data import Split, caption_tokenizer
-from evaluate_dev import predict
+from dev import encode, read
+from tower import Table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True, help="folder with the tokenizers")
+    parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--version", default="0.7")
+    parser.add_argument("--version", default="0.8")
     parser.add_argument("--images", type=int, default=100, help="dev images compared")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -37,11 +38,18 @@ def main() -> None:
     for name in (TOKENIZER_FILE, SENTENCE_TOKENIZER_FILE):
         shutil.copyfile(args.cache / name, args.out / name)
 
-    tokenizer = caption_tokenizer(args.out, model)
-    dev = Split.load(args.cache, "dev", model)
-    exact = predict(model, dev, tokenizer, args.images)
-    shipped = predict(TinyModel.from_pretrained(args.out), dev, tokenizer, args.images)
-    gap = np.abs(exact - shipped)[~np.isnan(exact[:, 0])]
+    table = Table.load(args.pictures, np.load(args.pictures / "center.npy"))
+    image, text = table.pairs["image"], table.pairs["text"]
+    judged = np.flatnonzero(table.dev[image] & (table.domain[image] == "flickr8k"))
+    judged = judged[np.isin(image[judged], np.unique(image[judged])[: args.images])]
+
+    def scores(folder: Path) -> np.ndarray:
+        model = TinyModel.from_pretrained(folder)
+        rows = np.unique(image[judged])
+        embeds = dict(zip(rows, encode(model, table, rows)[0], strict=True))
+        return read(model, args.out, table, embeds)(image[judged], text[judged])
+
+    gap = np.abs(scores(args.model) - scores(args.out))
     result = {
         "megabytes": {f.name: round(f.stat().st_size / 1e6, 2) for f in sorted(args.out.iterdir())},
         "pairs": len(gap),

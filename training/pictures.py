@@ -4,8 +4,9 @@
 
 Writes to CACHE: `pictures.parquet` (one row per picture), `pictures.pixels.npy` (uint8, 224 x 224
 x 3, squashed as the scorer does), `texts.parquet` with `texts.vectors.npy` (MiniLM, unit length,
-float16; one row per distinct text) and `pairs.parquet` (picture, text, score 0..100; judged by a
-large model that looked). Flickr8k test images and judgments of people are never opened.
+float16; one row per distinct text), `center.npy` (the mean of Flickr8k's train captions) and
+`pairs.parquet` (picture, text, score 0..100; judged by a large model that looked). Flickr8k test
+images and judgments of people are never opened.
 
 Dev pictures, for choosing: Flickr8k's dev split; the held-out part of `domains.py`; of other
 domains those whose name's SHA-256 begins with 0 (clip art and documentation, being few: 0 or 1).
@@ -190,6 +191,8 @@ def main() -> None:
     print("pixels done", flush=True)
     vectors = SentenceEncoder(args.weights)(list(number))
     np.save(cache / "texts.vectors.npy", vectors.astype(np.float16))
+    seen = [p.own for p in pictures if p.domain == "flickr8k" and not p.dev]
+    np.save(cache / "center.npy", vectors[[number[t] for own in seen for t in own]].mean(0))
 
 
 if __name__ == "__main__":

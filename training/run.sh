@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Rebuild pairsift-tiny from data and packages:  training/run.sh DATA WORK
-# DATA holds flickr8k/ and web_alt_text_only/ (training/README.md); WORK takes some 3 GB.
+# DATA holds flickr8k/ and web_alt_text_only/ (training/README.md); WORK takes some 6 GB.
 # Killed and started again, it goes on with the step that was not finished.
 set -euo pipefail
 data=$1 work=$2
@@ -31,7 +31,14 @@ step half python "$here/meaning.py" --data "$data" --weights "$weights" --cache 
   --steps 200 --out "$cache/foretold.npz"
 step judge python "$here/judge.py" --data "$data" --weights "$weights" --cache "$cache" \
   --model "$run/trusted" --out "$run/final" --json "$here/judge.json"
-step export python "$here/export.py" --model "$run/final" --cache "$cache" --out "$asset" \
-  --json "$here/export.json"
-step dev python "$here/evaluate_dev.py" --model "$asset" --cache "$cache" --images 500 \
+step evaluate python "$here/evaluate_dev.py" --model "$run/final" --cache "$cache" --images 500 \
   --json "$here/results_dev.json"
+cp "$cache"/*tokenizer.json "$run/final"
+step pictures python "$here/pictures.py" --data "$data" --weights "$weights" --cache "$work/pictures"
+step tower python "$here/tower.py" --weights "$weights" --cache "$work/pictures" \
+  --start "$run/final" --out "$run" --minutes 65
+step combine python "$here/combine.py" --start "$run/final" --tower "$run/tower.pt" \
+  --out "$run/combined"
+step export python "$here/export.py" --model "$run/combined" --cache "$cache" \
+  --pictures "$work/pictures" --out "$asset" --json "$here/export.json"
+step dev python "$here/dev.py" --cache "$work/pictures" --model "$asset" --json "$here/dev.json"

@@ -3,12 +3,12 @@
 What CLIPScore is, made from the data that `pairsift-tiny` was made from: the fair baseline where no
 CLIP weights are to be had, and a scorer that costs no language model.
 
-    pixels ── Lite2, its end tuned by contrast ── linear ──┐
-                                                           ├─ cosine
-    caption ── MiniLM, centred ────────────────────────────┘
+    pixels ── Lite2, its end tuned ── linear ──┐
+                                               ├─ cosine
+    caption ── MiniLM, centred ────────────────┘
 
 It is what the language model of `pairsift-tiny` is told of the image's meaning, without the
-language model; ``training/meaning.py`` says how it was trained.
+language model; ``training/tower.py`` says how it was trained.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ The language model reads `image tokens, caption, query` causally. A query sees t
 caption and itself, not the other queries, so a metric's score does not depend on which others are
 asked. The agreement between the image's meaning vectors and the caption's sentence embedding, which
 is what a dual encoder would compare, is told to the queries and to the score head. A linear map of
-the image's meaning, fitted to a judge's scores, meets the embedding once more and tilts the scores.
+the image's meaning meets the embedding once more and tilts the scores.
 
 Shapes: B pairs, S pixels a side (224), n rows of an encoded image, d the model width (576),
 T caption tokens, M metrics (4, in the order of `METRICS`), 101 scores.

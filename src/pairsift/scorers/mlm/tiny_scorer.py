@@ -33,8 +33,9 @@ ASSET = Path(__file__).parents[2] / "assets" / "pairsift-tiny"
 FILES = ("config.json", TOKENIZER_FILE, SENTENCE_TOKENIZER_FILE, "model.safetensors")
 SCOPE = Scope(
     languages=("en",),
-    trained_on="photographs of everyday scenes and some clip art, with captions in English",
-    not_trained_on="captions in other languages, screenshots, diagrams and text in images",
+    trained_on="photographs of many kinds, textbook figures and some clip art, with captions in "
+    "English",
+    not_trained_on="captions in other languages, screenshots and text in images",
 )
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
