@@ -66,7 +66,7 @@ class _Transforms:
 
 @dataclass(frozen=True, slots=True)
 class CascadePreparer:
-    """The CPU half: the image is decoded once, whoever reads it; picklable."""
+    """Preprocesses a pair for all stages; decodes the image only once. Picklable."""
 
     prepare: Preparer
     seed: int
@@ -239,10 +239,10 @@ class _Batch:
 
 
 def join_preparers(scorers: Sequence[Scorer]) -> tuple[Preparer, list[int]]:
-    """One CPU half for several scorers, and which part of its inputs is whose.
+    """One preprocess function for several scorers, and which inputs belong to which scorer.
 
     Raises:
-        PairsiftError: a scorer has a CPU half of its own kind.
+        PairsiftError: a scorer preprocesses in another way.
     """
     transforms: list[Callable[[Any, str], Any]] = []
     part_of = []

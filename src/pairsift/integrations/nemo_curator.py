@@ -143,7 +143,7 @@ class PairsiftStage(ProcessingStage[ImageBatch, ImageBatch]):  # type: ignore[mi
         scorer: name of a scorer, or the folder of a checkpoint.
         scorer_options: such as ``metrics``, ``model`` or ``dtype``.
         prefix: put before the names in the metadata.
-        model_batch_size: pairs on the device at a time; None for the scorer's own wish.
+        model_batch_size: number of pairs in one forward pass; None for the scorer's default.
         gpus: of each worker; 0 scores on the CPU.
 
     Raises:

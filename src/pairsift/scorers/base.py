@@ -1,8 +1,8 @@
-"""What every scorer is: a CPU half that may run in worker processes, and a device half.
+"""The interface of scorers: preprocess on the CPU, then forward in batches on the device.
 
-The halves meet in :class:`Prepared`. A bad pair never raises: the CPU half turns it into a
-:class:`Prepared` with a status other than ok, the device half never sees it, and it ends as one
-row of the score table with null scores.
+Preprocess may run in worker processes and returns :class:`Prepared`. A bad pair raises nothing: it
+gets a status other than ok, is not passed to forward, and becomes a row of the score table with
+null scores.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ WINDOW_BATCHES = 8
 
 @dataclass(slots=True)
 class Prepared:
-    """One pair after the CPU half.
+    """One preprocessed pair.
 
     Attributes:
         width, height: of the stored image, in pixels; None if it could not be opened.
         caption_length: in characters, as stored; None without a caption.
-        inputs: what the device half wants; None unless the status is ok.
+        inputs: inputs of the forward pass; None unless the status is ok.
     """
 
     shard: str
@@ -46,7 +46,7 @@ class Prepared:
     inputs: Any = None
 
     def fail(self, status: Status, error: str) -> Prepared:
-        """Turn into a failed row, in place."""
+        """Change this row, in place, into a failure."""
         self.status, self.error, self.inputs = status, error, None
         return self
 
@@ -96,7 +96,7 @@ class Preparer:
         fault = pair.fault
         if fault is not None and not (fault.status.of_caption and pair.image is not None):
             return row.fail(fault.status, fault.error)
-        caption = fault or check_caption(pair.caption)  # the size of its image is told all the same
+        caption = fault or check_caption(pair.caption)  # the row still gets the size of its image
         try:
             image, (row.width, row.height) = decode_image(pair.image, self.limits)
         except ImageFaultError as error:
@@ -109,7 +109,7 @@ class Preparer:
             return row.fail(caption.status, caption.error)
         try:
             row.inputs = self.transform(image, caption)
-        except Exception as error:  # one pair must not end a run of a billion
+        except Exception as error:  # one pair must not end the whole run
             return row.fail(Status.MODEL_ERROR, f"{type(error).__name__}: {error}")
         return row
 
@@ -200,12 +200,12 @@ class Scorer(abc.ABC):
 def score_prepared(
     scorer: Scorer, rows: Iterable[Prepared], batch_size: int, watch: Watch | None = None
 ) -> pa.Table:
-    """Run the device half over a stream of prepared rows; the table has their order.
+    """Run forward over a stream of preprocessed rows; the table keeps their order.
 
     Pixels of at most ``WINDOW_BATCHES`` batches are held at a time.
 
     Args:
-        watch: told every row once its status is final; may raise to stop.
+        watch: called with every row once its status is final; may raise to stop.
     """
     stream = iter(rows)
     tables = []
@@ -219,7 +219,7 @@ def score_prepared(
 def _score_window(
     scorer: Scorer, rows: Sequence[Prepared], batch_size: int, watch: Watch
 ) -> pa.Table:
-    """Read a window's pairs in batches, in the order that the scorer likes best."""
+    """Score the pairs of a window in batches, in the order given by :meth:`Scorer.order`."""
     columns = {field.name: _nulls(field, len(rows)) for field in scorer.columns}
     good = [index for index, row in enumerate(rows) if row.status is Status.OK]
     watch([row for row in rows if row.status is not Status.OK])
@@ -230,7 +230,7 @@ def _score_window(
             for name, array in values.items():
                 columns[name][indices] = array
         for index in batch:
-            rows[index].inputs = None  # its pixels are not needed any more
+            rows[index].inputs = None  # free its pixels
         watch([rows[index] for index in batch])
     return _assemble(scorer, rows, columns)
 
@@ -244,7 +244,7 @@ def _nulls(field: pa.Field, count: int) -> np.ndarray:
 def _score_safely(
     scorer: Scorer, rows: Sequence[Prepared], batch: list[int]
 ) -> Iterable[tuple[list[int], Mapping[str, np.ndarray]]]:
-    """Score a batch; if that raises, pair by pair, so that one pair costs one row."""
+    """Score a batch. If it raises, score its pairs one by one, so that only one pair fails."""
     try:
         yield batch, scorer.score_batch([rows[index].inputs for index in batch])
     except Exception as error:

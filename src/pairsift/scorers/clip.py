@@ -34,7 +34,7 @@ _READ_CHARACTERS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class ClipInputs:
-    """One pair, ready for the device.
+    """One preprocessed pair.
 
     Attributes:
         pixels: uint8 (height, width, 3).
@@ -48,7 +48,7 @@ class ClipInputs:
 
 
 class ClipTransform:
-    """The CPU half: image and caption to :class:`ClipInputs`. Picklable.
+    """Preprocess: image and caption to :class:`ClipInputs`. Picklable.
 
     Args:
         recipe: how the model wants its images.
@@ -93,10 +93,10 @@ class ClipScorer(Scorer):
 
     Args:
         model: a ``CLIPModel`` or ``SiglipModel`` in evaluation mode, on its device.
-        transform: its CPU half.
+        transform: its preprocess function.
         w: factor of the score.
-        fingerprint: what decides the scores beside the options above.
-        limits: what images are refused as too large.
+        fingerprint: what decides the scores in addition to the options above.
+        limits: larger images get the status ``image_too_large``.
     """
 
     name: ClassVar[str] = "clip"
@@ -194,7 +194,7 @@ def load_clip_scorer(
         prefix: put before every caption; ``"A photo depicts "`` in the CLIPScore paper.
         dtype: ``auto`` is bfloat16 on GPUs that have it, else float32.
         device: ``auto`` is the GPU if there is one.
-        limits: what images are refused as too large.
+        limits: larger images get the status ``image_too_large``.
 
     Raises:
         PairsiftError: no checkpoint given, not of these kinds, or not loadable.

@@ -1,4 +1,4 @@
-"""How CLIP and SigLIP towers want their images: resize, crop, normalise.
+"""Preprocess images for CLIP and SigLIP towers: resize, crop, normalise.
 
 The same pixels as transformers' own image processors give, without importing torch in the worker
 processes: workers hand over 8-bit pixels, a quarter of the bytes of float32, and the device turns

@@ -30,7 +30,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class _JudgingPreparer:
-    """A scorer's CPU half that looks at the caption's language besides."""
+    """Preprocesses pairs for a scorer and also detects the language of the caption."""
 
     prepare: Callable[[Pair], Prepared]
     scope: Scope

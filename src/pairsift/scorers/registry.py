@@ -1,4 +1,4 @@
-"""Which scorers there are, and how a name or a checkpoint folder becomes one."""
+"""Find scorers and load them by name or from a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ PLUGIN_GROUP = "pairsift.scorers"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A scorer by name; its module is imported only when it is asked for.
+    """A registered scorer. Its module is imported only when it is used.
 
     Attributes:
         factory: "module:callable" that makes the scorer from its options.
-        columns: "module:callable" of its columns, where they are always the same.
+        columns: "module:callable" that gives its columns, if they are always the same.
         audit: "module:callable" that makes a :class:`pairsift.select.agreement.Audit` from the
-            fingerprint of its score tables, where not all rows are scored alike.
+            fingerprint of its score tables, if some rows are scored differently.
     """
 
     name: str
@@ -112,7 +112,7 @@ _SCORER_OF_MODEL_TYPE = {"pairsift-tiny": "pairsift-tiny", "clip": "clip", "sigl
 
 
 def entries() -> dict[str, Entry]:
-    """Built-in scorers and those that installed packages add as `pairsift.scorers` entry points."""
+    """Built-in scorers, and scorers of installed packages (`pairsift.scorers` entry points)."""
     found = {
         plugin.name: Entry(plugin.name, f"from {plugin.value}", plugin.value)
         for plugin in entry_points(group=PLUGIN_GROUP)
@@ -127,10 +127,10 @@ def check_scorer(
     languages: str | Iterable[str] | None = None,
     **options: Any,
 ) -> None:
-    """Look for mistakes without loading a model, where the loading comes later and elsewhere.
+    """Check name and options without loading a model, for a scorer that is loaded later.
 
     Raises:
-        PairsiftError: no such scorer, or an option it does not take.
+        PairsiftError: no such scorer, or an unknown option.
     """
     given = os.fspath(name_or_path)
     name = _resolve(given)
@@ -153,7 +153,7 @@ def takes_option(name_or_path: str | os.PathLike[str], option: str) -> bool:
 def known_columns(
     name_or_path: str | os.PathLike[str], *, mark_out_of_scope: bool = False, **_: Any
 ) -> tuple[pa.Field, ...] | None:
-    """Columns of a scorer without loading its model; None where only the loaded scorer knows.
+    """Columns of a scorer without loading its model; None if that is not possible.
 
     Takes the options of :func:`load_scorer`; only `mark_out_of_scope` adds columns.
 
@@ -170,7 +170,8 @@ def known_columns(
 
 
 def find_audit(fingerprint: Mapping[str, str]) -> Audit | None:
-    """The audit of score tables with this fingerprint; None if all rows are scored alike."""
+    """The audit for score tables with this fingerprint; None if all rows are scored the same "
+    "way."""
     entry = entries().get(fingerprint.get("scorer", ""))
     if entry is None or entry.audit is None:
         return None
@@ -243,7 +244,7 @@ def _check_marking(marked: bool, languages: str | Iterable[str] | None) -> list[
 
 
 def _resolve(name: str) -> str:
-    """Name of the scorer that a name or a checkpoint's folder stands for."""
+    """Name of the scorer for a name or a checkpoint folder."""
     known = entries()
     if name not in known and Path(name).is_dir():
         return _scorer_for_checkpoint(Path(name))
@@ -271,7 +272,7 @@ def _check_options(name: str, factory: Callable[..., Any], options: dict[str, An
 
 
 def _scorer_for_checkpoint(folder: Path) -> str:
-    """Name of the scorer that reads a checkpoint, told from its files."""
+    """Name of the scorer that reads a checkpoint, determined from its files."""
     config = folder / "config.json"
     try:
         model_type = json.loads(config.read_text("utf-8")).get("model_type")

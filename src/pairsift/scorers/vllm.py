@@ -56,7 +56,7 @@ class VLLMInputs:
 
 
 class VLLMTransform:
-    """The CPU half. Picklable.
+    """Preprocesses pairs. Picklable.
 
     Args:
         max_side: longer images are scaled down, in pixels.
@@ -88,10 +88,10 @@ class VLLMScorer(Scorer):
         client: the model on its server.
         pack: what it is asked; the chat format is the server's.
         metrics: names, in canonical order.
-        transform: the CPU half.
+        transform: preprocesses pairs.
         concurrency: pairs in flight.
         tolerance: share of the probability that need not be looked at (see `vllm_numbers`).
-        limits: what images are refused as too large.
+        limits: larger images get the status ``image_too_large``.
     """
 
     name: ClassVar[str] = "vllm"

@@ -25,7 +25,7 @@ class VLLMClient:
         retries: of one request, on rate limits, time-outs, broken connections and server errors.
 
     Raises:
-        PairsiftError: nobody answers there, the key is refused, or the model is not there.
+        PairsiftError: the server does not answer, refuses the key, or does not have the model.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class VLLMClient:
 
 
 class VLLMError(Exception):
-    """A pair that cannot be asked about; others may be."""
+    """This pair cannot be scored; others may be."""
 
 
 def _user_turn(image: str, text: str) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""Reads a checkpoint's tensors into a model: safetensors or `.bin`, in one file or in shards.
+"""Load the tensors of a checkpoint into a model: safetensors or `.bin`, in one file or in shards.
 
-Nothing in a weight file is ever run: a `.bin` is a pickle, and only tensors are let out of it.
+No code in a weight file is ever run: a `.bin` is a pickle, of which only tensors are read.
 Tensors stay on disk (memory-mapped) until they are copied into the model, so a checkpoint is
 never held twice.
 """
@@ -86,7 +86,7 @@ class Weights:
     """The tensors of a checkpoint's folder, by name.
 
     Raises:
-        PairsiftError: no weights, a damaged file, or a pickle that wants to run code.
+        PairsiftError: no weights, a damaged file, or a pickle that contains code.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -3,7 +3,7 @@
 `settings`     what is asked for, stage by stage
 `examples`     what `pairsift balance` wrote, and general instructions, to be learned from
 `labels`       a teacher's score as a distribution over 0..100
-`items`        one example to what the model reads: the scorer's own CPU half
+`items`        preprocess examples exactly as the scorer does
 `objective`    model outputs to a loss
 `parts`        which parameters are vision tower, projector and language model
 `student`      the model in training; saved as a checkpoint that a scorer loads

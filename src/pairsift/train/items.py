@@ -1,4 +1,4 @@
-"""Examples as the model reads them: the scorer's own CPU half, with what is to be learned."""
+"""Preprocess training examples as the scorer does, and add their targets."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class RowMaker:
     """Makes rows. Picklable, so that it can run in worker processes.
 
     Args:
-        preparer: the scorer's CPU half.
+        preparer: preprocesses pairs for the scorer.
         encoder: the scorer's prompts.
         metrics: those of the encoder, in its order.
         end: id of the token that ends an answer.

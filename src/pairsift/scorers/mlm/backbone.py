@@ -32,7 +32,7 @@ class ImageInputs:
 
 
 class ImageTransform(Protocol):
-    """The CPU half of the images: picklable, so that it can run in worker processes."""
+    """Preprocesses images. Picklable, so that it can run in worker processes."""
 
     def __call__(self, image: Any) -> ImageInputs:
         """Preprocess one RGB PIL image."""
@@ -91,7 +91,7 @@ class Backbone(abc.ABC):
         kind: the checkpoint's model type, for people.
         tokenizer: of transformers.
         encode: prompt text to ids; the image's text gives ``image_marker`` once.
-        image_transform: the CPU half of the images.
+        image_transform: preprocesses images.
         image_token: text that stands for the image in a prompt.
         image_marker: the id that ``encode`` gives for it.
         chat: the chat format that the checkpoint was trained with.

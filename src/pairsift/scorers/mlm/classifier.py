@@ -56,7 +56,7 @@ def classifier_columns(labels: int) -> tuple[pa.Field, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierInputs:
-    """One pair, ready for the device.
+    """One preprocessed pair.
 
     Attributes:
         image: uint8 pixels.
@@ -70,10 +70,10 @@ class ClassifierInputs:
 
 
 class ClassifierTransform:
-    """The CPU half: image and caption to :class:`ClassifierInputs`. Picklable.
+    """Preprocess: image and caption to :class:`ClassifierInputs`. Picklable.
 
     Args:
-        images: the CPU half of the images.
+        images: preprocess function for images.
         encode: text to ids.
         eos: id that ends every sequence.
         pad: id that the published code masks out wherever it stands; None if there is none.
@@ -130,8 +130,8 @@ class ClassifierScorer(Scorer):
         backbone: the checkpoint.
         reference_quirks: cut captions to 75 ids, as the published code does, instead of the
             model's window.
-        fingerprint: what decides the scores beside preprocessing and dtype.
-        limits: what images are refused as too large.
+        fingerprint: what decides the scores in addition to preprocessing and dtype.
+        limits: larger images get the status ``image_too_large``.
 
     Raises:
         PairsiftError: the tokenizer lacks the start or end token of the input format.
@@ -240,7 +240,7 @@ def load_classifier(
         device: ``auto`` is the GPU if there is one.
         reference_quirks: as the published code uses it: no square padding, captions cut to 75
             ids, end token included.
-        limits: what images are refused as too large.
+        limits: larger images get the status ``image_too_large``.
 
     Raises:
         PairsiftError: it cannot be loaded, or has no score head.

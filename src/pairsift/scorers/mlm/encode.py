@@ -1,4 +1,4 @@
-"""The CPU half of the text: one caption becomes the token ids of all its prompts.
+"""Tokenize on the CPU: one caption becomes the token ids of all its prompts.
 
 Each metric's prompt is encoded as a whole, so the ids are those that the model would see if it
 were asked about that metric alone. What the prompts begin with alike is the prefix, computed once.

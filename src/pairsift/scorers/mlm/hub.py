@@ -82,7 +82,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep progress bars and reports of transformers off the terminal; ours say what is wrong."""
+    """Silence progress bars and reports of transformers; our errors say what is wrong."""
     from transformers.utils import logging
 
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()

@@ -1,4 +1,4 @@
-"""From a checkpoint's folder or hub name to a scorer. No code of a checkpoint is ever run."""
+"""Load a scorer from a checkpoint folder or hub name. Code in a checkpoint is never run."""
 
 from __future__ import annotations
 

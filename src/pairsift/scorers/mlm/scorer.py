@@ -32,7 +32,7 @@ DEFAULT_LAYOUT: Layout = "looped"
 
 @dataclass(frozen=True, slots=True)
 class MLMInputs:
-    """One pair, ready for the device.
+    """One preprocessed pair.
 
     Attributes:
         image: arrays for the model's image encoder.
@@ -48,7 +48,7 @@ class MLMInputs:
 
 
 class MLMTransform:
-    """The CPU half: image and caption to :class:`MLMInputs`. Picklable."""
+    """Preprocess: image and caption to :class:`MLMInputs`. Picklable."""
 
     def __init__(self, image_transform: ImageTransform, encoder: PromptEncoder) -> None:
         self.image_transform = image_transform
@@ -71,7 +71,7 @@ class MLMScorer(Scorer):
         quirks: use the model as the published code does; ``*_top`` is then the number that the
             published code prints, null where it prints none.
         fingerprint: what decides the scores beside prompts, metrics and quirks.
-        limits: what images are refused as too large.
+        limits: larger images get the status ``image_too_large``.
     """
 
     name: ClassVar[str] = "mlm"

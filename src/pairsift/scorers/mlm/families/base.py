@@ -54,7 +54,7 @@ class HubBackbone(EmbedsBackbone):
 
     @abc.abstractmethod
     def make_transform(self) -> Any:
-        """Build the CPU half of the images."""
+        """Build the object that preprocesses images."""
 
 
 def _max_length(config: Any, tokenizer: Any) -> int:

@@ -27,7 +27,7 @@ _LLAMA2_SPACE = 29871
 
 
 class LegacyImages:
-    """The CPU half of the images: RGB image to uint8 pixels and markers. Picklable."""
+    """Preprocesses images: RGB image to uint8 pixels and markers. Picklable."""
 
     def __init__(self, recipe: ImageRecipe, tokens: int, pad_to_square: bool) -> None:
         self.recipe = recipe
