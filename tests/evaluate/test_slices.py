@@ -222,7 +222,7 @@ def test_what_cannot_be_sliced_is_said(tmp_path: Path) -> None:
     (tmp_path / "cf.txt").write_text("a.jpg\ta.jpg#0\t0.5\t1\t1\n")
     (tmp_path / "tokens.txt").write_text("a.jpg#0\tA dog .\n")
     request = Request(str(tmp_path / "cf.txt"), str(tmp_path / "tokens.txt"), by=["language"])
-    with pytest.raises(PairsiftError, match="no columns to tell slices by"):
+    with pytest.raises(PairsiftError, match="no columns for slices"):
         read_judgments("flickr8k-cf", request)
 
 

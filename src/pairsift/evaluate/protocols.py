@@ -188,11 +188,11 @@ def read_judgments(protocol: str, request: Request) -> tuple[Protocol, Judgments
         raise PairsiftError(f"no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")
     chosen = PROTOCOLS[protocol]
     if request.given and chosen.read is not _csv:
-        raise PairsiftError("scores that the judgments bring along need --protocol csv")
+        raise PairsiftError("--given needs --protocol csv")
     judgments = chosen.read(request)
     if request.by and not judgments.labels:
         raise PairsiftError(
-            f"{request.path} has no columns to tell slices by (--by {','.join(request.by)}): "
+            f"{request.path} has no columns for slices (--by {','.join(request.by)}): "
             "give the judgments as CSV or parquet, for example with --protocol csv"
         )
     if not len(judgments):

@@ -53,7 +53,7 @@ class Batcher:
     """One scorer, fed from many requests.
 
     Args:
-        batch_size: pairs on the device at a time; None for the scorer's own wish.
+        batch_size: number of pairs in one forward pass; None for the scorer's default.
         max_wait: seconds a batch that is not full waits for pairs already being decoded. A pair
             that is alone never waits.
         workers: processes that decode; 0 decodes in threads.

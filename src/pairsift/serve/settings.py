@@ -90,7 +90,7 @@ class ServeSettings:
         if not self.is_local and self.api_key is None and not self.open_to_all:
             raise PairsiftError(
                 f"{self.host} can be reached from other machines: set an API key in "
-                f"${KEY_VARIABLE} or --api-key-file, or say --no-api-key if everyone may ask"
+                f"${KEY_VARIABLE} or --api-key-file, or allow everyone with --no-api-key"
             )
         if self.allow_networks and not self.allow_remote:
             raise PairsiftError("--allow-network needs --allow-remote")

@@ -1,4 +1,4 @@
-"""Reading a teacher's answer: scores out of the text that a model wrote.
+"""Parse a teacher's answer: read the scores from the text that a model wrote.
 
 Models are asked for one JSON object, and write it in many ways: behind their thinking, in a code
 fence, wrapped, with other spellings of the names, with scores as text. What can only mean one thing

@@ -1,7 +1,6 @@
-"""Replies that were paid for, in one SQLite file, so that none is paid for twice.
+"""Cache of paid replies in one SQLite file, so that no reply is paid for twice.
 
-A reply is committed before it is looked at. What a killed run loses is what was on its way at
-that moment: at most as many replies as requests run at once.
+A reply is committed before it is parsed. A killed run loses only the requests in progress.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ CREATE TABLE IF NOT EXISTS replies (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back for one request.
+    """The reply to one request.
 
     Attributes:
         text: of the message; None if there was none.
@@ -109,7 +108,7 @@ class ReplyCache:
         self.close()
 
     def close(self) -> None:
-        """Let others have it."""
+        """Close the cache, so that other runs can open it."""
         self._db.close()
         if self._held is not None:
             self._held.close()

@@ -1,4 +1,4 @@
-"""Captions to be judged, from the best to the worst, made out of real ones.
+"""Make captions to annotate, from good to bad, out of real captions.
 
 ==============  ==================================================================================
 kind            what it is
@@ -60,7 +60,7 @@ _CIRCLES = (6, 40, 200, 800)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A caption to be judged with an image, and how it came about.
+    """A caption to annotate with an image, and how it was made.
 
     Attributes:
         image: index of the item whose image it is judged with.

@@ -1,7 +1,7 @@
-"""One answered chat request, however many tries it takes.
+"""Send a chat request and retry until it is answered or cannot be.
 
-What passes is tried again, what the endpoint does not understand is put another way, and what will
-not get better ends at once. Errors count wherever they stand: in the status, or inside a 200.
+Temporary errors are retried. If the endpoint does not support a field, the request is changed.
+Permanent errors are raised at once. An error may be an HTTP status or part of a reply with 200.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SHOWN = 300
 
 
 class RequestError(Exception):
-    """A pair that cannot be answered; others may be."""
+    """This pair cannot be answered; others may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class Chat:
             raise _FailureError(f"unreadable response: {error}") from error
 
     def _learn(self, used: Dialect, failure: _FailureError) -> bool:
-        """Whether the request is to be put another way."""
+        """Whether the request should be changed and sent again."""
         if not failure.said or failure.status in (*_FATAL, *_RETRYABLE):
             return False
         if used != self.dialect:  # another request has learned meanwhile
@@ -176,7 +176,7 @@ class Chat:
         return True
 
     def _judge(self, failure: _FailureError) -> None:
-        """Raise what another try would not mend."""
+        """Raise errors that a retry would not fix."""
         if failure.status in _FATAL or _BARRED.search(failure.said):
             raise PairsiftError(
                 f"{self._settings.endpoint} refuses: {failure.words}. Check address, model, key "
@@ -186,7 +186,7 @@ class Chat:
             raise RequestError(failure.words) from failure
 
     async def _pace(self) -> None:
-        """Wait for the next free start."""
+        """Wait until the rate limit allows another request."""
         while (now := time.monotonic()) < self._next_start:
             await asyncio.sleep(self._next_start - now)
         if self._settings.requests_per_minute:

@@ -1,4 +1,4 @@
-"""What a run of a paid teacher costs: estimated before, counted while it goes on."""
+"""The cost of a paid teacher: estimated before the run, counted during the run."""
 
 from __future__ import annotations
 

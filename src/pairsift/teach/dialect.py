@@ -1,4 +1,4 @@
-"""What an endpoint understands of the OpenAI protocol, learned from what it refuses.
+"""Find out which fields of the OpenAI protocol an endpoint supports, from its refusals.
 
 Servers and models differ: the limit of tokens has two names, some models take no temperature, some
 servers no schema. A refusal says so in words. What it names is left out or put another way, once

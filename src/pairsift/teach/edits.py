@@ -1,4 +1,4 @@
-"""Ways to spoil a caption: wrong words, wrong details, and broken text.
+"""Make a caption worse: wrong words, wrong details, or damaged text.
 
 Swaps and details keep the sentence fluent and make it untrue; corruptions keep what it says (as
 far as anything is left) and make it bad text. Everything draws from the generator it is given.

@@ -318,7 +318,7 @@ class _Run:
                 if self._failed_in_a_row >= (give_up := self.settings.give_up_after):
                     raise PairsiftError(
                         f"{give_up} requests in a row failed, the last with: {error}. "
-                        "Answers so far are kept: run again when the endpoint is well"
+                        "Answers so far are kept: run the command again when the endpoint works"
                     ) from error
                 return
             if reply is None:
@@ -374,8 +374,8 @@ class _Run:
                 raise PairsiftError(
                     f"the first {ENOUGH} answers of {self.settings.model} cannot be read; the "
                     f"last: {reply.problem}; it begins {quote(reply.text)}"
-                    f"{' (finish reason ' + finish + ')' if finish else ''}. Nothing more was "
-                    f"asked. Try {_advice(reply)}"
+                    f"{' (finish reason ' + finish + ')' if finish else ''}. No more requests "
+                    f"were sent. Try {_advice(reply)}"
                 )
 
     def _note(self, words: str) -> None:
@@ -395,7 +395,7 @@ class _Run:
         if limit is not None and self.bill.cost >= limit:
             raise PairsiftError(
                 f"stopped at --max-cost {limit:g}: {self.bill.text()}. Answers so far are kept: "
-                "run again with more to go on"
+                "run again with a higher --max-cost to continue"
             )
 
 

@@ -126,7 +126,7 @@ class ReferenceTeacher:
         if lonely:
             raise PairsiftError(
                 f"{len(lonely):,} of {len(items):,} images have one caption only, for example "
-                f"{lonely[0]}; the reference teacher compares with others"
+                f"{lonely[0]}; the reference teacher needs at least two per image"
             )
         if len(items) < 2:
             raise PairsiftError("the reference teacher needs at least two images")

@@ -54,7 +54,7 @@ class Claim:
         names = folder.names()
         if MANIFEST not in names and names:
             raise PairsiftError(
-                f"{folder.url} already holds {sorted(names)[0]} and is not a folder of this "
+                f"{folder.url} already holds {sorted(names)[0]} and was not created by this "
                 "command; choose an empty folder"
             )
         self._manifest.check()

@@ -136,7 +136,7 @@ def prepare_dataset(
         PairsiftError: see :func:`write_dataset`.
     """
     if rows_per_file < 1:
-        raise PairsiftError(f"{rows_per_file} rows a file is not a positive number")
+        raise PairsiftError(f"{rows_per_file} rows per file is not a positive number")
     columns = [field.name for field in _score_fields(selection)]
     claim = Claim(Folder(out), selection, columns, {"rows_per_file": rows_per_file})
     return DatasetJob(selection, claim, rows_per_file, root)

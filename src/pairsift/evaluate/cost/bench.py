@@ -36,8 +36,8 @@ class Timing:
     """Seconds that pairs took.
 
     Attributes:
-        prepare: of the CPU half: image decoded and made ready, caption cut into tokens.
-        score: of the device half.
+        prepare: of preprocess: decode and resize the image, tokenize the caption.
+        score: of forward.
         processor: of all cores together, on this process.
     """
 

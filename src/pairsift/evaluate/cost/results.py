@@ -72,8 +72,8 @@ class Cost:
             *(["dtype"] if dtypes else []),
             "pairs/s",
             f"times {self.baseline}",
-            "CPU half, ms",
-            "device half, ms",
+            "preprocess, ms",
+            "forward, ms",
         ]
         header += ["cores to feed it"] if gpu else []
         header += ["GFLOP a pair", "of peak", "memory, MiB"]
@@ -122,8 +122,8 @@ class Cost:
             f"captions an image: {facts['captions_per_image']}, {facts['digest']}); rounds: "
             f"{facts['rounds']}, scorers in turns; {facts['device']}, {facts['threads']} of "
             f"{facts['cores']} cores; {facts['date'][:10]}.",
-            "pairs/s: median of the rounds and their range, CPU half and device half one after "
-            "the other. The CPU half (decode, resize, tokens) runs on one core.",
+            "pairs/s: median of the rounds and their range, preprocess and forward one after the "
+            "other. Preprocess (decode, resize, tokenize) runs on one core.",
             "GFLOP: matrix products, convolutions and attention, padding included, counted on as "
             "many other pairs.",
             *_peaks(facts["matmul_peak_gflops"]),
@@ -197,6 +197,6 @@ def _peaks(gflops: Mapping[str, float]) -> list[str]:
         return []
     told = ", ".join(f"{peak:,.0f} GFLOP/s in {dtype}" for dtype, peak in gflops.items())
     return [
-        "of peak: GFLOP of the device half against the best square matrix product of this run on "
+        "of peak: GFLOP of forward against the best square matrix product of this run on "
         f"as many threads, {told}."
     ]

@@ -21,7 +21,7 @@ class ScorerCost:
         timings: of each round, in order.
         flops: of matrix products, a pair; 0 where there are none in this process.
         peak: FLOP per second of this machine's matrix products in the same dtype; None without one.
-        on_gpu: whether the device half ran there.
+        on_gpu: whether forward ran there.
         facts: fingerprint, batch size, seconds of loading.
     """
 
@@ -46,19 +46,19 @@ class ScorerCost:
 
     @property
     def prepare_ms(self) -> Estimate:
-        """Of the CPU half, a pair, on one core."""
+        """Time to preprocess one pair on one core."""
         return spread(1e3 * timing.prepare / self.pairs for timing in self.timings)
 
     @property
     def score_ms(self) -> Estimate:
-        """Of the device half, a pair."""
+        """Time of forward for one pair."""
         return spread(1e3 * timing.score / self.pairs for timing in self.timings)
 
     @property
     def device_rate(self) -> float:
         """Pairs a second that a device does at scale.
 
-        A GPU is fed by other cores, so there it is the device half's; a CPU does both halves.
+        On a GPU, preprocess runs on other cores, so only forward counts; on a CPU, both count.
         """
         return 1e3 / self.score_ms.value if self.on_gpu else self.rate.value
 
@@ -69,7 +69,7 @@ class ScorerCost:
 
     @property
     def of_peak(self) -> float | None:
-        """FLOPs a second of the device half, as a share of what the machine can do."""
+        """FLOPs per second of forward, as a share of the machine's peak."""
         if not (self.peak and self.flops):
             return None
         return self.flops / (self.score_ms.value / 1e3) / self.peak
