@@ -1,4 +1,4 @@
-"""Counts over all rows. Nothing here grows with the number of rows, only with the bins."""
+"""Count rows by bins. Memory depends on the number of bins, not of rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What became of the rows."""
+    """Number of kept, dropped and failed rows."""
 
     rows: int
     kept: int
@@ -279,7 +279,7 @@ class Comparison:
 
 
 def compare_selections(rows: ScoredRows, first: str, second: str) -> Comparison:
-    """How the two selections of the rows overlap and differ."""
+    """Count how the two selections overlap and differ."""
     means = "".join(
         f", avg({quoted(c.name)}) FILTER (kept), avg({quoted(c.name)}) FILTER (compared)"
         for c in rows.columns

@@ -1,7 +1,7 @@
 """Geometry of the page's charts, drawn by the template as inline SVG.
 
-No chart library: these plots must stand without JavaScript, follow the reader's colours, and be
-read out by a screen reader; a library draws them only once its half megabyte has run.
+No chart library: the plots must work without JavaScript, follow the browser's colour scheme and
+work with a screen reader. A library needs half a megabyte of JavaScript.
 """
 
 from __future__ import annotations

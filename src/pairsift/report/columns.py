@@ -114,7 +114,7 @@ def other_column(field: pa.Field, smallest: float, largest: float) -> ScoreColum
 
 
 def tidy(number: float) -> float:
-    """Drop the dust of binary fractions: 0.30000000000000004 is 0.3."""
+    """Remove rounding errors of binary fractions: 0.30000000000000004 becomes 0.3."""
     return float(round(number, 12)) + 0.0
 
 

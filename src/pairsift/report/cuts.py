@@ -1,4 +1,4 @@
-"""What a selection's expressions say about where it cuts, as far as a plot can show it."""
+"""Find the thresholds in a selection's expressions that a plot can show."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Condition(NamedTuple):
 
 
 def describe(selection: Selection) -> str:
-    """What was asked for, in the command's own words."""
+    """The options of the selection, as on the command line."""
     asked = selection.record.query
     parts = []
     if asked.get("where"):
@@ -37,7 +37,7 @@ def describe(selection: Selection) -> str:
 
 
 def read_conditions(record: Record, columns: Sequence[ScoreColumn]) -> list[Condition] | None:
-    """The bounds that together make up the selection; None if it is more than such bounds."""
+    """The bounds that define the selection; None if bounds are not enough to define it."""
     by_name = {column.name: column for column in columns}
     conditions = []
     query = record.query
@@ -70,7 +70,7 @@ def margin_sql(conditions: Sequence[Condition]) -> str:
 def slider_steps(
     conditions: Sequence[Condition], columns: Sequence[ScoreColumn]
 ) -> list[int] | None:
-    """Slider positions that make this very cut; None if the sliders cannot stand there."""
+    """Slider positions of exactly this cut; None if the sliders have no such position."""
     steps = [0] * len(columns)
     names = [column.name for column in columns]
     for condition in conditions:

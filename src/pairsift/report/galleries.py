@@ -1,4 +1,4 @@
-"""Which pairs to show: extremes by the numbers, the rest by a seeded draw over all rows."""
+"""Choose the pairs to show: the extremes by score, others by a seeded random sample."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN_COLUMNS = 5
 SLICE_PANELS = 6
 FAILED_PANELS = 8
 SAMPLE_ROWS = 50_000
-# Columns that judge the same pair as ours do; facts such as a caption's length are no rivals.
+# Columns that score the pair as the filter does; facts such as a caption's length do not.
 _OTHER_SCORER = re.compile(r"clip|cosine|similarity|siglip|dual|blip|image_text")
 
 
@@ -30,7 +30,7 @@ class Pick:
         kept: whether the selection keeps it.
         scores: by column name.
         note: why it is among its neighbours, if they are there for different reasons.
-        failed: it has no scores, and was never up for selection.
+        failed: it has no scores and could not be selected.
     """
 
     pos: int

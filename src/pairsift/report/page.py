@@ -1,4 +1,4 @@
-"""The HTML page: one file, no request, whatever the data holds."""
+"""Render the HTML page: one file that makes no network request, whatever the data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says of the pairs that the scorer was not trained for."""
+"""Describe in a report the pairs that the scorer was not trained for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The source shards behind score tables: where they lie now, and samples out of them."""
+"""Find the source shards of score tables, and read samples from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The score tables behind a report, as one DuckDB table of all rows with what became of them."""
+"""Load the score tables of a report into one DuckDB table, with what was kept."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RANGE_ROWS = 1_000_000
 
 
 class Details(NamedTuple):
-    """What is asked for only of rows that are shown."""
+    """Values that are read only for rows that are shown."""
 
     shard: str
     key: str

@@ -1,4 +1,4 @@
-"""Text out of the data, made fit to stand in a page. Escaping is the template's own part."""
+"""Make text from the data safe to show in a page. The template does the escaping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP application: routes, who may ask, and what a refusal says."""
+"""The HTTP application: routes, access control and error responses."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _LIMITS = (
 
 
 class _Service:
-    """The parts behind the routes."""
+    """The objects that the routes use."""
 
     def __init__(self, scorer: Scorer, settings: ServeSettings) -> None:
         self.scorer, self.settings = scorer, settings
@@ -147,12 +147,12 @@ def _message(row: Row, columns: Sequence[str]) -> ScoredRow:
 
 
 def _plain(value: Any) -> Any:
-    # What a float32 knows, without the digits that only its float64 has.
+    # Only the digits of the float32, without those of its conversion to float64.
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 async def _unless_gone(request: Request, work: Awaitable[_Result]) -> _Result | None:
-    """The result; None, with the work given up, once nobody is there to be told."""
+    """The result; None, with the work cancelled, if the client has disconnected."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
@@ -169,7 +169,7 @@ async def _disconnected(request: Request) -> None:
 
 
 class _KeyCheck(HTTPBearer):
-    """Lets through who sends the key, in constant time."""
+    """Accepts requests with the API key; compares it in constant time."""
 
     def __init__(self, key: str) -> None:
         super().__init__(
@@ -255,10 +255,10 @@ def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
 
 
 class _AccessMiddleware:
-    """Counts answers, lets refusals arrive, and keeps web pages from using a local browser.
+    """Counts responses, delivers refusals, and refuses requests that web pages make in a browser.
 
-    A page elsewhere can make a name of its own resolve to the loopback, or post a form to it. With
-    an API key it can do neither, since it does not know the key.
+    A foreign page can make its own host name resolve to localhost, or post a form to it. If an API
+    key is set, both fail, because the page does not know the key.
     """
 
     def __init__(

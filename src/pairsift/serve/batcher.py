@@ -1,4 +1,4 @@
-"""Micro-batching: pairs of all requests meet in front of the device.
+"""Micro-batching: put pairs of all requests into common batches.
 
 Everything but decoding and scoring happens in the event loop, so nothing here needs a lock:
 
@@ -32,7 +32,7 @@ _UNHEALTHY_BATCHES = 3
 
 
 class QueueFullError(Exception):
-    """More pairs are waiting than the server takes on.
+    """The queue of the server is full.
 
     Attributes:
         retry_after: seconds after which there will probably be room.
@@ -50,17 +50,17 @@ class _Waiting:
 
 
 class Batcher:
-    """One scorer, fed from many requests.
+    """One scorer that serves many requests.
 
     Args:
         batch_size: number of pairs in one forward pass; None for the scorer's default.
         max_wait: seconds a batch that is not full waits for pairs already being decoded. A pair
             that is alone never waits.
         workers: processes that decode; 0 decodes in threads.
-        max_queue: pairs taken on and not yet answered.
+        max_queue: maximum number of accepted pairs without an answer.
         limits: of images.
         time_limit: seconds that preparing a pair may take in a worker process.
-        watch: told the size and the seconds of every batch.
+        watch: called with the size and the seconds of every batch.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class Batcher:
         self._seconds_a_pair = 0.0
 
     def start(self) -> None:
-        """Begin; to be called in the event loop."""
+        """Start; call it in the event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="pairsift-batches")
 
     async def stop(self) -> None:
-        """End; whoever still waits for a row gets a cancellation."""
+        """Stop; requests that still wait for a row are cancelled."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -115,7 +115,7 @@ class Batcher:
 
     @property
     def trouble(self) -> str | None:
-        """Why no scores can be expected, or None."""
+        """Why the server cannot score, or None."""
         if self._task is None or self._task.done():
             return "the batcher is not running"
         if self._failed_batches >= _UNHEALTHY_BATCHES:
@@ -124,7 +124,7 @@ class Batcher:
 
     @contextlib.contextmanager
     def admit(self, pairs: int) -> Iterator[None]:
-        """Take pairs on while the block runs.
+        """Reserve places in the queue while the block runs.
 
         Raises:
             QueueFullError: there is no room for all of them.
@@ -179,7 +179,7 @@ class Batcher:
                 raise
 
     def _let_go(self, preparing: asyncio.Future[Prepared]) -> None:
-        """Nobody takes the pair: give its place to another."""
+        """The request of the pair was cancelled: free its place."""
         if not preparing.cancelled() and preparing.exception() is None:
             self._ahead.release()
 
@@ -212,7 +212,7 @@ class Batcher:
                     waiting.answer.set_result(row)
 
     async def _next_batch(self) -> list[_Waiting]:
-        """All that waits, up to a batch; those nobody waits for any more are left out."""
+        """The waiting pairs, at most one batch, without those of cancelled requests."""
         while not self._waiting:
             self._arrived.clear()
             await self._arrived.wait()

@@ -1,4 +1,4 @@
-"""Requests of `POST /score`, read within bounds of size, time and memory."""
+"""Read requests of `POST /score` within limits of size, time and memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FIELDS = ("image", "caption", "metrics")
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """What a client wants scored: pairs with their images, or URLs of images with captions."""
+    """The pairs of a request: with image bytes, or with URLs of images."""
 
     pairs: tuple[Pair, ...] = ()
     urls: tuple[tuple[str, str], ...] = ()
@@ -38,7 +38,7 @@ class ScoreRequest:
 
 
 class Budget:
-    """Bytes of all requests held at once."""
+    """Limit of the bytes that all requests hold together."""
 
     def __init__(self, total: int) -> None:
         self._left = total
@@ -58,7 +58,7 @@ class Budget:
         return True
 
     def give_back(self, size: int) -> None:
-        """The opposite."""
+        """Give bytes back."""
         self._left += size
 
 

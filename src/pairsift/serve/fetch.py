@@ -1,4 +1,4 @@
-"""Images from URLs that strangers give, without lending them this machine's place in the network.
+"""Fetch images from URLs of untrusted clients without access to the internal network.
 
 The address is checked where the connection is made, after the name is resolved and on every
 redirect, and that very address is connected to: a name that resolves to something else a moment
@@ -32,7 +32,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the internet's own, and so are those it carries inside."""
+    """Whether an address is public, and also any address embedded in it."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
         if address in _NAT64:
@@ -55,7 +55,7 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 class _RefusedError(Exception):
-    """Not to be fetched; ``str()`` is for the client and names no address."""
+    """The URL must not be fetched. ``str()`` is for the client and contains no address."""
 
 
 class _TooLargeError(Exception):
@@ -159,7 +159,7 @@ class Fetcher:
                 yield Pair(key, found, caption)
 
     async def fetch(self, url: str) -> bytes | Fault:
-        """Bytes at a URL, or why there are none."""
+        """Bytes at a URL, or why they cannot be fetched."""
         try:
             return await asyncio.wait_for(self._follow(url), self._time_limit)
         except asyncio.TimeoutError:

@@ -1,4 +1,4 @@
-"""What goes over the wire, and how it is described in the OpenAPI document."""
+"""The JSON messages of the server and their OpenAPI description."""
 
 from __future__ import annotations
 

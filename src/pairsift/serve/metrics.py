@@ -1,4 +1,4 @@
-"""What a server tells Prometheus; a registry of its own, so that servers do not share counts."""
+"""Metrics for Prometheus, in a separate registry so that servers do not share counts."""
 
 from __future__ import annotations
 
