@@ -1,9 +1,9 @@
 """Record the settings of a folder, so that only the same work can be resumed in it.
 
-A folder that is filled by runs which may be killed and taken up again holds a small file that says
-what it is made of: the manifest. It is written once, before the first thing that belongs to it; on
-a local disk and on stores that can write a file only if it is new, one of two runs that begin at
-the same moment wins, and the other compares itself with it.
+The manifest is a small file in a folder whose runs may be killed and resumed. It records what
+decides the content of the folder and is written once, before anything else. If two runs start at
+the same moment, one writes it and the other compares its settings with it. This holds on local
+disks and on storage that can write a file only if it is new.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Identity = Mapping[str, Any]
 
 
 class Difference(NamedTuple):
-    """A field whose value is another one now."""
+    """A field whose value has changed."""
 
     field: str
     there: Any
@@ -35,7 +35,7 @@ class Manifest:
         name: of the file in it.
         identity: everything that decides what the folder will hold, as JSON values; mappings may
             be nested.
-        refusal: words of the error for another identity, from the one there and what differs.
+        refusal: gives the error message, from the stored identity and the differences.
         optional: fields that manifests of older versions lack; where they do, what is there now
             is accepted.
     """
@@ -57,7 +57,7 @@ class Manifest:
         self._taken = False
 
     def read(self) -> dict[str, Any] | None:
-        """What is written there; None if nothing is.
+        """Read the manifest; None if there is none.
 
         Raises:
             PairsiftError: it is not readable.
@@ -79,7 +79,7 @@ class Manifest:
         return content
 
     def check(self) -> bool:
-        """Whether the folder was begun, with the same identity. Writes nothing.
+        """Whether the folder has a manifest, of the same identity. Writes nothing.
 
         Raises:
             PairsiftError: it was created with other settings; the message names what differs.
@@ -97,10 +97,10 @@ class Manifest:
         return True
 
     def take(self) -> bool:
-        """Begin the folder, or go on in it; call it before anything is committed there.
+        """Create the folder, or resume in it; call it before anything is committed there.
 
         Returns:
-            whether this call began it.
+            whether this call created it.
 
         Raises:
             PairsiftError: as :meth:`check`.
@@ -112,15 +112,15 @@ class Manifest:
             content = (json.dumps(self.identity, indent=1) + "\n").encode()
             if self.folder.write_new(self.name, content):
                 self._taken = True
-            # Another run may have begun it in the meantime, with something else.
+            # Another run may have created it meanwhile, with other settings.
             self.check()
             return self._taken
 
     def release(self) -> bool:
-        """Take back what :meth:`take` began, for a run that then wrote nothing.
+        """Remove the manifest that :meth:`take` wrote, for a run that then wrote nothing else.
 
         Returns:
-            whether there was something to take back.
+            whether there was one to remove.
         """
         with self._lock:
             taken, self._taken = self._taken, False

@@ -1,4 +1,4 @@
-"""Score columns side by side against judgments, on the same bootstrap resamples."""
+"""Compare score columns with judgments, on the same bootstrap resamples."""
 
 from __future__ import annotations
 

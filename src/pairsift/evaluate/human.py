@@ -106,7 +106,7 @@ def _scores(
 
 
 def _write_judgments(ratings: Ratings, scores: dict[ColumnName, Floats], out: str) -> None:
-    """Every judgment beside every score, for whoever wants to look at the outliers."""
+    """Write each judgment with its scores, so that outliers can be inspected."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

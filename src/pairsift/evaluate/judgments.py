@@ -1,4 +1,4 @@
-"""What people said about pairs, in the two forms that the literature uses."""
+"""Human judgments of pairs, in the two forms of published benchmarks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Labels = Mapping[str, Sequence[str]]
 
 @dataclass(slots=True)
 class Ratings:
-    """How good people found captions; one row per judgment, so a pair may stand in several.
+    """Human ratings of captions. One row per judgment; a pair may have several rows.
 
     Attributes:
         images, captions: of each judgment.

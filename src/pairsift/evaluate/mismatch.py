@@ -1,4 +1,4 @@
-"""Wrong captions for images that have only right ones: those of other images."""
+"""Draw wrong captions from other images, for data that has only right captions."""
 
 from __future__ import annotations
 

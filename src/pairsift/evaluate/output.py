@@ -1,4 +1,4 @@
-"""How every evaluation is written down: Markdown tables, JSON, and a plot where there is one."""
+"""Write the results of an evaluation: Markdown tables, JSON and, if there is one, a plot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`evaluate pairs`: does the right caption get the higher score than a hard negative?"""
+"""`evaluate pairs`: how often the right caption scores above a hard negative."""
 
 from __future__ import annotations
 

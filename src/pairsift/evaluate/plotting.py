@@ -1,4 +1,4 @@
-"""What the plots of all evaluations share: rows of names, panels beside each other, one SVG."""
+"""Shared code of all evaluation plots: rows with names, panels side by side, one SVG."""
 
 from __future__ import annotations
 

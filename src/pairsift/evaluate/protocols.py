@@ -1,4 +1,4 @@
-"""The protocols of the literature: which judgments count, and which statistic is the headline.
+"""Protocols of published benchmarks: which judgments count, and the main statistic.
 
 ================  ==========================================================  ==================
 name              judgments                                                   headline
@@ -48,7 +48,7 @@ OWN_CAPTION = "the image's own caption"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a protocol reads.
+    """The input files of a protocol.
 
     Attributes:
         path: of the judgments.

@@ -1,4 +1,4 @@
-"""The server process: a socket, a scorer that is known to work, and a graceful end."""
+"""The server process: open a socket, check the scorer, serve, and shut down gracefully."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _url(host: str, listening: socket.socket) -> str:
 
 
 def _try_out(scorer: Scorer) -> None:
-    """Score one picture: the first request shall not find out that the device is out of memory."""
+    """Score one image, so that a device without enough memory is noticed before any request."""
     from PIL import Image
 
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What a server allows, and who may ask it."""
+"""Limits of a server, and who may use it."""
 
 from __future__ import annotations
 
