@@ -21,6 +21,7 @@ from pairsift.errors import NothingScoredError, PairsiftError
 from pairsift.options import SelectOptions, WriteOptions
 from pairsift.pair import Status
 from pairsift.report import ReportSummary
+from pairsift.report.build import PAGE
 from pairsift.scorers.base import Scorer
 from pairsift.scorers.registry import known_columns, load_scorer
 from pairsift.scores import TABLE_SUFFIX, read_shard_names, score_schema, without_suffix
@@ -30,6 +31,8 @@ from pairsift.select.record import ROWS
 from pairsift.storage import Folder, join, output_file
 from pairsift.swap import OutputSet
 from pairsift.writers.claim import MANIFEST
+from pairsift.writers.datacomp import SUBSET
+from pairsift.writers.parquet import LIST
 from pairsift.writers.registry import BUILT_IN, Written, write_outputs
 
 # Names below the run's `out`.
@@ -144,8 +147,8 @@ def _refuse_others(out: str) -> None:
         PairsiftError: naming it.
     """
     folder = Folder(out)
-    for name in (_FILES["datacomp"], _FILES["parquet"], REPORT):
-        output_file(join(out, name))
+    for name, kind in ((_FILES["datacomp"], SUBSET), (_FILES["parquet"], LIST), (REPORT, PAGE)):
+        output_file(join(out, name), kind)
     for name, mark in _MARKS.items():
         if folder.exists(name) and not folder.exists(f"{name}/{mark}"):
             raise PairsiftError(

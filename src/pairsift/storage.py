@@ -13,7 +13,7 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -81,13 +81,29 @@ def hold(path: str | os.PathLike[str]) -> IO[bytes] | None:
     return file
 
 
-def output_file(path: str | os.PathLike[str]) -> tuple[Folder, str]:
+class OutputKind(NamedTuple):
+    """What an existing file must be so that an output may replace it.
+
+    Attributes:
+        name: for people, with its article.
+        matches: whether an open file is of this kind; one that it cannot read (OSError,
+            ValueError) is not.
+    """
+
+    name: str
+    matches: Callable[[IO[bytes]], bool]
+
+
+def output_file(path: str | os.PathLike[str], kind: OutputKind | None = None) -> tuple[Folder, str]:
     """Split the path or URL of a file to write into its folder and its name.
 
     Call it before the work begins: an output that cannot be written is then told at once.
 
+    Args:
+        kind: of the output, so that no other file is replaced; None to replace any.
+
     Raises:
-        PairsiftError: the path names a folder, or something else that a file must not replace;
+        PairsiftError: the path names a folder, or something else that this file must not replace;
             see :meth:`Folder.check_output`.
     """
     target = os.fspath(path)
@@ -97,7 +113,7 @@ def output_file(path: str | os.PathLike[str]) -> tuple[Folder, str]:
             f"{target or 'an empty name'} is not a file name; give a name for the output"
         )
     folder = Folder(parent)
-    folder.check_output(name)
+    folder.check_output(name, kind)
     return folder, name
 
 
@@ -148,6 +164,13 @@ class Folder:
             raise PairsiftError(
                 f"{self.url} is a file, but a folder is expected; choose another name for it"
             ) from error
+
+    def names_below(self) -> list[str]:
+        """Paths of all finished files below this folder, sorted; hidden ones are left out."""
+        self.fs.invalidate_cache(self.path)
+        found = self._persist("list", lambda: self.fs.find(self.path))
+        names = (path.removeprefix(f"{self.path}/") for path in sorted(found))
+        return [name for name in names if not name.rpartition("/")[2].startswith(".")]
 
     def times(self) -> dict[str, float]:
         """Names as :meth:`names`, with when each was finished, in seconds since 1970.
@@ -207,26 +230,36 @@ class Folder:
         with self.atomic(name) as file:
             file.write(content)
 
-    def check_output(self, name: str) -> None:
+    def check_output(self, name: str, kind: OutputKind | None = None) -> None:
         """Make sure that a file may be written under a name: nothing or a regular file is there.
 
         A link stands for what it points to: a link to a file stays, and the file is replaced.
         Behind a URL nothing is checked.
 
+        Args:
+            kind: what a file that is there must be, unless it is empty; None for any.
+
         Raises:
-            PairsiftError: a folder, device, FIFO or socket has that name.
+            PairsiftError: a folder, device, FIFO or socket has that name, or a file of another
+                kind.
         """
         if not self.is_local:
             return
         path = self.file(name)
         try:
-            mode = os.stat(path).st_mode
+            there = os.stat(path)
         except OSError:  # nothing there, or no way to it, which opening it will tell
             return
+        mode = there.st_mode
         if not stat.S_ISREG(mode):
             what = next((word for is_kind, word in _NOT_FILES if is_kind(mode)), "not a file")
             raise PairsiftError(
                 f"{path} is {what}, which is never overwritten; choose another name for the output"
+            )
+        if kind is not None and there.st_size and not _matches(path, kind):
+            raise PairsiftError(
+                f"{path} exists and is not {kind.name}; choose another name for the output, "
+                "or remove that file"
             )
 
     def write_new(self, name: str, content: bytes) -> bool:
@@ -385,6 +418,14 @@ class Folder:
                 if match and _remove_if_dead(entry.path, match["kernel"]):
                     removed += 1
         return removed
+
+
+def _matches(path: str, kind: OutputKind) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return kind.matches(file)
+    except (OSError, ValueError):
+        return False
 
 
 def _open_temporary(final: str) -> tuple[str, IO[bytes]]:

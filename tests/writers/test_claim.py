@@ -324,3 +324,62 @@ def test_nothing_kept_is_the_same_clear_outcome_in_every_writer(tmp_path: Path) 
     assert len(np.load(tmp_path / "n.npy")) == 0
     assert write_webdataset(none, tmp_path / "w").train_data == ""
     assert write_parquet(none, tmp_path / "q.parquet").rows == 0
+
+
+@writers
+def test_what_nothing_was_written_to_is_free_for_another_selection(
+    tmp_path: Path, write: Write
+) -> None:
+    some = scored(pool(tmp_path / "pool"), "a")
+    scores = str(tmp_path / "a" / "scores")
+    none = select(scores, where="width < 0", out=tmp_path / "none")
+    few = select(scores, count=2, by="caption_length", out=tmp_path / "few")
+    for number, selection in enumerate((few, some)):
+        out, plain = tmp_path / f"out{number}", tmp_path / f"plain{number}"
+        for _ in range(2):
+            write(none, out)
+        assert (out / MANIFEST).exists()
+        write(selection, out)
+        write(selection, plain)
+        assert files(out) == files(plain)
+        with pytest.raises(PairsiftError, match="another selection"):
+            write(none, out)
+        assert files(out) == files(plain)
+
+
+@writers
+def test_nothing_of_another_scorer_or_options_is_free_too(tmp_path: Path, write: Write) -> None:
+    shards, out = pool(tmp_path / "pool"), tmp_path / "out"
+    for name, scorer in (("a", "heuristics"), ("b", "pairsift-tiny")):
+        scored(shards, name, scorer)
+        write(select(str(tmp_path / name / "scores"), where="width < 0", out=tmp_path / name), out)
+    some = scored(shards, "c")
+    write(some, out)
+    write(some, tmp_path / "plain")
+    assert files(out) == files(tmp_path / "plain")
+
+
+@writers
+@pytest.mark.parametrize("name", ["00000000.tar", "notes.txt", "data/mine.parquet", "00/1.tar"])
+def test_a_file_of_the_user_in_an_empty_output_is_kept(
+    tmp_path: Path, write: Write, name: str
+) -> None:
+    some, out = scored(pool(tmp_path / "pool"), "a"), tmp_path / "out"
+    none = select(str(tmp_path / "a" / "scores"), where="width < 0", out=tmp_path / "none")
+    write(none, out)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_bytes(b"mine")
+    before = files(out)
+    with pytest.raises(PairsiftError, match=f"now holds {name}"):
+        write(some, out)
+    assert files(out) == before
+
+
+def test_nothing_is_free_behind_a_url_too(tmp_path: Path) -> None:
+    some = scored(pool(tmp_path / "pool"), "a")
+    none = select(str(tmp_path / "a" / "scores"), where="width < 0", out=tmp_path / "none")
+    for write in (write_webdataset, write_dataset):
+        out = f"memory://{tmp_path.name}-{write.__name__}"
+        write(none, out)
+        assert write(some, out).lines()[0].startswith("8 ")
+        assert write(some, out).written == 0

@@ -7,14 +7,23 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from pairsift.errors import PairsiftError
-from pairsift.storage import Folder, output_file, split
+from pairsift.storage import Folder, OutputKind, output_file, split
 
 FORMAT = 1
+_LARGEST_PLAN = 64 << 20
+
+
+def _is_plan(file: IO[bytes]) -> bool:
+    content = json.loads(file.read(_LARGEST_PLAN))
+    return isinstance(content, dict) and "cascade" in content
+
+
+PLAN = OutputKind("the plan of a cascade", _is_plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +201,12 @@ class Plan:
         return cls.from_json(content, name)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan to a local path or fsspec URL."""
-        place, file = output_file(path)
+        """Write the plan to a local path or fsspec URL.
+
+        Raises:
+            PairsiftError: a local file is there that is no plan.
+        """
+        place, file = output_file(path, PLAN)
         place.create()
         place.write(file, (json.dumps(self.to_json(), indent=1) + "\n").encode())
 

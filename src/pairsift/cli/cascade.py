@@ -93,12 +93,12 @@ def cascade(
     All of them score a sample, which sets the thresholds. `pairsift score --scorer cascade
     --plan FILE` then scores by the plan, and `pairsift select --by cascade` makes the cut.
     """
-    from pairsift.cascade.plan import Stage
+    from pairsift.cascade.plan import PLAN, Stage
     from pairsift.cascade.planning import PlanRequest, make_plan
     from pairsift.sources import find_shards
     from pairsift.storage import output_file
 
-    output_file(out)  # before hours of scoring
+    output_file(out, PLAN)  # before hours of scoring
     names = cheap or ["tiny-glance"]
     numbers = cheap_by or [""] * len(names)
     if len(numbers) != len(names):

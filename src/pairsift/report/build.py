@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from pairsift.errors import PairsiftError
 from pairsift.report.aggregate import (
@@ -27,9 +28,17 @@ from pairsift.report.scope import read_scope
 from pairsift.report.table import ScoredRows, open_rows
 from pairsift.select import Join, Selection, parse_join, read_selection
 from pairsift.select.agreement import describe_agreement
-from pairsift.storage import output_file
+from pairsift.storage import OutputKind, output_file
 
 GALLERY_SIZE = 12
+_HEAD_BYTES = 4096
+
+
+def _is_report(file: IO[bytes]) -> bool:
+    return b'<meta name="generator" content="pairsift ' in file.read(_HEAD_BYTES)
+
+
+PAGE = OutputKind("a report of Pairsift", _is_report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,8 @@ def write_report(
         what was written: path, size and counts.
 
     Raises:
-        PairsiftError: a folder holds no scores, or a selection is from other scores.
+        PairsiftError: a folder holds no scores, or a selection is from other scores; or `out` is a
+            file that is no report.
 
     Examples:
         >>> from pairsift.select import select
@@ -101,7 +111,7 @@ def write_report(
         (4, 3, 1)
     """
     begin = time.perf_counter()
-    target, name = output_file(out)
+    target, name = output_file(out, PAGE)
     if compare and not selection:
         raise PairsiftError("--compare needs a selection to compare with; give --selection too")
     chosen = read_selection(selection) if selection else None

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,9 +16,10 @@ from pairsift.arrow import read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS
 from pairsift.sources.text_files import read_text
-from pairsift.storage import Folder, output_file, split
+from pairsift.storage import Folder, OutputKind, output_file, split
 
 METADATA_KEY = b"pairsift.teacher"
+_LONGEST_ROW = 16 << 20
 
 SCHEMA = pa.schema(
     [
@@ -76,13 +77,27 @@ class Record:
         )
 
 
+def _is_table(file: IO[bytes]) -> bool:
+    return METADATA_KEY in (pq.read_metadata(file).metadata or {})
+
+
+def _is_lines(file: IO[bytes]) -> bool:
+    row = json.loads(file.readline(_LONGEST_ROW))
+    return isinstance(row, dict) and {"image", "caption", "kind", "source"} <= row.keys()
+
+
+def _kind(path: str) -> OutputKind:
+    lines = path.endswith(".jsonl")
+    return OutputKind("a file of teacher records", _is_lines if lines else _is_table)
+
+
 def check_output(path: str) -> None:
     """Make sure that records can be written to a path; called before a teacher is asked.
 
     Raises:
         PairsiftError: they cannot.
     """
-    folder, name = output_file(path)
+    folder, name = output_file(path, _kind(path))
     folder.create()
     if folder.is_local and not os.access(folder.path, os.W_OK | os.X_OK):
         raise PairsiftError(f"{folder.url} may not be written to; choose another --out")
@@ -98,7 +113,7 @@ def write_records(path: str, records: Iterable[Record], teacher: Mapping[str, An
     Returns:
         how many there were.
     """
-    folder, name = output_file(path)
+    folder, name = output_file(path, _kind(path))
     folder.create()
     rows = [record.to_row() for record in records]
     if name.endswith(".jsonl"):

@@ -173,7 +173,7 @@ def prepare_buckets(
         "samples_per_shard": samples_per_shard,
         "scores": columns,
     }
-    claim = Claim(Folder(out), selection, [*columns, column], identity)
+    claim = Claim(Folder(out), selection, [*columns, column], identity, [f"{_SELECTIONS}/*"])
     options = {
         "samples_per_shard": samples_per_shard,
         "scores": columns,

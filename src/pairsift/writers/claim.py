@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import hashlib
 import json
 import os
@@ -18,16 +19,21 @@ from pairsift.storage import Folder
 
 # No .json: img2dataset and its readers take every .json of a folder for a shard's statistics.
 MANIFEST = "_pairsift.manifest"
+_DIGEST_BYTES = 16
+_OF_NOTHING = hashlib.blake2b(digest_size=_DIGEST_BYTES).hexdigest()
 
 
 class Claim:
     """A folder that is ours from the first file on, and not before.
+
+    One that a selection of nothing was written to is free for another selection.
 
     Args:
         folder: where the files go.
         selection: what is written.
         columns: score columns of which the files hold values.
         options: what else decides the bytes that are written.
+        of_nothing: patterns of the files, below the folder, that a selection of nothing leaves.
         within: of a folder that holds this one.
 
     Raises:
@@ -40,10 +46,12 @@ class Claim:
         selection: Selection,
         columns: Sequence[str],
         options: Mapping[str, Any],
+        of_nothing: Sequence[str],
         within: Claim | None = None,
     ) -> None:
         self.folder = folder
         self._within = within
+        self._of_nothing = of_nothing
         identity = {
             "selection": digest_content(selection, columns),
             "fingerprint": selection.record.fingerprint,
@@ -57,7 +65,8 @@ class Claim:
                 f"{folder.url} already holds {sorted(names)[0]} and was not created by this "
                 "command; choose an empty folder"
             )
-        self._manifest.check()
+        if not self._is_free():
+            self._manifest.check()
 
     def take(self) -> None:
         """Begin the folder, right before the first file is committed; again does no harm."""
@@ -71,6 +80,10 @@ class Claim:
         was_there = not self.folder.is_local or os.path.isdir(self.folder.path)
         self.folder.create()
         self.folder.remove_leftovers()
+        if self._is_free():
+            for name in self._files():
+                self.folder.remove(name)
+            self.folder.remove(MANIFEST)
         try:
             yield
         except BaseException:
@@ -80,6 +93,26 @@ class Claim:
                 with contextlib.suppress(OSError):
                     os.rmdir(self.folder.path)  # only if it is empty
             raise
+
+    def _is_free(self) -> bool:
+        """Whether a selection of nothing, and not this work, was written there, and nothing else.
+
+        Raises:
+            PairsiftError: something else was put there since.
+        """
+        there = self._manifest.read()
+        if not there or there == self._manifest.identity or there.get("selection") != _OF_NOTHING:
+            return False
+        for name in self._files():
+            if not any(fnmatch.fnmatchcase(name, pattern) for pattern in self._of_nothing):
+                raise PairsiftError(
+                    f"{self.folder.url} was begun with a selection of nothing, and now holds "
+                    f"{name}; choose another folder, or delete this one"
+                )
+        return True
+
+    def _files(self) -> list[str]:
+        return [name for name in self.folder.names_below() if name != MANIFEST]
 
     def _refusal(self, there: dict[str, Any], found: list[Difference]) -> str:
         instead = "choose another folder, or delete this one"
@@ -97,7 +130,7 @@ def digest_content(selection: Selection, columns: Sequence[str]) -> str:
 
     Tables of before there were checksums count by the scoring run that made them.
     """
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for shard in selection.shards():
         digest.update(f"{shard.shard}\0{len(shard.rows)}\0".encode())
         digest.update(shard.rows.tobytes())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +16,18 @@ import pyarrow.compute as pc
 
 from pairsift.errors import PairsiftError
 from pairsift.select.record import KeptShard, Selection
-from pairsift.storage import output_file
+from pairsift.storage import OutputKind, output_file
 
 UID_DTYPE = np.dtype("u8,u8")
+
+
+def _is_subset(file: IO[bytes]) -> bool:
+    if np.lib.format.read_magic(file) != (1, 0):
+        return False
+    return bool(np.lib.format.read_array_header_1_0(file)[2] == UID_DTYPE)
+
+
+SUBSET = OutputKind("a DataComp subset file", _is_subset)
 _UID_DIGITS = 32
 _BUCKET_BITS = 6
 # Score tables read before the earlier ones are dealt out.
@@ -59,14 +68,15 @@ def write_datacomp(
             sample that many times; otherwise once.
 
     Raises:
-        PairsiftError: a kept row has no uid, or one that is not 32 hexadecimal digits.
+        PairsiftError: a kept row has no uid, or one that is not 32 hexadecimal digits; or the file
+            is there and is no subset file.
     """
     buckets = _read_uids(selection)
     with ThreadPoolExecutor() as pool:
         subsets = list(pool.map(partial(_sorted, duplicates=duplicates), buckets))
     count = sum(map(len, subsets))
     target = os.fspath(path)
-    folder, name = output_file(target)
+    folder, name = output_file(target, SUBSET)
     folder.create()
     folder.remove_leftovers()
     with folder.atomic(name) as file:

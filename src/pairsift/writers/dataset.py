@@ -27,6 +27,7 @@ from pairsift.writers.pairs import image_extension
 ROWS_PER_FILE = 10_000
 # Pictures are large: readers that want one row should not have to fetch thousands.
 _ROWS_PER_GROUP = 100
+_OF_NOTHING = "data/train-00000-of-00001.parquet"
 _IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 _OWN = [
     pa.field("image", _IMAGE),
@@ -138,7 +139,7 @@ def prepare_dataset(
     if rows_per_file < 1:
         raise PairsiftError(f"{rows_per_file} rows per file is not a positive number")
     columns = [field.name for field in _score_fields(selection)]
-    claim = Claim(Folder(out), selection, columns, {"rows_per_file": rows_per_file})
+    claim = Claim(Folder(out), selection, columns, {"rows_per_file": rows_per_file}, [_OF_NOTHING])
     return DatasetJob(selection, claim, rows_per_file, root)
 
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairsift.select.record import Selection
 from pairsift.sources.outputs import OUTPUT_KEY
-from pairsift.storage import output_file
+from pairsift.storage import OutputKind, output_file
+
+_CONTENT = b"kept rows"
+
+
+def _is_list(file: IO[bytes]) -> bool:
+    return (pq.read_metadata(file).metadata or {}).get(OUTPUT_KEY) == _CONTENT
+
+
+LIST = OutputKind("a list of kept rows of Pairsift", _is_list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +47,20 @@ def write_parquet(
         columns: of the score table; None for all of them.
 
     Raises:
-        PairsiftError: a score table is gone, or has no such column.
+        PairsiftError: a score table is gone, or has no such column; or the file is there and is
+            no such list.
     """
     if columns is not None:
         columns = selection.check_columns(columns, "columns")
     target = os.fspath(path)
-    folder, name = output_file(target)
+    folder, name = output_file(target, LIST)
     folder.create()
     folder.remove_leftovers()
     schema = selection.schema()
     if columns is not None:
         schema = pa.schema([schema.field(name) for name in columns])
     # In place of the shards' own metadata, which would be wrong for the whole.
-    schema = schema.with_metadata({OUTPUT_KEY: b"kept rows"})
+    schema = schema.with_metadata({OUTPUT_KEY: _CONTENT})
     rows = 0
     with (
         folder.atomic(name) as file,

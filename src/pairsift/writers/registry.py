@@ -130,9 +130,9 @@ def write_outputs(selection: Selection, options: WriteOptions) -> dict[str, Writ
 
 
 def prepare_datacomp(selection: Selection, path: str, options: WriteOptions) -> Write:
-    from pairsift.writers.datacomp import write_datacomp
+    from pairsift.writers.datacomp import SUBSET, write_datacomp
 
-    output_file(path)
+    output_file(path, SUBSET)
     return lambda: write_datacomp(selection, path, duplicates=options.keep_duplicates)
 
 
@@ -171,7 +171,7 @@ def prepare_dataset(selection: Selection, path: str, options: WriteOptions) -> W
 
 
 def prepare_parquet(selection: Selection, path: str, options: WriteOptions) -> Write:
-    from pairsift.writers.parquet import write_parquet
+    from pairsift.writers.parquet import LIST, write_parquet
 
-    output_file(path)
+    output_file(path, LIST)
     return lambda: write_parquet(selection, path)

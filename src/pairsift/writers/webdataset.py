@@ -171,7 +171,7 @@ def prepare_webdataset(
         raise PairsiftError(f"--samples-per-shard {samples_per_shard} is not a positive number")
     columns = selection.check_columns(scores or (), "--add-scores")
     options = {"samples_per_shard": samples_per_shard, "scores": columns}
-    claim = Claim(Folder(out), selection, columns, options, within)
+    claim = Claim(Folder(out), selection, columns, options, [SIZES], within)
     return WebdatasetJob(selection, claim, samples_per_shard, tuple(columns), root, workers)
 
 
