@@ -26,6 +26,7 @@ from pairsift.extents import CHECKS_KEY, EXTENTS_KEY, encode_checks, encode_exte
 from pairsift.manifest import Difference, Manifest, changes, in_words
 from pairsift.pair import Status
 from pairsift.sources.base import ShardSet
+from pairsift.sources.files import refuse_special
 from pairsift.storage import Folder
 
 FINGERPRINT_KEY = b"pairsift.fingerprint"
@@ -182,7 +183,8 @@ class ScoreFolder:
             see :func:`source_identity`. None where there are no source shards.
 
     Raises:
-        PairsiftError: the folder holds scores of another fingerprint, source or root.
+        PairsiftError: the folder holds scores of another fingerprint, source or root; or it was
+            not begun, and holds a parquet file that is no score table.
     """
 
     def __init__(
@@ -205,7 +207,8 @@ class ScoreFolder:
             self._manifest = Manifest(
                 self.folder, MANIFEST, identity, self._refusal, optional=frozenset({"source"})
             )
-            self._manifest.check()
+            if not self._manifest.check():
+                self._refuse_other_tables()
 
     def claim(self) -> None:
         """Begin the folder, before the first table is committed.
@@ -226,6 +229,24 @@ class ScoreFolder:
             return
         if self._manifest.release():
             self.folder.remove(SHARD_NAMES)
+
+    def _refuse_other_tables(self) -> None:
+        """Refuse a folder that readers of its scores would refuse later."""
+        for name in sorted(without_suffix(self.folder.names(), TABLE_SUFFIX)):
+            path = self.folder.file(name + TABLE_SUFFIX)
+            if self.folder.is_local:
+                refuse_special(path)
+            try:
+                ours = FINGERPRINT_KEY in _read_metadata(self.folder, path)
+            except Exception as error:
+                if not (is_damage(error) or isinstance(error, IsADirectoryError)):
+                    raise
+                ours = False
+            if not ours:
+                raise PairsiftError(
+                    f"{path} is not a score table of Pairsift, and would be among them; "
+                    "choose another --out"
+                )
 
     def _refusal(self, there: dict[str, Any], found: list[Difference]) -> str:
         """Words for what a folder begun with something else is refused with."""
@@ -377,12 +398,16 @@ def read_table_facts(folder: Folder, name: str) -> dict[str, Any]:
     """
     path = folder.file(name + TABLE_SUFFIX)
     with telling_damage(path):
-        if folder.is_local:
-            metadata = pq.read_metadata(path).metadata
-        else:
-            with folder.fs.open(path, "rb", cache_type="none") as file:
-                metadata = pq.read_metadata(file).metadata
+        metadata = _read_metadata(folder, path)
     return read_facts(metadata, path)
+
+
+def _read_metadata(folder: Folder, path: str) -> Mapping[bytes, bytes]:
+    """Key-value metadata of a parquet file, from its footer alone."""
+    if folder.is_local:
+        return pq.read_metadata(path).metadata or {}
+    with folder.fs.open(path, "rb", cache_type="none") as file:
+        return pq.read_metadata(file).metadata or {}
 
 
 def read_shard_names(folder: Folder) -> set[str]:
