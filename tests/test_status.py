@@ -112,5 +112,5 @@ def test_what_is_wrong_with_a_shard_is_told(tmp_path: Path) -> None:
     score_shards(find_shards(str(pool)), load_scorer("heuristics"), out)
     status = read_status(out)
     (words,) = status.first_problems
-    assert words.startswith("0: 2 of 4 samples are members that lie apart")
+    assert words.startswith("0: 2 of 4 samples have members that do not follow each other")
     assert "tar -C unpacked --sort=name" in to_text(status)
