@@ -66,7 +66,9 @@ def test_storage_that_keeps_failing_makes_the_shard_unreadable(
 ) -> None:
     shard = find_shards(str(pool)).shards[0]
     _break(monkeypatch, [5] * 4)
-    with pytest.raises(UnreadableShardError, match="failed 3 times, last after 5 samples: OSErr"):
+    with pytest.raises(
+        UnreadableShardError, match="failed 3 times, the last time after 5 samples: OSErr"
+    ):
         list(PatientReader(shard))
 
 

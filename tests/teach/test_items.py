@@ -111,7 +111,7 @@ def test_captions_of_other_splits_are_left_out_and_told(
     items = read_items(str(table), store)
     assert [item.captions for item in items] == [("train2017 0",), ("train2017 1",)]
     assert "2 of 4 images are left out" in caplog.text
-    assert "train2017/0.jpg has the same file name but lies in another folder" in caplog.text
+    assert "train2017/0.jpg has the same file name but is in another folder" in caplog.text
     table.write_text("\n".join(["image,caption", *rows[2:]]))
     with pytest.raises(PairsiftError, match=r"none of the 2 .*'val2017/0\.jpg'.*train2017/0\.jpg"):
         read_items(str(table), store)
