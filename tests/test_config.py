@@ -83,3 +83,10 @@ def test_missing_file_and_foreign_name(tmp_path: Path) -> None:
         read_config(tmp_path / "none.toml")
     with pytest.raises(PairsiftError, match=r"must end in \.toml"):
         _read(tmp_path, "", "run.ini")
+
+
+def test_scorer_options_of_older_files_are_keys_of_score(tmp_path: Path) -> None:
+    text = "out = 'o'\n[score]\nshards = 'x'\n[score.options]\nmetrics = 'itm'\nscale = 2\n"
+    score = _read(tmp_path, text).score
+    assert score.metrics == "itm"
+    assert score.scorer_option == {"scale": 2}

@@ -18,7 +18,7 @@ import pytest
 from pairsift import PairsiftError
 from pairsift.cli import main
 from pairsift.config import read_config
-from pairsift.pipeline import run_pipeline
+from pairsift.pipeline import PipelineResult, run_pipeline
 from tests.samples import good_samples, write_tar
 
 CONFIG = """
@@ -142,7 +142,7 @@ _KILLED_AT = """
 import os, signal, sys
 out, at = os.path.abspath("out"), int(sys.argv[1])
 from pairsift.config import read_config
-from pairsift.pipeline import run_pipeline
+from pairsift.pipeline import PipelineResult, run_pipeline
 config = read_config("run.toml")
 count = 0
 
@@ -249,3 +249,26 @@ def test_out_that_is_a_file_is_told(place: Path) -> None:
     with pytest.raises(PairsiftError, match="is a file, but a folder is expected"):
         run_pipeline(read_config("run.toml"))
     assert Path("out").read_text() == "mine"
+
+
+def test_with_parts_the_last_one_selects_and_writes(place: Path) -> None:
+    def run(part: str) -> PipelineResult:
+        text = CONFIG.replace("[select]", f'part = "{part}"\n[select]')
+        Path("run.toml").write_text(text)
+        return run_pipeline(read_config("run.toml"))
+
+    first = run("1/2")
+    assert any("1 shards of other parts have no scores yet" in note for note in first.notes)
+    assert first.selection is None
+    assert sorted(os.listdir("out")) == ["scores"]
+    last = run("2/2")
+    assert last.selection is not None
+    assert last.selection.record.rows == 20
+    assert {"selection", "shards", "report.html"} <= set(os.listdir("out"))
+
+
+def test_an_output_that_no_writer_makes_is_told(place: Path) -> None:
+    Path("run.toml").write_text(CONFIG + '[write.to]\nnothing = "x"\n')
+    with pytest.raises(PairsiftError, match="no such writer; there are datacomp, webdataset"):
+        run_pipeline(read_config("run.toml"))
+    assert not Path("out").exists()

@@ -33,7 +33,7 @@ from pairsift.swap import OutputSet
 from pairsift.writers.claim import MANIFEST
 from pairsift.writers.datacomp import SUBSET
 from pairsift.writers.parquet import LIST
-from pairsift.writers.registry import BUILT_IN, Written, write_outputs
+from pairsift.writers.registry import BUILT_IN, Written, outputs_of, write_outputs
 
 # Names below the run's `out`.
 SCORES = "scores"
@@ -163,6 +163,11 @@ def _check(config: Config, scorer: Scorer | None) -> None:
         PairsiftError: naming the section.
     """
     score, select = config.score, config.select
+    if (placed := _placed(config.write, config.out)) is not None:
+        try:
+            outputs_of(placed)
+        except PairsiftError as error:
+            raise PairsiftError(f"[write] {error}") from error
     if scorer is not None:
         columns: Any = scorer.columns
     else:
@@ -237,14 +242,18 @@ def _plain(content: Any) -> Any:
 
 def _write(section: WriteOptions | None, selection: Selection, out: str) -> dict[str, Written]:
     """Write what is asked for below a folder."""
+    placed = _placed(section, out)
+    return write_outputs(selection, placed) if placed else {}
+
+
+def _placed(section: WriteOptions | None, out: str) -> WriteOptions | None:
+    """The options with their outputs below a folder; None if no output is asked for."""
     if section is None:
-        return {}
+        return None
     named = {name: getattr(section, name) for name in _FILES}
     paths: dict[str, Any] = {name: file and join(out, file) for name, file in named.items()}
-    if not any(paths.values()) and not section.to:
-        return {}
     others = {name: join(out, file) for name, file in section.to.items()}
-    return write_outputs(selection, replace(section, **paths, to=others))
+    return replace(section, **paths, to=others) if any(paths.values()) or others else None
 
 
 def _moved(made: Any, stage: str, out: str) -> Any:
