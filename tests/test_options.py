@@ -11,9 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import typer
+from annotated_types import Ge, Le
+from click.testing import Result
 from typer.testing import CliRunner
 from typing_extensions import Doc
 
+from pairsift import PairsiftError
 from pairsift.cli import app
 from pairsift.cli.options import with_options
 from pairsift.config import read_config
@@ -84,7 +87,8 @@ def another(step: str, field: dataclasses.Field[Any]) -> Any:
     raise AssertionError(f"{step}.{field.name} is of a kind that no test knows: {kind}")
 
 
-def from_command_line(step: str, arguments: list[str]) -> Any:
+def invoke(step: str, arguments: list[str]) -> tuple[list[Any], Result]:
+    """What a command with these options gets, and how it ends."""
     taken: list[Any] = []
     only = typer.Typer()
 
@@ -93,7 +97,11 @@ def from_command_line(step: str, arguments: list[str]) -> Any:
     def command(options: Any) -> None:
         taken.append(options)
 
-    done = CliRunner().invoke(only, arguments)
+    return taken, CliRunner().invoke(only, arguments)
+
+
+def from_command_line(step: str, arguments: list[str]) -> Any:
+    taken, done = invoke(step, arguments)
     assert done.exit_code == 0, done.output
     return taken[0]
 
@@ -122,6 +130,34 @@ def test_every_option_is_the_same_from_everywhere(
     command = [part for name, one in arguments.items() for part in as_arguments(step, name, one)]
     assert from_command_line(step, command) == read
     assert getattr(read, field.name) != field.default
+
+
+LIMITS = [
+    (step, field, limit)
+    for step, field in FIELDS
+    for limit in notes_of(step, field.name)
+    if isinstance(limit, (Ge, Le))
+]
+
+
+@pytest.mark.parametrize(
+    ("step", "field", "limit"),
+    LIMITS,
+    ids=[f"{step}-{field.name}-{limit}" for step, field, limit in LIMITS],
+)
+def test_limits_hold_everywhere(
+    tmp_path: Path, step: str, field: dataclasses.Field[Any], limit: Ge | Le
+) -> None:
+    beyond: Any = limit.ge - 1 if isinstance(limit, Ge) else limit.le + 1
+    given = {"shards": ["pool"]} if step == "score" else {}
+    sections: dict[str, dict[str, Any]] = {"score": {"shards": ["pool"]}, "select": {}}
+    sections[step] = {**given, field.name: beyond}
+    with pytest.raises(PairsiftError, match=f"{step}: {field.name} = "):
+        from_file(tmp_path, sections)
+    arguments = as_arguments(step, field.name, beyond)
+    done = invoke(step, [*given.get("shards", ()), arguments[0] + "=" + arguments[1]])[1]
+    assert done.exit_code == 2
+    assert arguments[0] in done.output
 
 
 @pytest.mark.parametrize("step", sorted(STEPS))
