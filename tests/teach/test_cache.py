@@ -83,5 +83,5 @@ def test_a_reply_that_cannot_be_kept_is_one_sentence(tmp_path: Path) -> None:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("DROP TABLE replies")
         other.close()
-        with pytest.raises(PairsiftError, match=r"cannot keep a reply in .*replies\.sqlite"):
+        with pytest.raises(PairsiftError, match=r"cannot write a reply to .*replies\.sqlite"):
             cache.add("key", "m", "e", GOOD)

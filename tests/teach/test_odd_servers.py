@@ -71,7 +71,7 @@ def test_the_limit_has_two_names(tmp_path: Path, error: Asked) -> None:
     teacher, requests = _once(tmp_path, lambda body: error if "max_tokens" in body else None)
     assert [body.get("max_completion_tokens") for body in requests] == [None] + [1000] * ALL
     (note,) = teacher.facts["notes"]
-    assert note.endswith("Going on with max_completion_tokens in place of max_tokens")
+    assert note.endswith("Continuing with max_completion_tokens in place of max_tokens")
 
 
 @pytest.mark.parametrize(

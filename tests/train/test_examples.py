@@ -158,7 +158,7 @@ def test_wrong_entries_are_named(tmp_path: Path, change: dict[str, object], word
 def test_what_is_no_training_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PairsiftError, match="llava.json"):
         read_data([str(tmp_path)])
-    with pytest.raises(PairsiftError, match="no training data"):
+    with pytest.raises(PairsiftError, match="is not training data"):
         read_data([str(tmp_path / "absent")])
     (tmp_path / "llava.json").write_text("{}")
     with pytest.raises(PairsiftError, match="list of entries"):
@@ -182,7 +182,7 @@ def test_images_of_another_folder_are_not_taken(tmp_path: Path) -> None:
     data = TrainingData()
     read_mix(str(tmp_path / "mix.json"), [str(tmp_path / "img")], 9, 0, data)
     assert [exchange.image for exchange in data.exchanges] == ["coco/train2017/0.jpg", "2.jpg"]
-    assert data.left_out == {"instruction whose image is not there": 2}
+    assert data.left_out == {"instruction whose image is missing": 2}
     (tmp_path / "mix.json").write_text(json.dumps(entries[1:3]))
     with pytest.raises(PairsiftError) as caught:
         read_mix(str(tmp_path / "mix.json"), [str(tmp_path / "img")], 9, 0, TrainingData())

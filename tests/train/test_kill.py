@@ -103,8 +103,8 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
     _kill_when(command, (out / "training" / "export").exists, tmp_path)
     assert not (out / "config.json").exists() or (out / "model.safetensors").exists()
     said = _run(command, tmp_path)
-    assert "stage 1-projector: finished already" in said
-    assert "stage 2-all: finished already" in said
+    assert "stage 1-projector: already finished" in said
+    assert "stage 2-all: already finished" in said
     assert "loss" not in said
     assert not (out / "training" / "export").exists()
     _check_same(out, undisturbed, "model.safetensors")
@@ -120,7 +120,7 @@ def test_a_kill_changes_nothing_for_adapters_with_dropout(tmp_path: Path) -> Non
     command = _command(tmp_path, out, *more)
     _kill_when(command, _reached(out, 2, 24), tmp_path)
     said = _run(command, tmp_path)
-    went_on = next(step for step in (10, 20, 30) if f"going on after step {step}\n" in said)
+    went_on = next(step for step in (10, 20, 30) if f"resuming after step {step}\n" in said)
     again = [line for line in said.splitlines() if "/40  loss" in line]
     assert len(again) == 40 - went_on  # no step before the last whole checkpoint
     _check_same(out, undisturbed, "adapter_model.safetensors")

@@ -221,7 +221,7 @@ def test_a_tar_written_while_it_is_copied_is_told(
         return write_from(self, *places)
 
     monkeypatch.setattr(Appender, "write_from", write_and_change)
-    with pytest.raises(PairsiftError, match="written while it was copied"):
+    with pytest.raises(PairsiftError, match="modified while samples were copied"):
         write_webdataset(selection, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

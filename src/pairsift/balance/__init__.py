@@ -1,1 +1,1 @@
-"""From teacher records to training data: even over scores, diverse over captions."""
+"""From teacher records to training data: balanced over scores, diverse over captions."""

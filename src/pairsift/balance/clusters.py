@@ -1,4 +1,4 @@
-"""Clusters of captions by meaning, or by words where no sentence encoder is installed."""
+"""Cluster captions by meaning, or by words if no sentence encoder is installed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pairsift.teach.embed import Embedder
 def cluster_captions(
     captions: Sequence[str], embedder: Embedder, clusters: int, seed: int = 0
 ) -> NDArray[np.intp]:
-    """k-means over caption embeddings.
+    """Cluster captions by k-means over their embeddings.
 
     Args:
-        clusters: how many at most; fewer where there are fewer distinct captions.
+        clusters: the most clusters; there are fewer if there are fewer distinct captions.
 
     Returns:
-        cluster of each caption, shape (len(captions),).
+        The cluster of each caption, shape (len(captions),).
 
     Raises:
         PairsiftError: scikit-learn is not installed.

@@ -1,4 +1,4 @@
-"""Training data on disk: LLaVA's JSON with an image folder, and a Hugging Face dataset."""
+"""Write training data: LLaVA's JSON with an image folder, and a Hugging Face dataset."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ _IMAGE_TOKEN = "<image>"
 
 
 def question(choice: Chosen, prompts: PromptPack) -> str:
-    """What the user says beside the image, as at scoring time.
+    """Return the user message beside the image, the same as at scoring time.
 
-    LLaVA's code puts an image wherever it reads its image token, so a caption must not hold one.
+    LLaVA's code inserts an image wherever it reads its image token, so a caption must not contain
+    one.
     """
     caption = choice.record.caption.replace(_IMAGE_TOKEN, "image")
     return prompts.user_turn(choice.metric, caption)
 
 
 def answer(choice: Chosen) -> str:
-    """The score on the first line, then the rationale where the teacher gave one."""
+    """Return the score on the first line, then the rationale if the teacher gave one."""
     why = choice.record.why.get(choice.metric)
     score = f"{choice.score:.0f}"
     return f"{score}\n{why}" if why else score
 
 
 def file_name(image: str, content: bytes | None) -> str:
-    """A flat, harmless file name for an image's name, with an extension."""
+    """Return a safe file name without folders for an image's name, with an extension."""
     flat = re.sub(r"[^A-Za-z0-9._-]+", "_", image).lstrip(".") or "image"
     return flat if re.search(r"\.[A-Za-z]{3,4}$", flat) else flat + _extension(content or b"")
 
@@ -52,7 +53,7 @@ def _extension(content: bytes) -> str:
 
 
 def read_general(path: str, count: int | None, seed: int) -> list[dict[str, Any]]:
-    """General instructions in LLaVA's form, to be mixed in; `count` drawn at random, or all.
+    """Read general instructions in LLaVA's form: `count` of them, drawn at random, or all.
 
     Raises:
         PairsiftError: the file has another form.
@@ -77,10 +78,10 @@ def write_llava(
     general: Sequence[Mapping[str, Any]] = (),
     seed: int = 0,
 ) -> int:
-    """Write `llava.json`, shuffled; returns how many entries.
+    """Write `llava.json`, shuffled, and return the number of entries.
 
     Args:
-        files: by image name, its path below the image folder that LLaVA is given.
+        files: the path of each image, by name, below the image folder that LLaVA is given.
     """
     entries: list[Mapping[str, Any]] = [
         {
@@ -156,7 +157,7 @@ def write_messages(out: str, chosen: Sequence[Chosen], prompts: PromptPack, imag
             }
 
     folder = Folder(out)
-    # Its cache would outlive the run, under a name that says nothing.
+    # The dataset's cache would otherwise stay on the disk after the run.
     with tempfile.TemporaryDirectory() as temporary:
         dataset = Dataset.from_generator(rows, features=features, cache_dir=temporary)
         with folder.atomic(MESSAGES_FILE) as file:
@@ -164,7 +165,7 @@ def write_messages(out: str, chosen: Sequence[Chosen], prompts: PromptPack, imag
 
 
 def write_images(out: str, names: Sequence[str], images: Images) -> dict[str, str]:
-    """Copy images, bytes untouched, into `images/`; returns their paths below `out` by name."""
+    """Copy images, with unchanged bytes, into `images/`; return their paths below `out` by name."""
     folder = Folder(f"{out.rstrip('/')}/{IMAGE_FOLDER}")
     folder.create()
     files: dict[str, str] = {}
@@ -173,7 +174,9 @@ def write_images(out: str, names: Sequence[str], images: Images) -> dict[str, st
         content = images.read(name)
         file = file_name(name, content)
         if file in taken:
-            raise PairsiftError(f"two images would be written as {file}; the second is {name!r}")
+            raise PairsiftError(
+                f"two images would both be written as {file}; the second is {name!r}"
+            )
         taken.add(file)
         folder.write(file, content)
         files[name] = f"{IMAGE_FOLDER}/{file}"

@@ -1,4 +1,4 @@
-"""Scores before and after, in bars of text."""
+"""Histograms of scores before and after balancing, as bars of text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WIDTH = 24
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Counts of one metric's scores by bucket, of all records and of the chosen ones."""
+    """Counts of one metric's scores by bucket, of all records and of the selected ones."""
 
     metric: str
     before: tuple[int, ...]
@@ -24,7 +24,7 @@ class Histogram:
         return {"before": list(self.before), "after": list(self.after)}
 
     def text(self) -> str:
-        """A line a bucket, bars to the scale of the largest of each side."""
+        """One line per bucket; the largest bucket of each side has the longest bar."""
         count = len(self.before)
         lines = [f"{self.metric:>9} {'teacher':<{_WIDTH + 8}}   chosen"]
         for bucket, (old, new) in enumerate(zip(self.before, self.after, strict=True)):
@@ -38,7 +38,7 @@ class Histogram:
 def histograms(
     records: Sequence[Record], chosen: Sequence[Chosen], metrics: Sequence[str], buckets: int
 ) -> Mapping[str, Histogram]:
-    """One histogram a metric."""
+    """Count one histogram per metric."""
     found = {}
     for metric in metrics:
         before, after = [0] * buckets, [0] * buckets

@@ -1,4 +1,4 @@
-"""`balance`: records in, training data out."""
+"""`balance`: read records, select, and write training data."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Options:
     Attributes:
         metrics: None for all that the records have.
         per_metric, buckets, clusters, seed: see :func:`pairsift.balance.sample.balance`.
-        embedder: of the captions, for the clusters.
-        prompts: prompt pack that the filter is trained with.
-        general, general_count: LLaVA JSON of general instructions, and how many of them.
-        messages: write the Hugging Face dataset too.
+        embedder: the embedder of the captions, for the clusters.
+        prompts: the prompt pack that the filter is trained with.
+        general, general_count: LLaVA JSON of general instructions, and how many of them to add.
+        messages: whether to write the Hugging Face dataset too.
     """
 
     metrics: Sequence[str] | None = None
@@ -52,12 +52,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was chosen.
+    """What was selected.
 
     Attributes:
-        chosen: judged captions; `entries` with the general instructions.
-        captions, images: distinct ones among them.
-        kinds: chosen records by kind.
+        chosen: number of annotated captions; `entries` counts the general instructions too.
+        captions, images: how many distinct ones there are among them.
+        kinds: selected records by kind.
     """
 
     out: str
@@ -86,7 +86,7 @@ class Summary:
         }
 
     def text(self) -> str:
-        """For people."""
+        """Text for people."""
         blocks = [histogram.text() for histogram in self.histograms.values()]
         blocks.append(
             f"{self.chosen:,} of {self.records:,} records: {self.captions:,} captions on "
@@ -98,7 +98,7 @@ class Summary:
 def balance_records(
     paths: Sequence[str], images: Sequence[str], out: str, options: Options
 ) -> Summary:
-    """Choose records and write them as training data.
+    """Select records and write them as training data.
 
     `out` gets `llava.json`, `messages.parquet`, `images/`, `pairsift-prompts.toml` (the pack) and
     `balance.json`. Without `images` there is no `messages.parquet`, and the entries of

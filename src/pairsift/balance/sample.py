@@ -1,9 +1,8 @@
-"""Which records to train on.
+"""Select the records to train on.
 
-Teachers are fond of some scores: of 40,000 answers most lie near 85 or 5, and a filter trained on
-them as they are learns to say nothing else. So each metric is drawn evenly over buckets of its
-score, and within a bucket across clusters of captions, so that neither a popular score nor a
-popular topic crowds out the rest.
+Teachers prefer some scores: of 40,000 answers most are near 85 or 5, and a filter trained on all of
+them learns to give only these. So each metric is drawn evenly over buckets of its score, and within
+a bucket evenly over clusters of captions. No common score or common topic dominates.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Random = np.random.Generator
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A record, chosen for one metric."""
+    """A record that was selected for one metric."""
 
     record: Record
     metric: str
@@ -35,21 +34,21 @@ class Chosen:
 
 
 def even_quotas(available: Sequence[int], wanted: int) -> list[int]:
-    """Share `wanted` as evenly as what is there allows.
+    """Divide `wanted` over buckets as evenly as their sizes allow.
 
     Args:
-        available: how many there are in each bucket.
+        available: how many records each bucket has.
 
     Returns:
-        how many to take of each; their sum is `wanted`, or all there are.
+        how many to take from each; their sum is `wanted`, or everything if there is less.
     """
     wanted = min(wanted, sum(available))
-    level = 0  # the most that every bucket can give, or all it has
+    level = 0  # every bucket gives this many, or everything it has
     while sum(min(count, level + 1) for count in available) <= wanted and level < max(available):
         level += 1
     taken = [min(count, level) for count in available]
     left = wanted - sum(taken)
-    # What does not divide goes to the first that have more, one each.
+    # The remainder goes to the first buckets that have more, one each.
     for bucket, count in enumerate(available):
         if left and count > level:
             taken[bucket] += 1
@@ -58,7 +57,7 @@ def even_quotas(available: Sequence[int], wanted: int) -> list[int]:
 
 
 def bucket_of(score: float, buckets: int) -> int:
-    """Number of the bucket of a score 0..100; 100 belongs to the last."""
+    """Return the bucket number of a score 0..100; 100 belongs to the last bucket."""
     return min(int(score * buckets / MAX_SCORE), buckets - 1)
 
 
@@ -74,10 +73,10 @@ def balance(
 
     Args:
         clusters: cluster of each record's caption, shape (len(records),).
-        per_metric: how many for each metric, if there are so many.
+        per_metric: how many records for each metric, if there are so many.
 
     Raises:
-        PairsiftError: no record has a score of a metric.
+        PairsiftError: no record has a score of one of the metrics.
     """
     rng = np.random.default_rng(seed)
     chosen: list[Chosen] = []
@@ -95,7 +94,7 @@ def balance(
 
 
 def _by_bucket(records: Sequence[Record], metric: str, buckets: int) -> list[list[int]]:
-    """Rows with a score, by bucket; a pair that was judged twice counts once."""
+    """Group rows with a score by bucket; a pair that was annotated twice counts once."""
     found: list[list[int]] = [[] for _ in range(buckets)]
     seen: set[tuple[str, str]] = set()
     for row, record in enumerate(records):
@@ -114,7 +113,9 @@ def _across_clusters(
     used: defaultdict[str, int],
     rng: Random,
 ) -> Iterator[int]:
-    """Take one of each cluster in turn; in a cluster, images that were used least come first."""
+    """Take one record of each cluster in turn; within a cluster, the least used images
+    come first.
+    """
     groups: defaultdict[int, list[int]] = defaultdict(list)
     for place in rng.permutation(len(rows)):
         groups[int(clusters[rows[place]])].append(rows[place])

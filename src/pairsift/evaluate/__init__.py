@@ -1,5 +1,7 @@
-"""Measure how good a scorer is: agreement with people, and hard negatives.
+"""Measure the quality of a scorer: agreement with people, and hard negatives.
 
-`human`  correlation with human judgments, each set by the protocol of its literature.
-`pairs`  how often the right caption beats a wrong one.
+`human`       correlation with human judgments, by the protocol of each benchmark.
+`pairs`       how often the right caption scores above a wrong one.
+`cost`        speed and memory of scorers.
+`downstream`  accuracy of a small model that is trained on what each filter keeps.
 """

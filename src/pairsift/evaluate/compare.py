@@ -21,7 +21,7 @@ from pairsift.evaluate.statistics import (
 )
 
 ColumnName = tuple[str, str]
-"""Scorer and column."""
+"""A scorer and one of its columns."""
 
 
 @dataclass(slots=True)
@@ -39,11 +39,11 @@ def compare_ratings(
     headline: str,
     bootstrap: ImageBootstrap,
 ) -> list[ColumnResult]:
-    """Correlations of every column with the ratings.
+    """Correlate every column with the ratings.
 
     Args:
-        columns: a score per judgment, shape (n,); NaN where there is none, which leaves that
-            judgment out for that column only.
+        columns: one score per judgment, shape (n,); NaN leaves that judgment out, for this column
+            only.
     """
     measured = {}
     for name, scores in columns.items():
@@ -69,7 +69,7 @@ def compare_preferences(
     columns: Mapping[ColumnName, tuple[Floats, Floats]],
     bootstrap: ImageBootstrap,
 ) -> list[ColumnResult]:
-    """Accuracy of every column, overall and per category.
+    """Measure the accuracy of every column, overall and per category.
 
     Args:
         columns: scores of the first and of the second caption, shape (n,) each.
@@ -157,7 +157,7 @@ def _estimate(
     images: int,
     scale: tuple[float, float] | None = None,
 ) -> Estimate:
-    """With its interval, or word that there is too little for one; neither without draws."""
+    """Return the value with its interval, or marked as too few data; without resamples, neither."""
     if draws is None:
         return Estimate(value)
     interval = bootstrap.interval(value, draws, images, scale)

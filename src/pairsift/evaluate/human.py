@@ -1,4 +1,4 @@
-"""`evaluate human`: agreement of scorers with human judgments."""
+"""`evaluate human`: measure how scorers agree with human judgments."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def evaluate_human(
     options: Options,
     listener: ScoringListener | None = None,
 ) -> Evaluation:
-    """Measure scorers against human judgments and write `out`.
+    """Measure scorers against human judgments and write the result to `out`.
 
     `out` gets `result.json`, `table.md`, `plot.svg` (with matplotlib), `judgments.parquet` (every
-    judgment beside every score) and `scores/`, from which a rerun takes what is scored already.
+    judgment beside every score) and `scores/`, a cache that a rerun reads.
 
     Args:
         protocol: a name of :data:`pairsift.evaluate.protocols.PROTOCOLS`.
-        request: what to read.
+        request: the files to read.
 
     Raises:
         PairsiftError: judgments, captions, images or a scorer cannot be used.

@@ -1,4 +1,4 @@
-"""Human judgments of pairs, in the two forms of published benchmarks."""
+"""Human judgments of pairs, in the two forms of published benchmarks: ratings and preferences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pairsift.engines.named_pairs import ImageCaption
 from pairsift.evaluate.statistics import Floats
 
 Labels = Mapping[str, Sequence[str]]
-"""What kind of judgment each one is, by name of the table's column, such as language or domain."""
+"""Labels of each judgment, such as language or domain, by the name of the table's column."""
 
 
 @dataclass(slots=True)
@@ -19,11 +19,11 @@ class Ratings:
     """Human ratings of captions. One row per judgment; a pair may have several rows.
 
     Attributes:
-        images, captions: of each judgment.
+        images, captions: one per judgment.
         ratings: higher is better; shape (n,), finite.
-        given: scores that the file itself brings along, by column name; shape (n,), NaN is null.
+        given: scores from the judgments' own file, by column name; shape (n,), NaN for null.
         left_out: how many rows the protocol drops, by reason.
-        labels: columns that rows can be told apart by.
+        labels: columns by which the judgments can be sliced.
     """
 
     images: list[str]
@@ -37,15 +37,17 @@ class Ratings:
         return len(self.images)
 
     def pairs(self) -> Iterator[ImageCaption]:
-        """Every pair that needs a score, repeats included."""
+        """All pairs that need a score, with repeats."""
         yield from zip(self.images, self.captions, strict=True)
 
     def keep(self, rows: np.ndarray, reason: str) -> Ratings:
-        """The rows where the mask `rows`, shape (n,), is true; the others count as left out."""
+        """Keep the rows where the mask `rows`, shape (n,), is true; the others count as
+        left out.
+        """
         return self if rows.all() else replace(self.take(rows), left_out=_more(self, rows, reason))
 
     def take(self, rows: np.ndarray) -> Ratings:
-        """The rows where the mask `rows`, shape (n,), is true."""
+        """Return the rows where the mask `rows`, shape (n,), is true."""
         return replace(
             self,
             images=_those(self.images, rows),
@@ -58,14 +60,14 @@ class Ratings:
 
 @dataclass(slots=True)
 class Preferences:
-    """Which of two captions of one image people prefer.
+    """Which of two captions of an image people prefer.
 
     Attributes:
         images, first, second: file name of the image, and the two captions.
-        preferred: 1 for the first, 0 for the second, 0.5 where votes are tied; shape (n,).
-        categories: what kind of comparison each one is.
+        preferred: 1 for the first, 0 for the second, 0.5 if the votes are tied; shape (n,).
+        categories: the kind of each comparison.
         left_out: how many rows do not count, by reason.
-        labels: columns that rows can be told apart by.
+        labels: columns by which the judgments can be sliced.
     """
 
     images: list[str]
@@ -80,16 +82,18 @@ class Preferences:
         return len(self.images)
 
     def pairs(self) -> Iterator[ImageCaption]:
-        """Every pair that needs a score, repeats included."""
+        """All pairs that need a score, with repeats."""
         yield from zip(self.images, self.first, strict=True)
         yield from zip(self.images, self.second, strict=True)
 
     def keep(self, rows: np.ndarray, reason: str) -> Preferences:
-        """The rows where the mask `rows`, shape (n,), is true; the others count as left out."""
+        """Keep the rows where the mask `rows`, shape (n,), is true; the others count as
+        left out.
+        """
         return self if rows.all() else replace(self.take(rows), left_out=_more(self, rows, reason))
 
     def take(self, rows: np.ndarray) -> Preferences:
-        """The rows where the mask `rows`, shape (n,), is true."""
+        """Return the rows where the mask `rows`, shape (n,), is true."""
         return replace(
             self,
             images=_those(self.images, rows),

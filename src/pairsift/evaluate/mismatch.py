@@ -6,28 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Enough for all but a slice in which nearly all captions are of one image or of one wording.
+# Attempts per row; enough unless nearly all captions of a slice have the same image or wording.
 _TRIES = 50
 
 
 def draw_wrong(
     images: Sequence[str], captions: Sequence[str], slices: Sequence[str], seed: int = 0
 ) -> list[str | None]:
-    """A caption of another image for each row, at random from the row's own slice.
+    """Draw a caption of another image for each row, at random from the row's own slice.
 
-    Within a slice, a right caption does not win for its language or its style. Some of these
-    captions are true all the same: nobody looked whether they are wrong.
+    Within a slice, language and style do not tell a right caption from a wrong one. Some of the
+    captions drawn may be true, because nobody checked them.
 
     Args:
-        images, captions, slices: of every row.
-        seed: decides which; the order of the rows does too.
+        images, captions, slices: one per row.
+        seed: decides the draw, together with the order of the rows.
 
     Returns:
-        the caption; None where the slice has none of another image that is worded differently.
+        The caption; None if the slice has no other image with a different caption.
     """
     rng = np.random.default_rng(seed)
     image = np.unique(np.asarray(images, object), return_inverse=True)[1]
-    # Case and spaces make no other caption.
+    # Captions that differ only in case and spaces count as equal.
     plain = np.array([" ".join(caption.casefold().split()) for caption in captions], object)
     wording = np.unique(plain, return_inverse=True)[1]
     of = np.unique(np.asarray(slices, object), return_inverse=True)[1]

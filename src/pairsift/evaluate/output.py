@@ -14,10 +14,12 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
 def markdown_table(table: Table, left: int = 1) -> list[str]:
-    """Lines of a table, its first `left` columns aligned to the left, the others to the right."""
+    """Return the lines of a table; its first `left` columns are left-aligned, the others
+    right-aligned.
+    """
     header, rows = table
     marks = ["---" if column < left else "---:" for column in range(len(header))]
-    # A file's, a scorer's or a category's name may hold a bar.
+    # The name of a file, scorer or category may contain a bar.
     return [
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
         for line in (header, marks, *rows)
@@ -25,7 +27,7 @@ def markdown_table(table: Table, left: int = 1) -> list[str]:
 
 
 def markdown_page(title: str, *parts: Sequence[str]) -> str:
-    """A page of parts with an empty line between them; empty parts are left out."""
+    """Join parts with an empty line between them; empty parts are left out."""
     blocks = ["\n".join(part) for part in ([f"# {title}"], *parts) if part]
     return "\n\n".join(blocks).rstrip() + "\n"
 
@@ -41,9 +43,9 @@ def write_evaluation(
     """Write an evaluation into a folder.
 
     Args:
-        result: becomes the JSON file.
-        page: Markdown.
-        pictures: content by file name, as the `pictures` functions of the plot modules give them.
+        result: the content of the JSON file.
+        page: the Markdown page.
+        pictures: content by file name, as the `pictures` functions of the plot modules return it.
         names: of the JSON and the Markdown file.
 
     Returns:

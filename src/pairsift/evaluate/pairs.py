@@ -42,18 +42,18 @@ def read_pairs(
     separator: str | None = None,
     encoding: str | None = None,
 ) -> Preferences:
-    """Read a table of image, right caption, wrong caption and, if there, `category`.
+    """Read a table with image, right caption, wrong caption and, optionally, `category`.
 
-    Column names: image, right, wrong; SugarCrepe's filename, caption, negative_caption do too.
+    Column names: image, right, wrong; or SugarCrepe's filename, caption, negative_caption.
 
     Args:
-        by: columns that slices are made by.
-        draw: the table has no wrong captions; draw them, each from the row's own slice (that of
-            all columns of `by` together), by `seed`.
-        separator, encoding: of the table; found if not given.
+        by: columns to slice by.
+        draw: whether to draw wrong captions by `seed`, because the table has none; each is drawn
+            from the row's own slice (of all columns of `by` together).
+        separator, encoding: of the table; detected if None.
 
     Raises:
-        PairsiftError: a column is missing, a line is no row, or there is no row.
+        PairsiftError: a column is missing, a line cannot be read, or there is no row.
     """
     rows = read_rows(path, separator=separator, encoding=encoding)
     if not rows:
@@ -94,10 +94,10 @@ def evaluate_pairs(
     separator: str | None = None,
     encoding: str | None = None,
 ) -> Evaluation:
-    """Measure how often each score column prefers the right caption, and write `out`.
+    """Measure how often each score column prefers the right caption, and write the result to `out`.
 
-    A tie counts one half; its share is reported, so that the strict accuracy of the literature is
-    accuracy - ties/2.
+    A tie counts one half. The share of ties is reported, so the strict accuracy of the literature
+    is accuracy - ties/2.
 
     Args:
         by, draw, separator, encoding: see :func:`read_pairs`.

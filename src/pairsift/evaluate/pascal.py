@@ -1,4 +1,4 @@
-"""PASCAL-50S as its authors ship it: two MATLAB files."""
+"""Read PASCAL-50S in its published form: two MATLAB files."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from pairsift.evaluate.judgments import Preferences
 
 PAIRS, VOTES = "pair_pascal.mat", "consensus_pascal.mat"
 CATEGORIES = {1: "HC", 2: "HI", 3: "HM", 4: "MM"}
-"""By people, both right; by people, one of another image; person and machine; two machines."""
+"""Two right human captions; a human one of another image; human and machine; two machines."""
 
 _VOTES_A_PAIR = 48
 
 
 def read_pascal_folder(path: str) -> Preferences:
-    """Read `pair_pascal.mat` (the pairs) and `consensus_pascal.mat` (48 votes for each).
+    """Read `pair_pascal.mat` (the pairs) and `consensus_pascal.mat` (48 votes per pair).
 
-    A vote is a triplet: a reference, the two captions, and 1 or -1 for which is nearer to it.
+    A vote is a triplet: a reference, the two captions, and 1 or -1 for the one nearer to the
+    reference.
 
     Raises:
-        PairsiftError: the files are not there, or do not belong together.
+        PairsiftError: the files are missing, or do not belong together.
     """
     folder = Path(path)
     pairs, votes = _load(folder / PAIRS, "new_input"), _load(folder / VOTES, "triplets")
@@ -76,12 +77,12 @@ def _load(path: Path, name: str) -> Any:
 
 
 def _parts(entry: Any) -> list[Any]:
-    """Members of a struct, or of a cell array of any shape."""
+    """Return the members of a struct, or of a cell array of any shape."""
     return list(entry.ravel()) if isinstance(entry, np.ndarray) else list(entry)
 
 
 def _unwrap(value: Any) -> Any:
-    """The content of MATLAB's cells within cells."""
+    """Return the content of nested MATLAB cells."""
     while isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
         value = value.ravel()[0]
     return value

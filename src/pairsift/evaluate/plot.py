@@ -1,4 +1,4 @@
-"""The headline statistic of every score column, with its interval, as SVG."""
+"""Plot the headline statistic of every score column, with its interval, as SVG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PANELS = 6
 
 
 def pictures(evaluation: Evaluation) -> dict[str, bytes]:
-    """SVG by file name: ``plot.svg``, and one for each column that slices are made by.
+    """Return SVG by file name: ``plot.svg``, and one for each column of slices.
 
     Empty where matplotlib is not installed.
     """
@@ -28,7 +28,7 @@ def pictures(evaluation: Evaluation) -> dict[str, bytes]:
 
 
 def draw(evaluation: Evaluation) -> bytes | None:
-    """SVG bytes; None where matplotlib is not installed or there is nothing to show."""
+    """Return SVG bytes; None if matplotlib is not installed or there is nothing to show."""
     shown = [
         column
         for column in evaluation.columns
@@ -51,9 +51,9 @@ def draw(evaluation: Evaluation) -> bytes | None:
 
 
 def draw_slices(evaluation: Evaluation, by: str) -> bytes | None:
-    """A row for every slice, a panel for every score column; SVG bytes, or None as `draw`.
+    """Draw a row per slice and a panel per score column; return SVG bytes, or None as `draw`.
 
-    Grey: the scorer was not trained for any of the slice's languages.
+    Grey rows: the scorer was not trained for any of the slice's languages.
     """
     parts = [part for part in evaluation.slices if part.by == by and part.columns]
     columns = [column.label for column in evaluation.columns][:_PANELS]

@@ -1,4 +1,4 @@
-"""Shared code of all evaluation plots: rows with names, panels side by side, one SVG."""
+"""Code that all evaluation plots share: rows with names, panels side by side, one SVG."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class RowFigure:
-    """A figure with one row per name, the first on top, and panels that share the rows.
+    """A figure with one row per name, the first at the top, and panels that share the rows.
 
     Attributes:
         panels: matplotlib's axes.
@@ -33,7 +33,7 @@ class RowFigure:
                 axes.spines[side].set_visible(False)
 
     def svg(self) -> bytes:
-        """The picture; the same bytes for the same figures."""
+        """Return the picture; the same input gives the same bytes."""
         picture = io.BytesIO()
         self._figure.savefig(picture, format="svg", metadata={"Date": None})
         return picture.getvalue()
@@ -47,7 +47,7 @@ def point(
     colour: str,
     words: str,
 ) -> None:
-    """A value with its interval and its figures above it."""
+    """Draw a value with its interval, and its numbers above it."""
     axes.plot(value, row, "o", color=colour)
     if ends:
         axes.plot(list(ends), [row, row], color=colour, linewidth=2)
@@ -55,5 +55,7 @@ def point(
 
 
 def plain(text: str) -> str:
-    """Text without formulas: names come from paths and files, and `$` would start one."""
+    """Escape text for matplotlib, where `$` would start a formula; names come from paths
+    and files.
+    """
     return text.replace("$", r"\$")

@@ -13,7 +13,7 @@ csv               columns image, caption, score                               Ke
 ================  ==========================================================  ==================
 
 Sources: Hodosh et al. 2013 (Flickr8k), Aditya et al. 2015 (Composite), Vedantam et al. 2015
-(PASCAL-50S), with the row choices of CLIPScore (Hessel et al. 2021), on which later work agrees.
+(PASCAL-50S). The rows are chosen as in CLIPScore (Hessel et al. 2021) and later work.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class Request:
     """The input files of a protocol.
 
     Attributes:
-        path: of the judgments.
-        captions: file with the captions, for judgments that name them by number.
+        path: the file of judgments.
+        captions: the file of captions, for judgments that name captions by number.
         given: columns of the judgments that hold scores (csv protocol).
         columns: the csv protocol's names for image, caption and score.
-        by: columns of a table of judgments that slices are made by.
-        separator, encoding: of the tables; found if not given.
+        by: columns of the judgments to slice by.
+        separator, encoding: of the tables; detected if None.
     """
 
     path: str
@@ -68,7 +68,7 @@ class Request:
     encoding: str | None = None
 
     def read_rows(self, needed: Sequence[str]) -> list[Fields]:
-        """Rows of the table of judgments, with the columns that are needed."""
+        """Read the table of judgments, with the needed columns."""
         return read_rows(
             self.path, needed, usual=_USUAL, separator=self.separator, encoding=self.encoding
         )
@@ -146,7 +146,9 @@ def _csv(request: Request) -> Ratings:
 
 
 def _pascal_50s(request: Request) -> Preferences:
-    """CSV: image, caption_a, caption_b, votes_a, votes_b, category. Or the folder of .mat files."""
+    """Read a CSV (image, caption_a, caption_b, votes_a, votes_b, category) or the folder of .mat
+    files.
+    """
     if not is_table(request.path):
         return read_pascal_folder(request.path)
     columns = ("image", "caption_a", "caption_b", "votes_a", "votes_b", "category")
@@ -179,10 +181,10 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def read_judgments(protocol: str, request: Request) -> tuple[Protocol, Judgments]:
-    """Read judgments the way `protocol` says.
+    """Read judgments by the rules of `protocol`.
 
     Raises:
-        PairsiftError: no such protocol, or the file does not have its form.
+        PairsiftError: there is no such protocol, or the file has another form.
     """
     if protocol not in PROTOCOLS:
         raise PairsiftError(f"no protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}")

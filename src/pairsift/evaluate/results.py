@@ -1,4 +1,4 @@
-"""What an evaluation found, and how it is written down."""
+"""The results of an evaluation, as tables and JSON."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from pairsift.pair import counts_in_words
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A statistic with its interval; NaN where it has no meaning.
+    """A statistic with its interval; NaN if it is undefined.
 
     Attributes:
-        too_few: an interval was wanted, but what there is does not allow for an honest one.
+        too_few: an interval was requested, but there are too few data for a reliable one.
     """
 
     value: float
@@ -32,22 +32,22 @@ class Estimate:
 
     @property
     def ends(self) -> tuple[float, float] | None:
-        """Low and high end of the interval."""
+        """The low and high end of the interval."""
         return (self.interval.low, self.interval.high) if self.interval else None
 
     def scaled(self, factor: float) -> Estimate:
-        """The same in another unit, `factor` of which make one of this."""
+        """Return the same in another unit, `factor` of which make one of this."""
         ends = self.interval and Interval(self.interval.low * factor, self.interval.high * factor)
         return Estimate(self.value * factor, ends, self.too_few)
 
     def to_json(self) -> dict[str, float | None]:
-        """`value`, `low`, `high`; null for what is not a number."""
+        """Return `value`, `low`, `high`; null for NaN."""
         low, high = self.ends or (None, None)
         value = self.value if math.isfinite(self.value) else None
         return {"value": value, "low": low, "high": high}
 
     def text(self, scale: float = 100.0, signed: bool = False) -> str:
-        """In hundredths, as the literature prints it: `34.4 [33.1, 35.6]`."""
+        """Format in hundredths, as the literature does: `34.4 [33.1, 35.6]`."""
         if not math.isfinite(self.value):
             return "-"
         sign = "+" if signed else ""
@@ -62,15 +62,15 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class ColumnResult:
-    """One score column of one scorer.
+    """The results of one score column of one scorer.
 
     Attributes:
-        n: judgments that have a score in this column.
+        n: number of judgments that have a score in this column.
         statistics: by name (see :data:`pairsift.evaluate.statistics.CORRELATIONS`), or accuracy
             and `accuracy/CATEGORY`.
-        difference: headline statistic minus that of the first column, on the same resamples;
-            None for the first itself.
-        ties: share of the preferences on which both captions have the same score.
+        difference: headline statistic minus that of the first column, on the same resamples; None
+            for the first column.
+        ties: fraction of the preferences where both captions have the same score.
     """
 
     scorer: str
@@ -97,14 +97,14 @@ class ColumnResult:
 
 @dataclass(frozen=True, slots=True)
 class SliceResult:
-    """What was found on the judgments that have one value in a column.
+    """The results on the judgments that have one value in a column.
 
     Attributes:
         by, value: the column, or several joined by ``+``, and the value.
         judgments, images: how many there are.
-        columns: as of the whole; empty where the judgments are too few.
-        outside: by scorer, the share of the judgments whose caption is in a language that it was
-            not trained for.
+        columns: one per score column; empty if there are too few judgments.
+        outside: by scorer, the fraction of judgments whose caption is in a language that the scorer
+            was not trained for.
     """
 
     by: str
@@ -115,12 +115,14 @@ class SliceResult:
     outside: Mapping[str, float] = field(default_factory=dict)
 
     def is_blind(self, column: ColumnResult, headline: str) -> bool | None:
-        """Whether the interval holds what guessing gives, or lies below; None without one."""
+        """Whether the interval contains the chance level or lies below it; None without an
+        interval.
+        """
         ends = column.statistics[headline].ends
         return None if ends is None else ends[0] <= chance_level(headline)
 
     def note(self, column: ColumnResult, headline: str) -> str:
-        """What to know before reading the figures."""
+        """Remarks beside the numbers."""
         words = []
         if outside := self.outside.get(column.scorer, 0.0):
             share = "" if outside == 1 else f"{100 * outside:.0f} % "
@@ -145,16 +147,16 @@ class SliceResult:
 
 @dataclass(slots=True)
 class Evaluation:
-    """A whole evaluation.
+    """The results of a whole evaluation.
 
     Attributes:
         title: of table and plot.
-        headline: the statistic that the protocol compares by.
+        headline: the main statistic of the protocol.
         judgments, images: how many there are.
         left_out: judgments that do not count, by reason.
-        settings: what was given: files, resamples, seed.
-        scorers: fingerprint, failures, pairs scored now and seconds, by scorer.
-        slices: the same on parts of the judgments.
+        settings: the input: files, resamples, seed.
+        scorers: by scorer: fingerprint, failures, pairs scored by this run, seconds.
+        slices: the results on parts of the judgments.
     """
 
     title: str
@@ -168,7 +170,7 @@ class Evaluation:
     slices: Sequence[SliceResult] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, statistics in -1..1 or 0..1."""
+        """Return plain values, statistics in -1..1 or 0..1."""
         return {
             "title": self.title,
             "headline": self.headline,
@@ -182,14 +184,14 @@ class Evaluation:
         }
 
     def slices_by(self) -> dict[str, list[SliceResult]]:
-        """The slices by column."""
+        """Return the slices by column."""
         return {
             by: [part for part in self.slices if part.by == by]
             for by in dict.fromkeys(part.by for part in self.slices)
         }
 
     def slice_tables(self) -> dict[str, tuple[list[str], list[list[str]]]]:
-        """A table for every column that there are slices by; by title."""
+        """Return one table per column of slices, by title."""
         tables = {}
         for by, parts in self.slices_by().items():
             header = [by, "scorer", "n", statistic_title(self.headline), "minus first", "note"]
@@ -206,9 +208,9 @@ class Evaluation:
         return tables
 
     def header_and_rows(self) -> tuple[list[str], list[list[str]]]:
-        """The table, as text; statistics in hundredths."""
+        """Return the table, as text; statistics in hundredths."""
         names = list(self.columns[0].statistics) if self.columns else []
-        # The headline comes first, with its interval; the others are there to be looked up.
+        # The headline comes first, with its interval; the other statistics follow.
         names.sort(key=lambda name: name != self.headline)
         header = ["scorer", "column", "n", *map(statistic_title, names)]
         with_ties = any(column.ties is not None for column in self.columns)
@@ -235,14 +237,14 @@ class Evaluation:
                 yield column.difference
 
     def markdown(self) -> str:
-        """Title, table and what was left out."""
+        """Return the title, the table and what was left out."""
         parts: list[Sequence[str]] = [markdown_table(self.header_and_rows(), left=2)]
         for title, table in self.slice_tables().items():
             parts += [[f"## {title}"], markdown_table(table, left=2)]
         return markdown_page(self.title, *parts, self.notes())
 
     def notes(self) -> list[str]:
-        """Sentences that belong below the table."""
+        """Return the notes below the table."""
         lines = [f"{self.judgments:,} judgments on {self.images:,} images; values x 100."]
         resamples = self.settings.get("resamples")
         if resamples:
@@ -270,7 +272,7 @@ class Evaluation:
 
 
 def statistic_title(name: str) -> str:
-    """A statistic's name for people."""
+    """Return a statistic's name for people."""
     if name.startswith(f"{ACCURACY}/"):
         return name.split("/", 1)[1]
     return CORRELATIONS.get(name, name)

@@ -1,4 +1,4 @@
-"""What `evaluate human` and `evaluate pairs` have in common: scorers over pairs, tables out."""
+"""Shared code of `evaluate human` and `evaluate pairs`: scorers over pairs, tables out."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ MISSING_IMAGE = "image missing"
 
 
 class ScoringListener(Protocol):
-    """Told how far scoring is."""
+    """Receives the progress of scoring."""
 
     def scoring(self, scorer: str, done: int, total: int) -> None:
-        """`done` of `total` pairs that were not in the cache are scored."""
+        """`done` of the `total` pairs that were not in the cache are scored."""
 
 
 class Silence:
-    """A listener that says nothing."""
+    """A listener that does nothing."""
 
     def scoring(self, scorer: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What both commands take.
+    """Options of both commands.
 
     Attributes:
         scorers: names or checkpoint folders.
         images: folders, tars or parquet files.
         columns: only these score columns; None for all that rank pairs.
-        resamples, seed: of the bootstrap; 0 resamples switches intervals off.
-        skip_missing: leave judgments out whose image is nowhere, instead of stopping.
+        resamples, seed: of the bootstrap; 0 resamples gives no intervals.
+        skip_missing: leave out judgments whose image is missing, instead of stopping.
         scorer_options: passed to every scorer (`device`, `dtype`, `metrics`, ...).
     """
 
@@ -57,7 +57,7 @@ class Options:
     scorer_options: Mapping[str, Any] = field(default_factory=dict)
 
     def bootstrap(self, images: list[str]) -> ImageBootstrap:
-        """Of judgments on these images."""
+        """Return the bootstrap over judgments on these images."""
         return ImageBootstrap(images, self.resamples, self.seed)
 
 
@@ -65,13 +65,13 @@ def open_images(judged: Sequence[str], options: Options) -> tuple[ImageStore, np
     """Open the images.
 
     Args:
-        judged: file name of the image of every judgment; shape (n,).
+        judged: image file name of every judgment; shape (n,).
 
     Returns:
-        the images, and a mask, shape (n,), of the judgments whose image is there.
+        the images, and a mask, shape (n,), of the judgments whose image was found.
 
     Raises:
-        PairsiftError: images are missing, and they may not be skipped; or none is there.
+        PairsiftError: images are missing and must not be skipped, or none is found.
     """
     if not options.images:
         raise PairsiftError("scoring needs --images: a folder, a .tar or a .parquet file")
@@ -97,10 +97,11 @@ def score_all(
     out: str,
     listener: ScoringListener,
 ) -> list[PairScores]:
-    """Scores of every scorer for every pair; one scorer is in memory at a time.
+    """Score every pair with every scorer; only one scorer is in memory at a time.
 
     Raises:
-        PairsiftError: a scorer cannot be loaded, has none of the wanted columns, or scores nothing.
+        PairsiftError: a scorer cannot be loaded, has none of the requested columns, or scores
+            nothing.
     """
     from pairsift.scorers.registry import load_scorer
 
@@ -124,12 +125,12 @@ def score_all(
                 f"{', '.join(scores.columns) or 'none'}"
             )
         found.append(scores)
-        del scorer  # the next one may need the memory
+        del scorer  # the next scorer may need the memory
     return found
 
 
 def wanted_columns(scores: PairScores, options: Options) -> list[str]:
-    """Columns of a scorer that are asked for and hold any number."""
+    """Return a scorer's columns that are requested and hold any number."""
     return [
         column
         for column, values in scores.columns.items()
@@ -140,7 +141,7 @@ def wanted_columns(scores: PairScores, options: Options) -> list[str]:
 def preference_results(
     preferences: Preferences, found: Sequence[PairScores], options: Options, by: Sequence[str]
 ) -> tuple[list[ColumnResult], list[SliceResult]]:
-    """Accuracy of every score column, on the whole and on every slice."""
+    """Return the accuracy of every score column, on the whole and on every slice."""
     columns: dict[ColumnName, tuple[Floats, Floats]] = {
         (scores.name, column): (
             scores.of(column, preferences.images, preferences.first),
@@ -159,7 +160,7 @@ def preference_results(
 
 
 def scorer_facts(found: Sequence[PairScores]) -> dict[str, Any]:
-    """For result.json."""
+    """Return what result.json says about a scorer."""
     return {
         scores.name: {
             "fingerprint": scores.fingerprint,

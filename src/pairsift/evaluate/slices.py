@@ -1,4 +1,4 @@
-"""The same measurement on parts of the judgments: by language, by domain, by any column."""
+"""Measure parts of the judgments: by language, by domain, by any column."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pairsift.evaluate.results import ColumnResult, SliceResult
 from pairsift.sources.rows import Fields
 
 LANGUAGE = "language"
-"""The column that scorers' scopes are held against: ISO 639 codes."""
+"""The column that is compared with scorers' scopes: ISO 639 codes."""
 
 FEWEST = 10
-"""Slices with fewer judgments are named but not measured."""
+"""Slices with fewer judgments are listed but not measured."""
 
 _MOST_SLICES = 200
 _AND = " / "
@@ -26,14 +26,14 @@ _EMPTY = "(empty)"
 
 Some = TypeVar("Some", Ratings, Preferences)
 Compare = Callable[[Some, np.ndarray], list[ColumnResult]]
-"""Measures part of the judgments, of which the mask (n,) says what rows of the whole they are."""
+"""Measures part of the judgments; the mask, shape (n,), says which rows of the whole these are."""
 
 
 def read_labels(rows: Sequence[Fields], by: Sequence[str], path: str) -> dict[str, list[str]]:
-    """The columns that slices are made by, and the one with the language if there is one.
+    """Read the columns to slice by, and the language column if there is one.
 
     Args:
-        by: column names; several joined by ``+`` make slices of their combinations.
+        by: column names; several joined by ``+`` slice by their combinations.
 
     Raises:
         PairsiftError: there is no such column.
@@ -56,7 +56,7 @@ def _text(value: object) -> str:
 
 
 def slice_values(labels: Mapping[str, Sequence[str]], by: str) -> list[str]:
-    """Which slice of a ``by`` every judgment belongs to."""
+    """Return every judgment's value of a ``by``."""
     columns = (labels[name] for name in by.split("+"))
     return [_AND.join(values) for values in zip(*columns, strict=True)]
 
@@ -64,10 +64,10 @@ def slice_values(labels: Mapping[str, Sequence[str]], by: str) -> list[str]:
 def measure_slices(
     judgments: Some, by: Sequence[str], found: Sequence[PairScores], compare: Compare[Some]
 ) -> list[SliceResult]:
-    """Measure every slice, those with most judgments first.
+    """Measure every slice, largest first.
 
     Raises:
-        PairsiftError: a column has so many values that it cannot be meant.
+        PairsiftError: a column has too many values.
     """
     results = []
     for asked in by:
@@ -96,7 +96,7 @@ def measure_slices(
 
 
 def _share_outside(part: Ratings | Preferences, scores: PairScores) -> float:
-    """Share of the judgments in languages that the scorer was not trained for."""
+    """Return the fraction of judgments in languages that the scorer was not trained for."""
     languages = part.labels.get(LANGUAGE)
     if scores.scope is None or not languages:
         return 0.0

@@ -1,8 +1,8 @@
-"""How well scores agree with ratings: rank correlations, and accuracy of preferences.
+"""Agreement of scores with ratings: rank correlations, and accuracy of preferences.
 
-Point estimates are SciPy's. For the bootstrap the same statistics are computed on *weighted* rows
-from one table of counts (scores x ratings), which is exact and much quicker than repeating rows;
-the tests hold both against each other.
+SciPy computes the estimates. For the bootstrap, the same statistics are computed on *weighted* rows
+from one table of counts (scores x ratings). This is exact and much faster than repeating rows; the
+tests compare the two.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ ACCURACY = "accuracy"
 
 
 def chance_level(statistic: str) -> float:
-    """What guessing gives: half of the preferences, and no correlation."""
+    """Return the value that guessing gives: half of the preferences, or no correlation."""
     return 0.5 if statistic.startswith(ACCURACY) else 0.0
 
 
 def scale_of(statistic: str) -> tuple[float, float]:
-    """Its lowest and highest value."""
+    """Return the lowest and highest possible value of a statistic."""
     return _SHARES if statistic.startswith(ACCURACY) else (-1.0, 1.0)
 
 
 _SHARES = (0.0, 1.0)
 
 FEWEST_IMAGES = 10
-"""With fewer images no interval is given: what they vary by is not known."""
+"""With fewer images no interval is given, because their variance cannot be estimated."""
 
-# Share of the draws that may have no meaning, such as those in which all ratings are alike.
+# Fraction of the draws that may be undefined, for example because all ratings are equal.
 _MOST_UNKNOWN = 0.05
 
-# A table of counts larger than this costs more than sorting repeated rows does.
+# With a larger table of counts, sorting repeated rows is faster.
 _MAX_CELLS = 8_000_000
 
 
 def correlations(scores: Floats, ratings: Floats) -> dict[str, float]:
-    """Every statistic of :data:`CORRELATIONS` between scores and ratings, in -1..1.
+    """Compute every statistic of :data:`CORRELATIONS` between scores and ratings, in -1..1.
 
     Args:
         scores, ratings: shape (n,), finite.
@@ -72,15 +72,16 @@ def correlations(scores: Floats, ratings: Floats) -> dict[str, float]:
 
 
 def preference_credit(first: Floats, second: Floats, preferred: Floats) -> Floats:
-    """How far scores agree with each preference, 0..1.
+    """Return how far scores agree with each preference, 0..1.
 
     Args:
         first, second: scores of the two captions, shape (n,).
         preferred: 1 where people prefer the first, 0 the second, 0.5 where their votes are tied.
 
     Returns:
-        shape (n,): 1 agrees, 0 disagrees. A tie on either side counts one half, which is what a
-        coin thrown for it would earn on average.
+        shape (n,): 1 agrees, 0 disagrees. A tie on either side counts one half, the mean of a
+            random
+        choice.
     """
     says = np.where(first > second, 1.0, np.where(first < second, 0.0, 0.5))
     return 1.0 - np.abs(says - preferred)
@@ -88,9 +89,9 @@ def preference_credit(first: Floats, second: Floats, preferred: Floats) -> Float
 
 @dataclass(slots=True)
 class WeightedCorrelations:
-    """The four correlations of rows that each count a whole number of times.
+    """The four correlations of rows with whole-number weights.
 
-    Equal to :func:`correlations` on rows repeated by their weight.
+    Equal to :func:`correlations` on rows repeated as often as their weight.
     """
 
     scores: Floats
@@ -105,7 +106,7 @@ class WeightedCorrelations:
         self._cell = row * len(self._rating_values) + column
 
     def __call__(self, weights: Floats) -> dict[str, float]:
-        """Statistics with `weights`, shape (n,), whole numbers >= 0."""
+        """Compute the statistics with `weights`, shape (n,), whole numbers >= 0."""
         shape = (len(self._score_values), len(self._rating_values))
         if shape[0] * shape[1] > _MAX_CELLS:
             times = weights.astype(np.int64)
@@ -134,7 +135,7 @@ class WeightedCorrelations:
 
 
 def _mean_ranks(counts: Floats) -> Floats:
-    """Rank shared by each group of tied rows, given how many there are of each."""
+    """Return the shared rank of each group of tied rows, from the sizes of the groups."""
     return np.cumsum(counts) - counts / 2
 
 
@@ -148,23 +149,23 @@ def _table_pearson(counts: Floats, x: Floats, y: Floats) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A confidence interval; holds its estimate."""
+    """A confidence interval with its estimate."""
 
     low: float
     high: float
 
 
 class ImageBootstrap:
-    """Resamples images, not rows: the judgments of one image are not independent.
+    """Resamples images instead of rows, because the judgments of one image are not independent.
 
-    The draws serve to find the standard error, not the ends. A resample has some images twice, and
-    so more pairs of rows from one image than the judgments have. Where captions are ordered better
-    within an image than across images, all draws then lie to one side of the estimate, and their
-    percentiles would leave it out.
+    The resamples give the standard error, not the ends of the interval. A resample has some images
+    twice, and so more pairs of rows from the same image than the judgments have. If captions are
+    ordered better within an image than across images, all resamples are on one side of the
+    estimate, and an interval of their percentiles would not contain it.
 
     Args:
-        images: name of the image of every row; shape (n,).
-        resamples: how many; 0 switches intervals off.
+        images: image name of every row; shape (n,).
+        resamples: how many; 0 gives no intervals.
         seed: two instances with equal arguments draw the same images, so that differences
             between scorers are paired.
         confidence: of the intervals.
@@ -178,11 +179,11 @@ class ImageBootstrap:
         self.images = len(names)
 
     def count_images(self, rows: NDArray[np.bool_]) -> int:
-        """How many images rows have, given as a mask, shape (n,)."""
+        """Count the images of the rows in a mask, shape (n,)."""
         return len(np.unique(self._image_of_row[rows]))
 
     def draw(self, statistics: Callable[[Floats], dict[str, float]]) -> dict[str, Floats]:
-        """Evaluate `statistics(row weights)` on every resample; (resamples,) for each name."""
+        """Compute `statistics(row weights)` on every resample; (resamples,) for each name."""
         rng = np.random.default_rng(self.seed)
         found: dict[str, list[float]] = {}
         for _ in range(self.resamples):
@@ -198,17 +199,19 @@ class ImageBootstrap:
         images: int | None = None,
         scale: tuple[float, float] | None = None,
     ) -> Interval | None:
-        """Student's t interval around an estimate, with the standard error of its draws.
+        """Return Student's t interval around an estimate, with the standard error of its resamples.
 
         Args:
-            images: that the statistic has rows of, if not all; they are the sample.
-            scale: lowest and highest value of the statistic. The interval is then made on Fisher's
-                z scale, so that it ends within, and is narrower towards the nearer end.
+            images: number of images that the statistic has rows of, if not all.
+            scale: lowest and highest value of the statistic. The interval is then computed on
+                Fisher's z scale, so that it stays within these limits and is narrower towards the
+                nearer one.
 
         Returns:
-            None where there is no honest one: fewer than :data:`FEWEST_IMAGES` images, draws
-            without a meaning, a correlation of 1 or -1, or no spread. An accuracy of 0 or 1 has the
-            exact interval of so many images that agree.
+            None if there is no reliable interval: fewer than :data:`FEWEST_IMAGES` images,
+                undefined
+            resamples, a correlation of 1 or -1, or no variance. An accuracy of 0 or 1 gets the
+            exact interval for that many images that all agree.
         """
         images = self.images if images is None else images
         known = draws[np.isfinite(draws)]
@@ -218,9 +221,12 @@ class ImageBootstrap:
             or len(known) < max(2, (1 - _MOST_UNKNOWN) * len(draws))
         ):
             return None
-        # Around the estimate, not around the draws' own mean: what they are biased by counts too.
+        # Errors are taken around the estimate, not around the resamples' mean, so that bias counts
+        # too.
         error = float(np.sqrt(np.mean((known - estimate) ** 2) * images / (images - 1)))
-        if scale == _SHARES and estimate in scale:  # all images agree: how many there are, is known
+        if (
+            scale == _SHARES and estimate in scale
+        ):  # all images agree, so the exact binomial interval applies
             return Interval(*binomial_bounds(round(estimate * images), images, self.confidence))
         if not np.ptp(known) > 1e-12:
             return None

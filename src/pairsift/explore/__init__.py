@@ -1,4 +1,4 @@
-"""Look at real rows: a local, read-only server with filters, paging and caption search."""
+"""A local, read-only server to look at scored rows, with filters, paging and caption search."""
 
 from pairsift.explore.server import explore, running_server
 

@@ -1,8 +1,8 @@
-"""Full-text search over captions: an SQLite index, read once from the source shards.
+"""Full-text search over captions: an SQLite index, built once from the source shards.
 
-Captions are in the shards, not in the score tables. The index is a cache outside the score folder,
-named by what it was made from; each shard is committed on its own, so an interrupted reading goes
-on where it stopped. A shard that cannot be read is not committed: the next server tries it again.
+Captions are in the shards, not in the score tables. The index is a cache outside the score folder;
+its name is a digest of the inputs. Each shard is committed separately, so that an interrupted build
+can be resumed. A shard that cannot be read is not committed, and the next server tries it again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS shards (place INTEGER PRIMARY KEY);
 CREATE VIRTUAL TABLE IF NOT EXISTS captions
     USING fts5(caption, tokenize = "unicode61 remove_diacritics 2");
 """
-# Scripts written without spaces: the tokenizer takes a whole sentence of them for one word.
+# Scripts without spaces between words: the tokenizer takes a whole sentence for one word.
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
 )
@@ -35,17 +35,17 @@ _WORD = re.compile(r'"([^"]*)"|(\S+)')
 
 
 class CaptionIndex:
-    """Captions of all rows, by their place (:func:`pairsift.report.table.split_position`).
+    """The captions of all rows, by their position (:func:`pairsift.report.table.split_position`).
 
     Args:
         shards: the source shards of the score files.
         cache: folder for index files; None for the user's cache folder.
 
     Raises:
-        PairsiftError: the index cannot be kept there.
+        PairsiftError: the index cannot be written there.
 
     Attributes:
-        problems: why shards could not be read, by the number of their score file, so far.
+        problems: why shards could not be read so far, by the number of their score file.
     """
 
     def __init__(self, shards: SourceShards, cache: str | None = None) -> None:
@@ -66,32 +66,35 @@ class CaptionIndex:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Read, in the background, the shards that are not in the index yet."""
+        """Start to read, in the background, the shards that are not in the index yet."""
         self._thread = threading.Thread(target=self._read_all, name="captions", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop reading; what is read stays."""
+        """Stop reading; what was read is kept."""
         self._stop.set()
         if self._thread:
             self._thread.join()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until every shard is read or could not be; False if it takes longer."""
+        """Wait until every shard is read or has failed; False if it takes longer."""
         if self._thread:
             self._thread.join(seconds)
         return self.progress()[0] + len(self.problems) == len(self._shards)
 
     def progress(self) -> tuple[int, int]:
-        """Shards whose captions are in the index, and shards in all."""
+        """Return the number of shards in the index, and of all shards."""
         with self._connect() as connection:
             done = connection.execute("SELECT count(*) FROM shards").fetchone()[0]
         return int(done), len(self._shards)
 
     def search(self, text: str) -> list[int]:
-        """Places of the captions read so far that hold every word; "quoted words" in that order.
+        """Return the positions of captions that contain every word; "quoted words" must follow each
+        other.
 
-        The last letters may be left open with a star: ``dog*``. Case and accents do not matter.
+        A star at the end of a word matches any ending: ``dog*``. Case and accents do not matter.
+            Only
+        captions that are already read are found.
         """
         with self._connect() as connection:
             if _UNSPACED.search(text):
@@ -109,7 +112,7 @@ class CaptionIndex:
             return [row[0] for row in found]
 
     def captions(self, positions: Iterable[int]) -> dict[int, str]:
-        """Captions by place, as far as they are read."""
+        """Return captions by position, as far as they are read."""
         wanted = list(positions)
         marks = ",".join("?" * len(wanted))
         with self._connect() as connection:
@@ -136,7 +139,7 @@ class CaptionIndex:
                         rows.append(((place << ROW_BITS) | row, clean))
             except PairsiftError as error:
                 self.problems[place] = str(error)
-            except Exception as error:  # one broken shard must not end the search of the others
+            except Exception as error:  # one broken shard must not stop the reading of the others
                 self.problems[place] = f"{type(error).__name__}: {error}"
             else:
                 with self._connect() as connection:
@@ -150,7 +153,7 @@ class CaptionIndex:
 
 
 class _Session:
-    """A connection for one task: SQLite's own `with` commits, but does not close."""
+    """A connection for one task; SQLite's own `with` commits but does not close."""
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, timeout=60)
@@ -167,7 +170,7 @@ class _Session:
 
 
 def match_query(text: str) -> str:
-    """What a user typed as an FTS5 query: only words, phrases and a star behind a word."""
+    """Turn a user's text into an FTS5 query with only words, phrases and a star after a word."""
     parts = []
     for phrase, word in _WORD.findall(text):
         token = phrase or word

@@ -1,4 +1,4 @@
-"""Pictures of rows, read from their shards when a page asks for them."""
+"""The images of rows, read from their shards when a page asks for them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PIXELS = 768
 
 
 class PictureReader:
-    """JPEGs by place. All rows of a page that lie in one shard are read in one go through it.
+    """JPEGs by position. Rows of a page that are in the same shard are read in one pass over it.
 
-    A shard can only be read from its start, so what is asked for next is told beforehand with
-    :meth:`expect`; the most recent pictures are held.
+    A shard can only be read from its start, so the next rows are announced with :meth:`expect`. The
+    most recent images are kept in memory.
     """
 
     def __init__(self, shards: SourceShards) -> None:
@@ -31,7 +31,7 @@ class PictureReader:
         self._shard_locks: dict[int, threading.Lock] = defaultdict(threading.Lock)
 
     def expect(self, positions: Iterable[int]) -> None:
-        """Say which rows will be asked for."""
+        """Say which rows will be requested."""
         with self._guard:
             for pos in positions:
                 if pos not in self._held:
@@ -39,7 +39,7 @@ class PictureReader:
                     self._expected[table].add(row)
 
     def get(self, pos: int) -> bytes | str:
-        """The picture as JPEG, or in words why there is none."""
+        """Return the image as JPEG, or a sentence on why there is none."""
         table, row = split_position(pos)
         if not 0 <= table < len(self._shards):
             return "no such row"
@@ -57,9 +57,9 @@ class PictureReader:
             return self._held.get(pos, problem or "there is no such row")
 
     def _read(self, table: int, rows: list[int], offset: int) -> str | None:
-        """Hold the pictures of some rows; returns why not all could be read.
+        """Load the images of some rows into memory; return why some could not be read.
 
-        What is wrong with a shard is not held: the next request tries it again.
+        The reason is not kept, so the next request tries the shard again.
         """
         try:
             for row, pair in self._shards.rows(table, rows):
@@ -69,7 +69,7 @@ class PictureReader:
                     self._hold(offset + row, str(fault))
         except PairsiftError as error:
             return str(error)
-        except Exception as error:  # the server goes on; the card says what happened
+        except Exception as error:  # the server continues, and the page shows the reason
             return f"{type(error).__name__}: {error}"
         return None
 

@@ -1,4 +1,4 @@
-"""Pages of rows that meet a filter."""
+"""Find pages of rows that match a filter."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _FATES = {
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What a user asks for.
+    """The rows that a user asks for.
 
     Attributes:
-        where: an expression as in ``pairsift select --where``; empty for no condition.
-        fate: one of all, ok, kept, dropped, failed, or a status.
+        where: an expression as in ``pairsift select --where``; empty for all rows.
+        fate: all, ok, kept, dropped, failed, or a status.
         sort: a column, or ``place`` for the order of the shards.
-        descending: highest first.
-        page: from 0.
-        size: rows of a page.
+        descending: whether the highest values come first.
+        page: page number, from 0.
+        size: rows per page.
     """
 
     where: str = ""
@@ -49,14 +49,16 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class FoundPage:
-    """Rows in all, and the rows of one page as plain values, with their place as ``pos``."""
+    """The number of matching rows, and the rows of one page as plain values, with their position as
+    ``pos``.
+    """
 
     total: int
     rows: list[dict[str, Any]]
 
 
 class RowFinder:
-    """Answers filters from the loaded rows; one at a time, from any thread."""
+    """Finds rows in the loaded table; one query at a time, from any thread."""
 
     def __init__(self, rows: ScoredRows) -> None:
         self._rows = rows
@@ -68,21 +70,21 @@ class RowFinder:
 
     @property
     def expression_columns(self) -> list[str]:
-        """What a filter's expression may name."""
+        """The columns that a filter's expression may use."""
         return list(self._columns)
 
     def alone(self) -> threading.Lock:
-        """Keeps others from the database, for queries beside these."""
+        """Hold the database's lock, for other queries."""
         return self._lock
 
     def find(self, asked: Filter, among: list[int] | None = None) -> FoundPage:
-        """Rows of one page.
+        """Return one page of matching rows.
 
         Args:
-            among: places to choose from; None for all rows.
+            among: positions to choose from; None for all rows.
 
         Raises:
-            PairsiftError: the expression or the column to sort by is not right.
+            PairsiftError: the expression or the column to sort by is invalid.
         """
         conditions = [self._fate_sql(asked.fate)]
         if asked.where.strip():
@@ -126,7 +128,7 @@ class RowFinder:
         return FoundPage(count, page)
 
     def whole_row(self, pos: int) -> dict[str, Any]:
-        """Every column of one row of the score tables.
+        """Return every column of one row of the score tables.
 
         Raises:
             KeyError: there is no such row.
@@ -156,7 +158,7 @@ class RowFinder:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON can hold; rounded as far as float32 means anything."""
+    """Return a value that JSON can hold, rounded to the precision of float32."""
     if isinstance(value, float):
         if value != value or value in (float("inf"), float("-inf")):
             return None

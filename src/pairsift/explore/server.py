@@ -1,4 +1,6 @@
-"""The server: standard library only, on the loopback, read-only, behind a secret path."""
+"""The HTTP server: standard library only, on the loopback address, read-only, behind a
+secret path.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ _POLICY = (
 
 
 class _Explorer:
-    """What the server answers from."""
+    """The data that the server answers from."""
 
     def __init__(self, rows: ScoredRows, selection: Selection | None, index: CaptionIndex) -> None:
         self.rows = rows
@@ -94,7 +96,8 @@ class _Explorer:
         self.pictures.expect(row["pos"] for row in page.rows if row["status"] == "ok")
         for row in page.rows:
             caption = captions.get(row["pos"])
-            # JavaScript's numbers cannot hold a place; and text is made showable here, once.
+            # JavaScript's numbers cannot hold a position, and text is made printable here, in one
+            # place.
             row["pos"] = str(row["pos"])
             row["caption"] = None if caption is None else printable(caption, 2_000)
             row["key"], row["shard"] = printable(row["key"]), printable(row["shard"])
@@ -117,7 +120,7 @@ class _Explorer:
         return {"row": shown, "caption": None if caption is None else printable(caption, 20_000)}
 
     def report(self) -> bytes:
-        """The static report on the same rows, made when first asked for."""
+        """The static report on the same rows, built at the first request."""
         with self._report_lock, self.finder.alone():
             if self._report is None:
                 title = self.rows.tables.folders[0].rstrip("/").rsplit("/", 1)[-1]
@@ -133,7 +136,7 @@ def _number(text: str) -> int:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """GET and HEAD of a closed list of paths; everything else is refused."""
+    """Answers GET and HEAD for a closed list of paths and refuses everything else."""
 
     server: _Server
     protocol_version = "HTTP/1.1"
@@ -141,13 +144,13 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        # A web page elsewhere can make a name of its own resolve to this address.
+        # A foreign web page can make its own host name resolve to this address.
         if self.headers.get("Host") not in self.server.hosts:
             return self._refuse(403, "wrong host")
         url = urlsplit(self.path)
         prefix = f"/{self.server.token}/"
         if not url.path.startswith(prefix):
-            return self._refuse(404, "not found: open the whole address that pairsift printed")
+            return self._refuse(404, "not found: open the complete address that pairsift printed")
         asked = {name: values[-1] for name, values in parse_qs(url.query).items()}
         try:
             return self._answer(url.path[len(prefix) :], asked)
@@ -193,15 +196,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
-        if policy:  # the report carries its own, stricter one
+        if policy:  # the report has its own, stricter policy
             self.send_header("Content-Security-Policy", policy)
         self.end_headers()
         if self.command != "HEAD":
-            with contextlib.suppress(ConnectionError):  # the reader has turned the page
+            with contextlib.suppress(ConnectionError):  # the browser has left the page
                 self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Silence; a browser asks for hundreds of pictures."""
+        """Do nothing, because a browser requests hundreds of images."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -234,16 +237,16 @@ def running_server(
     """Serve a score folder while the block runs; yields the address to open.
 
     Args:
-        scores: one score folder or several; nothing is ever written into them.
+        scores: one score folder or several; nothing is written to them.
         selection: folder that ``pairsift select`` wrote; None if nothing was selected.
         joins: tables of other scorers, as :func:`pairsift.select.select` takes them.
-        port: on the loopback; 0 for any that is free.
+        port: port on the loopback address; 0 for any free port.
         cache: folder for the caption index; None for the user's cache folder.
-        roots: where the source shards lie now, if they were moved since they were scored: one for
-            all score folders, or one for each.
+        roots: where the source shards are now, if they were moved since scoring: one for all score
+            folders, or one for each.
 
     Raises:
-        PairsiftError: no scores there, or the port is taken.
+        PairsiftError: there are no scores, or the port is in use.
     """
     chosen = read_selection(selection) if selection else None
     with open_rows(
@@ -278,7 +281,7 @@ def explore(
     ready: Callable[[str], None] = print,
     roots: Sequence[str] = (),
 ) -> None:
-    """Serve until interrupted with Ctrl-C; arguments as of :func:`running_server`.
+    """Serve until Ctrl-C; the arguments are those of :func:`running_server`.
 
     Args:
         ready: called with the address once the server answers.

@@ -99,7 +99,8 @@ class _Service:
             except QueueFullError as error:
                 raise HTTPException(
                     429,
-                    f"more than {self.settings.max_queue} pairs would be waiting; try again",
+                    f"more than {self.settings.max_queue} pairs would be in the queue; try again "
+                    "later",
                     {"Retry-After": str(error.retry_after)},
                 ) from None
             except asyncio.TimeoutError:
@@ -123,7 +124,7 @@ class _Service:
         return await asyncio.gather(*map(self.batcher.score, sources))
 
     def _columns(self, metrics: tuple[str, ...] | None) -> tuple[str, ...]:
-        """The columns that tell of the asked metrics, and those that tell of none."""
+        """Return the columns of the requested metrics, and those that belong to no metric."""
         unwanted = [name for name in METRICS if metrics is not None and name not in metrics]
         return tuple(
             column
@@ -147,12 +148,12 @@ def _message(row: Row, columns: Sequence[str]) -> ScoredRow:
 
 
 def _plain(value: Any) -> Any:
-    # Only the digits of the float32, without those of its conversion to float64.
+    # Only the digits of the float32, without the extra ones of its conversion to float64.
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 async def _unless_gone(request: Request, work: Awaitable[_Result]) -> _Result | None:
-    """The result; None, with the work cancelled, if the client has disconnected."""
+    """Return the result; None, with the work cancelled, if the client has disconnected."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
@@ -189,18 +190,18 @@ class _KeyCheck(HTTPBearer):
 
 
 def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
-    """The application, to be served by any ASGI server.
+    """Create the application, to be served by any ASGI server.
 
-    It runs decode processes and a device thread while its lifespan lasts. One process of it has
-    one scorer; more processes need more memory and more devices.
+    During its lifespan it runs decode processes and a device thread. Each server process has one
+    scorer, so more processes need more memory and more devices.
     """
     service = _Service(scorer, settings)
     app = FastAPI(
         title="Pairsift",
-        summary="How well do image and caption go together, and how good is the caption?",
+        summary="Score how well image and caption match, and how good the caption is.",
         version=__version__,
         lifespan=service.lifespan,
-        # Their pages are put together from a content delivery network.
+        # FastAPI's pages load scripts from a content delivery network.
         docs_url=None,
         redoc_url=None,
     )
@@ -222,12 +223,12 @@ def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
 
     @app.get("/scorer", dependencies=with_key, responses=refusals)
     async def facts() -> ScorerFacts:
-        """Tell which scorer answers, and what it is asked within."""
+        """Describe the scorer and the limits of this server."""
         return service.facts()
 
     @app.get("/healthz", responses=problems(403, 503))
     async def health() -> Health:
-        """Tell whether scores can be expected."""
+        """Tell whether the server can score."""
         if trouble := service.batcher.trouble:
             raise HTTPException(503, trouble)
         return Health(status="ok")
@@ -301,7 +302,7 @@ class _AccessMiddleware:
 
 
 class _Body:
-    """A request's body on its way to the application."""
+    """A request's body, passed on to the application."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -313,8 +314,11 @@ class _Body:
         return message
 
     async def discard(self, most: int) -> None:
-        """Read what is left, within bounds: a connection that is closed on a client that is still
-        sending takes the answer with it."""
+        """Read the rest of the body, within limits.
+
+        If the connection were closed while the client is still sending, the client would lose the
+        answer.
+        """
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._read(most), _DISCARD_S)
 

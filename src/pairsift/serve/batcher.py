@@ -27,7 +27,7 @@ from pairsift.scorers.base import Prepared, Scorer, score_prepared
 Row = dict[str, Any]
 Watch = Callable[[int, float], None]
 
-_THREADS = 2  # that decode where there are no processes for it
+_THREADS = 2  # threads that decode if there are no decode processes
 _UNHEALTHY_BATCHES = 3
 
 
@@ -35,7 +35,7 @@ class QueueFullError(Exception):
     """The queue of the server is full.
 
     Attributes:
-        retry_after: seconds after which there will probably be room.
+        retry_after: seconds after which there is probably room.
     """
 
     def __init__(self, retry_after: int) -> None:
@@ -54,12 +54,12 @@ class Batcher:
 
     Args:
         batch_size: number of pairs in one forward pass; None for the scorer's default.
-        max_wait: seconds a batch that is not full waits for pairs already being decoded. A pair
-            that is alone never waits.
-        workers: processes that decode; 0 decodes in threads.
+        max_wait: seconds that a batch that is not full waits for pairs that are being decoded. If
+            none is being decoded, it does not wait.
+        workers: number of decode processes; 0 decodes in threads.
         max_queue: maximum number of accepted pairs without an answer.
-        limits: of images.
-        time_limit: seconds that preparing a pair may take in a worker process.
+        limits: limits of images.
+        time_limit: seconds that preprocessing a pair may take in a worker process.
         watch: called with the size and the seconds of every batch.
     """
 
@@ -82,14 +82,18 @@ class Batcher:
         self._watch = watch
         self._prepare = scorer.preparer
         if limits is not None and hasattr(self._prepare, "limited"):
-            self._prepare = self._prepare.limited(limits)  # the scorer's own stays as it was
+            self._prepare = self._prepare.limited(
+                limits
+            )  # the scorer's own preparer is not changed
         self._pool = PreparerPool(self._prepare, workers, time_limit) if workers else None
         self._decoders = ThreadPoolExecutor(workers or _THREADS, "pairsift-decode")
         self._device = ThreadPoolExecutor(1, "pairsift-device")
-        # Prepared pixels are larger than images: no more of them than the device needs to be busy.
+        # Preprocessed pixels are larger than images, so only as many as keep the device busy.
         self._ahead = asyncio.Semaphore(2 * self.batch_size + (workers or _THREADS))
         self._preparing = 0
-        self._tasks: set[asyncio.Future[Prepared]] = set()  # the loop alone would let go of them
+        self._tasks: set[asyncio.Future[Prepared]] = (
+            set()
+        )  # the event loop holds only weak references
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -97,11 +101,11 @@ class Batcher:
         self._seconds_a_pair = 0.0
 
     def start(self) -> None:
-        """Start; call it in the event loop."""
+        """Start the worker and the device thread; call it in the event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="pairsift-batches")
 
     async def stop(self) -> None:
-        """Stop; requests that still wait for a row are cancelled."""
+        """Stop; requests that wait for a row are cancelled."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -115,7 +119,7 @@ class Batcher:
 
     @property
     def trouble(self) -> str | None:
-        """Why the server cannot score, or None."""
+        """Why the server cannot score, or None if it can."""
         if self._task is None or self._task.done():
             return "the batcher is not running"
         if self._failed_batches >= _UNHEALTHY_BATCHES:
@@ -139,12 +143,12 @@ class Batcher:
             self.queued -= pairs
 
     async def score(self, source: AbstractAsyncContextManager[Pair]) -> Row:
-        """Prepare and score one pair.
+        """Preprocess and score one pair.
 
         Args:
-            source: yields the pair; left as soon as its image is decoded. Where nobody waits for
-                the row any more, it is left when the thread that holds the bytes has ended, which
-                may be later than this returns.
+            source: a context that yields the pair. It is left when the image is decoded. If the
+                request was cancelled, it is left when the thread that uses the bytes has ended,
+                which may be after this call returns.
 
         Returns:
             its row of the score table. A pair that cannot be scored has a status other than ok.
@@ -169,7 +173,7 @@ class Batcher:
             self._ahead.release()
 
     async def _prepared(self, source: AbstractAsyncContextManager[Pair]) -> Prepared:
-        """The pair, prepared, and a place ahead of the device."""
+        """Return the preprocessed pair, with a reserved place before the device."""
         async with source as pair:
             await self._ahead.acquire()
             try:
@@ -179,7 +183,7 @@ class Batcher:
                 raise
 
     def _let_go(self, preparing: asyncio.Future[Prepared]) -> None:
-        """The request of the pair was cancelled: free its place."""
+        """Free the place of a pair whose request was cancelled."""
         if not preparing.cancelled() and preparing.exception() is None:
             self._ahead.release()
 
@@ -189,7 +193,7 @@ class Batcher:
             return await _to_its_end(self._decoders.submit(self._prepare_now, pair))
         finally:
             self._preparing -= 1
-            self._arrived.set()  # whoever waits for it looks again
+            self._arrived.set()  # waiting tasks check again
 
     def _prepare_now(self, pair: Pair) -> Prepared:
         if self._pool is None:
@@ -212,7 +216,7 @@ class Batcher:
                     waiting.answer.set_result(row)
 
     async def _next_batch(self) -> list[_Waiting]:
-        """The waiting pairs, at most one batch, without those of cancelled requests."""
+        """Return the waiting pairs, at most one batch, without those of cancelled requests."""
         while not self._waiting:
             self._arrived.clear()
             await self._arrived.wait()
@@ -234,7 +238,7 @@ class Batcher:
     def _score_safely(self, rows: list[Prepared]) -> list[Row]:
         try:
             return _rows(self.scorer, rows, self.batch_size)
-        except Exception as error:  # outside what `score_prepared` guards: memory, Arrow
+        except Exception as error:  # errors that `score_prepared` does not handle: memory, Arrow
             words = f"{type(error).__name__}: {error}"
             failed = [row.fail(Status.MODEL_ERROR, words) for row in rows]
             return _rows(self.scorer, failed, len(failed))
@@ -249,9 +253,9 @@ class Batcher:
 
 
 async def _to_its_end(work: Future[Prepared]) -> Prepared:
-    """Wait for a thread, also where nobody wants the result any more.
+    """Wait for a thread to end, even if the request was cancelled.
 
-    A thread cannot be stopped and holds the pair's bytes: until it ends they count as held.
+    A thread cannot be stopped and holds the pair's bytes, so they count as used until it ends.
     """
     waiter = asyncio.wrap_future(work)
     try:

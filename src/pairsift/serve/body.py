@@ -27,7 +27,7 @@ _FIELDS = ("image", "caption", "metrics")
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """The pairs of a request: with image bytes, or with URLs of images."""
+    """The pairs of a request, with image bytes or with URLs of images."""
 
     pairs: tuple[Pair, ...] = ()
     urls: tuple[tuple[str, str], ...] = ()
@@ -38,32 +38,34 @@ class ScoreRequest:
 
 
 class Budget:
-    """Limit of the bytes that all requests hold together."""
+    """Limits the bytes that all requests hold together."""
 
     def __init__(self, total: int) -> None:
         self._left = total
 
     @contextlib.contextmanager
     def share(self) -> Iterator[Share]:
-        """What one request takes; given back when the block, and all use of it, has ended."""
+        """Reserve bytes for one request; they are returned when the block and all users of the
+        bytes have ended.
+        """
         share = Share(self)
         with share.used():
             yield share
 
     def take(self, size: int) -> bool:
-        """Take bytes, if there are so many."""
+        """Reserve bytes, if there are enough."""
         if size > self._left:
             return False
         self._left -= size
         return True
 
     def give_back(self, size: int) -> None:
-        """Give bytes back."""
+        """Return bytes."""
         self._left += size
 
 
 class Share:
-    """The bytes of one request."""
+    """The bytes reserved for one request."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -72,7 +74,9 @@ class Share:
 
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
-        """Hold the bytes, also beyond the request: threads end when they end."""
+        """Hold the bytes while the block runs, even after the request, because a thread may still
+        use them.
+        """
         self._users += 1
         try:
             yield
@@ -84,19 +88,21 @@ class Share:
 
     @contextlib.asynccontextmanager
     async def pair(self, pair: Pair) -> AsyncIterator[Pair]:
-        """A pair whose bytes are among these."""
+        """Return a context with a pair whose bytes belong to this share."""
         with self.used():
             yield pair
 
     def take(self, size: int) -> None:
-        """Take more bytes.
+        """Reserve more bytes.
 
         Raises:
-            HTTPException: 503, there are none left.
+            HTTPException: 503 if not enough are left.
         """
         if not self._budget.take(size):
             raise HTTPException(
-                503, "the server holds as many bytes as it may; try again", {"Retry-After": "1"}
+                503,
+                "the server has reached its limit of bytes in memory; try again later",
+                {"Retry-After": "1"},
             )
         self.taken += size
 
@@ -107,10 +113,10 @@ async def read_request(
     """Read and check a request.
 
     Args:
-        metrics: those that the scorer gives; empty if it gives other columns.
+        metrics: the metrics that the scorer gives; empty if it gives other columns.
 
     Raises:
-        HTTPException: 400, 403, 408, 413, 415, 422 or 503, each with what is wrong in words.
+        HTTPException: 400, 403, 408, 413, 415, 422 or 503, with a sentence on what is wrong.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == JSON and not settings.allow_remote:
@@ -133,18 +139,20 @@ async def read_request(
         ) from None
     if not 1 <= len(asked) <= settings.max_pairs:
         raise HTTPException(
-            422, f"{len(asked)} captions; a request has at least 1 and at most {settings.max_pairs}"
+            422,
+            f"{len(asked)} captions; a request must have at least 1 and at most "
+            f"{settings.max_pairs}",
         )
     for name in asked.metrics or ():
         if name not in metrics:
             raise HTTPException(
-                422, f"this server does not score {name}; it gives {', '.join(metrics) or 'none'}"
+                422, f"this server does not score {name}; it scores {', '.join(metrics) or 'none'}"
             )
     return asked
 
 
 async def _limited(request: Request, max_body: int, share: Share) -> AsyncGenerator[bytes, None]:
-    too_large = HTTPException(413, f"a request has at most {max_body:,} bytes")
+    too_large = HTTPException(413, f"a request must have at most {max_body:,} bytes")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_body:
         raise too_large
@@ -161,7 +169,7 @@ async def _read_form(
     headers: Headers, stream: AsyncGenerator[bytes, None], settings: ServeSettings
 ) -> ScoreRequest:
     most = settings.max_pairs + len(_FIELDS) + 8
-    # Read as Latin-1, a field that is not UTF-8 keeps its bytes, and can be told to be none.
+    # Decoded as Latin-1, a field that is not UTF-8 keeps its bytes, so that this can be detected.
     plain = Headers({"content-type": headers["content-type"] + "; charset=latin-1"})
     parser = MultiPartParser(
         plain, stream, max_files=most, max_fields=most, max_part_size=settings.max_body
@@ -171,7 +179,11 @@ async def _read_form(
         form = await parser.parse()
     except MultiPartException as error:
         raise HTTPException(400, f"not readable as {FORM}: {error.message}") from None
-    except (ValueError, UnicodeError, KeyError) as error:  # of its parser, on odd headers
+    except (
+        ValueError,
+        UnicodeError,
+        KeyError,
+    ) as error:  # the form parser raises it on malformed headers
         raise HTTPException(400, f"not readable as {FORM}: {type(error).__name__}") from None
     async with contextlib.AsyncExitStack() as uploads:
         for _, value in form.multi_items():
@@ -188,7 +200,9 @@ async def _read_form(
             fields[name].append(content)
     images, captions = fields["image"], fields["caption"]
     if len(images) != 1:
-        raise HTTPException(422, f"{len(images)} fields named image; a request has exactly one")
+        raise HTTPException(
+            422, f"{len(images)} fields named image; a request must have exactly one"
+        )
     return ScoreRequest(
         pairs=tuple(
             _pair(str(index), images[0], decode_caption(caption))

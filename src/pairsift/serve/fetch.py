@@ -1,8 +1,8 @@
 """Fetch images from URLs of untrusted clients without access to the internal network.
 
-The address is checked where the connection is made, after the name is resolved and on every
-redirect, and that very address is connected to: a name that resolves to something else a moment
-later gains nothing. Proxies of the environment are not used.
+The address is checked when the connection is made, after the name is resolved and on every
+redirect, and the connection uses the checked address. So a name that resolves to another address a
+moment later is no danger. Proxies of the environment are not used.
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ def is_public(address: Address) -> bool:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """All addresses of a name, as the system's resolver gives them; also of odd spellings of
-    numbers, such as 0x7f.1."""
+    """Return all addresses of a name from the system's resolver.
+
+    The resolver also understands other spellings of numbers, such as 0x7f.1.
+    """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
@@ -82,7 +84,7 @@ class _Backend(httpcore2.AsyncNetworkBackend):
             addresses = await self._resolve(host, port)
         except (OSError, UnicodeError):
             raise httpcore2.ConnectError("its host name cannot be resolved") from None
-        # One bad address is enough: which one a connection gets is not the server's to gamble on.
+        # One bad address is enough, because the connection may get any of them.
         if not addresses or not all(self._may_connect(address) for address in addresses):
             raise _RefusedError(
                 "its address is private, loopback, link-local or reserved, and this server does "
@@ -96,7 +98,7 @@ class _Backend(httpcore2.AsyncNetworkBackend):
                 )
             except httpcore2.ConnectError as failed:
                 error = failed
-        raise httpcore2.ConnectError("its host cannot be connected to") from error
+        raise httpcore2.ConnectError("the server cannot connect to its host") from error
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
@@ -115,14 +117,14 @@ class _Backend(httpcore2.AsyncNetworkBackend):
 
 
 class Fetcher:
-    """Fetches images, each within a time and a size, and a number of them at once.
+    """Fetches images, each within a size and a time limit, and a limited number at once.
 
     Args:
-        max_bytes: of an image.
+        max_bytes: of one image.
         time_limit: seconds for one image, redirects included.
-        at_once: images fetched, or held before they are decoded, at any time.
+        at_once: images that are being fetched, or wait to be decoded, at any time.
         allow_networks: private networks (CIDR) that may be fetched from.
-        resolve: host and port to addresses.
+        resolve: a function from host and port to addresses.
     """
 
     def __init__(
@@ -145,12 +147,12 @@ class Fetcher:
         )
 
     async def close(self) -> None:
-        """Drop all connections."""
+        """Close all connections."""
         await self._pool.aclose()
 
     @contextlib.asynccontextmanager
     async def pair(self, url: str, caption: str, key: str) -> AsyncIterator[Pair]:
-        """The pair of an image at a URL; one with a fault if the image cannot be had."""
+        """Return the pair of an image at a URL; with a fault if the image cannot be fetched."""
         async with self._at_once:
             found = await self.fetch(url)
             if isinstance(found, Fault):
@@ -159,7 +161,7 @@ class Fetcher:
                 yield Pair(key, found, caption)
 
     async def fetch(self, url: str) -> bytes | Fault:
-        """Bytes at a URL, or why they cannot be fetched."""
+        """Return the bytes at a URL, or why they cannot be fetched."""
         try:
             return await asyncio.wait_for(self._follow(url), self._time_limit)
         except asyncio.TimeoutError:
@@ -167,9 +169,9 @@ class Fetcher:
         except _TooLargeError as error:
             return Fault(Status.IMAGE_TOO_LARGE, str(error))
         except (_RefusedError, httpcore2.ConnectError) as error:
-            why = str(error) or "its host cannot be connected to"
+            why = str(error) or "the server cannot connect to its host"
         except (OSError, ValueError, httpcore2.ProtocolError, httpcore2.NetworkError):
-            why = "its server does not answer as HTTP servers do"
+            why = "its server does not answer with valid HTTP"
         return Fault(Status.READ_ERROR, f"the image cannot be fetched: {why}")
 
     async def _follow(self, url: str) -> bytes:
@@ -181,12 +183,12 @@ class Fetcher:
         raise _RefusedError(f"it is redirected more than {MAX_REDIRECTS} times")
 
     async def _get(self, url: str) -> bytes | str:
-        """Content, or where it is said to be."""
+        """Return the content, or the address of a redirect."""
         headers = [
             ("Host", urlsplit(url).netloc),
             ("User-Agent", f"pairsift/{__version__}"),
             ("Accept", "image/*"),
-            ("Accept-Encoding", "identity"),  # what is compressed twice may burst
+            ("Accept-Encoding", "identity"),  # content that is compressed twice may become huge
         ]
         async with self._pool.stream("GET", url, headers=headers) as response:
             fields = {name.lower(): value for name, value in response.headers}

@@ -12,9 +12,9 @@ Value = bool | int | float | str | None
 
 
 class ScoredRow(BaseModel):
-    """One pair: its status and, where that is `ok`, its scores."""
+    """One pair: its status and, if that is `ok`, its scores."""
 
-    status: Status = Field(description="ok, or why there are no scores.")
+    status: Status = Field(description="`ok`, or why there are no scores.")
     error: str | None = Field(description="The reason in words; null when ok.")
     width: int | None = Field(description="Of the image as stored, in pixels.")
     height: int | None = Field(description="Of the image as stored, in pixels.")
@@ -25,17 +25,17 @@ class ScoredRow(BaseModel):
 
 
 class ScoreAnswer(BaseModel):
-    """One row for each caption or URL of the request, in its order."""
+    """One row for each caption or URL of the request, in the same order."""
 
     rows: list[ScoredRow]
 
 
 class UrlPair(BaseModel):
-    """An image somewhere else, and its caption."""
+    """The URL of an image, and a caption."""
 
     model_config = ConfigDict(extra="forbid")
 
-    url: str = Field(description="http:// or https://, of an image.")
+    url: str = Field(description="http:// or https:// URL of an image.")
     caption: str
 
 
@@ -49,17 +49,17 @@ class UrlRequest(BaseModel):
 
 
 class ScorerFacts(BaseModel):
-    """The scorer that answers, and the limits of this server."""
+    """The scorer, and the limits of this server."""
 
     scorer: str
-    fingerprint: dict[str, str] = Field(description="Everything that decides a score.")
+    fingerprint: dict[str, str] = Field(description="Text with everything that decides a score.")
     columns: list[str]
-    metrics: list[str] = Field(description="Those that `metrics` may name.")
+    metrics: list[str] = Field(description="The names that `metrics` may contain.")
     limits: dict[str, int | float]
 
 
 class Health(BaseModel):
-    """Whether scores can be expected."""
+    """Whether the server can score."""
 
     status: str
 
@@ -73,43 +73,43 @@ class Problem(BaseModel):
 _MEANINGS = {
     400: "The body cannot be read.",
     401: "The API key is missing or wrong.",
-    403: "The server does not do this, or not for this caller.",
+    403: "The server does not allow this, or not for this client.",
     408: "The request took too long to arrive.",
     413: "The request has too many bytes.",
-    415: "The body is of another kind.",
-    422: "A field is missing, unknown, or has a value it cannot have.",
+    415: "The body has an unsupported media type.",
+    422: "A field is missing, unknown, or has an invalid value.",
     429: "Too many pairs are waiting; see Retry-After.",
-    503: "The server cannot take this on now; see Retry-After.",
-    504: "The scores took too long.",
+    503: "The server has no capacity now; see Retry-After.",
+    504: "Scoring took too long.",
 }
 
 
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """Responses for the OpenAPI document."""
+    """Return error responses for the OpenAPI document."""
     return {code: {"model": Problem, "description": _MEANINGS[code]} for code in codes}
 
 
 def request_body(metrics: tuple[str, ...], max_pairs: int, with_urls: bool) -> dict[str, Any]:
-    """The `requestBody` of `POST /score`, which is read by our own bounded reader."""
+    """Return the `requestBody` of `POST /score`, because our own limited reader reads the body."""
     several = {"type": "array", "minItems": 1, "maxItems": max_pairs}
     form_fields: dict[str, Any] = {
         "image": {
             "type": "string",
             "format": "binary",
-            "description": "JPEG, PNG, WebP, GIF, BMP or TIFF. One that cannot be read gives "
+            "description": "JPEG, PNG, WebP, GIF, BMP or TIFF. An unreadable image gives "
             "rows with a status, not an error.",
         },
-        # In a form, one of several and a single one look alike.
+        # In a form, a single value and a list with one value look the same.
         "caption": {
             "anyOf": [{"type": "string"}, several | {"items": {"type": "string"}}],
-            "description": "One for each row of the answer; repeat the field.",
+            "description": "One per row of the answer; repeat the field.",
         },
     }
     json_fields: dict[str, Any] = {"pairs": several | {"items": UrlPair.model_json_schema()}}
     if metrics:
         name = {"type": "string", "enum": list(metrics)}
         names = {"type": "array", "items": name}
-        told = {"description": "Only these; all if left out."}
+        told = {"description": "Score only these metrics; all if left out."}
         form_fields["metrics"] = {"anyOf": [name, names]} | told
         json_fields["metrics"] = names | told
     form = {

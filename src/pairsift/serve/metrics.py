@@ -30,7 +30,7 @@ class ServeMetrics:
         )
         self._request_seconds = Histogram(
             "pairsift_serve_request_seconds",
-            "From the request line to the end of the answer, POST /score only.",
+            "Seconds from the request line to the end of the answer, POST /score only.",
             buckets=_SECONDS,
             registry=self.registry,
         )
@@ -42,19 +42,19 @@ class ServeMetrics:
         )
         self._batch_pairs = Histogram(
             "pairsift_serve_batch_pairs",
-            "Pairs in a batch on the device.",
+            "Pairs per batch.",
             buckets=_PAIRS,
             registry=self.registry,
         )
         self._batch_seconds = Histogram(
             "pairsift_serve_batch_seconds",
-            "Time a batch takes on the device.",
+            "Seconds of forward per batch.",
             buckets=_SECONDS,
             registry=self.registry,
         )
         gauge = Gauge(
             "pairsift_serve_queued_pairs",
-            "Pairs taken on and not yet answered.",
+            "Pairs accepted and not yet answered.",
             registry=self.registry,
         )
         gauge.set_function(queued)
@@ -76,5 +76,5 @@ class ServeMetrics:
         self._batch_seconds.observe(seconds)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -23,8 +23,8 @@ _BACKLOG = 512
 def running_server(scorer: Scorer, settings: ServeSettings | None = None) -> Iterator[str]:
     """Run a server in the background of a `with` block.
 
-    When the block ends, the server takes no more connections and finishes the requests that it
-    has within ``settings.grace`` seconds.
+    When the block ends, the server accepts no more connections and finishes its open requests
+    within ``settings.grace`` seconds.
 
     Args:
         scorer: the scorer.
@@ -56,7 +56,7 @@ def running_server(scorer: Scorer, settings: ServeSettings | None = None) -> Ite
         raise PairsiftError(
             f"the server needs {error.name}: pip install 'pairsift[serve]'"
         ) from error
-    # It reports every client's broken form, which the client is told.
+    # This logger reports every client's malformed form, which the client is told anyway.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     listening = _listen(settings)
     with contextlib.closing(listening):
@@ -73,7 +73,7 @@ def running_server(scorer: Scorer, settings: ServeSettings | None = None) -> Ite
                 timeout_graceful_shutdown=math.ceil(settings.grace),
             )
         )
-        # In a thread of its own it leaves signals alone: here they are the caller's.
+        # In a separate thread, uvicorn does not handle signals; here the caller does.
         thread = threading.Thread(
             target=server.run, args=([listening],), name="pairsift-serve", daemon=True
         )
@@ -92,7 +92,7 @@ def running_server(scorer: Scorer, settings: ServeSettings | None = None) -> Ite
 def serve(
     scorer: Scorer, settings: ServeSettings | None = None, ready: Callable[[str], None] = print
 ) -> None:
-    """Run a server until Ctrl-C. `pairsift serve` stops at SIGTERM too.
+    """Run a server until Ctrl-C. `pairsift serve` also stops at SIGTERM.
 
     Args:
         scorer: the scorer.
@@ -137,7 +137,7 @@ def _url(host: str, listening: socket.socket) -> str:
 
 
 def _try_out(scorer: Scorer) -> None:
-    """Score one image, so that a device without enough memory is noticed before any request."""
+    """Score one image, so that too little device memory is noticed before the first request."""
     from PIL import Image
 
     file = io.BytesIO()

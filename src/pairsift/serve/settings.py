@@ -1,4 +1,4 @@
-"""Limits of a server, and who may use it."""
+"""The limits of a server, and who may use it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ class ServeSettings:
         allow_remote: fetch images from URLs that clients send.
         allow_networks: private networks, such as ``10.1.0.0/16``, from which images may be fetched
             too.
-        batch_size: pairs in a batch; None for the scorer's own.
-        max_wait: longest time that a batch waits for pairs being decoded, in seconds; 0.01.
-        workers: processes that decode images; 1. With 0, threads of the server do.
+        batch_size: pairs per forward pass; None for the scorer's default.
+        max_wait: longest time in seconds that a batch that is not full waits for pairs that are
+            being decoded; 0.01.
+        workers: processes that decode images; 1. With 0, threads of the server decode.
         max_body: largest request, in bytes; 32 MiB.
         max_image: largest encoded image, in bytes; 16 MiB.
         max_pixels: largest image, in pixels; 32 million. Decoding takes up to 13 bytes of memory
@@ -45,7 +46,7 @@ class ServeSettings:
         grace: time for requests to finish when the server stops, in seconds; 15.
 
     Raises:
-        PairsiftError: a setting is unsafe, or no request could ever be answered with it.
+        PairsiftError: a setting is unsafe, or makes every request fail.
 
     Examples:
         >>> ServeSettings(port=8765).is_local
@@ -77,7 +78,7 @@ class ServeSettings:
     grace: float = 15.0
 
     def __post_init__(self) -> None:
-        """Refuse what would be unsafe or could never answer.
+        """Refuse settings that are unsafe or with which no request can succeed.
 
         Raises:
             PairsiftError: says which setting, and what to do.
@@ -106,7 +107,7 @@ class ServeSettings:
                 raise PairsiftError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.max_queue < self.max_pairs:
             raise PairsiftError(
-                f"a queue of {self.max_queue} pairs has no room for a request of "
+                f"a queue of {self.max_queue} pairs cannot hold a request of "
                 f"{self.max_pairs}: raise --max-queue, or lower --max-pairs"
             )
         if self.max_bytes < max(self.max_body, self.max_image):
@@ -127,8 +128,9 @@ class ServeSettings:
 
 
 def read_api_key(file: str | None) -> str | None:
-    """The key from a file, else from the environment; never from the command line, which every
-    user of the machine can read.
+    """Read the key from a file, else from the environment.
+
+    It is never read from the command line, which every user of the machine can see.
 
     Raises:
         PairsiftError: the file cannot be read, or holds no key.

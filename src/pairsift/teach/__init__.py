@@ -1,9 +1,9 @@
-"""Teachers: scores for pairs that a filter can learn from.
+"""Teachers: they annotate pairs with scores that a filter is trained on.
 
-`reference`  nearness to the captions that people wrote for the image; no key, no money.
+`reference`  compares a caption with the captions that people wrote for the image; no key, no cost.
 `openai`     any endpoint that speaks the OpenAI chat protocol.
-`local`      any scorer of Pairsift, above all a multimodal model on this machine.
+`local`      any scorer of Pairsift, usually a large multimodal model on this machine.
 
-All of them turn candidates (:mod:`pairsift.teach.candidates`) into records
-(:mod:`pairsift.teach.records`). `pairsift balance` picks training data from those.
+A teacher turns candidates (:mod:`pairsift.teach.candidates`) into records
+(:mod:`pairsift.teach.records`). `pairsift balance` selects training data from the records.
 """

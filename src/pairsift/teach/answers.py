@@ -1,8 +1,9 @@
 """Parse a teacher's answer: read the scores from the text that a model wrote.
 
-Models are asked for one JSON object, and write it in many ways: behind their thinking, in a code
-fence, wrapped, with other spellings of the names, with scores as text. What can only mean one thing
-is read. What cannot (another scale, a missing score) is malformed: nothing is converted or guessed.
+Models are asked for one JSON object but write it in many ways: after their thinking, in a code
+fence, inside another object, with other spellings of the names, with scores as text. A form with
+only one possible meaning is read. Anything else (another scale, a missing score) is malformed:
+nothing is converted or guessed.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from pairsift.metrics import MAX_SCORE, METRICS, MIN_SCORE
 _THINKING = re.compile(
     r"<(think|thinking|thought|reasoning|analysis)\b[^>]*>.*?(?:</\1\s*>|\Z)", re.DOTALL | re.I
 )
-# Chat templates open the block themselves; then only its end is in the answer.
+# Some chat templates open the block themselves, so that the answer has only its end.
 _THOUGHT_ENDS = re.compile(r"</(?:think|thinking|thought|reasoning|analysis)\s*>", re.I)
-# Strings are kept; outside of them go comments, commas before a bracket, and the units of numbers.
+# Outside of strings, remove comments, commas before a bracket, and the units of numbers.
 _LOOSE = re.compile(
     r'("(?:\\.|[^"\\])*")|//[^\n]*|,(?=\s*[}\]])|(?<=\d)\s*(?:%|/\s*100(?![\d.]))', re.DOTALL
 )
@@ -33,34 +34,35 @@ _SCORE_NAMES = ("score", "value", "rating", "points")
 _REASON_NAMES = ("rationale", "reason", "reasoning", "explanation", "justification", "why")
 _NAME_NAMES = ("metric", "name", "criterion", "aspect")
 _DEEPEST = 8
-# Of text that is looked at again and again for a bracket that is never closed.
+# Characters that may be searched for brackets that are never closed; bounds the time.
 _MOST_CHARACTERS = 1_000_000
 _SHOWN = 120
 
-# A handful of answers tells whether a teacher uses the scale.
+# So many answers are enough to tell whether a teacher uses the scale 0..100.
 ENOUGH = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Scores 0..100 and rationales by metric."""
+    """Scores 0..100 and rationales, by metric."""
 
     scores: dict[str, float]
     why: dict[str, str]
 
 
 class MalformedAnswerError(ValueError):
-    """The reply is not the JSON that was asked for; `str()` says why."""
+    """The reply is not the JSON that was asked for; the message says why."""
 
 
 def parse_answer(text: str | None, metrics: Sequence[str]) -> Answer:
-    """Read a reply.
+    """Read the scores and rationales from a model's reply.
 
-    Thinking (``<think>…</think>``) is passed over, and so is text around the JSON. Of several
-    objects the last that has all metrics counts: models repeat the form before they fill it in.
+    Thinking (``<think>…</think>``) and text around the JSON are ignored. If there are several
+    objects, the last one with all metrics counts, because models repeat the form before they fill
+    it in.
 
     Raises:
-        MalformedAnswerError: no object, a metric is missing, or a score is not in 0..100.
+        MalformedAnswerError: there is no object, a metric is missing, or a score is not in 0..100.
     """
     if not isinstance(text, str) or not text.strip():
         raise MalformedAnswerError("the answer is empty")
@@ -72,7 +74,7 @@ def parse_answer(text: str | None, metrics: Sequence[str]) -> Answer:
         what = "broken JSON" if "{" in said else "no JSON object"
         raise MalformedAnswerError(f"{what} in {quote(said)}")
     problem: MalformedAnswerError | None = None
-    # Last of all as one: a line, or an object, for each metric.
+    # As a last attempt, all objects together: some models write a line or an object per metric.
     for value in [*reversed(found), found]:
         try:
             return _read(_entries(value, metrics), metrics, said)
@@ -83,7 +85,7 @@ def parse_answer(text: str | None, metrics: Sequence[str]) -> Answer:
 
 
 def wrong_scale(answers: Iterable[Mapping[str, float]]) -> bool:
-    """Whether scores can only be shares: none above 1, and not all 0."""
+    """Return whether the scores look like fractions 0..1: none is above 1, and not all are 0."""
     some = False
     for answer in answers:
         if any(score > 1 for score in answer.values()):
@@ -93,7 +95,7 @@ def wrong_scale(answers: Iterable[Mapping[str, float]]) -> bool:
 
 
 def quote(text: str | None) -> str:
-    """The beginning of an answer, for messages."""
+    """Return the beginning of an answer, for messages."""
     text = text if text is None else text.strip()
     return repr(text if text is None or len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
 
@@ -105,7 +107,7 @@ def _without_thinking(text: str) -> str:
 
 
 def _values(text: str) -> Iterator[Any]:
-    """All JSON objects and arrays in a text, that stand in no other."""
+    """Yield all JSON objects and arrays in a text that are not inside another one."""
     place, left = 0, _MOST_CHARACTERS
     decoder = json.JSONDecoder(strict=False)
     while left > 0 and (match := _OPENING.search(text, place)):
@@ -126,7 +128,7 @@ def _values(text: str) -> Iterator[Any]:
 
 
 def _closing(text: str, place: int) -> int:
-    """Where the bracket at `place` is closed; `place` if it is not."""
+    """Return where the bracket at `place` is closed, or `place` if it never is."""
     depth = 0
     for match in _BRACKET.finditer(text, place):
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(match[0], 0)
@@ -136,8 +138,8 @@ def _closing(text: str, place: int) -> int:
 
 
 def _entries(value: Any, metrics: Sequence[str], depth: int = 0) -> dict[str, Any]:
-    """What is said about each metric, wherever in `value` it stands."""
-    if isinstance(value, str) and "{" in value:  # JSON that was written as text
+    """Find what is said about each metric, at any depth of `value`."""
+    if isinstance(value, str) and "{" in value:  # JSON inside a JSON string
         value = list(_values(value))
     if depth > _DEEPEST:
         return {}
@@ -181,7 +183,9 @@ def _read(entries: Mapping[str, Any], metrics: Sequence[str], text: str) -> Answ
 
 
 def _number(given: Any) -> float | None:
-    """A score as number or text: 70, "70", "70 %", "70/100"; None for all else."""
+    """Read a score given as a number or text: 70, "70", "70 %", "70/100"; None for
+    anything else.
+    """
     if isinstance(given, (int, float)) and not isinstance(given, bool):
         return float(given) if abs(given) < 1e9 else None
     match = _NUMBER.fullmatch(given) if isinstance(given, str) else None
@@ -196,7 +200,7 @@ def _pick(entry: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 
 def _metric(key: str) -> tuple[str | None, bool]:
-    """The metric that a key names, in whatever spelling, and whether it says that it is a score."""
+    """Return the metric that a key names, in any spelling, and whether the key says "score"."""
     letters = _letters(key)
     for ending in ("", *_SCORE_NAMES):
         if letters.endswith(ending) and (metric := _SPELLINGS.get(letters[: -len(ending) or None])):

@@ -36,11 +36,11 @@ CREATE TABLE IF NOT EXISTS replies (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The reply to one request.
+    """The reply to one request, as it is kept in the cache.
 
     Attributes:
-        text: of the message; None if there was none.
-        problem: why it is of no use; None for one that is.
+        text: the message's text; None if there was none.
+        problem: why the reply cannot be used; None if it can.
         input_tokens, output_tokens: as the endpoint counted them.
     """
 
@@ -55,18 +55,19 @@ def request_key(model: str, prompt: str, image: bytes, caption: str, facts: Any)
 
     Args:
         prompt: digest of the prompt.
-        image: the encoded image as its source has it.
-        facts: further settings: temperature, size and detail of the image sent.
+        image: the encoded image, as its source has it.
+        facts: other settings that matter: temperature, size and detail of the image sent.
     """
     parts = [model, prompt, hashlib.sha256(image).hexdigest(), caption, facts]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class ReplyCache:
-    """The replies of one or several runs; one process has it open at a time.
+    """The replies of one or several runs. Only one process at a time can open a cache.
 
-    Two runs would each pay for what the other is asking. The lock lies in a file beside the cache,
-    because SQLite's own is given up between transactions, and the kernel drops it with the process.
+    Two runs would both pay for the same pairs. The lock is a separate file beside the cache,
+    because SQLite releases its own lock between transactions. The kernel releases ours when the
+    process ends.
 
     Raises:
         PairsiftError: the file is not a cache, or another run has it open.
@@ -85,7 +86,7 @@ class ReplyCache:
                 "--cache"
             )
         try:
-            # Autocommit: each reply is a transaction of its own, synced before it is used.
+            # Autocommit: each reply is one transaction, on the disk before it is used.
             self._db = sqlite3.connect(path, isolation_level=None, timeout=5)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -114,7 +115,7 @@ class ReplyCache:
             self._held.close()
 
     def add(self, key: str, model: str, endpoint: str, reply: Reply) -> None:
-        """Keep a reply as the next attempt at its request.
+        """Store a reply as the next attempt at its request.
 
         Raises:
             PairsiftError: it cannot be written, for example on a full disk.
@@ -129,12 +130,12 @@ class ReplyCache:
             )
         except sqlite3.Error as error:
             raise PairsiftError(
-                f"cannot keep a reply in {self.path}: {error}; those before it are safe: mend "
+                f"cannot write a reply to {self.path}: {error}; those before it are safe: mend "
                 "that and run the same command again"
             ) from error
 
     def last(self, key: str) -> tuple[int, Reply] | None:
-        """How often a request was answered, and the last reply; None if never."""
+        """Return how often a request was answered, and its last reply; None if it never was."""
         row = self._db.execute(
             "SELECT attempt, text, problem, input_tokens, output_tokens FROM replies "
             "WHERE key = ? ORDER BY attempt DESC LIMIT 1",
@@ -143,7 +144,7 @@ class ReplyCache:
         return None if row is None else (row[0], Reply(*row[1:]))
 
     def totals(self) -> Mapping[str, int]:
-        """Replies and tokens of all runs so far."""
+        """Count the replies and tokens of all runs so far."""
         row = self._db.execute(
             "SELECT COUNT(*), COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0) "
             "FROM replies"

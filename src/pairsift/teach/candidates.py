@@ -1,11 +1,11 @@
-"""Make captions to annotate, from good to bad, out of real captions.
+"""Make captions to annotate, from good ones to bad ones, out of real captions.
 
 ==============  ==================================================================================
 kind            what it is
 ==============  ==================================================================================
 own             a caption of the image
-near            another image's, drawn from ever wider circles of similar images
-random          another image's, from the less similar three quarters
+near            a caption of a similar image; each further one comes from a larger set of images
+random          a caption of one of the less similar three quarters of the images
 swap_*          one word replaced: object, person, attribute, count, action or relation
 detail_true     a caption with a detail of another caption of the same image
 detail_false    a caption with a detail of another image
@@ -16,7 +16,7 @@ brief, vague    the opening noun phrase; a broader term alone
 alt_text        a real alt text of some web page
 boilerplate     "click to enlarge" and its like
 file_name       IMG_1234.jpg and its like
-order           a caption with an order to the judge, or the order alone
+order           a caption with an instruction to the model that annotates, or that instruction alone
 ==============  ==================================================================================
 """
 
@@ -49,12 +49,12 @@ DEFAULT_PLAN: Mapping[str, int] = {
     "file_name": 1,
     "order": 1,
 }
-"""How many of each are made for an image; `corrupt` draws among the corruptions."""
+"""How many candidates of each kind are made per image; `corrupt` draws one of the corruptions."""
 
 GIVEN_PLAN: Mapping[str, int] = {"own": 1}
-"""For pairs that are to be judged as they are."""
+"""The plan for pairs that are annotated as they are."""
 
-# How far down the list of similar images each further `near` candidate may come from.
+# The n-th `near` candidate comes from this many of the most similar images.
 _CIRCLES = (6, 40, 200, 800)
 
 
@@ -63,13 +63,13 @@ class Candidate:
     """A caption to annotate with an image, and how it was made.
 
     Attributes:
-        image: index of the item whose image it is judged with.
+        image: index of the item whose image the caption is annotated with.
         caption: the text.
         kind: see the table above.
-        base: the caption it was made from, untouched; None where there is none.
+        base: the caption that it was made from, unchanged; None if there is none.
         source: number of `base` among the image's own captions; None if it is not one of them.
-        kept: share of the content of `base` that the caption still has, 0..1.
-        added: words that were put in and are true (1), false (-1); 0 where none were.
+        kept: share of the content of `base` that is left in the caption, 0..1.
+        added: 1 if true words were added, -1 if false ones were, 0 if none.
     """
 
     image: int
@@ -83,15 +83,15 @@ class Candidate:
 
 @dataclass(slots=True)
 class CandidateMaker:
-    """Makes the candidates of every item.
+    """Makes the candidate captions of every item.
 
     Args:
-        items: at least two for `near`, `random` and `detail_false`.
-        plan: how many of which kind.
-        means: unit mean of the caption embeddings of each item, shape (n, d); needed for `near`,
-            and lets `random` keep its distance.
-        alt_texts: real alt texts; without them there is no `alt_text`.
-        seed: an item's candidates depend on it and on the item's place, on nothing else.
+        items: images with their captions; at least two for `near`, `random` and `detail_false`.
+        plan: how many candidates of which kind.
+        means: unit mean of the caption embeddings of each item, shape (n, d). `near` needs it; with
+            it, `random` leaves out the most similar images.
+        alt_texts: real alt texts; without them, no `alt_text` candidates are made.
+        seed: an item's candidates depend only on the seed and on the item's position.
     """
 
     items: Sequence[Item]
@@ -114,7 +114,7 @@ class CandidateMaker:
             yield from self.of(index)
 
     def of(self, index: int) -> list[Candidate]:
-        """Candidates of one item; no caption comes twice."""
+        """Return the candidates of one item, without repeated captions."""
         rng = np.random.default_rng([self.seed, index])
         seen: set[str] = set()
         found = []
@@ -151,7 +151,7 @@ class CandidateMaker:
             yield self._order(index, others, rng)
 
     def _by_similarity(self, index: int, rng: Random) -> np.ndarray:
-        """Other items, the most similar first; shuffled where nothing is known of them."""
+        """Return the other items, the most similar first; shuffled if there are no embeddings."""
         if self.means is None:
             order = rng.permutation(len(self.items))
         else:
@@ -178,7 +178,7 @@ class CandidateMaker:
         if not wanted:
             return
         said = self._said(index)
-        # Objects and attributes come twice: they are what most wrong captions are wrong about.
+        # Objects and attributes are listed twice, because most wrong captions get these wrong.
         kinds = [*SWAPS, "object", "attribute"]
         made = 0
         for place in rng.permutation(len(kinds)):
@@ -214,7 +214,7 @@ class CandidateMaker:
         for _ in range(wanted):
             number: int | None
             number, text = self._pick_own(index, rng)
-            if len(others) and rng.random() < 0.3:  # knowledge about another image is none
+            if len(others) and rng.random() < 0.3:  # knowledge about another image does not count
                 other = self._stranger(others, rng)
                 number, text = None, edits.pick(self.items[other].captions, rng)
             longer = edits.restyle(edits.add_knowledge(text, rng), rng)
@@ -241,7 +241,9 @@ class CandidateMaker:
         for place in rng.permutation(len(kinds))[:wanted]:
             number: int | None
             number, text = self._pick_own(index, rng)
-            if len(others) and rng.random() < 0.25:  # bad text is bad whether it is true or not
+            if (
+                len(others) and rng.random() < 0.25
+            ):  # text quality does not depend on whether the text is true
                 number, text = None, edits.pick(self.items[int(_choice(others, rng))].captions, rng)
             bad, kept = edits.corrupt(text, kinds[place], rng)
             yield Candidate(index, bad, kinds[place], text, number, kept)
@@ -274,15 +276,15 @@ class CandidateMaker:
 
 
 def _choice(options: np.ndarray, rng: Random) -> int:
-    """One element of an array."""
+    """Draw one element of an array."""
     return int(options[rng.integers(len(options))])
 
 
 def parse_plan(text: str | None, default: Mapping[str, int]) -> dict[str, int]:
-    """Read `own=1,near=4`; None gives the default.
+    """Read a plan such as `own=1,near=4`; None gives the default.
 
     Raises:
-        PairsiftError: it has another form.
+        PairsiftError: the text has another form.
     """
     if text is None:
         return dict(default)

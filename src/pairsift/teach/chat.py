@@ -1,7 +1,8 @@
-"""Send a chat request and retry until it is answered or cannot be.
+"""Send a chat request and retry until it is answered or cannot be answered.
 
 Temporary errors are retried. If the endpoint does not support a field, the request is changed.
-Permanent errors are raised at once. An error may be an HTTP status or part of a reply with 200.
+Permanent errors are raised at once. An error may be an HTTP status, or part of a reply with status
+200.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _SHOWN = 300
 
 
 class RequestError(Exception):
-    """This pair cannot be answered; others may be."""
+    """This pair cannot be answered; other pairs may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,11 @@ class Message:
     """What a model wrote.
 
     Attributes:
-        text: None where there is none.
-        reasoning: what a reasoning model has thought, if the endpoint tells.
-        refusal: why it would not answer, in its words; None if it did.
-        finish: why it stopped, such as `stop` or `length`.
-        tokens: input and output, as the endpoint counts them; None if it does not.
+        text: the answer; None if there is none.
+        reasoning: the thinking of a reasoning model, if the endpoint returns it.
+        refusal: the model's words if it refused to answer; None if it answered.
+        finish: why the model stopped, such as `stop` or `length`.
+        tokens: input and output tokens, as the endpoint counts them; None if it does not count.
     """
 
     text: str | None
@@ -60,14 +61,14 @@ class Message:
 
 @dataclass(eq=False)
 class _FailureError(Exception):
-    """Why a try has failed.
+    """One attempt has failed.
 
     Attributes:
-        words: for people.
-        status: of HTTP, or what an error inside a 200 has as its code; None if there is none.
+        words: the reason, for people.
+        status: the HTTP status, or the code of an error inside a 200; None if there is none.
         said: the endpoint's own words, for :class:`Dialect`.
-        wait: seconds that the endpoint asks to wait.
-        passing: whether another try may do.
+        wait: seconds to wait before the next attempt, if the endpoint names them.
+        passing: whether another attempt may succeed.
     """
 
     words: str
@@ -78,13 +79,14 @@ class _FailureError(Exception):
 
 
 class Chat:
-    """Requests to one model.
+    """Sends requests to one model.
 
     Args:
-        client: `openai.AsyncOpenAI`, without retries of its own: on a rate limit all must wait.
+        client: `openai.AsyncOpenAI` without its own retries, because on a rate limit all requests
+            have to wait.
         system: the system message.
-        note: told what the endpoint does not understand.
-        stopping: whether the run ends, so that nothing is tried again.
+        note: called with a sentence for each field that the endpoint does not support.
+        stopping: returns whether the run is ending; then nothing is retried.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class Chat:
         self._note, self._stopping = note, stopping
         self._openai = import_openai()
         self._next_start = 0.0
-        # OpenAI has renamed the field; servers that follow its protocol know the old name.
+        # OpenAI has renamed this field; other servers of its protocol know the old name.
         official = OFFICIAL_HOST in settings.endpoint
         self.dialect = Dialect(
             "max_completion_tokens" if official else "max_tokens",
@@ -108,15 +110,15 @@ class Chat:
         )
 
     async def ask(self, image: str, text: str) -> Message:
-        """Get the model's answer about an image.
+        """Return the model's answer about an image.
 
         Args:
-            image: data URI.
-            text: what the user says below it.
+            image: the image as a data URI.
+            text: the user's text below the image.
 
         Raises:
             RequestError: this pair cannot be answered.
-            PairsiftError: no pair can.
+            PairsiftError: no pair can be answered.
         """
         tries = 0
         while True:
@@ -131,10 +133,10 @@ class Chat:
             tries += 1
             self._judge(failure)
             if tries > self._settings.retries or self._stopping():
-                raise RequestError(f"no answer after {tries} tries: {failure.words}")
+                raise RequestError(f"no answer after {tries} attempts: {failure.words}")
             pause = min(_LONGEST_WAIT_S, 0.5 * 2 ** (tries - 1)) * random.uniform(0.5, 1)
             if failure.wait is not None:
-                # The endpoint speaks to all of us: nobody starts before.
+                # A rate limit holds for all requests, so none starts earlier.
                 self._next_start = max(self._next_start, time.monotonic() + failure.wait)
                 pause = failure.wait
             await asyncio.sleep(pause)
@@ -142,7 +144,7 @@ class Chat:
     async def _try(self, arguments: Mapping[str, Any]) -> Message:
         openai = self._openai
         try:
-            # Raw: what servers send is not always what the client's types promise.
+            # The raw response, because servers do not always send what the client's types say.
             response = await self._client.chat.completions.with_raw_response.create(**arguments)
             return _message(json.loads(response.http_response.content))
         except openai.APIStatusError as error:
@@ -154,16 +156,16 @@ class Chat:
                 _retry_after(error.response.headers),
                 error.status_code in _RETRYABLE or error.status_code >= 500,
             ) from error
-        except openai.APIConnectionError as error:  # time-outs are a kind of these
+        except openai.APIConnectionError as error:  # includes time-outs
             raise _FailureError(f"{type(error).__name__}: {error}") from error
-        except (openai.APIError, ValueError) as error:  # a body that is no completion
+        except (openai.APIError, ValueError) as error:  # the body is not a completion
             raise _FailureError(f"unreadable response: {error}") from error
 
     def _learn(self, used: Dialect, failure: _FailureError) -> bool:
-        """Whether the request should be changed and sent again."""
+        """Return whether the request has changed and should be sent again."""
         if not failure.said or failure.status in (*_FATAL, *_RETRYABLE):
             return False
-        if used != self.dialect:  # another request has learned meanwhile
+        if used != self.dialect:  # another request has changed it in the meantime
             return True
         found = used.after(failure.said)
         if found is None:
@@ -171,7 +173,7 @@ class Chat:
         self.dialect, change = found
         self._note(
             f"{self._settings.endpoint} says: {failure.said.strip()[:_SHOWN]}. "
-            f"Going on with {change}"
+            f"Continuing with {change}"
         )
         return True
 
@@ -221,8 +223,8 @@ def _message(body: Any) -> Message:
     """Read a completion.
 
     Raises:
-        _FailureError: it is an error, under a status of 200.
-        ValueError: it is something else.
+        _FailureError: the body is an error, though the HTTP status is 200.
+        ValueError: the body is neither a completion nor an error.
     """
     body = body if isinstance(body, Mapping) else {"body": body}
     choices = body.get("choices")
@@ -253,7 +255,7 @@ def _message(body: Any) -> Message:
 
 
 def _text(content: Any) -> str | None:
-    """The text of a message: as such, in parts, or as the object it stands for."""
+    """Return a message's text, which may be a string, a list of parts, or an object."""
     if isinstance(content, list):
         parts = [
             part if isinstance(part, str) else part.get("text")
@@ -282,7 +284,7 @@ def _error_inside(error: Any) -> _FailureError:
 
 
 def _retry_after(headers: Any) -> float | None:
-    """Seconds that a Retry-After header asks for, given in seconds or as a date."""
+    """Return the seconds that a Retry-After header asks for; it may hold seconds or a date."""
     value = headers.get("retry-after")
     if not value:
         return None
@@ -297,7 +299,7 @@ def _retry_after(headers: Any) -> float | None:
 
 
 def import_openai() -> Any:
-    """The openai package.
+    """Import and return the openai package.
 
     Raises:
         PairsiftError: it is not installed.

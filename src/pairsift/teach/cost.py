@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-# English text; languages with other scripts take more tokens a character.
+# For English; languages with other scripts need more tokens per character.
 _CHARACTERS_PER_TOKEN = 4.0
 _ANSWER_TOKENS_A_METRIC = 60
 
@@ -15,7 +15,7 @@ _LONG_SIDE, _SHORT_SIDE = 2048, 768
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """In any currency, per million tokens. Zero where nothing is paid, or nobody said."""
+    """Prices in any currency per million tokens; 0 if nothing is paid or no price is given."""
 
     input: float = 0.0
     output: float = 0.0
@@ -29,15 +29,15 @@ class Prices:
 
 
 def text_tokens(text: str) -> int:
-    """A rough count for English text."""
+    """Estimate the tokens of a text, roughly, for English."""
     return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
 
 
 def image_tokens(width: int, height: int, detail: str = "auto") -> int:
-    """Tokens of an image by the tile rule of GPT-4o; other models count in other ways.
+    """Return the tokens of an image by the tile rule of GPT-4o; other models count differently.
 
-    At low detail 85. Otherwise the image is fitted into 2048 x 2048, then its shorter side to 768,
-    and every tile of 512 x 512 that it touches takes 170, on top of 85.
+    At low detail the image takes 85. Otherwise it is scaled to fit into 2048 x 2048, then until its
+    shorter side is 768; each tile of 512 x 512 that it touches takes 170, plus 85 in all.
     """
     if detail == "low":
         return _BASE_TOKENS
@@ -48,16 +48,16 @@ def image_tokens(width: int, height: int, detail: str = "auto") -> int:
 
 
 def answer_tokens(metrics: int) -> int:
-    """A rough count for scores with two-sentence rationales."""
+    """Estimate the tokens of an answer, roughly, with rationales of two sentences."""
     return _ANSWER_TOKENS_A_METRIC * metrics
 
 
 @dataclass(slots=True)
 class Bill:
-    """Requests and tokens, estimated or counted.
+    """Requests, tokens and cost, estimated or counted.
 
     Attributes:
-        estimated: requests whose tokens the endpoint did not count.
+        estimated: requests whose tokens were estimated, because the endpoint did not count them.
     """
 
     prices: Prices = field(default_factory=Prices)
@@ -77,7 +77,7 @@ class Bill:
         return self.prices.of(self.input_tokens, self.output_tokens)
 
     def text(self) -> str:
-        """For people."""
+        """One line for people."""
         words = (
             f"{self.requests:,} requests, {self.input_tokens:,} input and "
             f"{self.output_tokens:,} output tokens"

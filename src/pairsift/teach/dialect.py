@@ -1,8 +1,8 @@
-"""Find out which fields of the OpenAI protocol an endpoint supports, from its refusals.
+"""Find out which fields of the OpenAI protocol an endpoint supports, from its error messages.
 
-Servers and models differ: the limit of tokens has two names, some models take no temperature, some
-servers no schema. A refusal says so in words. What it names is left out or put another way, once
-for the whole run.
+Servers and models differ: the token limit has two names, some models accept no temperature, some
+servers no schema. The error message names the field. That field is then left out or written
+another way for the rest of the run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _REFUSES = re.compile(
     re.I | re.DOTALL,
 )
 _LIMIT = re.compile(r"\bmax_(?:completion_)?tokens\b")
-# Room in the model's window is no matter of names.
+# A limit above the model's context window is another problem than the field's name.
 _TOO_LARGE = re.compile(r"too (?:large|high|long|many)|context (?:length|window)|maximum", re.I)
 _STRUCTURED = re.compile(
     r"response_?format|json_?schema|json_object|json mode|structured|guided|grammar"
@@ -40,13 +40,13 @@ _LONGEST = 4000
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a request is put.
+    """Which fields a request has, and under which names.
 
     Attributes:
-        limit: name of the field for the limit of tokens.
-        limit_is_settled: whether the other name was tried.
-        temperature, detail: whether they are sent.
-        structured: how the form of the answer is enforced.
+        limit: name of the field for the token limit.
+        limit_is_settled: whether the other name was already tried.
+        temperature, detail: whether these fields are sent.
+        structured: how the endpoint is made to return JSON.
     """
 
     limit: Limit
@@ -56,13 +56,13 @@ class Dialect:
     limit_is_settled: bool = False
 
     def after(self, refusal: str) -> tuple[Dialect, str] | None:
-        """What to try after a refusal, and what has changed, for people.
+        """Return the dialect to try after an error, and the change in words.
 
         Args:
-            refusal: the endpoint's words.
+            refusal: the endpoint's error message.
 
         Returns:
-            None where the refusal names nothing that could be left out.
+            None if the message names no field that could be left out.
         """
         if not _REFUSES.search(refusal):
             return None
@@ -86,7 +86,7 @@ class Dialect:
 
 
 def words_of(body: Any) -> str:
-    """All that an error's body says, without what it echoes of the request."""
+    """Return all text of an error's body, except what it repeats of the request."""
     if isinstance(body, Mapping):
         parts = [words_of(value) for key, value in body.items() if key not in _ECHOES]
         return " ".join(filter(None, parts))[:_LONGEST]

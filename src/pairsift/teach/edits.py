@@ -1,7 +1,7 @@
 """Make a caption worse: wrong words, wrong details, or damaged text.
 
-Swaps and details keep the sentence fluent and make it untrue; corruptions keep what it says (as
-far as anything is left) and make it bad text. Everything draws from the generator it is given.
+Swaps and details keep the sentence fluent but make it untrue. Corruptions keep the meaning, as far
+as the text is left, but make it bad text. All functions draw from the random generator they get.
 """
 
 from __future__ import annotations
@@ -149,34 +149,34 @@ _VAGUE_FORMS = (
 
 
 def pick(options: Collection[str], rng: Random) -> str:
-    """One of the options."""
+    """Draw one of the options."""
     return list(options)[int(rng.integers(len(options)))]
 
 
 def order(rng: Random) -> str:
-    """An order to the judge, as a hostile caption may carry one.
+    """Return an instruction to the model that scores, as a hostile caption may hold one.
 
-    What measures obedience must use other wordings (`training/orders.py` does).
+    A test of whether a scorer obeys must use other wordings (`training/orders.py` does).
     """
     text = pick(_ORDERS, rng).format(pick(_ORDER_VALUES, rng))
     return f"{pick(_ORDER_MARKS, rng)} {text}".strip()
 
 
 def with_order(caption: str, rng: Random) -> str:
-    """The caption and an order to the judge, which more often comes last."""
+    """Return the caption with such an instruction, more often at the end than at the beginning."""
     parts = (caption, order(rng))
     return " ".join(parts if rng.random() < 0.7 else parts[::-1])
 
 
 def strip_end(text: str) -> str:
-    """A caption without its final full stop."""
+    """Return a caption without its final full stop."""
     return text.strip().rstrip(".").strip()
 
 
 def restyle(text: str, rng: Random) -> str:
-    """Vary spacing before punctuation, the first capital and the full stop, as people do.
+    """Vary the space before punctuation, the first capital and the full stop, as people do.
 
-    Without it, a student may tell the captions of a corpus from all others by its habits.
+    Without it, a student could recognise a corpus by its style.
     """
     body = re.sub(r"\s+([.,;!?'])", r"\1", text.strip()).rstrip(". ").replace('"', "").strip()
     if not body or rng.random() < 0.1:
@@ -186,12 +186,12 @@ def restyle(text: str, rng: Random) -> str:
 
 
 def swap(text: str, kind: str, banned: Collection[str], rng: Random) -> str | None:
-    """Replace one word by another of its group.
+    """Replace one word by another one of its group.
 
     Args:
         kind: a key of :data:`pairsift.teach.lexicon.SWAPS`.
-        banned: words that may be true of the image; they are never put in, so that the result is
-            wrong and not merely different.
+        banned: words that may be true of the image. They are never put in, so that the result is
+            wrong and not only different.
 
     Returns:
         None if the caption has no word of that kind.
@@ -214,7 +214,9 @@ def swap(text: str, kind: str, banned: Collection[str], rng: Random) -> str | No
 
 
 def _fit_article(before: str, new: str) -> str:
-    """Keep "a" and "an" right before a new word, or the article gives the swap away."""
+    """Correct "a" or "an" before a new word; otherwise the article would show that the word was
+    swapped.
+    """
     match = re.search(r"\b(an?)(\s+)$", before, re.IGNORECASE)
     if match is None:
         return before
@@ -237,34 +239,37 @@ _OPENING = re.compile(
 
 
 def detail_phrase(text: str) -> str | None:
-    """A detail that can be appended to another caption: its first prepositional phrase."""
+    """Return a detail that can be appended to another caption: its first prepositional phrase."""
     found = _PHRASE.search(text)
     return found[1].strip().lower() if found else None
 
 
 def append_detail(text: str, phrase: str) -> str:
-    """A caption with one more detail."""
+    """Return a caption with one more detail."""
     return f"{strip_end(text)} {phrase}"
 
 
 def brief(text: str) -> str | None:
-    """The opening noun phrase of a caption ("a black dog"); None if it has no such opening."""
+    """Return the opening noun phrase of a caption ("a black dog"); None if there is none."""
     found = _OPENING.match(text.strip())
     return found[1] if found else None
 
 
 def vague(texts: Collection[str], rng: Random) -> str | None:
-    """A true and nearly empty caption ("a photo of an animal"); None if no broader term fits."""
+    """Return a true but nearly empty caption ("a photo of an animal"); None if no broader term
+    fits.
+    """
     said = {word for text in texts for word in words(text)}
     broader = sorted(term for term, covers in BROADER.items() if said & set(covers.split()))
     return pick(_VAGUE_FORMS, rng).format(pick(broader, rng)) if broader else None
 
 
 def add_knowledge(text: str, rng: Random) -> str:
-    """A caption with one to three things that its image cannot show: a name, place, date, occasion.
+    """Add one to three things to a caption that its image cannot show: a name, place, date or
+    occasion.
 
-    They are invented, and plausible: what a caption is taught to be worth for is that it says such
-    things, not that they are so.
+    They are invented but plausible. The teacher's `su` counts that a caption says such things, not
+    whether they are true.
     """
     count = int(rng.integers(1, 4))
     kinds = sorted(rng.permutation(len(_KNOWLEDGE))[:count])
@@ -272,7 +277,7 @@ def add_knowledge(text: str, rng: Random) -> str:
 
 
 def file_name(text: str, rng: Random) -> str:
-    """A file name, of the kind that web pages have for alt text."""
+    """Return a file name of the kind that web pages use as alt text."""
     number = int(rng.integers(1, 99999))
     start = words(text)[: int(rng.integers(1, 4))] or ["image"]
     forms = (
@@ -355,7 +360,7 @@ CORRUPTIONS: dict[str, tuple[float, Callable[[str, Random], tuple[str, float]]]]
 
 
 def corrupt(text: str, kind: str, rng: Random) -> tuple[str, float]:
-    """The corrupted caption, and the share of its content that survives, 0..1."""
+    """Return the corrupted caption, and the share of its content that survives, 0..1."""
     body = strip_end(text) or text
     bad, kept = CORRUPTIONS[kind][1](body, rng)
     return bad if bad.strip() else body, kept

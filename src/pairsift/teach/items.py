@@ -1,4 +1,4 @@
-"""What is taught about: images with the captions that are known to be good, or just given."""
+"""The pairs to annotate: images with known-good captions, or pairs as they are."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALT_TEXT_COLUMNS = ("alt_text", *CAPTION_COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image and its own captions, in their order."""
+    """One image and its own captions, in the order of the file."""
 
     image: str
     captions: tuple[str, ...]
@@ -38,13 +38,14 @@ def read_items(
     separator: str | None = None,
     encoding: str | None = None,
 ) -> list[Item]:
-    """Images of a captions file (see :func:`pairsift.sources.caption_files.read_captions`).
+    """Read images and captions from a file (see
+    :func:`pairsift.sources.caption_files.read_captions`).
 
     Args:
-        images: if it is an :class:`ImageStore`, images that are not in it are left out, so that a
-            file with the captions of all splits can be used with the images of one. How many is
-            logged.
-        separator, encoding: of the captions file; found if not given.
+        images: if it is an :class:`ImageStore`, images that are not in it are left out and their
+            number is logged. So a file with the captions of all splits can be used with the images
+            of one.
+        separator, encoding: of the captions file; detected if None.
 
     Raises:
         PairsiftError: nothing is left.
@@ -74,10 +75,10 @@ def read_items(
 
 
 class ShardImages:
-    """Images of pairs that were read once, by `shard/key`; they wait in a temporary file.
+    """The images of pairs that were read once, by `shard/key`, in a temporary file.
 
-    Shards are streams, and teachers ask for images in any order: a file of the images' own size,
-    which the system removes with the process, answers that for every kind of shard alike.
+    Shards are read as streams, but teachers ask for images in any order. The file is as large as
+    the images, and the system removes it when the process ends.
     """
 
     def __init__(self, places: Sequence[str]) -> None:
@@ -87,23 +88,23 @@ class ShardImages:
         self._end = 0
 
     def add(self, name: str, content: bytes) -> None:
-        """Keep an image."""
+        """Store an image."""
         self._file.write(content)
         self._ranges[name] = (self._end, len(content))
         self._end += len(content)
 
     def read(self, name: str) -> bytes:
-        """Encoded bytes of an image; may be called by several threads.
+        """Return the encoded bytes of an image; several threads may call it.
 
         Raises:
-            PairsiftError: no pair of that name was read.
+            PairsiftError: no pair with that name was read.
         """
         if name not in self._ranges:
             raise PairsiftError(f"no pair {name!r} in {', '.join(self.places)}")
         self._file.flush()
         start, length = self._ranges[name]
         content = bytearray()
-        while len(content) < length:  # a call may read less than it is asked for
+        while len(content) < length:  # a call may return fewer bytes than asked for
             part = os.pread(self._file.fileno(), length - len(content), start + len(content))
             if not part:
                 raise PairsiftError(f"the temporary file with the image {name!r} is cut off")
@@ -114,16 +115,16 @@ class ShardImages:
 def read_shards(
     patterns: Sequence[str], limit: int | None = None, **options: Any
 ) -> tuple[list[Item], Images]:
-    """Pairs of anything that `pairsift score` reads, each an image with one caption.
+    """Read pairs from anything that `pairsift score` reads, as images with one caption each.
 
-    Pairs that cannot be used are left out; how many, and why, is logged.
+    Pairs that cannot be used are left out; their number and the reasons are logged.
 
     Args:
-        limit: read at most so many pairs.
-        options: of the source, see :func:`pairsift.sources.find_shards`; `kind` too.
+        limit: read at most this many pairs.
+        options: options of the source and `kind`, see :func:`pairsift.sources.find_shards`.
 
     Raises:
-        PairsiftError: no shard, or no readable pair in them.
+        PairsiftError: there is no shard, or no readable pair in the shards.
     """
     found = find_shards(patterns, **options)
     items: list[Item] = []
@@ -156,7 +157,7 @@ def read_shards(
 
 
 def _unfit(pair: Pair) -> Fault | None:
-    """Why a pair cannot be taught about, as scoring would say."""
+    """Return why a pair cannot be used, by the same checks as scoring; None if it can."""
     if not pair.image:
         return Fault(Status.IMAGE_MISSING, "the pair has no image")
     caption = check_caption(pair.caption)
@@ -164,10 +165,10 @@ def _unfit(pair: Pair) -> Fault | None:
 
 
 def read_alt_text(path: str) -> list[str]:
-    """Real alt texts of a table, longer than two characters, cut at 200.
+    """Read the alt texts of a table that are longer than two characters, truncated at 200.
 
     Raises:
-        PairsiftError: the table has no column for them.
+        PairsiftError: the table has no column with alt texts.
     """
     rows = read_rows(path)
     if not rows:

@@ -1,7 +1,7 @@
 """Words of English captions: how they are split, compared and grouped.
 
-The lists are short and meant to be: they have to cover what captions of everyday photographs say,
-and every word in them is one that can be swapped, or recognised, without reading the sentence.
+The lists are short on purpose. They cover what captions of everyday photographs say, and each word
+can be replaced or recognised without parsing the sentence.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ SWAPS: dict[str, tuple[tuple[str, ...], ...]] = {
         ),
     }.items()
 }
-"""Words that can stand in for each other and make a caption wrong, by what they are about."""
+"""Groups of words that fit the same place in a sentence, by topic; a swap makes a caption wrong."""
 
 BROADER = {
     "an animal": "dog dogs cat cats horse horses cow sheep bird birds elephant",
@@ -70,7 +70,7 @@ BROADER = {
     "a vehicle": "car truck bus train boat bike bicycle motorcycle",
     "a place outdoors": "beach snow mountain field forest river lake ocean",
 }
-"""A broader term, and the words it stands for."""
+"""A broader term, and the words that it includes."""
 
 ROLES = _list(
     "firefighter firefighters policeman police officer soldier soldiers doctor nurse teacher "
@@ -104,17 +104,17 @@ _ENDINGS = ("ing", "ies", "es", "ed", "s", "y")
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words of a caption, punctuation gone."""
+    """Return a caption's words in lower case, without punctuation."""
     return _WORD.findall(text.lower())
 
 
 def content_words(text: str) -> list[str]:
-    """Words that say something: neither stop words nor single letters."""
+    """Return the words that carry content: no stop words, no single letters."""
     return [word for word in words(text) if word not in STOPWORDS and len(word) > 1]
 
 
 def stem(word: str) -> str:
-    """Crude stem, enough to let "running" confirm "runs"."""
+    """Return a rough stem, enough to match "running" with "runs"."""
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             word = word[: -len(ending)]
@@ -123,5 +123,5 @@ def stem(word: str) -> str:
 
 
 def stems(texts: list[str] | tuple[str, ...]) -> frozenset[str]:
-    """Stems of every word of the texts."""
+    """Return the stems of all words of the texts."""
     return frozenset(stem(word) for text in texts for word in words(text))

@@ -1,4 +1,4 @@
-"""A teacher on this machine: any scorer, above all a large multimodal model."""
+"""A teacher on this machine: any scorer, usually a large multimodal model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def judge_locally(
     """Fill in the scores of the records, in place; there are no rationales.
 
     Args:
-        cache: folder whose `scores/` keeps what is scored, so that a killed run goes on.
+        cache: folder whose `scores/` keeps the scores, so that a killed run can be resumed.
 
     Returns:
         facts for the records' metadata.

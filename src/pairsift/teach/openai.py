@@ -1,7 +1,7 @@
 """A teacher behind any endpoint that speaks the OpenAI chat protocol.
 
-One request per pair asks for all metrics: image as a data URI, answer as JSON with the score before
-the rationale. Replies go to the cache before anything else is done with them.
+One request per pair asks for all metrics. It sends the image as a data URI; the answer is JSON with
+each score before its rationale. A reply is written to the cache before it is used.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ _MALFORMED, _REFUSED, _CUT_OFF = "malformed: ", "refused: ", "cut off at "
 
 @dataclass(slots=True)
 class Estimate:
-    """What a run will ask for, before it does.
+    """What a run is going to request, estimated before the first request.
 
     Attributes:
-        pairs: distinct pairs in all.
-        cached: of those, answered by earlier runs.
-        bill: tokens and cost of the others; image tokens by GPT-4o's rule, text by its length.
+        pairs: number of distinct pairs.
+        cached: how many of them earlier runs have answered.
+        bill: tokens and cost of the others. Image tokens follow GPT-4o's rule, text tokens the
+            length of the text.
     """
 
     pairs: int
@@ -41,7 +42,7 @@ class Estimate:
     bill: Bill
 
     def text(self) -> str:
-        """For people."""
+        """One line for people."""
         return (
             f"{self.pairs:,} pairs, {self.cached:,} answered before; to ask, estimated: "
             f"{self.bill.text()}"
@@ -49,20 +50,20 @@ class Estimate:
 
 
 class TeachListener(Protocol):
-    """Told how a run goes on."""
+    """Receives the progress of a run."""
 
     def estimated(self, estimate: Estimate) -> None:
-        """Before the first request."""
+        """Called before the first request."""
 
     def answered(self, done: int, total: int, bill: Bill) -> None:
-        """`done` of `total` pairs are settled; `bill` is what this run has used so far."""
+        """Called when `done` of `total` pairs are settled; `bill` is the run's use so far."""
 
     def noted(self, words: str) -> None:
-        """Something to know about the endpoint, once a run."""
+        """Called once per run for each thing to know about the endpoint."""
 
 
 class Silence:
-    """A listener that says nothing."""
+    """A listener that does nothing."""
 
     def estimated(self, estimate: Estimate) -> None: ...
 
@@ -73,7 +74,7 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One request to be made."""
+    """One request to make."""
 
     key: str
     image: str
@@ -82,15 +83,15 @@ class Task:
 
 @dataclass(slots=True)
 class OpenAITeacher:
-    """Judges pairs by asking an endpoint.
+    """Annotates pairs by sending requests to an endpoint.
 
     Args:
-        cache: where replies are kept; may hold those of other models and prompts.
-        api_key: None for endpoints that want none.
-        max_cost: stop once this run has cost so much, in the currency of `prices`.
+        cache: where replies are kept; it may also hold replies of other models and prompts.
+        api_key: None for endpoints that need no key.
+        max_cost: stop when this run has cost this much, in the currency of `prices`.
 
     Attributes:
-        notes: what the endpoint did not understand, and what was done about it.
+        notes: which fields the endpoint did not support, and what was changed.
 
     Raises:
         PairsiftError: the prompt has no criteria for a metric, or openai is not installed.
@@ -114,7 +115,7 @@ class OpenAITeacher:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For the records' metadata."""
+        """Return what the records' metadata says about this teacher."""
         return {
             "teacher": "openai",
             "model": self.settings.model,
@@ -125,15 +126,15 @@ class OpenAITeacher:
         }
 
     def key(self, image: bytes, caption: str) -> str:
-        """Digest under which the reply about a pair is kept."""
+        """Return the digest under which the cache keeps the reply about a pair."""
         digest = self.prompt.digest(self.settings.metrics)
         return request_key(self.settings.model, digest, image, caption, self.settings.deciding)
 
     def estimate(self, tasks: Sequence[Task], images: Images) -> Estimate:
-        """What the pairs without a settled answer will take, from a sample of them."""
+        """Estimate the tokens and cost of all pairs without an answer, from a sample of them."""
         todo = [task for task in tasks if not self._settled(task.key)]
         bill = Bill(self.prices)
-        # Every n-th, so that the sample has candidates of all kinds.
+        # Every n-th pair, so that the sample has candidates of all kinds.
         sample = todo[:: max(1, len(todo) // _SAMPLE)]
         read = 0
         tokens = 0
@@ -153,7 +154,7 @@ class OpenAITeacher:
         return Estimate(len(tasks), len(tasks) - len(todo), bill)
 
     def plan(self, records: Sequence[Record], images: Images) -> tuple[list[str], list[Task]]:
-        """The key of every record, and the distinct requests, in order."""
+        """Return the key of every record, and the distinct requests in order."""
         keys: list[str] = []
         tasks: dict[str, Task] = {}
         last, content = None, b""
@@ -173,16 +174,17 @@ class OpenAITeacher:
     ) -> Bill:
         """Fill in scores, rationales and errors of the records, in place.
 
-        Kill it at any moment and call it again: pairs with a reply in the cache are not asked
-        about again, but for malformed replies, which are given `attempts` in all.
+        The call can be killed at any time and repeated. Pairs with a reply in the cache are not
+        asked about again. Malformed replies are the exception: they get `attempts` requests in
+        total.
 
         Returns:
-            what this run has used.
+            requests, tokens and cost of this run.
 
         Raises:
-            PairsiftError: the endpoint refuses the key, model or address, or is out of service;
-                its first answers are all malformed; all are on another scale; or `max_cost` is
-                reached. Replies so far are kept.
+            PairsiftError: the endpoint rejects the key, model or address; it is out of service; its
+                first answers are all malformed or all on another scale; or `max_cost` is reached.
+                The replies so far are kept.
         """
         listener = listener or Silence()
         keys, tasks = self.plan(records, images)
@@ -198,9 +200,10 @@ class OpenAITeacher:
         return run.bill
 
     def read(self, key: str) -> tuple[int, Reply] | None:
-        """How often a pair was answered, and the last reply; None if never.
+        """Return how often a pair was answered, and its last reply; None if it never was.
 
-        A reply that an earlier version could not read may be one that this one can.
+        The reply is parsed again, because this version may be able to read one that an earlier
+        could not.
         """
         last = self.cache.last(key)
         if last is None or not (last[1].problem or "").startswith(_MALFORMED):
@@ -230,7 +233,7 @@ class OpenAITeacher:
 
 
 def malformed(text: str | None, metrics: Sequence[str]) -> str | None:
-    """Why a reply is of no use; None for one that is."""
+    """Return why a reply cannot be used; None if it can."""
     try:
         parse_answer(text, metrics)
     except MalformedAnswerError as error:
@@ -239,21 +242,21 @@ def malformed(text: str | None, metrics: Sequence[str]) -> str | None:
 
 
 def check_scale(replies: Sequence[Reply], settings: OpenAISettings) -> None:
-    """Refuse a teacher that scores in shares.
+    """Refuse a teacher that scores from 0 to 1.
 
     Raises:
-        PairsiftError: no score of well-formed replies is above 1, and not all are 0.
+        PairsiftError: no score of the well-formed replies is above 1, and not all are 0.
     """
     if wrong_scale(parse_answer(reply.text, settings.metrics).scores for reply in replies):
         raise PairsiftError(
             f"{settings.model} scores from 0 to 1, not from 0 to 100: no score of "
-            f"{len(replies)} answers is above 1, such as {quote(replies[0].text)}. Nothing is "
-            "rescaled: say the scale more clearly in a prompt of your own (--prompts)"
+            f"{len(replies)} answers is above 1, such as {quote(replies[0].text)}. Scores "
+            "are not rescaled: state the scale more clearly in your own prompt (--prompts)"
         )
 
 
 class _Run:
-    """One run of requests: workers, answers and the bill."""
+    """One run of requests: its workers, answers and bill."""
 
     def __init__(
         self, teacher: OpenAITeacher, images: Images, listener: TeachListener, total: int
@@ -265,21 +268,21 @@ class _Run:
         self._stop: Exception | None = None
         self._failed_in_a_row = 0
         self._done = 0
-        # Until an answer has come that can be read, one request is made at a time.
+        # One request at a time until a first answer can be read.
         self._trial = asyncio.Lock()
         self._proven = False
         self._malformed = 0
         self._first_replies: list[Reply] = []
 
     async def ask(self, tasks: Sequence[Task]) -> None:
-        """Ask about every task; a fatal problem lets nobody begin another."""
+        """Send a request for every task; after a fatal problem no further request begins."""
         self._done = self.total - len(tasks)
         waiting = iter(tasks)
         async with import_openai().AsyncOpenAI(
             api_key=self.teacher.api_key or "none",
             base_url=self.settings.base_url,
             timeout=self.settings.timeout,
-            # Our own retries, because on a rate limit all workers must wait, not one.
+            # We retry ourselves, because on a rate limit all workers must wait.
             max_retries=0,
         ) as client:
             system = self.teacher.prompt.system
@@ -289,7 +292,7 @@ class _Run:
                 for task in waiting:
                     try:
                         await self._settle(chat, task)
-                    # Whatever it is: requests of the others are paid for, and end first.
+                    # Other workers' requests are paid for, so they may finish first.
                     except Exception as error:
                         self._stop = self._stop or error
                     if self._stop is not None:
@@ -300,7 +303,9 @@ class _Run:
             raise self._stop
 
     async def _settle(self, chat: Chat, task: Task) -> None:
-        """Get a well-formed answer about one pair into the cache, or a reason why there is none."""
+        """Get a well-formed answer about one pair into the cache, or the reason why there
+        is none.
+        """
         try:
             image = self.images.read(task.image)
             uri, size = await asyncio.to_thread(_encoded, image, self.settings.max_side)
@@ -331,7 +336,7 @@ class _Run:
     async def _answer(
         self, chat: Chat, task: Task, uri: str, size: tuple[int, int], text: str
     ) -> Reply | None:
-        """One reply, kept and counted; None if the run has stopped before it was asked for."""
+        """Return one reply, stored and counted; None if the run stopped before the request."""
         if not self._proven:
             async with self._trial:
                 if self._stop is not None:
@@ -340,7 +345,7 @@ class _Run:
                     try:
                         return self._keep(task, await chat.ask(uri, text), size, text)
                     except RequestError:
-                        self._proven = True  # errors cost nothing: no need to go slowly
+                        self._proven = True  # errors cost nothing, so requests may run in parallel
                         raise
         return self._keep(task, await chat.ask(uri, text), size, text)
 
@@ -361,7 +366,7 @@ class _Run:
         return reply
 
     def _look(self, reply: Reply, finish: str | None) -> None:
-        """Stop before money is spent on answers that are all of no use."""
+        """Stop if the first answers all cannot be used, before more money is spent."""
         if reply.problem is None:
             self._proven = True
             if len(self._first_replies) < ENOUGH:
@@ -400,11 +405,11 @@ class _Run:
 
 
 def _reply(message: Message, settings: OpenAISettings) -> Reply:
-    """What a message is good for."""
+    """Turn a message into a reply, with the problem that makes it useless, if any."""
     text, problem = message.text, None
     thought = (message.reasoning or "").strip()
-    # Servers that look for thinking may take an answer without any for it. Nothing else counts:
-    # scores that are only thought of may be drafts.
+    # Servers with a reasoning parser may take an answer without thinking for thinking. Only such a
+    # whole answer counts: scores inside real thinking may be drafts.
     if text is None and thought[:1] in ("{", "[", "`") and not malformed(thought, settings.metrics):
         text = thought
     if message.refusal is not None:
@@ -423,11 +428,11 @@ def _advice(reply: Reply) -> str:
         return "a larger --max-output-tokens, or a model that thinks less"
     if "only reasoning" in (reply.problem or "") or "only thinking" in (reply.problem or ""):
         return "a larger --max-output-tokens, or the server without its reasoning parser"
-    return "--structured json_schema, another model, or a prompt of your own (--prompts)"
+    return "--structured json_schema, another model, or your own prompt (--prompts)"
 
 
 def _encoded(image: bytes, max_side: int) -> tuple[str, tuple[int, int]]:
-    """As :func:`data_uri`, and the size that is sent."""
+    """Return the data URI of :func:`data_uri`, and the size of the image that is sent."""
     picture, _ = decode_image(image)
     scale = min(1.0, max_side / max(picture.size))
     width, height = (max(1, round(side * scale)) for side in picture.size)
@@ -435,9 +440,9 @@ def _encoded(image: bytes, max_side: int) -> tuple[str, tuple[int, int]]:
 
 
 def data_uri(image: bytes, max_side: int) -> str:
-    """An image as the JPEG data URI that is sent: guarded decode, scaled down, no metadata.
+    """Encode an image as the JPEG data URI to send: checked decode, scaled down, without metadata.
 
     Raises:
-        ImageFaultError: it cannot be decoded.
+        ImageFaultError: the image cannot be decoded.
     """
     return _encoded(image, max_side)[0]

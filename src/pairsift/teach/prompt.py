@@ -1,4 +1,4 @@
-"""What the OpenAI-style teacher is asked, and the form its answer must have."""
+"""The prompt of the OpenAI-style teacher, and the schema of its answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TeacherPrompt:
 
     Attributes:
         system: the system message.
-        instruction: the user's words; holds `{caption}` and `{criteria}` once each.
+        instruction: the user message; holds `{caption}` and `{criteria}` once each.
         criteria: by metric name.
     """
 
@@ -38,20 +38,20 @@ class TeacherPrompt:
     criteria: Mapping[str, str]
 
     def user_text(self, caption: str, metrics: Sequence[str]) -> str:
-        """The user's words about one caption."""
+        """Return the user message about one caption."""
         criteria = "\n\n".join(self.criteria[metric].strip() for metric in metrics)
-        # The caption goes in last: whatever it holds, it cannot stand for another field.
+        # The caption is put in last, so that a caption with braces cannot fill another field.
         return self.instruction.replace("{criteria}", criteria).replace("{caption}", caption, 1)
 
     def digest(self, metrics: Sequence[str]) -> str:
-        """sha256 over everything that is asked; 64 hexadecimal digits."""
+        """Return the sha256 of everything that is asked, 64 hexadecimal digits."""
         said = [self.system, self.instruction, [self.criteria[metric] for metric in metrics]]
         asked = json.dumps([said, list(metrics)], sort_keys=True)
         return hashlib.sha256(asked.encode()).hexdigest()
 
 
 def load_teacher_prompt(path: str | None = None) -> TeacherPrompt:
-    """Read a teacher prompt; ours if no path is given.
+    """Read a teacher prompt from a file; the built-in one if no path is given.
 
     Raises:
         PairsiftError: the file cannot be read, or has another form.
@@ -89,7 +89,9 @@ def load_teacher_prompt(path: str | None = None) -> TeacherPrompt:
 
 
 def answer_schema(metrics: Sequence[str]) -> dict[str, Any]:
-    """JSON schema of an answer. Models write keys in this order: the score comes first."""
+    """Return the JSON schema of an answer. Models write keys in this order, so the score comes
+    first.
+    """
     one = {
         "type": "object",
         "properties": {"score": {"type": "integer"}, "rationale": {"type": "string"}},

@@ -1,4 +1,4 @@
-"""Teacher records: a candidate caption of an image, what it is, and what a teacher thinks of it."""
+"""Teacher records: a candidate caption of an image, its kind, and the teacher's scores."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ SCHEMA = pa.schema(
 
 @dataclass(slots=True)
 class Record:
-    """One judged caption.
+    """One annotated caption.
 
     Attributes:
         image: file name, or `shard/key`.
-        caption: the candidate, as the teacher saw it.
-        kind: how it came about (:mod:`pairsift.teach.candidates`), or `given`.
-        source: which of the image's own captions it was made from; None if from none of them.
+        caption: the candidate, as the teacher received it.
+        kind: how it was made (:mod:`pairsift.teach.candidates`), or `given`.
+        source: which of the image's own captions it was made from; None if none.
         scores: 0..100 by metric; a metric that was not asked for is absent.
-        why: the teacher's rationale by metric, where it gave one.
-        error: why there are no scores; None when there are.
+        why: the teacher's rationale by metric, if it gave one.
+        error: why there are no scores; None if there are.
     """
 
     image: str
@@ -57,7 +57,7 @@ class Record:
     error: str | None = None
 
     def to_row(self) -> dict[str, Any]:
-        """A row of :data:`SCHEMA`."""
+        """Return a row of :data:`SCHEMA`."""
         row = {"image": self.image, "caption": self.caption, "kind": self.kind}
         row |= {"source": self.source, "error": self.error}  # type: ignore[dict-item]
         row |= {metric: self.scores.get(metric) for metric in METRICS}  # type: ignore[misc]
@@ -65,7 +65,7 @@ class Record:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Record:
-        """The record of a row of :data:`SCHEMA`."""
+        """Make the record from a row of :data:`SCHEMA`."""
         return cls(
             str(row["image"]),
             str(row["caption"]),
@@ -92,26 +92,26 @@ def _kind(path: str) -> OutputKind:
 
 
 def check_output(path: str) -> None:
-    """Make sure that records can be written to a path; called before a teacher is asked.
+    """Check that records can be written to a path; called before the teacher is asked.
 
     Raises:
-        PairsiftError: they cannot.
+        PairsiftError: they cannot be written there.
     """
     folder, name = output_file(path, _kind(path))
     folder.create()
     if folder.is_local and not os.access(folder.path, os.W_OK | os.X_OK):
-        raise PairsiftError(f"{folder.url} may not be written to; choose another --out")
-    folder.exists(name)  # a store that cannot be reached says so now
+        raise PairsiftError(f"{folder.url} is not writable; choose another --out")
+    folder.exists(name)  # fails now if the storage cannot be reached
 
 
 def write_records(path: str, records: Iterable[Record], teacher: Mapping[str, Any]) -> int:
-    """Write records whole or not at all; parquet, or JSON lines where the name ends in .jsonl.
+    """Write all records or nothing: parquet, or JSON lines if the name ends in .jsonl.
 
     Args:
-        teacher: who judged, and how; kept in the parquet's metadata under `pairsift.teacher`.
+        teacher: the teacher's facts; kept in the parquet's metadata under `pairsift.teacher`.
 
     Returns:
-        how many there were.
+        the number of records.
     """
     folder, name = output_file(path, _kind(path))
     folder.create()

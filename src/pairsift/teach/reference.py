@@ -1,27 +1,27 @@
-"""The reference teacher: judges a caption by the captions that people wrote for the image.
+"""The reference teacher: scores a caption by comparing it with captions that people wrote.
 
-It needs images with at least two known-good captions and a sentence encoder; no key, no money, and
-any number of pairs. What each target measures, and what it does not:
+It needs images with at least two known-good captions each, and a sentence encoder. It needs no key,
+costs nothing, and annotates any number of pairs. What each target measures, and what it misses:
 
-`itm`  How near the caption is in meaning to the image's own captions: mean and maximum cosine,
-       averaged, on a straight line that puts a random caption at 5 and a true one at 85. An own
-       caption is compared with the others. Blind to whatever none of the captions mentions, and
-       nearly blind to single wrong words, which sentence encoders hardly feel: for edits whose
-       error is known, :data:`PENALTY` is subtracted instead. An order to the judge changes nothing.
+`itm`  The similarity of the caption to the image's own captions: the average of mean and maximum
+       cosine, scaled linearly so that a random caption gets 5 and a true one 85. An own caption is
+       compared with the others. It misses everything that no caption mentions, and nearly misses
+       single wrong words, because sentence encoders hardly react to them. So for edits whose error
+       is known, :data:`PENALTY` is subtracted. An instruction to the model changes nothing.
 
-`odf`  How many details the caption gives, counted in content words: each one confirmed by the
-       image's captions counts for it, each other one counts half for and half against, the more
-       so the worse the caption matches. Eight confirmed details are worth 100. True details that
-       nobody mentioned are undervalued; a wrong relation between confirmed words is not seen.
+`odf`  How many details the caption gives, counted in content words. A word that the image's
+       captions confirm counts fully. Another word counts half for the caption and half against it;
+       more against it the worse the caption matches. Eight confirmed details give 100. True details
+       that nobody mentioned count too little; a wrong relation between confirmed words is missed.
 
-`ctq`  The text alone: captions by people are worth 92 and each kind of corruption a fixed lower
-       value (:data:`pairsift.teach.edits.CORRUPTIONS`). It knows only damage of these kinds; the
-       quality of a real alt text is guessed from its looks (:func:`looks`).
+`ctq`  The text alone: captions by people get 92, and each kind of corruption a fixed lower value
+       (:data:`pairsift.teach.edits.CORRUPTIONS`). Only these kinds of damage are known; the quality
+       of a real alt text is estimated from its form (:func:`looks`).
 
-`su`   Knowledge that pixels alone do not give: names, dates, roles, family and friends, occasions
-       and purposes, as word lists and capitals reveal them, weighted by how well the caption
-       matches. Facts are not verified: a wrong name counts as much as the right one, and the
-       `named` candidates, without which captions of photographs hardly hold any, are invented.
+`su`   Knowledge that the pixels alone do not give: names, dates, roles, family and friends,
+       occasions and purposes. Word lists and capital letters detect it, and it is weighted by how
+       well the caption matches. Facts are not verified: a wrong name counts as much as the right
+       one. The `named` candidates are invented, because captions of photographs hold hardly any.
 """
 
 from __future__ import annotations
@@ -60,16 +60,18 @@ PENALTY = {
     "swap_count": 30.0,
     "swap_relation": 25.0,
 }
-"""Points that a known error takes from the `itm` of the caption it stands in."""
+"""Points that a known error subtracts from the caption's `itm`."""
 
 _COUNTED = frozenset(["one", "two", "three", "four", "five", "six", "seven", "several", "many"])
 
 CLEAN, EDITED, BRIEF, VAGUE, ORDER, BOILERPLATE, NOISE = 92.0, 88.0, 75.0, 55.0, 25.0, 12.0, 5.0
-"""`ctq` of text by people; with a word swapped or a detail added; and of what is hardly text."""
+"""`ctq` of text by people; of text with a word swapped or a detail added; and of hardly
+any text.
+"""
 
 RANDOM_POINTS, TRUE_POINTS = 5.0, 85.0
 OWN_AT_LEAST = 60.0
-"""A caption that a person wrote for the image matches, however unlike the others it is."""
+"""Least `itm` of a caption that a person wrote for the image, however unlike the others it is."""
 
 _FULL_DETAIL = 8.0
 _BLOCK = 256
@@ -78,7 +80,7 @@ _BLOCK = 256
 def reference_similarity(
     captions: NDArray[np.float32], references: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Mean and maximum cosine, averaged.
+    """Return the average of mean and maximum cosine with the references.
 
     Args:
         captions: unit vectors, shape (n, d).
@@ -94,11 +96,11 @@ def reference_similarity(
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The straight line from similarity to points.
+    """The linear scale from similarity to points.
 
     Attributes:
-        random: median similarity of an image with another image's caption; worth 5.
-        true: median similarity of a caption with the others of its image; worth 85.
+        random: median similarity of an image with another image's caption; it gets 5 points.
+        true: median similarity of a caption with the others of its image; it gets 85 points.
     """
 
     random: float
@@ -110,15 +112,15 @@ class Scale:
 
 
 class ReferenceTeacher:
-    """Judges candidates of images that have at least two captions each.
+    """Scores candidates of images that have at least two captions each.
 
     Args:
-        items: all images; the scale is fitted on them.
+        items: all images; the scale is fitted to them.
         embedder: the sentence encoder.
 
     Raises:
-        PairsiftError: an image has one caption only, or captions of different images are as alike
-            as those of one, so that there is nothing to learn from.
+        PairsiftError: an image has only one caption, or captions of different images are as similar
+            as captions of the same image, so that nothing can be learned.
     """
 
     def __init__(self, items: Sequence[Item], embedder: Embedder) -> None:
@@ -138,12 +140,12 @@ class ReferenceTeacher:
 
     @property
     def means(self) -> Vectors:
-        """Unit mean of the captions' vectors of every image, shape (n, d)."""
+        """Unit mean of the caption vectors of every image, shape (n, d)."""
         return unit_means(self.references)
 
     @property
     def facts(self) -> dict[str, object]:
-        """For the records' metadata."""
+        """Return what the records' metadata says about this teacher."""
         return {
             "teacher": "reference",
             "embedder": self.embedder.name,
@@ -167,7 +169,7 @@ class ReferenceTeacher:
         return scale
 
     def judge(self, candidates: Iterable[Candidate]) -> Iterator[Record]:
-        """One record per candidate, in order."""
+        """Return one record per candidate, in order."""
         block: list[Candidate] = []
         for candidate in candidates:
             block.append(candidate)
@@ -200,7 +202,7 @@ class ReferenceTeacher:
     def _itm(self, candidate: Candidate, vectors: dict[str, Vectors]) -> float:
         references = self.references[candidate.image]
         if candidate.kind == "vague":
-            return 50.0  # true of the image, and of many others
+            return 50.0  # true of the image, but also of many others
         if candidate.base is None:
             return NOISE
         if candidate.source is not None:
@@ -219,7 +221,7 @@ class ReferenceTeacher:
         return itm * (0.5 + 0.5 * candidate.kept)
 
     def _confirmed(self, candidate: Candidate) -> frozenset[str]:
-        """Stems that the image's captions confirm; a caption does not confirm itself."""
+        """Return the stems that the image's other captions confirm."""
         captions = self.items[candidate.image].captions
         if candidate.source is None or candidate.kind == "detail_true":
             return stems(captions)
@@ -227,7 +229,7 @@ class ReferenceTeacher:
 
 
 def unit_means(groups: Sequence[Vectors]) -> Vectors:
-    """Mean of every group of vectors, at unit length, shape (len(groups), d)."""
+    """Return the mean of every group of vectors at unit length, shape (len(groups), d)."""
     means: Vectors = np.stack([group.mean(0) for group in groups])
     norms = np.linalg.norm(means, axis=1, keepdims=True)
     np.divide(means, norms, out=means, where=norms > 0)
@@ -235,11 +237,11 @@ def unit_means(groups: Sequence[Vectors]) -> Vectors:
 
 
 def detail_score(text: str, confirmed: frozenset[str], itm: float) -> float:
-    """The `odf` target.
+    """Compute the `odf` target.
 
     Args:
-        confirmed: stems of the words that the image's captions say.
-        itm: how well the caption matches, 0..100; what nobody confirms is believed accordingly.
+        confirmed: stems of the words in the image's captions.
+        itm: how well the caption matches, 0..100; the weight of unconfirmed words.
     """
     belief = [
         1.0 if stem(word) in confirmed else 0.75 * itm / 100 for word in set(content_words(text))
@@ -253,7 +255,9 @@ _YEAR = re.compile(r"\b(1[89]|20)\d\d\b")
 
 
 def understanding_score(text: str, itm: float) -> float:
-    """The `su` target; `itm` weighs it, because knowledge about another image is none."""
+    """Compute the `su` target. It is weighted by `itm`, because knowledge about another image does
+    not count.
+    """
     said = set(words(text))
     names = sum(word.lower() not in STOPWORDS | _COUNTED for word in _CAPITALISED.findall(text))
     dates = len(said & DATES) + len(_YEAR.findall(text))
@@ -269,7 +273,9 @@ def understanding_score(text: str, itm: float) -> float:
 
 
 def looks(text: str) -> float:
-    """`ctq` of unknown text, 3..75, by the share of letters, of function words, and its length."""
+    """Estimate `ctq` of unknown text, 3..75, from its length and its shares of letters and function
+    words.
+    """
     said = words(text)
     tokens = text.split()
     letters = sum(c.isalpha() or c.isspace() for c in text) / max(len(text), 1)
@@ -299,14 +305,14 @@ def _quality(candidate: Candidate) -> float:
 
 
 def _told(candidate: Candidate) -> str:
-    """What the caption tells of the image: an order to the judge and a file name tell nothing."""
+    """Return the part of a caption that describes the image; instructions and file names do not."""
     if candidate.kind in ("order", "named"):
         return candidate.base or ""
     return "" if candidate.kind in ("file_name", "boilerplate") else candidate.caption
 
 
 def _known(candidate: Candidate) -> str:
-    """The text whose knowledge counts: corruption adds capitals, not names."""
+    """Return the text in which knowledge is searched; a corruption adds capitals, not names."""
     if candidate.kind in CORRUPTIONS:
         return candidate.base or ""
     return candidate.caption if candidate.kind == "named" else _told(candidate)

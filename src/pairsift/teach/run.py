@@ -1,4 +1,4 @@
-"""From images and captions to teacher records."""
+"""Run a teacher: from images and captions to a file of teacher records."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pairsift.teach.reference import ReferenceTeacher, unit_means
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a teacher left behind.
+    """The result of a teacher's run.
 
     Attributes:
-        records: how many; `failed` of them without scores.
+        records: how many records; `failed` of them have no scores.
         kinds: records by kind.
-        means: mean score by metric, over the records that have it.
-        bill: of a paid teacher.
+        means: mean score by metric, over the records that have one.
+        bill: requests and cost of a paid teacher.
     """
 
     out: str
@@ -52,7 +52,7 @@ class Summary:
         }
 
     def text(self) -> str:
-        """For people."""
+        """One line for people."""
         means = ", ".join(f"{metric} {value:.1f}" for metric, value in self.means.items())
         lines = [
             f"{self.records:,} records of {self.images:,} images in {self.out}; "
@@ -73,10 +73,10 @@ def teach_by_reference(
     alt_texts: Sequence[str] = (),
     seed: int = 0,
 ) -> Summary:
-    """Make candidates, judge them by the images' own captions, and write the records.
+    """Make candidates, annotate them by the images' own captions, and write the records.
 
     Raises:
-        PairsiftError: images have one caption only, or a plan or an embedder cannot be used.
+        PairsiftError: images have only one caption, or a plan or an embedder cannot be used.
     """
     teacher = ReferenceTeacher(items, load_embedder(embedder))
     maker = CandidateMaker(items, plan, teacher.means, alt_texts, seed)
@@ -93,7 +93,7 @@ def candidate_records(
     alt_texts: Sequence[str] = (),
     seed: int = 0,
 ) -> list[Record]:
-    """Candidates without scores, for a teacher that looks at the image."""
+    """Make candidates without scores, for a teacher that looks at the image."""
     means = None
     if plan.get("near"):
         means = caption_means(items, load_embedder(embedder))
@@ -106,7 +106,7 @@ def candidate_records(
 
 
 def caption_means(items: Sequence[Item], embedder: Embedder) -> np.ndarray:
-    """Unit mean of the caption embeddings of every item, shape (n, d)."""
+    """Return the unit mean of the caption embeddings of every item, shape (n, d)."""
     vectors = embedder([text for item in items for text in item.captions])
     ends = np.cumsum([len(item.captions) for item in items])
     return unit_means(np.split(vectors, ends[:-1]))
@@ -119,10 +119,10 @@ def finish(
     images: int,
     bill: Mapping[str, Any] | None = None,
 ) -> Summary:
-    """Write the records and sum them up.
+    """Write the records and summarise them.
 
     Raises:
-        PairsiftError: not one record has a score.
+        PairsiftError: no record has a score.
     """
     errors = [f"{record.image}: {record.error}" for record in records if record.error]
     if records and len(errors) == len(records):

@@ -1,4 +1,4 @@
-"""How the OpenAI-style teacher is asked."""
+"""Settings of the OpenAI-style teacher."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ OFFICIAL_HOST = "api.openai.com"
 
 @dataclass(frozen=True, slots=True)
 class OpenAISettings:
-    """How to ask.
+    """How the teacher sends its requests.
 
     Attributes:
-        model: as the endpoint names it.
+        model: the name that the endpoint uses.
         base_url: of the endpoint, with `/v1`; None for OpenAI's own.
-        metrics: that are asked for.
-        structured: how the form of the answer is enforced. What the endpoint refuses is lowered:
-            `json_schema`, `json_object`, `none`.
-        temperature: None leaves it to the endpoint; so does an endpoint's refusal.
-        max_output_tokens: where a runaway answer is cut.
-        detail: `low`, `high` or `auto`, for endpoints that know it.
-        max_side: longer images are scaled down, in pixels. All are encoded anew as JPEG, so that
-            no metadata (place, owner) leaves the house.
-        concurrency: requests at a time.
-        requests_per_minute: None for no limit of our own.
+        metrics: the metrics to ask for.
+        structured: how the endpoint is made to return JSON. If it rejects one way, the next is
+            used: `json_schema`, `json_object`, `none`.
+        temperature: None, or an endpoint that rejects the field, leaves it to the endpoint.
+        max_output_tokens: longer answers are truncated.
+        detail: `low`, `high` or `auto`, for endpoints that support it.
+        max_side: longer images are scaled down, in pixels. All images are encoded again as JPEG, so
+            that no metadata (place, owner) is sent.
+        concurrency: how many requests run at the same time.
+        requests_per_minute: None for no limit.
         timeout: of one request, in seconds.
-        retries: of one request on rate limits, timeouts and server errors.
-        attempts: at getting a well-formed answer, all runs counted.
-        give_up_after: requests in a row that failed for good, before the run stops.
+        retries: how often a request is repeated on rate limits, timeouts and server errors.
+        attempts: requests for a well-formed answer about a pair, in all runs together.
+        give_up_after: the run stops after this many failed requests in a row.
     """
 
     model: str
@@ -52,7 +52,9 @@ class OpenAISettings:
 
     @property
     def deciding(self) -> dict[str, Any]:
-        """What decides an answer beside model, prompt and pair; part of the cache key."""
+        """Everything that decides an answer besides model, prompt and pair; part of the
+        cache key.
+        """
         return {
             "structured": self.structured,
             "temperature": self.temperature,
@@ -63,5 +65,5 @@ class OpenAISettings:
 
     @property
     def endpoint(self) -> str:
-        """For messages and the cache."""
+        """The endpoint's address, for messages and the cache."""
         return self.base_url or OFFICIAL_HOST

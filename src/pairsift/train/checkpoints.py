@@ -1,8 +1,8 @@
-"""Checkpoints that count only once they are whole.
+"""Checkpoints that count only once they are complete.
 
-The Trainer writes a checkpoint file by file. A marker is written last, after everything else has
-reached the disk, and is the first to go when a checkpoint is deleted: a folder without it is what
-a killed run left behind, and nothing is read from it.
+The Trainer writes a checkpoint file by file. A marker file is written last, after everything else
+is on the disk, and is removed first when a checkpoint is deleted. A folder without the marker was
+left by a killed run, and nothing is read from it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _NAME = re.compile(r"^checkpoint-(\d+)$")
 
 
 def checkpoint(stage: Path, step: int) -> Path:
-    """Folder of the checkpoint after a step, as the Trainer names it."""
+    """Return the folder of the checkpoint after a step, as the Trainer names it."""
     return stage / f"checkpoint-{step}"
 
 
 def mark_complete(folder: Path) -> None:
-    """Flush every file of a checkpoint to the disk, then say so."""
+    """Flush every file of a checkpoint to the disk, then write its marker."""
     for file in folder.rglob("*"):
         if file.is_file():
             _flush(file)
@@ -32,7 +32,7 @@ def mark_complete(folder: Path) -> None:
 
 
 def complete_steps(stage: Path) -> list[int]:
-    """Steps with a whole checkpoint, rising."""
+    """Return the steps with a complete checkpoint, in ascending order."""
     if not stage.is_dir():
         return []
     steps = ((_NAME.match(entry.name), entry) for entry in stage.iterdir())
@@ -40,7 +40,7 @@ def complete_steps(stage: Path) -> list[int]:
 
 
 def remove_incomplete(stage: Path) -> None:
-    """Remove what a killed run left half-written or half-deleted."""
+    """Remove checkpoints that a killed run only half wrote or half deleted."""
     if not stage.is_dir():
         return
     for entry in stage.iterdir():
@@ -49,7 +49,7 @@ def remove_incomplete(stage: Path) -> None:
 
 
 def keep_only(stage: Path, steps: Iterable[int]) -> None:
-    """Remove all checkpoints but those of some steps."""
+    """Remove all checkpoints except those of some steps."""
     kept = set(steps)
     for step in complete_steps(stage):
         if step not in kept:
@@ -59,7 +59,7 @@ def keep_only(stage: Path, steps: Iterable[int]) -> None:
 
 
 def move_into(source: Path, target: Path, last: str) -> None:
-    """Move a folder's files into another, a certain one last: it makes the folder loadable."""
+    """Move a folder's files into another one; the file that makes it loadable is moved last."""
     for file in source.iterdir():
         _flush(file)
     for file in sorted(source.iterdir(), key=lambda file: file.name == last):

@@ -13,7 +13,7 @@ from pairsift.scorers.base import Scorer, score_prepared
 from pairsift.train.examples import Example
 from pairsift.train.settings import MEAN
 
-# Times a distance of up to 100 points: less than any difference between taus of interest.
+# Times a distance of up to 100 points, this stays below any relevant difference between taus.
 _TIE = 1e-7
 
 
@@ -24,15 +24,16 @@ def measure(
     metrics: Sequence[str],
     batch_size: int,
 ) -> dict[str, float | None]:
-    """Score the examples and hold expected scores against the teacher's.
+    """Score the examples and compare the expected scores with the teacher's.
 
     Returns:
-        per metric with a teacher's score, ``tau_itm`` (Kendall tau-b, None where it has no
-        meaning), ``mae_itm`` (mean absolute difference, points) and ``std_itm`` (mean standard
-        deviation of the distributions, points); and the means ``tau`` and ``mae``.
+        for each metric that the teacher scored: ``tau_itm`` (Kendall tau-b; None if it is
+            undefined),
+        ``mae_itm`` (mean absolute difference, points) and ``std_itm`` (mean standard deviation of
+        the distributions, points); and the means ``tau`` and ``mae``.
 
     Raises:
-        PairsiftError: a pair cannot be scored; names it.
+        PairsiftError: a pair cannot be scored; the error names it.
     """
 
     def prepared() -> Iterator[object]:
@@ -62,9 +63,10 @@ def measure(
 
 
 def decisive(found: dict[str, float | None], best_by: str) -> float:
-    """What the best checkpoint has most of: tau, and between equal ones the nearness of scores.
+    """Return the number by which the best checkpoint is chosen: tau, and for equal tau the smaller
+    error.
 
-    -1, the worst, stands for a tau that has no meaning.
+    An undefined tau counts as -1, the worst.
     """
     suffix = "" if best_by == MEAN else f"_{best_by}"
     tau = found.get(f"tau{suffix}")

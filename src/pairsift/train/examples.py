@@ -1,4 +1,4 @@
-"""What is learned from: judged captions as `pairsift balance` wrote them, and instructions."""
+"""Training data: annotated captions that `pairsift balance` wrote, and general instructions."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _IMAGE_TOKEN = "<image>"
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A judged caption.
+    """An annotated caption.
 
     Attributes:
-        place: which of the image sources has the image.
-        image: its name there.
-        scores: the teacher's, 0..100 by metric; at least one.
-        why: its rationale by metric, where it gave one.
+        place: number of the image source that has the image.
+        image: the image's name in that source.
+        scores: the teacher's scores, 0..100 by metric; at least one.
+        why: the teacher's rationale by metric, if it gave one.
     """
 
     place: int
@@ -49,20 +49,21 @@ class Exchange:
 
 
 class Source(Protocol):
-    """Images by name. Picklable; may be used on both sides of a fork."""
+    """Images by name. Picklable; works in a process and in its forks."""
 
     def read(self, name: str) -> bytes:
-        """Encoded bytes."""
+        """Return the encoded bytes of an image."""
 
     def missing(self, names: Iterable[str]) -> list[str]:
-        """Those of `names` that are not there."""
+        """Return which of `names` the source does not have."""
 
 
 class StoredImages:
-    """Images in folders, tars and parquet files, opened anew in every process.
+    """Images in folders, tars and parquet files, opened separately in every process.
 
     Args:
-        groups: places that are looked through together; an earlier group hides a later one.
+        groups: places that are searched together; an image in an earlier group hides one of the
+            same name in a later group.
     """
 
     def __init__(self, *groups: Sequence[str]) -> None:
@@ -73,7 +74,7 @@ class StoredImages:
         return {"groups": self.groups, "_opened": None}
 
     def _stores(self) -> list[ImageStore]:
-        # Two processes that share an open file move each other's position in it.
+        # Processes that share an open file also share its position.
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), [ImageStore(places) for places in self.groups])
         return self._opened[1]
@@ -89,12 +90,14 @@ class StoredImages:
         return left
 
     def why_missing(self, name: str) -> str:
-        """Why none of the places has an image, in words."""
+        """Return a sentence on why none of the places has an image."""
         return "; ".join(dict.fromkeys(store.why_missing(name) for store in self._stores()))
 
 
 class MessageImages:
-    """Images inside the Hugging Face dataset of `pairsift balance`, by the record's image name."""
+    """Images inside the Hugging Face dataset that `pairsift balance` wrote, by the record's image
+    name.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -132,14 +135,14 @@ class MessageImages:
 
 @dataclass
 class TrainingData:
-    """Everything that was read.
+    """All data that was read.
 
     Attributes:
-        sources: images, by an example's ``place``.
-        examples: distinct pairs, in the order in which they were first met.
+        sources: image sources; an example's ``place`` is an index of this list.
+        examples: distinct pairs, in the order of their first occurrence.
         exchanges: general instructions.
         left_out: how many entries cannot be used, by reason.
-        digests: sha256 of every file, 16 hex digits.
+        digests: sha256 of every file, the first 16 hex digits.
     """
 
     sources: list[Source] = field(default_factory=list)
@@ -159,14 +162,14 @@ def read_data(
     metrics: Sequence[str] | None = None,
     sources: list[Source] | None = None,
 ) -> TrainingData:
-    """Read folders that `pairsift balance` wrote, or their files.
+    """Read folders that `pairsift balance` wrote, or the files in them.
 
-    A pair that was chosen for several metrics becomes one example with as many scores.
+    A pair that was selected for several metrics becomes one example with several scores.
 
     Args:
-        images: more places to look for images in.
-        metrics: scores of others are passed over.
-        sources: where images of other data come from; this data's are added to them.
+        images: more places to search for images.
+        metrics: scores of other metrics are ignored.
+        sources: image sources of other data; the sources of this data are added to them.
 
     Raises:
         PairsiftError: a file has another form, an image is missing, or nothing is left.
@@ -182,17 +185,17 @@ def read_data(
     data.examples = _merge(data.examples, metrics)
     if not data.examples:
         asked = f" for {', '.join(metrics)}" if metrics else ""
-        raise PairsiftError(f"{', '.join(paths)}: no judged caption{asked} to learn from")
+        raise PairsiftError(f"{', '.join(paths)}: no annotated caption{asked} to learn from")
     return data
 
 
 def read_mix(path: str, images: Sequence[str], count: int, seed: int, data: TrainingData) -> None:
-    """Add general instructions, drawn at random, to `data`: the first exchange of each entry.
+    """Add randomly drawn general instructions to `data`: the first exchange of each entry.
 
-    Entries without an image, or whose image is not there, are left out and counted.
+    Entries without an image, or whose image is missing, are left out and counted.
 
     Raises:
-        PairsiftError: the file is not LLaVA's JSON, or none of it can be used.
+        PairsiftError: the file is not LLaVA's JSON, or no entry can be used.
     """
     file = Path(path)
     entries = _llava_entries(file)
@@ -206,7 +209,7 @@ def read_mix(path: str, images: Sequence[str], count: int, seed: int, data: Trai
         named = next((e.get("image") for e in entries if isinstance(e.get("image"), str)), None)
         why = f" ({source.why_missing(named)})" if named else ""
         raise PairsiftError(
-            f"{path}: no instruction with an image that is there{why}; give their folder with "
+            f"{path}: no instruction has an image that exists{why}; give the images' folder with "
             "--images"
         )
     order = np.random.default_rng(seed).permutation(len(found))
@@ -216,12 +219,13 @@ def read_mix(path: str, images: Sequence[str], count: int, seed: int, data: Trai
 def split_dev(
     examples: Sequence[Example], fraction: float, most: int, seed: int
 ) -> tuple[list[Example], list[Example]]:
-    """Keep a fraction of the images, with all their captions, apart from training.
+    """Set a fraction of the images apart for dev, with all their captions.
 
-    Which ones depends on their names and the seed alone.
+    The split depends only on the image names and the seed.
 
     Args:
-        most: how many dev pairs at most; further ones go unused, lest their images be trained on.
+        most: the most dev pairs. Pairs beyond it are not used at all, so that no dev image is
+            trained on.
 
     Returns:
         the examples to train on, and those to measure on.
@@ -235,7 +239,7 @@ def split_dev(
 
 
 def fewest(examples: Sequence[Example], most: int, seed: int) -> list[Example]:
-    """At most so many examples, drawn by their names, in their order."""
+    """Return at most this many examples, drawn by a hash of their names, in their order."""
     if len(examples) <= most:
         return list(examples)
     draws = [_drawn(f"{e.place}/{e.image}/{e.caption}", seed) for e in examples]
@@ -260,7 +264,7 @@ def _file_of(path: str) -> Path:
         )
     if not place.is_file() or place.suffix not in (".json", ".parquet"):
         raise PairsiftError(
-            f"{path} is no training data; give a folder that `pairsift balance` wrote, or its "
+            f"{path} is not training data; give a folder that `pairsift balance` wrote, or its "
             f"{LLAVA_FILE} or {MESSAGES_FILE}"
         )
     return place
@@ -308,7 +312,7 @@ def _read_llava(file: Path, images: Sequence[str], data: TrainingData) -> None:
     missing = source.missing(dict.fromkeys(example.image for example in examples))
     if missing:
         raise PairsiftError(
-            f"{file}: {len(missing):,} images are not there, for example: "
+            f"{file}: {len(missing):,} images are missing, for example: "
             f"{source.why_missing(missing[0])}. Give their places with --images"
         )
     data.examples += examples
@@ -341,14 +345,14 @@ def _read_messages(file: Path, data: TrainingData) -> None:
 def _example(entry: Mapping[str, Any], image: Any, answer: Any, place: int, where: str) -> Example:
     metric, score, caption = entry.get("metric"), entry.get("score"), entry.get("caption")
     if metric not in METRICS:
-        raise PairsiftError(f"{where}: metric {metric!r} is none of {', '.join(METRICS)}")
+        raise PairsiftError(f"{where}: metric {metric!r} is not one of {', '.join(METRICS)}")
     if isinstance(score, bool) or not isinstance(score, (int, float)):
-        raise PairsiftError(f"{where}: score {score!r} is no number")
+        raise PairsiftError(f"{where}: score {score!r} is not a number")
     if not MIN_SCORE <= score <= MAX_SCORE:
         raise PairsiftError(f"{where}: score {score} is not in {MIN_SCORE}..{MAX_SCORE}")
     if not isinstance(caption, str) or not isinstance(image, str):
         raise PairsiftError(
-            f"{where}: caption and image must be there; write the data with this version's "
+            f"{where}: caption or image is missing; write the data with this version's "
             "`pairsift balance`"
         )
     _, _, why = answer.partition("\n") if isinstance(answer, str) else ("", "", "")
@@ -369,10 +373,10 @@ def _exchange(entry: Mapping[str, Any], place: int, data: TrainingData) -> Excha
         question = str(asked["value"]).replace(_IMAGE_TOKEN, "").strip()
         answer = str(said["value"]).strip()
     except (TypeError, IndexError, KeyError, ValueError):
-        data.leave_out("instruction that does not begin with a human and a gpt turn")
+        data.leave_out("instruction that does not begin with a human turn and a gpt turn")
         return None
     if not question or not answer:
-        data.leave_out("instruction without words")
+        data.leave_out("instruction without text")
         return None
     return Exchange(place, image, question, answer)
 
@@ -382,7 +386,7 @@ def _with_image(
 ) -> list[Exchange]:
     missing = set(source.missing(dict.fromkeys(exchange.image for exchange in exchanges)))
     kept = [exchange for exchange in exchanges if exchange.image not in missing]
-    data.leave_out("instruction whose image is not there", len(exchanges) - len(kept))
+    data.leave_out("instruction whose image is missing", len(exchanges) - len(kept))
     return kept
 
 

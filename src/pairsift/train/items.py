@@ -23,25 +23,25 @@ from pairsift.scorers.mlm.packing import NO_TREE, Block, Collated, Tree, build_b
 from pairsift.train.examples import Example, Exchange, Source, TrainingData
 from pairsift.train.labels import soft_labels
 
-# Encoded images that are held while they are tried.
+# Encoded images in memory while they are checked.
 _AT_ONCE = 256
 
 MAX_ANSWER = 192
-"""Tokens of an answer that are learned; a rationale of two sentences has about sixty."""
+"""Longer answers are truncated, in tokens; a rationale of two sentences has about sixty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image and what is learned behind one prefix.
+    """One image and everything that is learned after one prefix.
 
     Attributes:
         image: arrays for the model's image encoder.
         prefix: (P,) int64 token ids.
-        suffixes: (S,) int64 token ids of each prompt's remainder.
-        answers: ids to be written behind each suffix; None where distributions are learned.
-        scores: the teacher's, (suffixes,); NaN for what is no score.
-        metrics: which metric each suffix asks for; -1 for none.
-        group: rows of a batch with the same number are captions of one image.
+        suffixes: (S,) int64 token ids of the rest of each prompt.
+        answers: token ids to be generated after each suffix; None if distributions are learned.
+        scores: the teacher's scores, shape (suffixes,); NaN where there is none.
+        metrics: the metric that each suffix asks for; -1 for none.
+        group: rows of a batch with the same number have captions of the same image.
     """
 
     image: Arrays
@@ -54,14 +54,14 @@ class Row:
 
 
 class RowMaker:
-    """Makes rows. Picklable, so that it can run in worker processes.
+    """Makes rows from examples. Picklable, so that it can run in worker processes.
 
     Args:
         preparer: preprocesses pairs for the scorer.
         encoder: the scorer's prompts.
-        metrics: those of the encoder, in its order.
+        metrics: the encoder's metrics, in its order.
         end: id of the token that ends an answer.
-        user_prompt: an instruction of a user as the model's prompt, up to the answer.
+        user_prompt: turns a user's instruction into the model's prompt, up to the answer.
     """
 
     def __init__(
@@ -85,15 +85,15 @@ class RowMaker:
         self.user_prompt = user_prompt
 
     def pair(self, example: Example) -> Pair:
-        """The example as the scorer takes it."""
+        """Return the example as the scorer takes it."""
         image = self.sources[example.place].read(example.image)
         return Pair(key=example.image, image=image, caption=example.caption)
 
     def judged(self, example: Example, group: int = 0) -> Row:
-        """The row of a judged caption: one target for each metric that it has a score for.
+        """Make the row of an annotated caption: one target for each metric that has a score.
 
         Raises:
-            PairsiftError: it cannot be scored; names it.
+            PairsiftError: it cannot be scored; the error names it.
         """
         prepared = self.preparer(self.pair(example))
         if prepared.status is not Status.OK:
@@ -117,13 +117,13 @@ class RowMaker:
         path = self.encoder.trie.paths[number]
         if tuple(ids[: len(path)]) != path:
             raise PairsiftError(
-                f"the tokenizer spells {number} differently before a rationale; train with "
+                f"the tokenizer splits {number} differently before a rationale; train with "
                 "--objective distribution"
             )
         return np.array([*ids, self.end], dtype=np.int64)
 
     def exchange(self, exchange: Exchange) -> Row | None:
-        """The row of a general instruction; None if it does not fit into the model.
+        """Make the row of a general instruction; None if it does not fit into the model's context.
 
         Raises:
             PairsiftError: its image cannot be decoded.
@@ -146,7 +146,7 @@ class RowMaker:
 
 
 class UserPrompt:
-    """A general instruction in the model's chat format, before any prompt pack. Picklable."""
+    """Formats a general instruction with the model's chat template. Picklable."""
 
     def __init__(self, chat: str, image_token: str, tokenizer: Any) -> None:
         self.chat, self.image_token, self.tokenizer = chat, image_token, tokenizer
@@ -154,10 +154,10 @@ class UserPrompt:
     def __call__(
         self, question: str, answer: str, encoder: PromptEncoder
     ) -> tuple[list[int], list[int]]:
-        """Token ids of the prompt, the image as its marker, and of the answer.
+        """Return the token ids of the prompt, with the image as its marker, and of the answer.
 
         Raises:
-            PairsiftError: the prompt does not hold one image.
+            PairsiftError: the prompt does not contain exactly one image.
         """
         text = render_chat(
             self.chat,
@@ -168,19 +168,21 @@ class UserPrompt:
         prompt = encoder.encode(text)
         space = "" if text[-1:].isspace() else " "
         full = encoder.encode(f"{text}{space}{encoder.defuse(answer)}")
-        # Tokens across the border belong to the answer.
+        # A token that spans prompt and answer belongs to the answer.
         shared = 0
         while shared < len(prompt) and prompt[shared] == full[shared]:
             shared += 1
         if full[:shared].count(encoder.image_marker) != 1:
-            raise PairsiftError("an instruction's prompt does not hold its image once")
+            raise PairsiftError(
+                "the prompt of an instruction does not contain its image exactly once"
+            )
         return full[:shared], full[shared:]
 
 
 class TrainingItems:
-    """Everything that is trained on, by number; a `torch.utils.data.Dataset` in all but name.
+    """All training items by number, like a `torch.utils.data.Dataset`.
 
-    An item is a judged caption, several of one image where they are to be ranked, or a general
+    An item is an annotated caption, several captions of one image if they are ranked, or a general
     instruction.
 
     Args:
@@ -223,13 +225,13 @@ def _groups(examples: Sequence[Example], most: int) -> list[list[Example]]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows of a batch that are read in one pass.
+    """Rows of a batch that are computed in one forward pass.
 
     Attributes:
-        images, prefixes: of the rows.
-        block: what stands behind the prefixes; its ``reads`` are not used.
-        row: (targets, or tokens) row of each place at which logits are wanted.
-        at: the places, in the block: (targets, nodes), or (tokens,).
+        images, prefixes: those of the rows.
+        block: what follows the prefixes; its ``reads`` are not used.
+        row: (targets, or tokens) the row of each position whose logits are needed.
+        at: the positions in the block: (targets, nodes), or (tokens,).
     """
 
     images: list[Arrays]
@@ -244,13 +246,13 @@ class Batch:
     """Some rows, ready for the model.
 
     Attributes:
-        scored: rows whose score distributions are learned; None if there is none.
+        scored: rows whose score distributions are learned; None if there are none.
         labels: (targets, 101) float32.
         scores, metrics, groups: (targets,).
-        worded: rows whose answers are learned word by word.
-        written: (tokens,) the right token at each place.
+        worded: rows whose answers are learned token by token.
+        written: (tokens,) the correct token at each position.
         weights: (tokens,) float32; those of an answer sum to 1.
-        targets: distributions and answers together.
+        targets: number of distributions and answers together.
     """
 
     scored: Part | None
@@ -265,10 +267,10 @@ class Batch:
 
 
 class Collator:
-    """Rows to a batch. Picklable.
+    """Turns rows into a batch. Picklable.
 
     Args:
-        tree: the score trie as :mod:`~pairsift.scorers.mlm.packing` sees it.
+        tree: the score trie in the form that :mod:`~pairsift.scorers.mlm.packing` uses.
         label_std: see :func:`~pairsift.train.labels.soft_labels`.
     """
 
@@ -306,7 +308,7 @@ class Collator:
         blocks, at, written, weights, counts = [], [], [], [], []
         for row in rows:
             answers = row.answers or ()
-            # The last token of an answer is predicted, and never read.
+            # The last token of an answer is predicted, never an input.
             texts = [
                 np.concatenate([suffix, answer[:-1]])
                 for suffix, answer in zip(row.suffixes, answers, strict=True)
@@ -341,9 +343,9 @@ def _joined(arrays: Sequence[np.ndarray], dtype: Any) -> np.ndarray:
 
 
 def usable(data: TrainingData, limits: ImageLimits | None = None) -> TrainingData:
-    """Leave out examples and instructions that the scorer would refuse, and count why.
+    """Leave out examples and instructions that the scorer would refuse, and count the reasons.
 
-    Every image is decoded once, here, rather than that a run ends over one after hours.
+    Every image is decoded here once, so that a broken image cannot end the run after hours.
     """
     images = [(example.place, example.image) for example in data.examples]
     images += [(exchange.place, exchange.image) for exchange in data.exchanges]
@@ -369,7 +371,7 @@ def usable(data: TrainingData, limits: ImageLimits | None = None) -> TrainingDat
 def _image_faults(
     data: TrainingData, images: Sequence[tuple[int, str]], limits: ImageLimits
 ) -> dict[tuple[int, str], str | None]:
-    """Why each image cannot be decoded; None where it can."""
+    """Return why each image cannot be decoded; None if it can."""
 
     def fault(content: bytes) -> str | None:
         try:

@@ -1,4 +1,4 @@
-"""A teacher's score as a distribution over 0..100 that a model can be taught."""
+"""A teacher's score as a distribution over 0..100 to train on."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from numpy.typing import NDArray
 from pairsift.metrics import MAX_SCORE, MIN_SCORE
 
 _NUMBERS = np.arange(MIN_SCORE, MAX_SCORE + 1, dtype=np.float64)
-# e^-60 is nothing beside 1: with it, all the mass is at an end of the scale.
+# e^-60 is negligible beside 1, so all the mass is at one end of the scale.
 _STEEPEST = 60.0
 _HALVINGS = 60
 
 
 def soft_labels(scores: NDArray[np.floating], std: float) -> NDArray[np.float32]:
-    """Normal distributions on the scale whose *means* are the scores.
+    """Return normal distributions on the scale 0..100 whose *means* are the scores.
 
-    Cutting a normal distribution off at the ends of the scale moves its mean inwards, and a model
-    taught so would never say 0 or 100. So it is tilted (times e^(t·k)) until the mean is right.
+    Truncating a normal distribution at the ends of the scale moves its mean inwards, so a model
+    trained on it would never give 0 or 100. So the distribution is tilted (multiplied by e^(t·k))
+    until its mean is right.
 
     Args:
         scores: (n,), 0..100.
-        std: in points, before the cut; 0 puts all on the two nearest integers.
+        std: standard deviation in points, before truncation; 0 puts all mass on the two nearest
+            integers.
 
     Returns:
         (n, 101) float32; rows sum to 1.

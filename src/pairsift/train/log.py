@@ -1,4 +1,4 @@
-"""Numbers of a run as they come: JSON lines for machines, lines of text for people."""
+"""The log of a run: JSON lines for programs, lines of text for people."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ Number = int | float | None
 
 
 class MetricsLog:
-    """`metrics.jsonl`: one object a line, with `stage` (number), `step`, and what was measured."""
+    """`metrics.jsonl`: one object per line, with `stage` (number), `step` and the measured
+    numbers.
+    """
 
     def __init__(self, path: Path, say: Say) -> None:
         self.path = path
         self.say = say
 
     def rewind(self, stage: int, step: int) -> None:
-        """Forget everything after a step: what a killed run did beyond its last checkpoint."""
+        """Remove everything after a step: what a killed run logged after its last checkpoint."""
         kept = [row for row in self.rows() if (row["stage"], row["step"]) <= (stage, step)]
         text = "".join(json.dumps(row) + "\n" for row in kept)
         Folder(self.path.parent).write(self.path.name, text.encode())
 
     def rows(self) -> list[dict[str, Any]]:
-        """All whole lines."""
+        """All complete lines."""
         if not self.path.exists():
             return []
         rows = []
@@ -35,19 +37,19 @@ class MetricsLog:
             try:
                 row = json.loads(line)
             except ValueError:
-                continue  # cut off by a kill
+                continue  # truncated when the process was killed
             if isinstance(row, dict) and {"stage", "step"} <= row.keys():
                 rows.append(row)
         return rows
 
     def training(self, stage: int, step: int, steps: int, numbers: Mapping[str, Number]) -> None:
-        """Loss and the like."""
+        """Log the loss and other numbers of training."""
         self._add({"stage": stage, "step": step, **numbers})
         text = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items() if value)
         self.say(f"stage {stage}  step {step:,}/{steps:,}  {text}")
 
     def measured(self, stage: int, step: int, numbers: Mapping[str, Number]) -> None:
-        """Agreement on the dev pairs."""
+        """Log the agreement on the dev pairs."""
         self._add({"stage": stage, "step": step, **{f"dev_{k}": v for k, v in numbers.items()}})
         self.say(f"stage {stage}  step {step:,}  dev: {shown(numbers)}")
 
@@ -57,7 +59,7 @@ class MetricsLog:
 
 
 def shown(numbers: Mapping[str, Number]) -> str:
-    """Dev agreement for people; spreads are left to the file."""
+    """Format dev agreement for people; standard deviations are only in the file."""
     return "  ".join(
         f"{name.replace('_', ' ')} {'-' if value is None else format(value, '.3f')}"
         for name, value in numbers.items()

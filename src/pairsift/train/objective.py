@@ -1,4 +1,4 @@
-"""From what the model says to a loss."""
+"""The training loss."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pairsift.scorers.mlm.trie import NUMBERS, ScoreTrie
 from pairsift.train.items import Batch, Part
 
 _RANKED_APART = 5.0
-"""Teacher's points between two captions from which on their order matters."""
+"""Least difference of two captions' teacher scores, in points, for their order to be learned."""
 _RANK_SCALE = 10.0
-"""Points between two expected scores that count as surely told apart."""
+"""Difference of two expected scores, in points, that counts as clearly ordered."""
 
 
 class Objective(nn.Module):
-    """The model with its loss, as the Trainer wants it.
+    """The model with its loss, in the form that the Trainer expects.
 
     - *distribution*: cross-entropy between the soft label and the distribution over 0..100 that
       the scorer reads. It is not renormalised, so the model also learns to answer with a number.
     - *words*: cross-entropy of an answer's tokens, averaged over each answer, so that a long
-      rationale weighs no more than a short one.
-    - *ranking*: softplus of how far two captions of an image stand in the wrong order.
+      rationale has no more weight than a short one.
+    - *ranking*: softplus of how far the scores of two captions of an image are in the wrong order.
 
     Args:
-        model: whose parameters are trained; what ``backbone`` runs.
+        model: the model whose parameters are trained; ``backbone`` runs it.
         ranking: weight of the ranking loss.
     """
 
@@ -40,9 +40,11 @@ class Objective(nn.Module):
         self.ranking = ranking
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean loss over the distributions and answers of a batch, a scalar."""
+        """Return the mean loss over the distributions and answers of a batch, a scalar."""
         total = torch.zeros((), device=self.backbone.device)
-        if not batch.targets:  # nothing in it fits into the model; the Trainer differentiates it
+        if (
+            not batch.targets
+        ):  # no row fits into the model, but the Trainer still needs a loss to differentiate
             return {"loss": total.requires_grad_()}
         ranking = torch.zeros_like(total)
         if batch.scored is not None:
@@ -60,7 +62,9 @@ class Objective(nn.Module):
         return {"loss": total / batch.targets + self.ranking * ranking}
 
     def log_probabilities(self, part: Part) -> Tensor:
-        """(targets, 101) float32 log probabilities of the scores, as the scorer reads them."""
+        """Return float32 log probabilities of the scores, (targets, 101), as the scorer
+        reads them.
+        """
         hidden = self._hidden(part)  # (targets, nodes, D)
         logits = self.backbone.logits(hidden.flatten(0, 1))
         columns = torch.tensor(self.trie.columns, device=logits.device)
@@ -75,13 +79,14 @@ class Objective(nn.Module):
 
 
 def expected_scores(log_p: Tensor) -> Tensor:
-    """Mean of each distribution, renormalised; (..., 101) to (...), 0..100."""
+    """Return the mean of each distribution, renormalised; (..., 101) to (...), 0..100."""
     numbers = torch.tensor(NUMBERS, dtype=log_p.dtype, device=log_p.device)
     return log_p.softmax(-1) @ numbers
 
 
 def ranking_loss(expected: Tensor, batch: Batch) -> Tensor:
-    """Mean softplus over the pairs of captions of an image that a teacher tells apart; 0 if none.
+    """Return the mean softplus over pairs of captions of one image whose teacher scores differ; 0
+    if none do.
 
     Args:
         expected: (targets,) 0..100.

@@ -1,7 +1,7 @@
-"""Which parameters are the vision tower, the projector and the language model.
+"""Which parameters belong to the vision tower, the projector and the language model.
 
-Told from the names of modules, which each family of architectures has its own of; a name that is
-none of them is an error, since it would be trained, or not, by accident.
+This is decided by module names, which differ between families of architectures. An unknown name is
+an error, because otherwise it would be trained, or not trained, by accident.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import nn
 from pairsift.errors import PairsiftError
 from pairsift.train.settings import STAGE_PARTS
 
-#: first match wins: Qwen's projector lies inside its vision model
+#: the first match wins, because Qwen's projector is inside its vision model
 _NAMES = {
     "projector": {
         "multi_modal_projector",  # LLaVA
@@ -32,20 +32,22 @@ def part_of(name: str) -> str:
     """Return ``projector``, ``language`` or ``vision`` for a parameter's or module's full name.
 
     Raises:
-        PairsiftError: it is none of them.
+        PairsiftError: the name is unknown.
     """
     found = set(name.split("."))
     for part, names in _NAMES.items():
         if found & names:
             return part
     raise PairsiftError(
-        f"cannot tell what {name} is: vision tower, projector or language model; "
-        "training does not know this architecture"
+        f"cannot tell whether {name} is vision tower, projector or language model; "
+        "training does not support this architecture"
     )
 
 
 def projector_modules(model: nn.Module) -> list[str]:
-    """Names of the modules that together are the projector; lists are named by their members."""
+    """Return the names of the modules that form the projector; of a list of modules, its
+    members.
+    """
     found: list[str] = []
     for name, module in model.named_modules():
         is_inside = any(name.startswith(f"{outer}.") for outer in found)
@@ -54,12 +56,12 @@ def projector_modules(model: nn.Module) -> list[str]:
         if is_projector and not is_inside and not isinstance(module, nn.ModuleList):
             found.append(name)
     if not found:
-        raise PairsiftError("this architecture has no projector that training knows by name")
+        raise PairsiftError("training does not know the name of this architecture's projector")
     return found
 
 
 def lora_targets(model: nn.Module, stages: Sequence[str]) -> list[str]:
-    """Names of the linear layers that get low-rank updates in any of the stages."""
+    """Return the names of the linear layers that get low-rank updates in any of the stages."""
     parts = {part for stage in stages for part in STAGE_PARTS[stage]} - {"projector"}
     return [
         name
@@ -69,16 +71,17 @@ def lora_targets(model: nn.Module, stages: Sequence[str]) -> list[str]:
 
 
 def choose_trainable(model: nn.Module, stage: str, is_lora: bool) -> dict[str, int]:
-    """Let a stage's parameters, and no others, take part in training.
+    """Make the parameters of a stage trainable, and no others.
 
     Args:
-        is_lora: only what low-rank adaptation added (its matrices, and a copy of the projector).
+        is_lora: train only what low-rank adaptation added (its matrices, and a copy of the
+            projector).
 
     Returns:
         how many numbers are trained, by part.
 
     Raises:
-        PairsiftError: none would be.
+        PairsiftError: no parameter would be trained.
     """
     counts = dict.fromkeys(STAGE_PARTS[stage], 0)
     for name, parameter in model.named_parameters():
@@ -94,5 +97,5 @@ def choose_trainable(model: nn.Module, stage: str, is_lora: bool) -> dict[str, i
 
 
 def count_parameters(model: Any) -> int:
-    """How many numbers a model has, tied ones once."""
+    """Count a model's parameters; tied ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""Everything about a run that is known before the model is trained."""
+"""Everything about a run that is known before the model is loaded."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from pairsift.train.student import Base, find_base
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is made of.
+    """The data and settings of a run, checked.
 
     Attributes:
-        metrics: taught, in canonical order.
-        train, dev, exchanges: what is learned, measured on, and mixed in.
+        metrics: the metrics that are trained, in canonical order.
+        train, dev, exchanges: examples to train on, to measure on, and general instructions.
         best_by: a metric, or ``mean``.
         left_out: how many entries cannot be used, by reason.
         fingerprint: everything that decides the result.
@@ -55,7 +55,7 @@ class Plan:
     fingerprint: dict[str, Any]
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Lines of text for people."""
         taught = Counter(metric for example in self.train for metric in example.scores)
         images = len({(example.place, example.image) for example in self.train})
         counts = ", ".join(f"{metric} {taught[metric]:,}" for metric in self.metrics)
@@ -76,10 +76,10 @@ class Plan:
 
 
 def make_plan(settings: Settings, say: Say) -> Plan:
-    """Read the data and look at everything that can be wrong with it.
+    """Read the data and check everything that could fail later.
 
     Raises:
-        PairsiftError: something is.
+        PairsiftError: a check fails.
     """
     settings.check()
     check_packages(settings)
@@ -102,7 +102,7 @@ def make_plan(settings: Settings, say: Say) -> Plan:
     if not dev and (settings.dev_fraction or settings.dev_data):
         raise PairsiftError(
             f"no dev pair among {len(data.examples):,}; raise --dev-fraction, give --dev-data, "
-            "or --dev-fraction 0 to do without"
+            "or give --dev-fraction 0 to train without dev pairs"
         )
     if settings.ranking and not _has_ranked(train):
         raise PairsiftError("--ranking: no image has two captions with scores of one metric")
@@ -137,7 +137,7 @@ def make_plan(settings: Settings, say: Say) -> Plan:
 
 
 def check_packages(settings: Settings) -> None:
-    """Look for what training needs beyond scoring, before anything takes time.
+    """Check that the packages for training are installed, before anything takes time.
 
     Raises:
         PairsiftError: a package is missing, or this is one of several processes.
@@ -151,9 +151,7 @@ def check_packages(settings: Settings) -> None:
                 f"training needs {package}: pip install 'pairsift[train]'"
             ) from None
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise PairsiftError(
-            "training runs in one process, on one device; start it without torchrun"
-        )
+        raise PairsiftError("training runs in one process on one device; start it without torchrun")
 
 
 def _metrics_of(data: TrainingData, settings: Settings) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`train`: from data and a checkpoint to a scorer, stage by stage, and on after a kill."""
+"""`train`: from data and a checkpoint to a scorer, stage by stage; resumes after a kill."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from pairsift.train.settings import Settings, Stage
 from pairsift.train.student import Student
 from pairsift.train.trainer import FilterTrainer, StageFolder, planned_steps
 
-#: what `train` keeps beside the checkpoint
+#: where `train` keeps its own files, beside the checkpoint
 WORK_FOLDER = "training"
 RUN_FILE, RESULT_FILE, METRICS_FILE = "run.json", "result.json", "metrics.jsonl"
 _STAGES, _EXPORT, _LOCK = "stages", "export", "lock"
@@ -43,14 +43,14 @@ Measured = Mapping[str, "float | None"]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         best: stage and step of the checkpoint that was kept.
         dev: agreement of the finished scorer, loaded from ``out``; see
             :func:`pairsift.train.dev.measure`.
-        before: that of the model as it was.
-        seconds: of the call that finished it, reading the data aside.
+        before: agreement of the model before training.
+        seconds: duration of the call that finished the run, without reading the data.
     """
 
     out: str
@@ -74,7 +74,7 @@ class Summary:
         }
 
     def text(self) -> str:
-        """For people."""
+        """Text for people."""
         shown = [
             f"{name.replace('_', ' ')} {_number(self.before.get(name))} -> {_number(value)}"
             for name, value in self.dev.items()
@@ -92,13 +92,13 @@ def _number(value: float | None) -> str:
 
 
 def train(settings: Settings, say: Say = print) -> Summary:
-    """Train, or go on where a run of the same settings was killed.
+    """Train, or resume a killed run with the same settings.
 
-    ``out`` becomes a checkpoint folder (with LoRA, an adapter's) with its prompt pack, and holds
-    ``training/`` with ``metrics.jsonl``, ``run.json`` and ``result.json``.
+    ``out`` becomes a checkpoint folder (with LoRA, an adapter's folder) with its prompt pack. It
+    also holds ``training/`` with ``metrics.jsonl``, ``run.json`` and ``result.json``.
 
     Raises:
-        PairsiftError: bad input, or another run's folder.
+        PairsiftError: the input is bad, or the folder belongs to another run.
     """
     plan = make_plan(settings, say)
     out = Path(settings.out)
@@ -110,7 +110,7 @@ def train(settings: Settings, say: Say = print) -> Summary:
 def _train(plan: Plan, out: Path, say: Say) -> Summary:
     begin, settings = time.monotonic(), plan.settings
     if (done := _finished(out)) is not None:
-        say(f"{out} is finished already")
+        say(f"{out} is already finished")
         return done
     for line in plan.lines():
         say(line)
@@ -147,10 +147,10 @@ def _train(plan: Plan, out: Path, say: Say) -> Summary:
 
 
 def describe(settings: Settings, say: Say = print) -> dict[str, Any]:
-    """What `train` would do: the data, and each stage's steps and trainable parameters.
+    """Say what `train` would do: the data, and each stage's steps and trainable parameters.
 
     Raises:
-        PairsiftError: bad input.
+        PairsiftError: the input is bad.
     """
     plan = make_plan(settings, say)
     runner = _Runner(plan, Path(settings.out), MetricsLog(Path(os.devnull), say))
@@ -173,12 +173,12 @@ def describe(settings: Settings, say: Say = print) -> dict[str, Any]:
 
 
 def claim(out: Path, plan: Plan) -> None:
-    """Make the folder this run's; to be called under its lock.
+    """Reserve the folder for this run; call it while holding the folder's lock.
 
     Raises:
-        PairsiftError: it holds a run of other settings.
+        PairsiftError: the folder holds a run with other settings.
     """
-    # What `auto` comes to: steps in one precision are not gone on with in another.
+    # What `auto` resolves to: a run must not resume in another precision.
     precision = "bfloat16" if _precision(plan.settings)[2] else "float32"
     identity = {**plan.fingerprint, "precision": precision}
 
@@ -189,17 +189,17 @@ def claim(out: Path, plan: Plan) -> None:
             f"{first.now!r}); choose another --out"
         )
 
-    # Runs of before do not tell all of it, the precision for one.
+    # Older runs did not record all settings, for example the precision.
     optional = frozenset(identity)
     Manifest(Folder(out / WORK_FOLDER), RUN_FILE, identity, refusal, optional).take()
 
 
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the kernel drops if this process dies in whatever way.
+    """Hold the folder's lock; the kernel releases it when this process ends, however it ends.
 
     Raises:
-        PairsiftError: another process holds it, or the folder holds something else than a run.
+        PairsiftError: another process holds it, or the folder holds something other than a run.
     """
     if not _is_ours(out):
         raise PairsiftError(f"{out} is not an empty folder; choose another --out")
@@ -213,7 +213,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _is_ours(out: Path) -> bool:
-    """Whether a folder is empty, or begun by a run, of which there may be a lock only."""
+    """Return whether a folder is empty or was begun by a run, of which there may be only a lock."""
     if out.is_file():
         return False
     work = out / WORK_FOLDER
@@ -231,7 +231,7 @@ def _finished(out: Path) -> Summary | None:
 
 
 class _Runner:
-    """One run's stages, one after the other."""
+    """Runs the stages one after the other."""
 
     def __init__(self, plan: Plan, out: Path, log: MetricsLog) -> None:
         self.plan = plan
@@ -256,12 +256,12 @@ class _Runner:
         )
 
     def items(self, scorer: MLMScorer) -> TrainingItems:
-        """What is trained on; the prompts are the scorer's own."""
+        """Make the training items; the prompts are the scorer's own."""
         plan, settings = self.plan, self.settings
         backbone = scorer.backbone
         end = backbone.tokenizer.eos_token_id
         if end is None:
-            raise PairsiftError(f"{plan.base.name}: its tokenizer has no token to end an answer")
+            raise PairsiftError(f"{plan.base.name}: its tokenizer has no token that ends an answer")
         maker = RowMaker(
             plan.sources,
             scorer.preparer,
@@ -276,12 +276,12 @@ class _Runner:
         return TrainingItems(maker, plan.train, plan.exchanges, ranked)
 
     def train_stage(self, stage: Stage, folder: StageFolder, start: Path | None) -> None:
-        """Train a stage to its end; nothing is done if it is there."""
+        """Train a stage to its end, or do nothing if it is finished."""
         plan, settings = self.plan, self.settings
         folder.clean()
         reached = folder.reached
         if folder.finished:
-            self.log.say(f"stage {stage.name}: finished already, {reached:,} steps")
+            self.log.say(f"stage {stage.name}: already finished, {reached:,} steps")
             return
         student = self.student(folder.last if reached else start)
         counts = choose_trainable(student.model, stage.parts, student.is_lora)
@@ -290,7 +290,7 @@ class _Runner:
         scorer = MLMScorer(student.backbone, plan.pack, plan.metrics)
         items = self.items(scorer)
         if settings.workers:
-            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # they are forked
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # worker processes are forked
         trainer = FilterTrainer(
             Objective(student.model, student.backbone, scorer.trie, settings.ranking),
             student,
@@ -310,31 +310,31 @@ class _Runner:
         self.log.rewind(stage.number, reached)
         self.log.say(_stage_line(stage, steps, counts, student))
         if reached:
-            self.log.say(f"going on after step {reached:,}")
+            self.log.say(f"resuming after step {reached:,}")
         elif plan.dev and stage.number == 1 and not self.log.rows():
             trainer.evaluate()
         trainer.run()
 
     def measure(self, scorer: MLMScorer, maker: RowMaker) -> dict[str, float | None]:
-        """Dev agreement of a scorer."""
+        """Measure the dev agreement of a scorer."""
         return measure(
             scorer, self.plan.dev, maker.pair, self.plan.metrics, self.settings.batch_size
         )
 
     def export(self, best: Path) -> None:
-        """Write a checkpoint into ``out``, whole before it can be loaded."""
+        """Write a checkpoint into ``out``; it can be loaded only once it is complete."""
         student = self.student(best)
         target = self.out / WORK_FOLDER / _EXPORT
         if target.exists():
             shutil.rmtree(target)
         if self.autocast and not student.is_lora:
-            student.model.to(torch.bfloat16)  # what scoring on this device computes in
+            student.model.to(torch.bfloat16)  # the dtype that scoring uses on this device
         student.save(target, self.plan.pack)
         config = ADAPTER_CONFIG if self.settings.lora else "config.json"
         move_into(target, self.out, config)
 
     def measure_result(self) -> dict[str, float | None]:
-        """Load the result as any user would, and measure it."""
+        """Load the result as a user would, and measure it."""
         if not self.plan.dev:
             return {}
         scorer = load_scorer(self.out, metrics=self.plan.metrics, device=str(self.device))
@@ -344,16 +344,16 @@ class _Runner:
         return found
 
     def free(self) -> None:
-        """Give the memory of a model that is no longer used back to the device."""
+        """Free the device memory of a model that is no longer used."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
 def _precision(settings: Settings) -> tuple[torch.device, torch.dtype, bool]:
-    """Device, dtype of the weights, and whether they are multiplied in bfloat16.
+    """Return device, dtype of the weights, and whether to compute in bfloat16.
 
-    Small steps vanish when they are added to bfloat16 weights, so what is trained is float32.
+    Trained weights are float32, because small steps are lost when added to bfloat16 weights.
     """
     device = pick_device(settings.device)
     if device.type == "cuda" and device.index not in (None, 0):

@@ -1,4 +1,4 @@
-"""What a training run is asked to do."""
+"""Settings of a training run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pairsift.errors import PairsiftError
 
-#: what each stage trains, from what :mod:`pairsift.train.param_groups` tells apart
+#: which parameters each stage trains; see :mod:`pairsift.train.param_groups`
 STAGE_PARTS: dict[str, tuple[str, ...]] = {
     "projector": ("projector",),
     "language": ("projector", "language"),
@@ -24,14 +24,14 @@ _LORA_RATE = 2e-4
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the run with trainable parameters and a learning-rate schedule of its own.
+    """A part of the run with its own trainable parameters and learning-rate schedule.
 
     Attributes:
         number: from 1.
         parts: a key of :data:`STAGE_PARTS`.
-        epochs: passes over the examples; not used where ``steps`` is given.
+        epochs: passes over the examples; ignored if ``steps`` is given.
         steps: optimizer steps.
-        learning_rate: at its peak.
+        learning_rate: the highest learning rate of the stage.
     """
 
     number: int
@@ -42,13 +42,13 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """For folders and logs."""
+        """Name for folders and logs."""
         return f"{self.number}-{self.parts}"
 
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """Low-rank adaptation of the linear layers; the projector is trained as a whole beside it."""
+    """Low-rank adaptation of the linear layers; the projector is trained in full beside it."""
 
     rank: int
     alpha: int
@@ -57,29 +57,29 @@ class Lora:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A training run.
+    """All settings of a training run.
 
     Attributes:
-        data: folders of `pairsift balance`, or their `llava.json` or `messages.parquet`.
+        data: folders that `pairsift balance` wrote, or their `llava.json` or `messages.parquet`.
         model: checkpoint folder or hub name to start from.
-        out: folder of the result, local.
-        images: more places for images: folders, tars or parquet files.
-        prompts: prompt pack; None for the model's own, then the data's, then Pairsift's.
+        out: local folder of the result.
+        images: more places to search for images: folders, tars or parquet files.
+        prompts: prompt pack; None for the model's own, else the data's, else Pairsift's.
         metrics: None for all that the data has.
-        objective: ``distribution``, or ``words``: score, then rationale, as text.
-        label_std: of the soft label around a teacher's score, in points.
-        ranking: weight of the ranking loss over captions of an image; 0: none.
-        captions_per_image: at most so many captions of an image are ranked among each other.
+        objective: ``distribution``, or ``words``: the score and then the rationale, as text.
+        label_std: standard deviation of the soft label around a teacher's score, in points.
+        ranking: weight of the ranking loss over captions of an image; 0 for none.
+        captions_per_image: the most captions of an image that are ranked against each other.
         lora: None for full fine-tuning.
-        batch_size: pairs (with ranking, images) a forward pass.
-        accumulate: forward passes a step.
-        warmup: fraction of a stage's steps; then the rate falls as a cosine.
-        save_every: steps between checkpoints, at each of which dev agreement is measured.
-        dev_fraction, dev_data, dev_pairs: dev images are drawn from the data, or all of other
-            data; at most so many pairs of them are scored.
-        best_by: a metric, or ``mean`` over metrics; None for itm if it is taught, else the mean.
+        batch_size: pairs (with ranking, images) per forward pass.
+        accumulate: forward passes per step.
+        warmup: fraction of a stage's steps; then the learning rate falls as a cosine.
+        save_every: steps between checkpoints; dev agreement is measured at each checkpoint.
+        dev_fraction, dev_data, dev_pairs: dev images are a fraction of the data, or all images of
+            other data; at most this many pairs of them are scored.
+        best_by: a metric, or ``mean`` over metrics; None for itm if it is trained, else the mean.
         mix, mix_ratio: LLaVA JSON of general instructions, and how many of them per pair.
-        keep_checkpoints: leave the state of the optimizer in place when all is done.
+        keep_checkpoints: keep the checkpoints with the optimizer's state when the run is finished.
     """
 
     data: tuple[str, ...]
@@ -115,7 +115,7 @@ class Settings:
     keep_checkpoints: bool = False
 
     def check(self) -> None:
-        """Look for contradictions.
+        """Check for contradictions between settings.
 
         Raises:
             PairsiftError: there is one.
@@ -136,7 +136,9 @@ class Settings:
             raise PairsiftError(f"--dtype {self.dtype!r}: choose auto, float32 or bfloat16")
 
     def decisive(self) -> dict[str, Any]:
-        """Everything that decides the result beside model and data; a resumed run must agree."""
+        """Everything that decides the result besides model and data; a resumed run must have the
+        same.
+        """
         return {
             "stages": [
                 [stage.name, stage.epochs, stage.steps, stage.learning_rate]
@@ -162,10 +164,10 @@ def parse_stages(
     learning_rates: str | None = None,
     lora: bool = False,
 ) -> tuple[Stage, ...]:
-    """Read lists joined by commas: a value for each stage, or one for all.
+    """Read comma-separated lists: a value for each stage, or one value for all.
 
     Raises:
-        PairsiftError: an unknown stage, a list of another length, or no number.
+        PairsiftError: a stage is unknown, a list has another length, or a value is not a number.
     """
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     for name in chosen:
@@ -180,7 +182,7 @@ def parse_stages(
     for index, name in enumerate(chosen):
         usual = _PROJECTOR_RATE if name == "projector" else _LORA_RATE if lora else _FULL_RATE
         if per_steps and per_steps[index] != int(per_steps[index]):
-            raise PairsiftError(f"--steps {steps}: whole numbers are needed")
+            raise PairsiftError(f"--steps {steps}: give whole numbers")
         stages.append(
             Stage(
                 index + 1,
@@ -199,9 +201,11 @@ def _numbers(option: str, text: str | None, count: int) -> Sequence[float] | Non
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
-        raise PairsiftError(f"{option} {text!r}: numbers, joined by commas") from None
+        raise PairsiftError(f"{option} {text!r}: give numbers, separated by commas") from None
     if any(not 0 < value < float("inf") for value in values):
-        raise PairsiftError(f"{option} {text!r}: numbers above 0 are needed")
+        raise PairsiftError(f"{option} {text!r}: give numbers above 0")
     if len(values) not in (1, count):
-        raise PairsiftError(f"{option} {text!r}: one number, or one for each of {count} stages")
+        raise PairsiftError(
+            f"{option} {text!r}: give one number, or one for each of {count} stages"
+        )
     return values * count if len(values) == 1 else values

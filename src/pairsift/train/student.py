@@ -24,7 +24,7 @@ from pairsift.scorers.mlm.prompts import PromptPack
 from pairsift.train.param_groups import lora_targets, projector_modules
 from pairsift.train.settings import Lora
 
-# Tokenizer, image processor, chat template: whatever lies beside the weights, but for these.
+# Not copied with the tokenizer, image processor and chat template beside the weights.
 _BESIDE = ("*.json", "*.model", "*.txt", "*.jinja")
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _OWN = ("config.json", "generation_config.json", ADAPTER_CONFIG)
@@ -36,7 +36,7 @@ class Base:
 
     Attributes:
         name: as the user gave it.
-        folder: where it is.
+        folder: the folder of the checkpoint.
     """
 
     name: str
@@ -44,7 +44,9 @@ class Base:
 
     @property
     def reference(self) -> str:
-        """How an adapter names it: independent of where a command is run."""
+        """Return the name that an adapter's config gives its base, independent of the current
+        folder.
+        """
         return str(self.folder.resolve()) if Path(self.name).expanduser().is_dir() else self.name
 
 
@@ -52,7 +54,7 @@ def find_base(name: str) -> Base:
     """Find the checkpoint to train.
 
     Raises:
-        PairsiftError: it is not there, or of a kind that is not trained.
+        PairsiftError: there is none, or it is of a kind that cannot be trained.
     """
     folder = find_checkpoint(name)
     if is_adapter(folder):
@@ -72,11 +74,11 @@ class Student:
     """A model in training.
 
     Args:
-        base: what it starts from.
-        start: checkpoint of this run to go on from; None for the base as it is.
+        base: the checkpoint that training starts from.
+        start: checkpoint of this run to resume from; None to start from the base.
         lora: None for full fine-tuning.
-        stages: names of all stages, which decide where low-rank updates go.
-        dtype: of the weights; with LoRA, of those that are not trained.
+        stages: names of all stages; they decide which layers get low-rank updates.
+        dtype: dtype of the weights; with LoRA, of the weights that are not trained.
 
     Attributes:
         backbone: the model as the scorer uses it.
@@ -121,22 +123,22 @@ class Student:
             modules_to_save=projector_modules(self.model),
         )
         with warnings.catch_warnings():
-            # peft calls what transformers is about to rename.
+            # peft calls a function that transformers is going to rename.
             warnings.simplefilter("ignore", FutureWarning)
             adapted = get_peft_model(self.model, config)
         adapted.peft_config["default"].base_model_name_or_path = self.base.reference
         for name, parameter in adapted.named_parameters():
             if ".lora_" in name or ".modules_to_save." in name:
-                parameter.data = parameter.data.float()  # small steps vanish in bfloat16
+                parameter.data = parameter.data.float()  # small steps are lost in bfloat16
         if start is not None:
             set_peft_model_state_dict(adapted, load_file(start / _ADAPTER_WEIGHTS))
         result: nn.Module = adapted
         return result
 
     def save_activations_only_at_layers(self) -> None:
-        """Recompute what lies within a layer in the backward pass, to save memory."""
+        """Recompute the activations inside each layer in the backward pass, to save memory."""
         inner = self.model.get_base_model() if self.is_lora else self.model
-        enable = getattr(inner, "activation_checkpointing_enable", None)  # transformers 5.20 on
+        enable = getattr(inner, "activation_checkpointing_enable", None)  # since transformers 5.20
         (enable or inner.gradient_checkpointing_enable)()
 
     def save(self, folder: Path, pack: PromptPack) -> None:
@@ -152,7 +154,7 @@ class Student:
 
 
 def copy_beside(source: Path, target: Path) -> None:
-    """Copy what lies beside the weights of a checkpoint."""
+    """Copy the files beside the weights of a checkpoint."""
     for file in {file for pattern in _BESIDE for file in source.glob(pattern)}:
         if file.name not in _OWN and not file.name.endswith(".index.json"):
             shutil.copyfile(file, target / file.name)

@@ -1,4 +1,4 @@
-"""The Hugging Face Trainer, with whole checkpoints, our measure of dev agreement, and our log."""
+"""The Hugging Face Trainer with complete checkpoints, our dev agreement, and our log."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Measure = Callable[[], "dict[str, float | None]"]
 
 
 def planned_steps(stage: Stage, items: int, settings: Settings) -> int:
-    """Optimizer steps of a stage."""
+    """Return the optimizer steps of a stage."""
     if stage.steps is not None:
         return stage.steps
     passes = math.ceil(items / settings.batch_size)
@@ -43,23 +43,23 @@ def planned_steps(stage: Stage, items: int, settings: Settings) -> int:
 
 
 class StageFolder:
-    """Checkpoints of one stage."""
+    """The checkpoints of one stage."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def clean(self) -> None:
-        """Remove what a killed run left half-done."""
+        """Remove what a killed run only half wrote."""
         remove_incomplete(self.path)
 
     @property
     def reached(self) -> int:
-        """Step of the last whole checkpoint; 0 if there is none."""
+        """Step of the last complete checkpoint; 0 if there is none."""
         return max(complete_steps(self.path), default=0)
 
     @property
     def last(self) -> Path:
-        """The last whole checkpoint."""
+        """The last complete checkpoint."""
         return checkpoint(self.path, self.reached)
 
     @property
@@ -68,17 +68,18 @@ class StageFolder:
         return self.reached > 0 and self._state()["max_steps"] == self.reached
 
     def best(self) -> tuple[Path, float | None]:
-        """The checkpoint that agreed best on dev, and how well; the last where none was measured.
+        """Return the checkpoint with the best dev agreement, and that number; the last one if
+        nothing was measured.
 
         Raises:
-            PairsiftError: its folder is gone.
+            PairsiftError: the checkpoint's folder is missing.
         """
         state = self._state()
         step = state.get("best_global_step")
         if step is None:
             return self.last, None
         if step not in complete_steps(self.path):
-            raise PairsiftError(f"{self.path}: checkpoint {step}, the best one, is gone")
+            raise PairsiftError(f"{self.path}: checkpoint {step}, the best one, is missing")
         return checkpoint(self.path, step), float(state["best_metric"])
 
     def _state(self) -> dict[str, Any]:
@@ -90,8 +91,8 @@ class FilterTrainer(Trainer):  # type: ignore[misc]
     """Trains one stage.
 
     Args:
-        measure: dev agreement of the model as it is; None to measure nothing.
-        decisive: the one number of it that decides which checkpoint is best.
+        measure: measures the dev agreement of the model; None to measure nothing.
+        decisive: returns the number by which the best checkpoint is chosen.
     """
 
     control: Any
@@ -135,7 +136,7 @@ class FilterTrainer(Trainer):  # type: ignore[misc]
             remove_unused_columns=False,
             save_strategy="steps",
             save_steps=settings.save_every,
-            eval_strategy="no",  # measured whenever it is saved: see _Flow
+            eval_strategy="no",  # evaluated at every save: see _Flow
             logging_steps=settings.log_every,
             logging_nan_inf_filter=False,
             metric_for_best_model=_DECISIVE,
@@ -144,7 +145,8 @@ class FilterTrainer(Trainer):  # type: ignore[misc]
             report_to="none",
             log_level="error",
         )
-        # Several GPUs in one process would be given copies of the model that nobody knows of.
+        # With several GPUs the Trainer would wrap the model in DataParallel, which our loss does
+        # not support.
         arguments._n_gpu = min(arguments.n_gpu, 1)
         super().__init__(
             model=objective,
@@ -158,7 +160,7 @@ class FilterTrainer(Trainer):  # type: ignore[misc]
         self.remove_callback(ProgressCallback)
 
     def run(self) -> None:
-        """Train from the last whole checkpoint to the end of the stage.
+        """Train from the last complete checkpoint to the end of the stage.
 
         Raises:
             PairsiftError: the loss is not finite, or the device's memory is too small.
@@ -195,7 +197,9 @@ class FilterTrainer(Trainer):  # type: ignore[misc]
         self.student.save(Path(output_dir or self.args.output_dir), self.pack)
 
     def _load_from_checkpoint(self, *_: Any, **__: Any) -> None:
-        """The student was loaded from it already, as the scorer loads it."""
+        """Do nothing: the student was already loaded from the checkpoint, as the scorer
+        loads it.
+        """
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
@@ -206,7 +210,7 @@ class FilterTrainer(Trainer):  # type: ignore[misc]
 
 
 class _Flow(TrainerCallback):  # type: ignore[misc]
-    """When to log and measure, and what becomes of the numbers."""
+    """Decides when to log and measure, and writes the numbers to the log."""
 
     def __init__(self, trainer: FilterTrainer) -> None:
         self.trainer = trainer
@@ -217,7 +221,7 @@ class _Flow(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if control.should_save:
-            # Sums begin anew at each checkpoint, so that a resumed run logs the same numbers.
+            # Sums restart at each checkpoint, so that a resumed run logs the same numbers.
             control.should_log = True
             control.should_evaluate = self.trainer.measure is not None
 

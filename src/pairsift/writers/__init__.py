@@ -1,7 +1,7 @@
-"""What a selection becomes.
+"""Write a selection as a dataset.
 
-A DataComp subset file, webdataset shards (in one folder, or one for each range of a score), a
-parquet list, a Hugging Face dataset.
+A DataComp subset file, webdataset shards (in one folder, or one folder per range of a score), a
+parquet list, or a Hugging Face dataset.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
     "write_buckets", "write_datacomp", "write_dataset", "write_parquet", "write_webdataset",
 ]  # fmt: skip
 
-# A process that only copies samples needs no query engine.
+# Imported lazily, because a process that only copies samples needs no query engine.
 __getattr__ = importer(
     __name__,
     {

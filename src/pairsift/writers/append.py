@@ -1,8 +1,8 @@
-"""Gigabytes appended to a new file through one buffer, past the page cache where that can be had.
+"""Append gigabytes to a new file through one buffer, without the page cache where possible.
 
-A subset is written once and not read back soon. Through the page cache every byte of it takes a
-fresh page, a second copy and the place of something that is still wanted; with ``O_DIRECT``
-(open(2), Linux) the disk takes it from the buffer, while other threads fill theirs.
+A subset is written once and not read back soon. The page cache would need a new page and a second
+copy for every byte, and would evict pages that are still needed. With ``O_DIRECT`` (open(2), Linux)
+the disk reads from the buffer, while other threads fill theirs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import zlib
 from typing import IO
 
 _BUFFER_BYTES = 4 << 20
-# Places and lengths that every disk takes directly.
+# Offsets and lengths are multiples of this, which every disk accepts for direct writes.
 _ALIGNMENT = 4096
 _DIRECT: int = getattr(os, "O_DIRECT", 0)
 
@@ -25,18 +25,18 @@ _DIRECT: int = getattr(os, "O_DIRECT", 0)
 class Appender:
     """Appends to a file that was just opened for writing and is still empty.
 
-    The file stays its opener's: leaving the block hands the last bytes over, and neither syncs nor
-    closes. After an error nothing more is handed over.
+    The caller still owns the file: at the end of the block the last bytes are written, but the file
+    is neither synced nor closed. After an error nothing more is written.
 
     Args:
-        file: a local file, or anything with ``write``.
+        file: a local file, or any object with ``write``.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._descriptor = _descriptor(file)
         self._direct = self._descriptor is not None and _set_direct(self._descriptor, True)
-        self._view = memoryview(mmap.mmap(-1, _BUFFER_BYTES))  # starts on a page
+        self._view = memoryview(mmap.mmap(-1, _BUFFER_BYTES))  # an anonymous map starts on a page
         self._filled = 0
         self._handed_over = 0
 
@@ -48,7 +48,7 @@ class Appender:
             self._hand_over()
 
     def tell(self) -> int:
-        """Bytes appended so far."""
+        """Return the bytes appended so far."""
         return self._handed_over + self._filled
 
     def write(self, content: bytes | memoryview) -> None:
@@ -64,7 +64,7 @@ class Appender:
         """Append a range of another file's bytes.
 
         Returns:
-            CRC-32 of these very bytes, behind those that `check` is of.
+            the CRC-32 of these bytes, continued from `check`.
 
         Raises:
             EOFError: that file ends before `end`.
@@ -98,13 +98,13 @@ class Appender:
         while rest:
             if self._direct and len(rest) >= _ALIGNMENT:
                 whole = rest[: len(rest) // _ALIGNMENT * _ALIGNMENT]
-            else:  # the end of the file, of whatever length
+            else:  # the rest of the file may have any length
                 self._stop_direct(descriptor)
                 whole = rest
             try:
                 count = os.write(descriptor, whole)
             except OSError as error:
-                # This disk wants it otherwise; through the page cache it takes anything.
+                # This disk has other rules for direct writes; the page cache has none.
                 if not self._direct or error.errno != errno.EINVAL:
                     raise
                 count = 0
@@ -125,11 +125,11 @@ def _descriptor(file: IO[bytes]) -> int | None:
 
 
 def _set_direct(descriptor: int, direct: bool) -> bool:
-    """Whether the file is now written past the page cache."""
+    """Switch writing without the page cache on or off; return whether it is on."""
     try:
         flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
         flags = flags | _DIRECT if direct else flags & ~_DIRECT
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
-    except OSError:  # this file system cannot
+    except OSError:  # the file system does not support it
         return False
     return direct and bool(_DIRECT)

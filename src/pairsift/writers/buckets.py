@@ -1,8 +1,7 @@
-"""Shards by score, for soft filtering: good pairs are seen more often, poor ones still sometimes.
+"""Shards by ranges of a score, for soft filtering: good pairs are seen more often, poor ones less.
 
-open_clip trains on several sets of shards at once and draws from each as often as its upsampling
-factor says. Each bucket is a folder of shards of its own, so the factors can be changed without
-writing anything again.
+open_clip trains on several sets of shards at once and samples each by its upsampling factor. Each
+bucket is a separate folder of shards, so the factors can be changed without writing again.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ _SELECTIONS = "selections"
 
 @dataclass(frozen=True, slots=True)
 class WrittenBucket:
-    """Shards of the pairs with `low` <= score < `high`; None where there is no such end."""
+    """Shards of the pairs with `low` <= score < `high`; None if there is no such limit."""
 
     low: float | None
     high: float | None
     folder: WebdatasetFolder
 
     def range_of(self, column: str) -> str:
-        """The bucket's scores as a condition, e.g. ``50 <= itm < 66``."""
+        """Return the bucket's range as a condition, e.g. ``50 <= itm < 66``."""
         low = "" if self.low is None else f"{self.low:g} <= "
         high = "" if self.high is None else f" < {self.high:g}"
         return f"{low}{column}{high}"
@@ -41,7 +40,7 @@ class WrittenBucket:
 
 @dataclass(frozen=True, slots=True)
 class BucketFolder:
-    """Buckets in order of their scores; those without a pair are left out."""
+    """Buckets in order of their scores; empty ones are left out."""
 
     path: str
     column: str
@@ -60,12 +59,12 @@ class BucketFolder:
 
     @property
     def samples(self) -> int:
-        """In all buckets."""
+        """The number of samples in all buckets."""
         return sum(bucket.folder.samples for bucket in self.buckets)
 
     @property
     def train_data(self) -> str:
-        """What open_clip takes as ``--train-data``; it wants one upsampling factor for each."""
+        """The value for open_clip's ``--train-data``; it needs one upsampling factor per bucket."""
         return "::".join(bucket.folder.train_data for bucket in self.buckets)
 
 
@@ -82,8 +81,8 @@ def write_buckets(
 ) -> BucketFolder:
     """Write the kept samples as webdataset shards, one folder for each range of a score.
 
-    Each bucket is written by :func:`write_webdataset`, so it reads of the source tars the headers
-    and of the kept samples those that are its own. Killed and run again, it goes on.
+    Each bucket is written by :func:`write_webdataset`, which reads the headers of the source tars
+    and the samples of that bucket. A killed run can be resumed.
 
     Args:
         column: a score column of the score tables.
@@ -91,8 +90,8 @@ def write_buckets(
         samples_per_shard, scores, root, workers: as for :func:`write_webdataset`.
 
     Raises:
-        PairsiftError: as of :func:`~pairsift.select.split_selection` and
-            :func:`write_webdataset`.
+        PairsiftError: as :func:`~pairsift.select.split_selection` and
+            :func:`write_webdataset` raise it.
     """
     return prepare_buckets(
         selection,
@@ -108,7 +107,7 @@ def write_buckets(
 
 @dataclass(frozen=True, slots=True)
 class BucketJob:
-    """Buckets about to be written; all options are known to be right."""
+    """Buckets ready to be written; all options are checked."""
 
     selection: Selection
     claim: Claim
@@ -117,7 +116,7 @@ class BucketJob:
     options: Mapping[str, Any]
 
     def write(self) -> BucketFolder:
-        """Write them, as :func:`write_buckets`."""
+        """Write the buckets; see :func:`write_buckets`."""
         folder = self.claim.folder
         written = []
         with self.claim.filling():
@@ -140,7 +139,7 @@ class BucketJob:
         return BucketFolder(folder.url, self.column, tuple(written))
 
     def _take_back(self) -> None:
-        """If there is nothing but the selections, leave nothing."""
+        """Remove the folder if it holds nothing but the buckets' selections."""
         folder = self.claim.folder
         if folder.is_local and folder.names() == {_SELECTIONS, MANIFEST}:
             shutil.rmtree(folder.file(_SELECTIONS))
@@ -157,7 +156,7 @@ def prepare_buckets(
     root: str | None = None,
     workers: int | None = 1,
 ) -> BucketJob:
-    """Check all that can be wrong before a source is read; nothing is written.
+    """Check everything that can be wrong before a source is read; nothing is written.
 
     Raises:
         PairsiftError: see :func:`write_buckets`.

@@ -1,4 +1,4 @@
-"""Whose folder it is that a writer fills: the very same work goes on, any other is refused."""
+"""The folder that a writer fills: the same work may be resumed, other work is refused."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from pairsift.scores import read_facts, table_bytes
 from pairsift.select.record import KeptShard, Selection
 from pairsift.storage import Folder
 
-# No .json: img2dataset and its readers take every .json of a folder for a shard's statistics.
+# Not .json, because img2dataset reads every .json of a folder as a shard's statistics.
 MANIFEST = "_pairsift.manifest"
 _DIGEST_BYTES = 16
 _OF_NOTHING = hashlib.blake2b(digest_size=_DIGEST_BYTES).hexdigest()
 
 
 class Claim:
-    """A folder that is ours from the first file on, and not before.
+    """Reserves an output folder for one piece of work when its first file is written.
 
-    One that a selection of nothing was written to is free for another selection.
+    A folder in which an empty selection was written is free for another selection.
 
     Args:
-        folder: where the files go.
+        folder: the folder of the output.
         selection: what is written.
-        columns: score columns of which the files hold values.
-        options: what else decides the bytes that are written.
-        of_nothing: patterns of the files, below the folder, that a selection of nothing leaves.
-        within: of a folder that holds this one.
+        columns: score columns whose values are written.
+        options: everything else that decides the written bytes.
+        of_nothing: patterns of the files that an empty selection writes, below the folder.
+        within: the path of this folder inside another output, if it is part of one.
 
     Raises:
         PairsiftError: the folder holds something else, or was begun with other work.
@@ -69,14 +69,14 @@ class Claim:
             self._manifest.check()
 
     def take(self) -> None:
-        """Begin the folder, right before the first file is committed; again does no harm."""
+        """Begin the folder, right before the first file is committed; repeating it is harmless."""
         if self._within is not None:
             self._within.take()
         self._manifest.take()
 
     @contextlib.contextmanager
     def filling(self) -> Iterator[None]:
-        """Around the writing: the folder is made, and is gone again if nothing was written."""
+        """Create the folder for the block, and remove it if nothing was written."""
         was_there = not self.folder.is_local or os.path.isdir(self.folder.path)
         self.folder.create()
         self.folder.remove_leftovers()
@@ -91,14 +91,14 @@ class Claim:
                 self._manifest.release()
             if not was_there:
                 with contextlib.suppress(OSError):
-                    os.rmdir(self.folder.path)  # only if it is empty
+                    os.rmdir(self.folder.path)  # removes only an empty folder
             raise
 
     def _is_free(self) -> bool:
-        """Whether a selection of nothing, and not this work, was written there, and nothing else.
+        """Return whether only an empty selection, not this work, was written to the folder.
 
         Raises:
-            PairsiftError: something else was put there since.
+            PairsiftError: other files were added since.
         """
         there = self._manifest.read()
         if not there or there == self._manifest.identity or there.get("selection") != _OF_NOTHING:
@@ -106,7 +106,7 @@ class Claim:
         for name in self._files():
             if not any(fnmatch.fnmatchcase(name, pattern) for pattern in self._of_nothing):
                 raise PairsiftError(
-                    f"{self.folder.url} was begun with a selection of nothing, and now holds "
+                    f"{self.folder.url} was begun with an empty selection, and now holds "
                     f"{name}; choose another folder, or delete this one"
                 )
         return True
@@ -118,7 +118,8 @@ class Claim:
         instead = "choose another folder, or delete this one"
         if "roots" not in there:
             return (
-                f"{self.folder.url} was begun by an older version of Pairsift, which did not note "
+                f"{self.folder.url} was begun by an older version of Pairsift, which did not "
+                "record "
                 f"enough to prove that this is the same work; {instead}"
             )
         words = " and ".join(f"{each.field} (there {each.there}, now {each.now})" for each in found)
@@ -126,9 +127,9 @@ class Claim:
 
 
 def digest_content(selection: Selection, columns: Sequence[str]) -> str:
-    """Digest of what is written of a selection: which rows, their samples' checksums, their scores.
+    """Return a digest of what a selection writes: the rows, their samples' checksums, their scores.
 
-    Tables of before there were checksums count by the scoring run that made them.
+    For tables older than checksums, the digest holds the scoring run that made them.
     """
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for shard in selection.shards():

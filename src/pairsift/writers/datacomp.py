@@ -1,4 +1,4 @@
-"""DataComp subset file: the kept uids as a sorted numpy array, as its resharder takes them."""
+"""DataComp subset file: the kept uids as a sorted numpy array, the input of its resharder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _is_subset(file: IO[bytes]) -> bool:
 SUBSET = OutputKind("a DataComp subset file", _is_subset)
 _UID_DIGITS = 32
 _BUCKET_BITS = 6
-# Score tables read before the earlier ones are dealt out.
+# Score tables that are read ahead.
 _AHEAD = 8
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -41,8 +41,8 @@ class DatacompFile:
     """A written subset file.
 
     Attributes:
-        uids: entries in it.
-        duplicates: kept rows whose uid was there already and that were left out.
+        uids: number of entries.
+        duplicates: kept rows that were left out, because their uid was already there.
     """
 
     path: str
@@ -60,16 +60,16 @@ def write_datacomp(
 ) -> DatacompFile:
     """Write the uids of a selection as a DataComp subset file.
 
-    The file is `np.save`'s of a sorted array of dtype ``u8,u8``: the first and the last 16
-    hexadecimal digits of each uid. Memory: little more than 16 bytes per kept row.
+    The file is written by `np.save`: a sorted array of dtype ``u8,u8`` with the first and the last
+    16 hexadecimal digits of each uid. Memory: little more than 16 bytes per kept row.
 
     Args:
-        duplicates: keep a uid as often as the selection does, for which the resharder emits the
-            sample that many times; otherwise once.
+        duplicates: whether to keep a uid as often as the selection does; the resharder then writes
+            the sample that many times. False keeps it once.
 
     Raises:
-        PairsiftError: a kept row has no uid, or one that is not 32 hexadecimal digits; or the file
-            is there and is no subset file.
+        PairsiftError: a kept row has no uid, or one that is not 32 hexadecimal digits; or the path
+            holds a file that is not a subset file.
     """
     buckets = _read_uids(selection)
     with ThreadPoolExecutor() as pool:
@@ -92,9 +92,10 @@ def write_datacomp(
 
 
 def _read_uids(selection: Selection) -> list[list[np.ndarray]]:
-    """Arrays (n, 2) of the kept rows' uids, dealt out by their first bits.
+    """Return arrays (n, 2) of the kept rows' uids, in buckets by their first bits.
 
-    Each bucket is sorted on its own: that is quicker than sorting all, and holds the rows once.
+    Sorting each bucket is faster than sorting all uids at once, and needs memory for them only
+    once.
     """
     buckets: list[list[np.ndarray]] = [[] for _ in range(1 << _BUCKET_BITS)]
     with ThreadPoolExecutor() as pool:
@@ -106,18 +107,18 @@ def _read_uids(selection: Selection) -> list[list[np.ndarray]]:
 
 
 def _dealt(shard: KeptShard) -> list[np.ndarray]:
-    """The uids of one score table by bucket."""
+    """Return the uids of one score table by bucket."""
     halves = np.stack(_uids(shard), axis=1)
     bucket = (halves[:, 0] >> np.uint64(64 - _BUCKET_BITS)).astype(np.uint8)
     ends = np.cumsum(np.bincount(bucket, minlength=1 << _BUCKET_BITS))[:-1]
-    order = np.argsort(bucket, kind="stable")  # a radix sort for bytes
+    order = np.argsort(bucket, kind="stable")  # numpy uses a radix sort for bytes
     return np.split(halves[order], ends)
 
 
 def _in_order(
     pool: ThreadPoolExecutor, work: Callable[[_T], _R], items: Iterable[_T]
 ) -> Iterator[_R]:
-    """`pool.map` that runs only a few items ahead."""
+    """Run `pool.map` only a few items ahead."""
     ahead: deque[Future[_R]] = deque()
     for item in items:
         ahead.append(pool.submit(work, item))
@@ -128,7 +129,7 @@ def _in_order(
 
 
 def _sorted(parts: list[np.ndarray], duplicates: bool) -> np.ndarray:
-    """One bucket as an array (n, 2), sorted; its parts are emptied on the way."""
+    """Return one bucket as a sorted array (n, 2); its parts are freed on the way."""
     if not parts:
         return np.empty((0, 2), dtype=np.uint64)
     uids: np.ndarray = np.concatenate(parts)
@@ -140,11 +141,13 @@ def _sorted(parts: list[np.ndarray], duplicates: bool) -> np.ndarray:
 
 
 def sort_uids(high: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """Indices that sort uids; as fast as sorting the first halves, which hardly ever tie."""
+    """Return the indices that sort uids; as fast as sorting the first halves, which are rarely
+    equal.
+    """
     order: np.ndarray = np.argsort(high)
     equal = high[order[1:]] == high[order[:-1]]
     if equal.any():
-        # Only the runs of equal first halves need their second halves compared.
+        # Second halves are compared only where first halves are equal.
         inside = np.concatenate([[False], equal]) | np.concatenate([equal, [False]])
         places = np.flatnonzero(inside)
         tied = order[places]
@@ -153,10 +156,11 @@ def sort_uids(high: np.ndarray, low: np.ndarray) -> np.ndarray:
 
 
 def parse_uids(uids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Both halves of uids of 32 hexadecimal digits, as uint64 arrays.
+    """Convert uids of 32 hexadecimal digits to both halves as uint64 arrays.
 
     Raises:
-        ValueError: the index of the first that is null or not such a uid is its only argument.
+        ValueError: a uid is null or malformed; the only argument is the index of the first such
+            uid.
     """
     if isinstance(uids, pa.ChunkedArray):
         uids = uids.combine_chunks()
@@ -165,7 +169,9 @@ def parse_uids(uids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray
     if len(wrong):
         raise ValueError(int(wrong[0]))
     characters = np.frombuffer(_character_bytes(uids), dtype=np.uint8)
-    letter = (characters | 0x20) - np.uint8(ord("a"))  # wraps around below the letter
+    letter = (characters | 0x20) - np.uint8(
+        ord("a")
+    )  # the unsigned difference wraps around for characters below the letter
     digit = characters - np.uint8(ord("0"))
     wrong = np.flatnonzero((digit > 9) & (letter > 5))
     if len(wrong):
@@ -187,7 +193,7 @@ def _character_bytes(uids: pa.Array) -> memoryview | bytes:
 
 
 def _uids(shard: KeptShard) -> tuple[np.ndarray, np.ndarray]:
-    """Both halves of a table's kept uids."""
+    """Return both halves of a table's kept uids."""
     uids = shard.table(["uid"]).column("uid")
     try:
         return parse_uids(uids)

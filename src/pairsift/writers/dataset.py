@@ -1,7 +1,7 @@
-"""A Hugging Face dataset of the kept samples: parquet that ``load_dataset`` takes as it is.
+"""A Hugging Face dataset of the kept samples: parquet that ``load_dataset`` reads as it is.
 
-The features (``Image`` for the pictures) stand in the files' metadata, where `datasets` looks for
-them, so neither that package nor a hub is needed to write. Image bytes are those of the source.
+The features (``Image`` for the images) are in the files' metadata, where `datasets` looks for them,
+so writing needs neither that package nor a hub. Image bytes are those of the source.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pairsift.writers.claim import Claim
 from pairsift.writers.pairs import image_extension
 
 ROWS_PER_FILE = 10_000
-# Pictures are large: readers that want one row should not have to fetch thousands.
+# Images are large, so a reader of one row should not have to fetch thousands.
 _ROWS_PER_GROUP = 100
 _OF_NOTHING = "data/train-00000-of-00001.parquet"
 _IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
@@ -45,9 +45,9 @@ class DatasetFolder:
     """A written dataset.
 
     Attributes:
-        files: parquet files in it.
-        written: of these, the ones this run wrote; the others were there.
-        rows: in all files.
+        files: number of parquet files.
+        written: how many of them this run wrote; the others existed.
+        rows: number of rows in all files.
     """
 
     path: str
@@ -72,23 +72,23 @@ def write_dataset(
     """Write the kept samples as a Hugging Face dataset with one split, ``train``.
 
     Columns: ``image``, ``caption``, ``key``, ``uid``, ``shard``, ``metadata`` (the sample's other
-    fields, as JSON) and all score columns. Each source shard is read once, forwards; killed and
-    run again, the command goes on. Every sample is compared with what was scored, by a checksum.
-    Where nothing is kept, the one file has no row.
+    fields, as JSON) and all score columns. Each source shard is read once, forwards. A killed run
+    can be resumed. A checksum of every sample is compared with that of the scored sample. If
+    nothing is kept, one file without rows is written.
 
     Args:
-        root: where the source shards lie now, if they were moved since they were scored.
+        root: where the source shards are now, if they were moved since scoring.
 
     Raises:
-        PairsiftError: the folder holds something else; a source is gone, or not the one that was
-            scored.
+        PairsiftError: the folder holds something else; a source is missing, or is not the one that
+            was scored.
     """
     return prepare_dataset(selection, out, rows_per_file=rows_per_file, root=root).write()
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetJob:
-    """A dataset about to be written; all options are known to be right."""
+    """A dataset ready to be written; all options are checked."""
 
     selection: Selection
     claim: Claim
@@ -96,7 +96,7 @@ class DatasetJob:
     root: str | None
 
     def write(self) -> DatasetFolder:
-        """Write it, as :func:`write_dataset`."""
+        """Write the dataset; see :func:`write_dataset`."""
         folder, kept = self.claim.folder, self.selection.kept
         count = max(1, -(-kept // self.rows_per_file))
         names = [f"train-{place:05d}-of-{count:05d}.parquet" for place in range(count)]
@@ -131,7 +131,7 @@ def prepare_dataset(
     rows_per_file: int = ROWS_PER_FILE,
     root: str | None = None,
 ) -> DatasetJob:
-    """Check all that can be wrong before a source is read; nothing is written.
+    """Check everything that can be wrong before a source is read; nothing is written.
 
     Raises:
         PairsiftError: see :func:`write_dataset`.
@@ -167,7 +167,9 @@ class _KeptSamples:
         self.schema = _with_features([*_OWN, *fields])
 
     def read(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
-        """Rows `start` to `stop`; ranges come in ascending order. Shards before are not opened."""
+        """Return rows `start` to `stop`. Ranges come in ascending order; earlier shards are not
+        opened.
+        """
         while start < min(stop, self._selection.kept):
             while start >= self._end:
                 self._shard = next(self._shards)
@@ -204,7 +206,9 @@ def _row(pair: Pair, scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_features(fields: Sequence[pa.Field]) -> pa.Schema:
-    """The schema with the dataset's features where `datasets` looks for them."""
+    """Return the schema with the dataset's features in its metadata, where `datasets` looks for
+    them.
+    """
     features = {
         field.name: {"_type": "Image"}
         if field.type == _IMAGE

@@ -11,15 +11,17 @@ from pairsift.pair import Pair
 
 
 def image_extension(image: bytes) -> str:
-    """Extension of an encoded image by its first bytes; ``jpg`` where they tell nothing."""
+    """Return the extension of an encoded image from its first bytes; ``jpg`` if the format is
+    unknown.
+    """
     found = find_format(image)
     return found.suffixes[0] if found else "jpg"
 
 
 def member_key(key: str) -> str:
-    """The key without what would end it early in a tar: dots in its last part.
+    """Return the key without dots in its last part, where a dot would end the key in a tar.
 
-    A last part that is empty becomes ``_``: readers pass over names that begin with a dot.
+    An empty last part becomes ``_``, because readers skip names that begin with a dot.
     """
     folder, slash, base = key.rpartition("/")
     folder, base = folder.lstrip("/"), base.replace(".", "_") or "_"
@@ -27,7 +29,7 @@ def member_key(key: str) -> str:
 
 
 def pair_members(pair: Pair, scores: Mapping[str, Any] | None = None) -> list[tuple[str, bytes]]:
-    """Names and contents of a sample's members: image, ``.txt``, ``.json``."""
+    """Return the names and contents of a sample's members: image, ``.txt``, ``.json``."""
     key = member_key(pair.key)
     image = pair.image or b""
     fields: dict[str, Any] = {**pair.metadata, "key": pair.key}

@@ -1,4 +1,4 @@
-"""List of the kept rows: the score table's columns, in parquet."""
+"""A list of the kept rows: the columns of the score tables, in one parquet file."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def write_parquet(
 ) -> ParquetList:
     """Write the kept rows of all score tables into one parquet file, shard by shard.
 
-    Where nothing is kept, the file has the columns and no row.
+    If nothing is kept, the file has the columns but no rows.
 
     Args:
-        columns: of the score table; None for all of them.
+        columns: columns of the score tables; None for all.
 
     Raises:
-        PairsiftError: a score table is gone, or has no such column; or the file is there and is
-            no such list.
+        PairsiftError: a score table is missing, or has no such column; or the path holds a file
+            that is not such a list.
     """
     if columns is not None:
         columns = selection.check_columns(columns, "columns")
@@ -59,7 +59,7 @@ def write_parquet(
     schema = selection.schema()
     if columns is not None:
         schema = pa.schema([schema.field(name) for name in columns])
-    # In place of the shards' own metadata, which would be wrong for the whole.
+    # Replaces the shards' own metadata, which would be wrong for the whole list.
     schema = schema.with_metadata({OUTPUT_KEY: _CONTENT})
     rows = 0
     with (

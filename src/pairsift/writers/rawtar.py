@@ -1,8 +1,8 @@
-"""Samples of a tar as byte ranges, to be copied without being looked into.
+"""Samples of a tar as byte ranges, to be copied without decoding.
 
-Copying ten thousand samples through :mod:`tarfile` spends most of its time on headers that hold
-nothing new. Ordinary headers are read here at fixed places, and anything else (long names, pax
-records, sparse files) goes to tarfile, one header at a time.
+Copying ten thousand samples through :mod:`tarfile` spends most of its time on ordinary headers.
+These are read here at fixed offsets. Anything else (long names, pax records, sparse files) is read
+by tarfile, one header at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 BLOCK = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK)
-# Of a ustar header: name, size in octal and what ends it, kind, magic, first byte of the prefix.
+# Fields of a ustar header: name, size in octal, its end, kind, magic, first byte of the prefix.
 _HEADER = struct.Struct("100s24x11sc20xc100x5s83xs166x")
 _ZEROS = bytes(BLOCK)
 _COPY_BYTES = 8 << 20
@@ -44,13 +44,15 @@ Member = tuple[bytes, int, int, int]
 
 
 def member_end(member: Member) -> int:
-    """Where the next header starts."""
+    """Return where the next header starts."""
     _, _, data, size = member
     return data - (-size // BLOCK) * BLOCK
 
 
 def sample_key(name: str) -> str | None:
-    """webdataset's key: the path up to the first dot of its last part; None without extension."""
+    """Return webdataset's key: the path up to the first dot of its last part; None without an
+    extension.
+    """
     key = _key(name.encode("utf-8", "surrogateescape"))
     return None if key is None else key.decode("utf-8", "surrogateescape")
 
@@ -61,18 +63,18 @@ def _key(name: bytes) -> bytes | None:
 
 
 def _text(key: bytes) -> str:
-    """The key as score tables have it."""
+    """Return the key in the form of score tables."""
     return printable(key.decode("utf-8", "surrogateescape"))
 
 
 class RawTar:
-    """A tar on the local disk, or a temporary copy of one that is not, or that is packed.
+    """A tar on the local disk, or a temporary copy of a remote or compressed one.
 
     Attributes:
-        size: bytes of the file, as it was opened; None if its store does not tell.
+        size: bytes of the file when it was opened; None if its storage does not say.
 
     Raises:
-        PairsiftError: it cannot be opened.
+        PairsiftError: the tar cannot be opened.
     """
 
     def __init__(self, url: str) -> None:
@@ -109,18 +111,20 @@ class RawTar:
 
     @property
     def was_written(self) -> bool:
-        """Whether the opened file was written into since; one put in its place does not matter."""
+        """Return whether the opened file was modified since; a file that replaced it does not
+        count.
+        """
         if self._original is None or self._stat is None:
             return False
         now = os.fstat(self._original)
         return (now.st_size, now.st_mtime_ns) != (self._stat.st_size, self._stat.st_mtime_ns)
 
     def read(self, start: int, size: int) -> bytes:
-        """Bytes at a place; fewer where the tar ends."""
+        """Return the bytes of a range; fewer if the tar ends."""
         return os.pread(self._descriptor, size, start)
 
     def copy(self, start: int, end: int, target: Appender, check: int = 0) -> int:
-        """Append a range of bytes to `target`; returns their CRC-32, behind `check`.
+        """Append a range of bytes to `target`; return their CRC-32, continued from `check`.
 
         Raises:
             PairsiftError: the tar ends before `end`.
@@ -133,17 +137,19 @@ class RawTar:
             ) from error
 
     def announce(self, start: int, end: int) -> None:
-        """Have the system read a range while this process is busy with what is before it."""
+        """Ask the system to read a range ahead, while this process is busy with an earlier one."""
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._descriptor, start, end - start, os.POSIX_FADV_WILLNEED)
 
     def expect_jumps(self) -> None:
-        """Have the system read nothing but what was announced or is asked for."""
+        """Ask the system to read ahead only the announced ranges."""
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
     def _odd_member(self, place: int) -> tuple[Member | None, int]:
-        """A member with a header that only tarfile reads, and where the next one starts."""
+        """Read a member whose header only tarfile understands; return also where the next one
+        starts.
+        """
         try:
             with tarfile.open(fileobj=_Window(self, place), mode="r:") as tar:
                 header = tar.next()
@@ -161,28 +167,29 @@ class RawTar:
         return (name, place, data, header.size), following
 
     def seek(self, place: int) -> None:
-        """Have `find` go on from a place where a member starts."""
+        """Let `find` continue at a position where a member starts."""
         self._members, self._next = self._walk(place), ()
 
     def starts_sample(self, place: int, key: str) -> bool:
-        """Whether a sample of that key surely starts there: an ordinary header says so."""
+        """Return whether an ordinary header at the position starts a sample of that key."""
         name = self.read(place, _NAME_BYTES).rstrip(b"\0")
         stem = key.encode("utf-8", "surrogateescape") + b"."
         return name.startswith(stem) and b"/" not in name[len(stem) :]
 
     def find(self, key: str, unique: frozenset[bytes]) -> list[Member] | None:
-        """Members of the next sample of that key, behind those found before; None if there is none.
+        """Return the members of the next sample of that key; None if there is none.
 
-        A sample is a run of members that share a key.
+        A sample is a sequence of members that have the same key.
 
         Args:
-            unique: suffixes in lower case that a sample has once; a second one begins a sample.
+            unique: suffixes in lower case that a sample has only once; a second one begins a new
+                sample.
 
         Raises:
             PairsiftError: a header is damaged.
         """
         stem = key.encode("utf-8", "surrogateescape") + b"."
-        escaped = "\\x" in key  # the table's spelling of a name that is not UTF-8
+        escaped = "\\x" in key  # the form of score tables for a name that is not UTF-8
         run: list[Member] = []
         seen: set[bytes] = set()
         members, self._next = itertools.chain(self._next, self._members), ()
@@ -201,22 +208,23 @@ class RawTar:
             run.append(member)
         else:
             return run or None
-        self._next = (member,)  # it begins the next sample
+        self._next = (member,)  # this member begins the next sample
         return run
 
     def _walk(self, place: int = 0) -> Iterator[Member]:
-        """Regular files from there to the end-of-archive mark or the end of the file."""
+        """Yield regular files from a position to the end-of-archive mark or the end of the file."""
         ahead = begin = place
         window = b""
         unpack = _HEADER.unpack_from
-        # A tar of DataComp has 30,000 headers: this loop is what writing a subset costs.
+        # A tar of DataComp has 30,000 headers, so this loop decides how long writing a subset
+        # takes.
         while True:
             at = place - begin
             if at + BLOCK > len(window):
                 if place >= ahead:
                     self.announce(place, place + _AHEAD_BYTES)
                     ahead = place + _AHEAD_BYTES // 2
-                # Small members and the header behind them come with the header before them.
+                # One read gets a header, a small member, and the next header.
                 window, begin, at = self.read(place, _HEADER_BYTES), place, 0
                 if len(window) < BLOCK:
                     return
@@ -245,7 +253,7 @@ def _listed_size(url: str) -> int | None:
 
 
 def _spooled(file: IO[bytes], packing: str | None, url: str) -> IO[bytes]:
-    """A copy that can be read anywhere: one transfer, in place of many small requests."""
+    """Return a local copy that can be read at any position, made in one transfer."""
     spool = tempfile.TemporaryFile(prefix="pairsift-tar-")  # noqa: SIM115 - the caller closes it
     with file:
         try:
@@ -253,7 +261,9 @@ def _spooled(file: IO[bytes], packing: str | None, url: str) -> IO[bytes]:
             shutil.copyfileobj(source, spool, _COPY_BYTES)
         except Exception as error:
             if packing is not None and is_damage(error):
-                return spool  # what could be unpacked was scored; a kept sample is missed
+                # Samples before the damage were scored; if a kept one is missing, `find` reports
+                # it.
+                return spool
             spool.close()
             if not isinstance(error, OSError):
                 raise
@@ -262,7 +272,7 @@ def _spooled(file: IO[bytes], packing: str | None, url: str) -> IO[bytes]:
 
 
 class _Window(io.RawIOBase):
-    """A tar from one of its members on, as the file that tarfile wants."""
+    """A tar from one of its members on, as a file for tarfile."""
 
     def __init__(self, tar: RawTar, start: int) -> None:
         self._tar = tar

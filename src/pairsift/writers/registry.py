@@ -1,8 +1,8 @@
-"""Which writers there are, and how a name and a path become an output.
+"""The list of writers, and how a name and a path become an output.
 
-A writer is a function that prepares: it gets the selection, the path and the options of the step,
-checks all that it can, writes nothing, and returns a function that writes. So several outputs of
-one command are all checked before the first one is written.
+A writer is a function that prepares: it gets the selection, the path and the step's options, checks
+them without writing anything, and returns a function that writes. So all outputs of a command are
+checked before the first one is written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PLUGIN_GROUP = "pairsift.writers"
 
 
 class Written(Protocol):
-    """What a writer made: a dataclass of plain values, one of them the path."""
+    """What a writer wrote: a dataclass of plain values, one of them the path."""
 
     @property
     def path(self) -> str: ...
@@ -38,11 +38,11 @@ Prepare = Callable[[Selection, str, WriteOptions], Write]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A writer by name; its module is imported only when it is asked for.
+    """A writer by name; its module is imported only when it is used.
 
     Attributes:
         prepare: "module:callable", a `Prepare`.
-        file: what its output is called below the `out` of `pairsift run`.
+        file: name of its output in the `out` folder of `pairsift run`.
     """
 
     name: str
@@ -67,7 +67,9 @@ BUILT_IN = (
 
 
 def entries() -> dict[str, Entry]:
-    """Built-in writers and those that installed packages add as `pairsift.writers` entry points."""
+    """Return the built-in writers and those that installed packages add as `pairsift.writers` entry
+    points.
+    """
     found = {
         plugin.name: Entry(plugin.name, plugin.value, plugin.name)
         for plugin in entry_points(group=PLUGIN_GROUP)
@@ -76,10 +78,10 @@ def entries() -> dict[str, Entry]:
 
 
 def outputs_of(options: WriteOptions) -> dict[str, str]:
-    """The asked outputs: path by writer's name.
+    """Return the requested outputs: path by name of the writer.
 
     Raises:
-        PairsiftError: none is asked for, two share a path, or no such writer.
+        PairsiftError: no output is requested, two have the same path, or a writer is unknown.
     """
     asked = {entry.name: getattr(options, entry.name) for entry in BUILT_IN} | dict(options.to)
     asked = {name: path for name, path in asked.items() if path}

@@ -1,8 +1,8 @@
-"""New webdataset shards of the kept samples, their bytes as they were.
+"""New webdataset shards of the kept samples, with unchanged bytes.
 
-Which kept rows go into which shard follows from the selection alone, and a shard appears under
-its name when it is complete. So a run that was killed is run again: finished shards are passed
-over, the rest are written, and all bytes are those of a run that was never stopped.
+The selection alone decides which kept rows go into which shard, and a shard gets its name only when
+it is complete. So a killed run can be started again: complete shards are skipped, the others are
+written, and all bytes are the same as without the interruption.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from pairsift.writers.rawtar import END, Member, RawTar, member_end, sample_key
 
 SIZES = "sizes.json"
 SAMPLES_PER_SHARD = 10_000
-# Not worth another thread below this.
+# Fewer samples per thread are not worth another thread.
 _SAMPLES_PER_WORKER = 5_000
-# So far ahead of the copying the disk is told what is wanted.
+# How far ahead of the copying the disk is asked to read.
 _AHEAD_BYTES = 32 << 20
 
 
@@ -44,10 +44,10 @@ class WebdatasetFolder:
     """A written folder of shards.
 
     Attributes:
-        shards: tars in it, 00000000.tar onwards.
-        written: of these, the ones this run wrote; the others were there.
-        samples: in all shards.
-        unannotated: samples whose .json could not take scores, copied as they are.
+        shards: number of tars, 00000000.tar onwards.
+        written: how many of them this run wrote; the others existed.
+        samples: number of samples in all shards.
+        unannotated: samples copied without scores, because their .json is not an object.
     """
 
     path: str
@@ -64,7 +64,7 @@ class WebdatasetFolder:
 
     @property
     def train_data(self) -> str:
-        """What open_clip takes as ``--train-data``; empty if there is no shard."""
+        """The value for open_clip's ``--train-data``; empty if there is no shard."""
         if not self.shards:
             return ""
         if self.shards == 1:
@@ -92,24 +92,24 @@ def write_webdataset(
 ) -> WebdatasetFolder:
     """Write the kept samples as webdataset shards, ``00000000.tar`` onwards, and ``sizes.json``.
 
-    Members are copied bytes and headers alike; each source tar is read once, forwards. From
-    parquet and folder sources, samples become ``.jpg`` (or what the image is), ``.txt`` and
-    ``.json``. A shard holds `samples_per_shard` samples, the last one fewer, and one fewer where
-    a key would come twice. open_clip and DataComp's tools take the folder as it is. Where nothing
-    is kept there is no shard, and ``sizes.json`` is empty.
+    Members are copied with unchanged bytes and headers; each source tar is read once, forwards.
+    Samples of parquet and folder sources become ``.jpg`` (or the image's own format), ``.txt`` and
+    ``.json``. A shard holds `samples_per_shard` samples. The last one may hold fewer, and a shard
+    ends early before a key that it already has. open_clip and DataComp's tools read the folder as
+    it is. If nothing is kept, there is no shard, and ``sizes.json`` is empty.
 
-    Every sample is compared with what was scored, by a checksum of its bytes; in score tables of
-    before there were checksums by its key and place.
+    A checksum of every sample is compared with that of the scored sample. For score tables older
+    than checksums, key and position are compared.
 
     Args:
-        scores: score columns to add to each sample's ``.json`` (made where there is none).
-        root: where the source shards lie now, if they were moved since they were scored.
-        workers: threads that write, each a range of the shards; None for as many as there are
-            cores and work. The bytes are the same however many there are.
+        scores: score columns to add to each sample's ``.json`` (created if there is none).
+        root: where the source shards are now, if they were moved since scoring.
+        workers: threads that write, each a range of the shards; None chooses by the number of cores
+            and samples. The bytes do not depend on it.
 
     Raises:
-        PairsiftError: an option is wrong; the folder holds something else; a source is gone, moved
-            or not the one that was scored.
+        PairsiftError: an option is wrong; the folder holds something else; a source is missing, was
+            moved, or is not the one that was scored.
     """
     return prepare_webdataset(
         selection,
@@ -123,7 +123,7 @@ def write_webdataset(
 
 @dataclass(frozen=True, slots=True)
 class WebdatasetJob:
-    """Shards about to be written; all options are known to be right."""
+    """Shards ready to be written; all options are checked."""
 
     selection: Selection
     claim: Claim
@@ -133,7 +133,7 @@ class WebdatasetJob:
     workers: int | None
 
     def write(self) -> WebdatasetFolder:
-        """Write them, as :func:`write_webdataset`."""
+        """Write the shards; see :func:`write_webdataset`."""
         folder, selection = self.claim.folder, self.selection
         plan = plan_shards(selection, self.samples_per_shard)
         with self.claim.filling():
@@ -159,10 +159,10 @@ def prepare_webdataset(
     workers: int | None = 1,
     within: Claim | None = None,
 ) -> WebdatasetJob:
-    """Check all that can be wrong before a source is read; nothing is written.
+    """Check everything that can be wrong before a source is read; nothing is written.
 
     Args:
-        within: of the folder that this one is part of.
+        within: the path of this folder inside another output, if it is part of one.
 
     Raises:
         PairsiftError: see :func:`write_webdataset`.
@@ -180,9 +180,9 @@ def _name(index: int) -> str:
 
 
 def plan_shards(selection: Selection, samples_per_shard: int) -> list[list[Piece]]:
-    """Deal the kept rows out to shards, in order.
+    """Divide the kept rows into shards, in order.
 
-    A key is in a shard once: where source shards reuse keys, a shard ends early.
+    A shard holds each key only once: where source shards reuse keys, a shard ends early.
     """
     plan: list[list[Piece]] = []
     keys: set[str] = set()
@@ -205,19 +205,19 @@ def plan_shards(selection: Selection, samples_per_shard: int) -> list[list[Piece
 
 
 class _StoppedError(Exception):
-    """Another thread failed, or the user wants to stop."""
+    """Another thread failed, or the user interrupted the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """A range of the shards to write, and a way to end that early."""
+    """A range of the shards to write, which can be stopped early."""
 
     job: WebdatasetJob
     shards: dict[int, list[Piece]]
     stop: threading.Event
 
     def __call__(self) -> int:
-        """Write them; returns how many samples could not take scores."""
+        """Write them; return how many samples could not get scores."""
         folder = Folder(self.job.claim.folder.url)
         tables = _Tables(self.job)
         try:
@@ -242,14 +242,14 @@ def _write_all(job: WebdatasetJob, plan: list[list[Piece]], missing: Sequence[in
     if workers is None:
         workers = min(os.cpu_count() or 1, int(sizes.sum()) // _SAMPLES_PER_WORKER)
     workers = max(1, min(workers, len(missing)))
-    # Neighbouring shards to one worker, so that next to no source is read by two.
+    # A worker gets neighbouring shards, so that hardly any source is read by two workers.
     middles = sizes.cumsum() - sizes / 2
     worker = (middles * workers / max(sizes.sum(), 1)).astype(int)
     parts = [np.array(missing, dtype=int)[worker == number] for number in range(workers)]
     parts = [part for part in parts if len(part)]
     stop = threading.Event()
     ranges = [_Range(job, {int(index): plan[index] for index in part}, stop) for part in parts]
-    # Copying is reading and writing, which other threads need not wait for.
+    # Copying releases the interpreter's lock, so threads run in parallel.
     with ThreadPoolExecutor(max(1, len(ranges)), "pairsift-write") as pool:
         futures = [pool.submit(each) for each in ranges]
         try:
@@ -300,12 +300,12 @@ def _open(shard: KeptShard, job: WebdatasetJob) -> _TarCopier | _PairCopier:
 
 
 def _plain(value: Any) -> Any:
-    # The shortest text that reads back as the same float32: 71.3, not 71.30000305175781.
+    # The shortest text of the same float32: 71.3, not 71.30000305175781.
     return float(str(np.float32(value))) if isinstance(value, float) else value
 
 
 class _TarCopier:
-    """Copies kept samples out of one tar, each compared with its checksum."""
+    """Copies kept samples out of one tar and compares each with its checksum."""
 
     def __init__(
         self,
@@ -346,10 +346,10 @@ class _TarCopier:
             if self.checks is not None and check != self.checks[place]:
                 raise self.origin.changed(f"sample {self.keys[place]} has other bytes")
         if self.tar.was_written:
-            raise self.origin.changed("it was written while it was copied from")
+            raise self.origin.changed("it was modified while samples were copied from it")
 
     def _extent(self, place: int) -> tuple[int, int] | None:
-        """Where a kept row's whole sample lies; None if it has to be searched."""
+        """Return the byte range of a kept row's sample; None if it has to be searched."""
         if self.extents is None:
             return None
         start, end = self.extents[place].tolist()
@@ -358,22 +358,22 @@ class _TarCopier:
         return None if start < 0 else (start, end)
 
     def _members(self, place: int, extent: tuple[int, int] | None) -> list[Member]:
-        """A kept row's members, where they were when it was scored."""
+        """Return a kept row's members, at the positions where they were when scored."""
         key = self.keys[place]
         if extent is not None:
             self.tar.seek(extent[0])
         members = self.tar.find(key, self._unique)
         if members is None:
-            raise self.origin.changed(f"it has no sample {key} where it had one")
+            raise self.origin.changed(f"it no longer has sample {key} at its position")
         if extent is not None and (members[0][1], member_end(members[-1])) != extent:
-            raise self.origin.changed(f"sample {key} lies at another place")
+            raise self.origin.changed(f"sample {key} is at another position")
         return members
 
     def _annotate(self, sample: list[Member], scores: dict[str, Any], target: Appender) -> int:
         """Copy a sample with scores in its .json, which is added at the end if there is none.
 
         Returns:
-            CRC-32 of the members as they are in the source.
+            the CRC-32 of the members as they are in the source.
         """
         done = False
         check = 0
@@ -401,7 +401,7 @@ class _TarCopier:
         return check
 
     def _header(self, member: Member) -> tarfile.TarInfo:
-        """Name, owner and time as in the source."""
+        """Make a header with name, owner and time of the source."""
         _, start, data, _ = member
         headers = self.tar.read(start, data - start)
         with tarfile.open(fileobj=io.BytesIO(headers), mode="r:") as tar:
@@ -415,7 +415,7 @@ class _TarCopier:
 
 
 def _with_scores(data: bytes, scores: dict[str, Any]) -> bytes | None:
-    """A .json with scores added; None if it is no object."""
+    """Return a .json with scores added; None if it is not an object."""
     try:
         content = json.loads(data)
     except ValueError:
@@ -424,7 +424,9 @@ def _with_scores(data: bytes, scores: dict[str, Any]) -> bytes | None:
 
 
 def _stretches(extents: np.ndarray) -> list[tuple[int, int]]:
-    """(rows, 2) places of samples, neighbours joined; unknown places (-1) are left out."""
+    """Return the byte ranges (rows, 2) of samples, neighbours joined; unknown ones (-1) are left
+    out.
+    """
     known = extents[extents[:, 0] >= 0]
     first = np.ones(len(known), dtype=bool)
     first[1:] = known[1:, 0] != known[:-1, 1]
@@ -433,9 +435,9 @@ def _stretches(extents: np.ndarray) -> list[tuple[int, int]]:
 
 
 class _PairCopier:
-    """Writes kept samples of a source that is not a tar, each compared with its checksum."""
+    """Writes kept samples of a source that is not a tar and compares each with its checksum."""
 
-    unannotated = 0  # their .json is made here, and takes anything
+    unannotated = 0  # their .json is made here, so scores can always be added
 
     def __init__(
         self,

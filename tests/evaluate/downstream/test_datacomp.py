@@ -89,8 +89,8 @@ def test_an_unfinished_evaluation_has_no_average(tmp_path: Path) -> None:
     [
         ("not json\n", "line 1: expected a result of DataComp's evaluate.py"),
         ('{"dataset": "Flickr"}\n', "line 1: expected a result"),
-        (_lines({"Flickr": 31.5}), "31.5 is no share"),
-        (_lines({"My own set": 0.5}), "'My own set' is none of DataComp's"),
+        (_lines({"Flickr": 31.5}), "31.5 is not a number between 0 and 1"),
+        (_lines({"My own set": 0.5}), "'My own set' is not one of DataComp's"),
         ("\n", "holds no result"),
     ],
 )

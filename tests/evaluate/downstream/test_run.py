@@ -182,7 +182,7 @@ def test_test_images_in_the_pool_are_refused(done: Path, world: World) -> None:
         retrieval_images=[str(world.images)],
         retrieval_captions=str(world.captions),
     )
-    with pytest.raises(PairsiftError, match="36 images of .* are in the pool too, for example"):
+    with pytest.raises(PairsiftError, match="36 images of .* are also in the pool, for example"):
         evaluate_downstream(sources, str(done), Options(scorers=("heuristics",)))
 
 

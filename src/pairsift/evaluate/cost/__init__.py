@@ -1,1 +1,1 @@
-"""`evaluate cost`: what scoring costs, against CLIPScore, and what it would cost at scale."""
+"""`evaluate cost`: the cost of scoring compared with CLIPScore, and projected to large pools."""

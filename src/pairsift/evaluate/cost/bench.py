@@ -1,4 +1,4 @@
-"""One scorer measured: what runs in the process that is its own."""
+"""Measure one scorer, inside its own process."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Loaded:
     """A scorer that is ready.
 
     Attributes:
-        dtype: of its weights; None where it has none here.
-        batch_size: pairs on the device at a time.
-        seconds: from the start of loading.
+        dtype: of its weights; None if it has no weights in this process.
+        batch_size: pairs per forward pass.
+        seconds: how long loading took.
     """
 
     fingerprint: dict[str, str]
@@ -33,12 +33,12 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds that pairs took.
+    """Seconds that some pairs took.
 
     Attributes:
-        prepare: of preprocess: decode and resize the image, tokenize the caption.
-        score: of forward.
-        processor: of all cores together, on this process.
+        prepare: preprocess: decode and resize the image, tokenize the caption.
+        score: forward.
+        processor: processor time of this process on all cores together.
     """
 
     prepare: float
@@ -47,24 +47,26 @@ class Timing:
 
     @property
     def total(self) -> float:
-        """One half after the other."""
+        """Preprocess and forward, one after the other."""
         return self.prepare + self.score
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Peaks in MiB: of the process, loading included, and of tensors on a GPU (None without)."""
+    """Peak memory in MiB: of the process, loading included, and of tensors on a GPU (None without
+    one).
+    """
 
     process: float
     device: float | None
 
 
 class Bench:
-    """A loaded scorer and its stopwatch.
+    """A loaded scorer, with methods to time it.
 
     Args:
-        threads: of PyTorch.
-        batch_size: None for the scorer's own.
+        threads: number of PyTorch threads.
+        batch_size: None for the scorer's default.
 
     Raises:
         PairsiftError: the scorer cannot be loaded.
@@ -74,7 +76,7 @@ class Bench:
         begin = time.perf_counter()
         self.name = subject.name
         self.scorer = subject.load()
-        # A scorer without a model does not import torch, and its memory is to show that.
+        # A scorer without a model does not import torch, and its memory must show that.
         self.torch = sys.modules.get("torch")
         if self.torch is not None:
             self.torch.set_num_threads(threads)
@@ -88,10 +90,10 @@ class Bench:
         )
 
     def warm_up(self, pairs: Sequence[Pair]) -> int:
-        """Score pairs untimed; return the FLOPs of matrix products they took.
+        """Score pairs untimed; return the FLOPs of their matrix products.
 
         Raises:
-            PairsiftError: a pair could not be scored.
+            PairsiftError: a pair cannot be scored.
         """
         if self.torch is None:
             self.time(pairs)
@@ -101,10 +103,10 @@ class Bench:
         return count_flops(lambda: self.time(pairs))
 
     def time(self, pairs: Sequence[Pair]) -> Timing:
-        """Score pairs, the halves one after the other.
+        """Time preprocess and forward of some pairs, one after the other.
 
         Raises:
-            PairsiftError: a pair could not be scored.
+            PairsiftError: a pair cannot be scored.
         """
         gc.collect()
         prepare = score = 0.0
@@ -125,5 +127,5 @@ class Bench:
         return Timing(prepare, score, time.process_time() - processor)
 
     def memory(self) -> Memory:
-        """Peaks so far."""
+        """Return the peaks so far."""
         return Memory(peak_resident_mib(), peak_device_mib())

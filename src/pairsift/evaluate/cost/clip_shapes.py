@@ -1,4 +1,6 @@
-"""CLIPScore in the shapes of published CLIP models, with random weights: only its cost is real."""
+"""CLIPScore in the shapes of published CLIP models, with random weights, to measure only
+its cost.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,9 @@ class ClipShape:
     """Sizes of a CLIP model (Radford et al., 2021, tables 19 and 20).
 
     Attributes:
-        side, patch: of the image and of its patches, pixels.
+        side, patch: size of the image and of its patches, pixels.
         vision, text: width, layers and heads of the encoders.
-        embedding: width of what is compared.
+        embedding: width of the vectors that are compared.
     """
 
     name: str
@@ -37,7 +39,9 @@ class ClipShape:
     window: int = 77
 
     def config(self, end: int) -> Any:
-        """transformers' configuration; `end` is the token at which captions are read."""
+        """Return transformers' configuration; `end` is the token whose output stands for the
+        caption.
+        """
         from transformers import CLIPConfig
 
         towers = [
@@ -76,10 +80,10 @@ SHAPES: Mapping[str, ClipShape] = {
 
 
 def find_shape(name: str) -> ClipShape:
-    """A shape by its name.
+    """Return a shape by its name.
 
     Raises:
-        PairsiftError: it is none of `SHAPES`.
+        PairsiftError: it is not one of `SHAPES`.
     """
     if name not in SHAPES:
         raise PairsiftError(f"no CLIP shape {name!r}: choose from {', '.join(SHAPES)}, or none")
@@ -87,10 +91,10 @@ def find_shape(name: str) -> ClipShape:
 
 
 def random_clip(shape: ClipShape, device: str = "auto", dtype: str = "auto") -> ClipScorer:
-    """CLIPScore of a shape with random weights.
+    """Make CLIPScore of a shape with random weights.
 
-    Captions are cut into the tokens of the embedded filter's vocabulary (49,152 byte pairs), the
-    nearest to CLIP's own (49,408) that is at hand.
+    Captions are tokenized with the embedded filter's vocabulary (49,152 byte pairs), because it is
+    the closest to CLIP's own (49,408) that is always installed.
     """
     import torch
     from transformers import CLIPModel, PreTrainedTokenizerFast

@@ -1,4 +1,4 @@
-"""Floating-point operations of matrix products, convolutions and attention."""
+"""Count the floating-point operations of matrix products, convolutions and attention."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_flops(run: Callable[[], object]) -> int:
-    """Multiplications and additions, counted one by one, of the matrix products of a call.
+    """Count the floating-point operations (multiplications and additions) in a call's matrix
+    products.
 
-    Convolutions and attention are matrix products too; what works element by element is left out,
-    as is usual. Padding counts: it is computed.
+    Convolutions and attention count as matrix products; element-wise operations are left out, as is
+    usual. Padding counts, because it is computed.
     """
     cpu_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     with FlopCounterMode(display=False, custom_mapping={cpu_attention: _attention}) as counter:
@@ -24,6 +25,8 @@ def count_flops(run: Callable[[], object]) -> int:
 def _attention(
     query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any
 ) -> int:
-    """Of the CPU's kernel, which PyTorch's counter does not know; shapes (B, heads, length, D)."""
+    """Count attention by the CPU's kernel, which PyTorch's counter does not know; shapes (B, heads,
+    length, D).
+    """
     batch, heads, length, width = query
     return 2 * batch * heads * length * key[2] * (width + value[3])

@@ -1,4 +1,4 @@
-"""What the machine can do, in the process that asks."""
+"""The machine's speed and name, measured in this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def seconds_of(
     device: torch.device,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Seconds that a call takes, work that it left on a GPU included."""
+    """Return the seconds that a call takes, including the work it started on a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     begin = clock()
@@ -31,7 +31,7 @@ def seconds_of(
 def matmul_peak(
     device: torch.device, dtype: torch.dtype, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """FLOP per second of the best of ten square matrix products."""
+    """Return FLOP per second of the best of ten square matrix products."""
     side = 8192 if device.type == "cuda" else 1024
     a = torch.randn(side, side, device=device).to(dtype)
     seconds = [seconds_of(lambda: torch.mm(a, a), device, clock) for _ in range(_TRIES)]
@@ -40,7 +40,7 @@ def matmul_peak(
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """PyTorch's threads on the CPU, for a while."""
+    """Set PyTorch's number of CPU threads inside a `with` block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -50,7 +50,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def device_name(device: torch.device) -> str:
-    """Of the GPU, or of the processor."""
+    """Return the name of the GPU or the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def peak_resident_mib() -> float:
-    """The most that was ever in memory at once, MiB."""
+    """Return the peak resident memory, MiB."""
     try:
-        # Not getrusage where this is: there, a process inherits the peak of the one it came from.
+        # Preferred to getrusage, where a process inherits the peak of its parent.
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 2**10
     except (OSError, IndexError):
@@ -19,7 +19,7 @@ def peak_resident_mib() -> float:
 
 
 def peak_device_mib() -> float | None:
-    """The most that tensors ever took on the GPU, MiB; None if this process uses none."""
+    """Return the peak memory of tensors on the GPU, MiB; None if this process uses none."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None

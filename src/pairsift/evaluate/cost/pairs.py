@@ -1,4 +1,4 @@
-"""The pairs that are measured: real ones, each image once, others in every round."""
+"""The pairs to measure: real ones, with other images in every round."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Rounds = list[list[Pair]]
 _SMALLEST_CROP = 0.7
 _QUALITY = 90
 
-# A scorer may keep the images it has encoded, and a server the prompts: what comes a second time
-# would be cheaper than at scale. So no round has an image of another.
+# Scorers may cache encoded images, and servers prompts, so a repeated image would be cheaper than
+# at scale. So no two rounds share an image.
 
 
 def demo_rounds(rounds: int, pairs: int, captions_per_image: int = 1) -> Rounds:
-    """Pairs made of the demonstration's photographs and their right captions.
+    """Make pairs of the demo's photographs and their right captions.
 
     Images are crops, 70 to 100 % of either side, drawn with fixed seeds and stored as JPEG, as
     most images of the web are. Captions are the same in every round.
@@ -62,10 +62,10 @@ def _crop(picture: Image.Image, seed: int) -> bytes:
 def shard_rounds(
     shards: Sequence[str], rounds: int, pairs: int, captions_per_image: int = 1
 ) -> Rounds:
-    """Pairs of the user's shards, the first good ones with an image not seen before.
+    """Take the first good pairs of the user's shards, each with a new image.
 
     Raises:
-        PairsiftError: there are no such shards, or too few good pairs in them.
+        PairsiftError: there are no such shards, or they have too few good pairs.
     """
     images = -(-pairs // captions_per_image)
     found: list[Pair] = []
@@ -105,7 +105,7 @@ def _good(pair: Pair) -> bool:
 
 
 def _with_captions(images: Sequence[Pair], pairs: int, each: int) -> list[Pair]:
-    """Each image with its own caption and those of the images that follow it."""
+    """Pair each image with its own caption and those of the next images."""
     captioned = [
         Pair(f"{pair.key}-{number}", pair.image, images[(place + number) % len(images)].caption)
         for place, pair in enumerate(images)
@@ -115,7 +115,7 @@ def _with_captions(images: Sequence[Pair], pairs: int, each: int) -> list[Pair]:
 
 
 def digest(rounds: Rounds) -> str:
-    """Tells whether two runs measured the same pairs."""
+    """Return a digest by which two runs can tell whether they measured the same pairs."""
     found = hashlib.sha256()
     for pair in (pair for each in rounds for pair in each):
         found.update(hashlib.sha256(pair.image or b"").digest())
@@ -124,5 +124,5 @@ def digest(rounds: Rounds) -> str:
 
 
 def mean_of(pairs: Sequence[Pair], size: Callable[[Pair], int]) -> float:
-    """Mean size of pairs."""
+    """Return the mean size of the images and length of the captions."""
     return sum(map(size, pairs)) / len(pairs)

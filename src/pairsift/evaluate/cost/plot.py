@@ -1,4 +1,4 @@
-"""Rate, work and memory of every scorer as one SVG."""
+"""Plot rate, operations and memory of every scorer as one SVG."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _REAL, _RANDOM = "#2f6f9f", "#8b8b8b"
 
 
 def pictures(cost: Cost) -> dict[str, bytes]:
-    """SVG by file name; empty where matplotlib is not installed."""
+    """Return SVG by file name; empty if matplotlib is not installed."""
     names = [scorer.name for scorer in cost.scorers]
     try:
         figure = RowFigure(names, panels=3, width=12)
@@ -26,6 +26,8 @@ def pictures(cost: Cost) -> dict[str, bytes]:
         rate = scorer.rate
         shown = [(rate.value, rate.ends), (scorer.flops / 1e9, None), (scorer.memory.process, None)]
         for axes, (value, ends) in zip(figure.panels, shown, strict=True):
-            if value > 0:  # a logarithm has no place for what a scorer without a model computes
+            if (
+                value > 0
+            ):  # a scorer without a model has 0 FLOP, which a logarithmic axis cannot show
                 point(axes, row, value, ends, colour, significant(value))
     return {"plot.svg": figure.svg()}

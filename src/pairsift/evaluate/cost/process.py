@@ -1,4 +1,4 @@
-"""A fresh process for each scorer, so that its memory is its own; they wait for their turns."""
+"""A fresh process for each scorer, so that its memory is measured alone."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Result = TypeVar("Result")
 
 
 class ScorerProcess:
-    """Begins to load a scorer; `close` ends the process.
+    """Starts loading a scorer in a new process; `close` ends the process.
 
     Args:
-        threads: of PyTorch in that process.
-        batch_size: None for the scorer's own.
+        threads: number of PyTorch threads in that process.
+        batch_size: None for the scorer's default.
     """
 
     def __init__(self, subject: Subject, threads: int, batch_size: int | None) -> None:
         self.subject = subject
-        # Spawned, not forked: a child of this process would count what this one has in memory.
+        # Spawned, not forked: a fork would count this process's memory as its own.
         self._executor = ProcessPoolExecutor(
             1, get_context("spawn"), initializer=leave_signals_to_parent
         )
@@ -54,7 +54,7 @@ class ScorerProcess:
         return self._result(self._executor.submit(_memory))
 
     def close(self) -> None:
-        """End the process, whatever it is at."""
+        """End the process, even in the middle of a measurement."""
         kill_workers(self._executor)
 
     def _result(self, future: Future[Result]) -> Result:

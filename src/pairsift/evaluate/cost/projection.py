@@ -1,4 +1,4 @@
-"""From pairs per second on one device to time and money for a pool on many."""
+"""Project pairs per second on one device to time and money for a pool on many."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 POOLS = (12_800_000, 128_000_000, 1_280_000_000, 12_800_000_000)
-"""Pairs of DataComp's four scales."""
+"""Number of pairs of DataComp's four scales."""
 
 _UNITS = (("years", 365 * 86_400), ("days", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _UNIT_NAMES = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
@@ -15,12 +15,12 @@ _UNIT_NAMES = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Scoring a pool once.
+    """Time and cost of scoring a pool once.
 
     Attributes:
-        seconds: on the clock, all devices at work.
-        device_hours: of all of them together.
-        cost: device hours times the price of one; None without a price.
+        seconds: elapsed time, with all devices working.
+        device_hours: sum over the devices.
+        cost: device hours times the price of one hour; None without a price.
     """
 
     pairs: int
@@ -29,23 +29,23 @@ class Projection:
     cost: float | None
 
     def text(self) -> str:
-        """`3.2 days`, and the cost behind it."""
+        """Format as `3.2 days`, and the cost if known."""
         words = duration(self.seconds)
         return words if self.cost is None else f"{words}, {self.cost:,.0f}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
 def project(
     rate: float, devices: int, price: float | None = None, pools: Sequence[int] = POOLS
 ) -> list[Projection]:
-    """Time and cost for pools of several sizes.
+    """Compute time and cost for pools of several sizes.
 
     Args:
         rate: pairs per second of one device.
-        price: of a device for an hour.
+        price: price of one device for an hour.
     """
     found = []
     for pairs in pools:
@@ -57,7 +57,9 @@ def project(
 
 
 def duration(seconds: float) -> str:
-    """In the largest unit that it has two of, at three digits: `3.25 days`."""
+    """Format seconds in the largest unit that gives at least two, with three digits:
+    `3.25 days`.
+    """
     for name, length in _UNITS:
         if seconds >= 2 * length:
             return f"{significant(seconds / length)} {name}"
@@ -65,7 +67,7 @@ def duration(seconds: float) -> str:
 
 
 def count(pairs: int) -> str:
-    """`12.8M`."""
+    """Format a number as `12.8M`."""
     for size, name in _UNIT_NAMES:
         if pairs >= size:
             return f"{pairs / size:g}{name}"
@@ -73,7 +75,7 @@ def count(pairs: int) -> str:
 
 
 def significant(value: float) -> str:
-    """Three digits, or all that stand before the point."""
+    """Format with three significant digits, or all digits before the point."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:#.3g}".rstrip(".")

@@ -1,4 +1,4 @@
-"""The costs of all scorers as tables, JSON and a plot."""
+"""Write the costs of all scorers as tables and JSON."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pairsift.evaluate.cost.scorer_cost import ScorerCost
 from pairsift.evaluate.output import Table, markdown_page, markdown_table
 from pairsift.evaluate.results import Estimate
 
-# Below this share of a core, somebody else was at work on the machine.
+# With less than this share of a core, another program was using the machine.
 _UNDISTURBED = 0.9
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A whole measurement.
+    """The result of a whole measurement.
 
     Attributes:
         baseline: name of the scorer that the others are compared with.
-        devices: that pools are scored on.
-        price: of a device for an hour; None if not told.
+        devices: number of devices in the projection.
+        price: price of one device for an hour; None if not given.
         left_out: scorers that could not be loaded, and why.
         facts: machine, threads, pairs and their digest, versions, date.
     """
@@ -36,11 +36,11 @@ class Cost:
     facts: Mapping[str, Any]
 
     def projections(self, scorer: ScorerCost) -> list[Projection]:
-        """For DataComp's scales."""
+        """Return projections for DataComp's scales."""
         return project(scorer.device_rate, self.devices, self.price)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         compared = self._compared()
         return {
             "facts": dict(self.facts),
@@ -63,7 +63,7 @@ class Cost:
         return next(scorer for scorer in self.scorers if scorer.name == self.baseline)
 
     def header_and_rows(self) -> Table:
-        """The main table, as text."""
+        """Return the main table, as text."""
         gpu = any(scorer.on_gpu for scorer in self.scorers)
         dtypes = len({scorer.dtype for scorer in self.scorers if scorer.dtype}) > 1
         compared = self._compared()
@@ -99,7 +99,7 @@ class Cost:
         return header, rows
 
     def projection_table(self) -> Table:
-        """Time, and cost where there is a price, for DataComp's scales."""
+        """Return the table of time, and of cost if there is a price, for DataComp's scales."""
         header = ["scorer", *(f"{count(pairs)} pairs" for pairs in POOLS)]
         rows = [
             [scorer.name, *(found.text() for found in self.projections(scorer))]
@@ -114,7 +114,7 @@ class Cost:
         return f"Projected time on {devices}{price}"
 
     def notes(self) -> list[str]:
-        """Sentences that belong below the main table."""
+        """Return the notes below the main table."""
         facts = self.facts
         lines = [
             f"{facts['pairs']:,} pairs a round ({facts['source']}, {facts['mean_image_kb']:.0f} kB "
@@ -133,8 +133,8 @@ class Cost:
             lines.append("(random): random weights, whose scores mean nothing; only cost is real.")
         if (share := self._core_share()) is not None and share < _UNDISTURBED:
             lines.append(
-                f"The machine was busy: scorers got {share:.0%} of a core. Trust the ratios, "
-                "which fall on all alike, before the rates."
+                f"The machine was busy: scorers got {share:.0%} of a core. The ratios "
+                "are more reliable than the rates, because all scorers were slowed down alike."
             )
         if self.left_out:
             told = "; ".join(f"{name} ({why})" for name, why in self.left_out.items())
@@ -142,7 +142,7 @@ class Cost:
         return lines
 
     def _core_share(self) -> float | None:
-        """Least share of a core that a scorer had; None where it cannot be told."""
+        """Return the smallest share of a core that a scorer had; None if unknown."""
         if self.facts["threads"] != 1 or any(scorer.on_gpu for scorer in self.scorers):
             return None
         return min(
@@ -151,7 +151,7 @@ class Cost:
         )
 
     def assumptions(self) -> list[str]:
-        """What the projection takes for granted."""
+        """Return the assumptions of the projection."""
         gpu = any(scorer.on_gpu for scorer in self.scorers)
         facts = self.facts
         lines = [
@@ -172,7 +172,7 @@ class Cost:
         return lines
 
     def markdown(self) -> str:
-        """All tables, notes and assumptions."""
+        """Return all tables, notes and assumptions."""
         return markdown_page(
             "Cost of scoring",
             markdown_table(self.header_and_rows()),

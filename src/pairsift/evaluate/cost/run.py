@@ -1,4 +1,4 @@
-"""`evaluate cost`: every scorer on the same pairs, in turns, on the same threads."""
+"""`evaluate cost`: measure every scorer on the same pairs, in turns, with the same threads."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _LAST = "ViT-L/14"
 
 
 class Reporter(Protocol):
-    """Told what is going on."""
+    """Receives the progress of a measurement."""
 
     def stage(self, words: str) -> None:
-        """A part of the work begins."""
+        """A new stage begins."""
 
     def measured(self, done: int, total: int) -> None:
-        """`done` of `total` turns are over."""
+        """`done` of `total` measurements are finished."""
 
 
 class Silence:
-    """A reporter that says nothing."""
+    """A reporter that does nothing."""
 
     def stage(self, words: str) -> None: ...
 
@@ -50,20 +50,22 @@ class Silence:
 
 @dataclass(frozen=True)
 class Options:
-    """How scorers are measured.
+    """How to measure scorers.
 
     Attributes:
-        scorers: names or checkpoint folders; None for every installed one that needs no checkpoint.
-        shapes: of CLIPScore with random weights.
-        shards: with the pairs; none for the demonstration's photographs.
-        pairs: of a round; None for those of `IMAGES` images, or `IMAGES_ON_GPU` where there is one.
-        captions_per_image: that share an image; models may encode it once for all.
-        threads: of PyTorch on the CPU.
-        batch_size: of all scorers; None for their own.
-        baseline: name that the others are compared with; None for CLIPScore ViT-L/14 if it is
-            there, or the first.
-        device, dtype: passed to the scorers that take them.
-        devices, price_per_hour: of the projection.
+        scorers: names or checkpoint folders; None for every installed scorer that needs no
+            checkpoint.
+        shapes: shapes of CLIPScore to measure, with random weights.
+        shards: shards with the pairs; none for the demo's photographs.
+        pairs: pairs per round; None for those of `IMAGES` images, or of `IMAGES_ON_GPU` images on a
+            GPU.
+        captions_per_image: captions per image; a model may encode the image once for all of them.
+        threads: number of PyTorch CPU threads.
+        batch_size: batch size of all scorers; None for their defaults.
+        baseline: name of the scorer that the others are compared with; None for CLIPScore ViT-L/14
+            if it is measured, else the first.
+        device, dtype: passed to the scorers that accept them.
+        devices, price_per_hour: for the projection.
     """
 
     scorers: Sequence[str] | None = None
@@ -84,11 +86,12 @@ class Options:
 def evaluate_cost(out: str, options: Options, reporter: Reporter | None = None) -> Cost:
     """Measure, and write table, JSON and plot into `out`.
 
-    Every scorer has a process of its own; all are in memory at once, and work in turns, so that
-    what disturbs the machine falls on all alike. No round has an image of another.
+    Every scorer has its own process. All of them are in memory at once and are measured in turns,
+    so that a disturbance of the machine affects all. No two rounds share an image.
 
     Raises:
-        PairsiftError: a scorer cannot be loaded, a pair not scored, or there are too few pairs.
+        PairsiftError: a scorer cannot be loaded, a pair cannot be scored, or there are too few
+            pairs.
     """
     reporter = reporter or Silence()
     subjects, left_out = _subjects(options)
@@ -164,7 +167,7 @@ def _measure(
                 peaks[loaded.dtype] = max(
                     peaks.get(loaded.dtype, 0), _peak(device, loaded.dtype, options.threads)
                 )
-        # Nobody is always first after a pause.
+        # The order rotates, so that no scorer always runs first.
         start = number % len(order)
         for turn, process in enumerate(order[start:] + order[:start]):
             timings[process].append(process.time(pairs))

@@ -1,4 +1,4 @@
-"""What one scorer costs, from what was measured of it."""
+"""The cost of one scorer, computed from its measurements."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from pairsift.evaluate.statistics import Interval
 
 @dataclass(frozen=True)
 class ScorerCost:
-    """What a scorer costs.
+    """The cost of one scorer.
 
     Attributes:
-        pairs: of a round.
-        timings: of each round, in order.
-        flops: of matrix products, a pair; 0 where there are none in this process.
-        peak: FLOP per second of this machine's matrix products in the same dtype; None without one.
-        on_gpu: whether forward ran there.
+        pairs: pairs per round.
+        timings: one per round, in order.
+        flops: FLOPs of matrix products per pair; 0 if this process computes none.
+        peak: FLOP per second of this machine's matrix products in the same dtype; None if not
+            measured.
+        on_gpu: whether forward ran on a GPU.
         facts: fingerprint, batch size, seconds of loading.
     """
 
@@ -41,22 +42,22 @@ class ScorerCost:
 
     @property
     def rate(self) -> Estimate:
-        """Pairs a second, one half after the other."""
+        """Pairs per second, with preprocess and forward one after the other."""
         return spread(self.pairs / timing.total for timing in self.timings)
 
     @property
     def prepare_ms(self) -> Estimate:
-        """Time to preprocess one pair on one core."""
+        """Milliseconds to preprocess one pair on one core."""
         return spread(1e3 * timing.prepare / self.pairs for timing in self.timings)
 
     @property
     def score_ms(self) -> Estimate:
-        """Time of forward for one pair."""
+        """Milliseconds of forward for one pair."""
         return spread(1e3 * timing.score / self.pairs for timing in self.timings)
 
     @property
     def device_rate(self) -> float:
-        """Pairs a second that a device does at scale.
+        """Pairs per second of one device at scale.
 
         On a GPU, preprocess runs on other cores, so only forward counts; on a CPU, both count.
         """
@@ -64,25 +65,25 @@ class ScorerCost:
 
     @property
     def cores_to_feed(self) -> float | None:
-        """Cores that prepare pairs as fast as one GPU scores them; None on a CPU."""
+        """CPU cores needed to preprocess pairs as fast as one GPU scores them; None on a CPU."""
         return self.prepare_ms.value / self.score_ms.value if self.on_gpu else None
 
     @property
     def of_peak(self) -> float | None:
-        """FLOPs per second of forward, as a share of the machine's peak."""
+        """FLOPs per second of forward, as a fraction of the machine's peak."""
         if not (self.peak and self.flops):
             return None
         return self.flops / (self.score_ms.value / 1e3) / self.peak
 
     def times(self, other: ScorerCost) -> Estimate:
-        """How many times as fast as another scorer, round by round."""
+        """Return how many times as fast as another scorer this one is, round by round."""
         return spread(
             theirs.total / mine.total
             for mine, theirs in zip(self.timings, other.timings, strict=True)
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "scorer": self.name,
             "random_weights": self.random_weights,
@@ -103,6 +104,6 @@ class ScorerCost:
 
 
 def spread(values: Iterable[float]) -> Estimate:
-    """Median, with the lowest and the highest value."""
+    """Return the median, the lowest and the highest value."""
     found = list(values)
     return Estimate(statistics.median(found), Interval(min(found), max(found)))

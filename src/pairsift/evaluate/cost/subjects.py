@@ -1,4 +1,4 @@
-"""What is measured: scorers by name, and CLIPScore in the shape of a published model."""
+"""What to measure: scorers by name, and CLIPScore in the shape of a published model."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class Subject(Protocol):
-    """Something to measure; picklable, and light until it is loaded."""
+    """Something to measure; picklable, and small until it is loaded."""
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """Its name in tables."""
 
     @property
     def random_weights(self) -> bool:
-        """Whether only the cost means something."""
+        """Whether the weights are random, so that only the cost has a meaning."""
 
     def load(self) -> Scorer:
-        """Make the scorer, in the process that measures it.
+        """Load the scorer, in the process that measures it.
 
         Raises:
             PairsiftError: it cannot be loaded.
@@ -35,10 +35,10 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class NamedScorer:
-    """A scorer by its name, or the folder of a checkpoint.
+    """A scorer given by its name or by the folder of a checkpoint.
 
     Attributes:
-        options: passed on where the scorer takes them.
+        options: passed to the scorer if it accepts them.
     """
 
     name: str
@@ -52,7 +52,7 @@ class NamedScorer:
 
 @dataclass(frozen=True)
 class RandomClip:
-    """CLIPScore of a shape, with random weights."""
+    """CLIPScore of a shape with random weights."""
 
     shape: ClipShape
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -69,13 +69,13 @@ class RandomClip:
 
 
 def installed() -> tuple[list[str], dict[str, str]]:
-    """Scorers that need nothing but their name, and why the others are left out."""
+    """Return the scorers that need no checkpoint, and why others are left out."""
     found: list[str] = []
     left_out: dict[str, str] = {}
     for name in entries():
         try:
             check_scorer(name)
-        except (PairsiftError, ImportError) as error:  # a plug-in may lack what it imports
+        except (PairsiftError, ImportError) as error:  # a plug-in's dependencies may be missing
             left_out[name] = str(error)
         else:
             found.append(name)
@@ -83,10 +83,10 @@ def installed() -> tuple[list[str], dict[str, str]]:
 
 
 def check_names(subjects: Sequence[Subject]) -> None:
-    """Refuse what a table cannot tell apart.
+    """Check that names are given and unique.
 
     Raises:
-        PairsiftError: nothing is to be measured, or something twice.
+        PairsiftError: there is nothing to measure, or a name is given twice.
     """
     names = [subject.name for subject in subjects]
     if not names:

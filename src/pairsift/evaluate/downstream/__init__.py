@@ -1,1 +1,1 @@
-"""What a filter is worth to the model that is trained on what it keeps."""
+"""Compare filters by the accuracy of a small model that is trained on what each one keeps."""

@@ -1,4 +1,4 @@
-"""The pool and the test sets as features, captions and labels."""
+"""Read the pool and the test sets as features, captions and labels."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ KIND_UNKNOWN = "noise"
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The pairs that filters choose from; every array has one entry a pair.
+    """The pairs that filters select from; every array has one entry per pair.
 
     Attributes:
-        places: (shard, key) of the pairs.
-        part: features and captions, in that order.
-        kinds: what each pair is, and `clean` whether it is worth keeping; None without labels.
+        places: (shard, key) of each pair.
+        part: features and captions, in the same order.
+        kinds: the kind of each pair, and `clean`: whether it is worth keeping; None without labels.
     """
 
     places: list[tuple[str, str]]
@@ -49,15 +49,15 @@ class Pool:
 
 
 def read_pool(shards: ShardSet, labels: str | None, cache: FeatureCache) -> Pool:
-    """Features of all shards, and the labels.
+    """Read the features of all shards, and the labels.
 
     Raises:
-        PairsiftError: no pair of the pool has a label, or a shard cannot be read.
+        PairsiftError: a pair of the pool has no label, or a shard cannot be read.
     """
     places: list[tuple[str, str]] = []
     parts = []
     for shard in shards.shards:
-        # The place is in the name: a cache may see more than one pool.
+        # The pool's path is part of the name, because a cache may serve several pools.
         digest = hashlib.sha256(f"{shard.url} {shard.size}".encode()).hexdigest()[:8]
         part = cache.part(f"pool-{shard.name}-{digest}", partial(_samples, shard))
         parts.append(part)
@@ -71,7 +71,7 @@ def read_pool(shards: ShardSet, labels: str | None, cache: FeatureCache) -> Pool
 def _samples(shard: Shard) -> Iterator[Sample]:
     seen: set[str] = set()
     for pair in open_shard(shard):
-        if pair.key not in seen:  # a later one of the same key is never scored
+        if pair.key not in seen:  # a later sample with the same key is never scored
             seen.add(pair.key)
             fit = pair.fault is None and pair.caption is not None
             yield Sample(pair.key, pair.caption or "", pair.image if fit else None)
@@ -108,7 +108,7 @@ def _truth(value: object) -> bool:
 def read_retrieval(
     images: Sequence[str], captions: str, cache: FeatureCache
 ) -> tuple[CaptionedImages, Part]:
-    """The retrieval set: all images of the places that the captions file names.
+    """Read the retrieval set: all images that the captions file names.
 
     Raises:
         PairsiftError: there are none.
@@ -122,7 +122,7 @@ def read_retrieval(
     )
     if (part.image < 0).any():
         unreadable = part.keys[int(np.argmin(part.image))]
-        raise PairsiftError(f"{unreadable} of {', '.join(images)} is no readable image")
+        raise PairsiftError(f"{unreadable} of {', '.join(images)} is not a readable image")
     texts = [caption for item in items for caption in item.captions]
     number = np.repeat(np.arange(len(items)), [len(item.captions) for item in items])
     return CaptionedImages(part.features[part.image], texts, number), part
@@ -131,10 +131,10 @@ def read_retrieval(
 def read_classes(
     path: str, limit: int | None, seed: int, cache: FeatureCache
 ) -> tuple[LabelledImages, Part]:
-    """A classification set out of a table with image bytes and class names.
+    """Read a classification set from a table with image bytes and class names.
 
     Args:
-        limit: at most so many images, drawn at random and the same every time.
+        limit: at most this many images, drawn at random but always the same.
 
     Raises:
         PairsiftError: a column is missing.
@@ -167,5 +167,5 @@ def _class_samples(path: str, limit: int | None, seed: int) -> Iterator[Sample]:
 
 
 def _spoken(name: str) -> str:
-    """A class name as one would say it."""
+    """Return a class name as it appears in a sentence."""
     return name.replace("_", " ").strip()

@@ -1,7 +1,7 @@
 """DataComp's own training and evaluation, driven for a selection.
 
-Four steps, each a command that a user could type; see https://github.com/mlfoundations/datacomp
-for what they are. A step that left its result behind is not done again:
+Four steps, each a command that a user could type (see https://github.com/mlfoundations/datacomp).
+A step whose result exists is skipped:
 
 ==========  ===================================================================================
 subset      `pairsift write`: the kept uids as a sorted `.npy`
@@ -28,14 +28,14 @@ from pairsift.errors import PairsiftError
 SUBSET = "subset.npy"
 SHARDS = "shards"
 RESHARDED = "sample_ids.npy"
-"""The resharder's copy of the subset it worked for, beside its shards."""
+"""A copy, beside the new shards, of the subset that they hold."""
 TRAINING = "training"
 RESULTS = "eval_results.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A scale of the benchmark, as its `scale_configs.py` fixes it."""
+    """A scale of the benchmark, with the values of its `scale_configs.py`."""
 
     model: str
     samples_seen: int
@@ -52,18 +52,19 @@ SCALES = {
 
 @dataclass(frozen=True)
 class DatacompRun:
-    """What is to be trained.
+    """The settings of a run.
 
     Attributes:
         scale: one of :data:`SCALES`.
         selection: folder that `pairsift select` wrote, over the scores of the pool in `data`.
-        data: what `download_upstream.py` made: its shards are in `data`/shards.
-        code: checkout of mlfoundations/datacomp.
+        data: the folder that `download_upstream.py` made; its shards are in `data`/shards.
+        code: a checkout of mlfoundations/datacomp.
         out: folder for subset, shards, checkpoints and results.
-        gpus: processes of `torchrun` on this machine.
-        name: of the run, as DataComp's `--exp_name`.
-        evalsets: what `download_evalsets.py` fetched; None streams them.
-        accumulate: micro-batches a step, for fewer or smaller GPUs; the global batch stays.
+        gpus: number of `torchrun` processes on this machine.
+        name: name of the run, as DataComp's `--exp_name`.
+        evalsets: folder of the data that `download_evalsets.py` fetched; None streams it.
+        accumulate: micro-batches per step, for fewer or smaller GPUs; the global batch size does
+            not change.
     """
 
     scale: str
@@ -89,7 +90,7 @@ class DatacompRun:
 
     @property
     def results(self) -> Path:
-        """Where the evaluation writes its results."""
+        """The file that the evaluation writes."""
         return Path(self.out) / TRAINING / self.name / RESULTS
 
 
@@ -98,9 +99,9 @@ class Step:
     """One command.
 
     Attributes:
-        done: a file whose presence says that the step is finished; None for one that finds out
-            by itself what is left to do.
-        cwd: folder to run in; None for the caller's.
+        done: a file that exists when the step is finished; None for a step that finds out itself
+            what is left to do.
+        cwd: folder to run in; None for the current folder.
     """
 
     name: str
@@ -109,13 +110,13 @@ class Step:
     cwd: Path | None = None
 
     def text(self) -> str:
-        """As typed into a shell."""
+        """Return the command as typed into a shell."""
         words = shlex.join(self.command)
         return f"(cd {shlex.quote(str(self.cwd))} && {words})" if self.cwd else words
 
 
 def steps(run: DatacompRun) -> list[Step]:
-    """The commands of a run, in order, with absolute paths."""
+    """Return the commands of a run, in order, with absolute paths."""
     out, code = Path(run.out).absolute(), Path(run.code).absolute()
     shards = Path(run.data).absolute() / SHARDS
     training = out / TRAINING
@@ -130,7 +131,7 @@ def steps(run: DatacompRun) -> list[Step]:
     selection = str(Path(run.selection).absolute())
     return [
         Step("subset", ("pairsift", "write", selection, "--datacomp", str(subset))),
-        # It wants its folder to be there; what a killed run left in it is overwritten.
+        # It needs an existing folder; it overwrites what a killed run left there.
         Step("folder", ("mkdir", "-p", str(out / SHARDS))),
         Step(
             "reshard",
@@ -148,15 +149,15 @@ def steps(run: DatacompRun) -> list[Step]:
             out / SHARDS / "meta.json",
             code,
         ),
-        # It goes on from the latest checkpoint by itself, and writes info.pkl at the end.
+        # It resumes from the latest checkpoint itself, and writes info.pkl at the end.
         Step("train", tuple(train), training / run.name / "info.pkl", code),
-        # It skips the data sets whose results it finds.
+        # It skips data sets that already have results.
         Step("evaluate", tuple(evaluate), None, code),
     ]
 
 
 def missing(run: DatacompRun) -> list[str]:
-    """What is not there that the commands need, in words; empty where they can run."""
+    """Return sentences on what the commands need and do not find; empty if they can run."""
     problems = []
     code = Path(run.code)
     absent = [n for n in ("resharder.py", "train.py", "evaluate.py") if not (code / n).is_file()]
@@ -182,7 +183,7 @@ def missing(run: DatacompRun) -> list[str]:
             f"`download_upstream.py --scale {run.scale}` made"
         )
     if not (Path(run.selection) / "selection.json").is_file():
-        problems.append(f"{run.selection} is no selection: give what `pairsift select` wrote")
+        problems.append(f"{run.selection} is not a selection: give what `pairsift select` wrote")
     import torch
 
     gpus = torch.cuda.device_count()
@@ -192,16 +193,16 @@ def missing(run: DatacompRun) -> list[str]:
 
 
 def drive(run: DatacompRun, tell: Callable[[str], None]) -> Path:
-    """Run the steps that are not done yet.
+    """Run the steps that are not finished yet.
 
     Args:
-        tell: told each command before it runs.
+        tell: called with each command before it runs.
 
     Returns:
         the file with the results.
 
     Raises:
-        PairsiftError: something is missing, or see :func:`run_steps`.
+        PairsiftError: something is missing, or a step fails (see :func:`run_steps`).
     """
     problems = missing(run)
     if problems:
@@ -213,7 +214,7 @@ def drive(run: DatacompRun, tell: Callable[[str], None]) -> Path:
 
 
 def run_steps(run: DatacompRun, tell: Callable[[str], None]) -> Path:
-    """:func:`drive` without looking first whether all is there.
+    """Do the same as :func:`drive`, without checking first that everything is there.
 
     Raises:
         PairsiftError: a command fails, or the subset is not the one that was resharded before.
@@ -221,7 +222,7 @@ def run_steps(run: DatacompRun, tell: Callable[[str], None]) -> Path:
     Path(run.out).mkdir(parents=True, exist_ok=True)
     for step in steps(run):
         if step.done is not None and step.done.is_file():
-            tell(f"# {step.name}: done before")
+            tell(f"# {step.name}: already done")
             continue
         tell(step.text())
         if step.name == "folder":
@@ -236,7 +237,7 @@ def run_steps(run: DatacompRun, tell: Callable[[str], None]) -> Path:
 
 
 def _refuse_another_subset(out: Path) -> None:
-    """The steps after the subset would be taken for done, with the samples of an earlier one."""
+    """Refuse to continue if the shards of an earlier selection are in the folder."""
     copy = out / SHARDS / RESHARDED
     if copy.is_file() and not filecmp.cmp(copy, out / SUBSET, shallow=False):
         raise PairsiftError(
@@ -245,7 +246,7 @@ def _refuse_another_subset(out: Path) -> None:
 
 
 def _here(command: tuple[str, ...]) -> list[str]:
-    """The command with this interpreter in place of whatever `python` and `pairsift` may be."""
+    """Return the command with this interpreter instead of the `python` and `pairsift` on PATH."""
     if command[0] == "python":
         return [sys.executable, *command[1:]]
     if command[0] == "pairsift":

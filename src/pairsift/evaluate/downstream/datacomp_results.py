@@ -1,7 +1,8 @@
-"""Results on DataComp's 38 data sets, read, averaged and put beside the published ones.
+"""Read results on DataComp's 38 data sets, average them, and compare them with published ones.
 
-Two published forms: `eval_results.jsonl` of DataComp's `evaluate.py` (a line a data set, with its
-main metric) and open_clip's table of zero-shot results (a row a model, a column a data set).
+Two published forms are read: `eval_results.jsonl` of DataComp's `evaluate.py` (one line per data
+set, with its main metric), and open_clip's table of zero-shot results (one row per model, one
+column per data set).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "retrieval": ("Flickr", "MSCOCO", "WinoGAViL"),
 }
-"""As DataComp's `aggregate_scores.py` groups them."""
+"""The groups of DataComp's `aggregate_scores.py`."""
 
 AVERAGE = "average"
 OTHERS = (
@@ -66,9 +67,9 @@ OTHERS = (
     "GeoDE",
 )
 DATASETS = frozenset(name for group in GROUPS.values() for name in group) | frozenset(OTHERS)
-"""The 38 that the average is of."""
+"""The 38 data sets of the average."""
 _WITHOUT_SCORE = ("FairFace", "UTKFace")
-"""Evaluated too, but they have no main metric."""
+"""Data sets that are evaluated too, but have no main metric."""
 MEASURED = "this run"
 
 
@@ -77,9 +78,9 @@ class DatacompRow:
     """One model on the benchmark.
 
     Attributes:
-        scores: by group, in percent; a published source may know only some.
-        source: where the row is from.
-        missing: data sets without a result, in which case groups that need them have none.
+        scores: percent by group; a published source may know only some groups.
+        source: where the row comes from.
+        missing: data sets without a result; groups that need them have no score.
     """
 
     name: str
@@ -126,17 +127,17 @@ PUBLISHED: Mapping[str, tuple[DatacompRow, ...]] = {
     ),
     "xlarge": (),
 }
-"""What is published for each scale, as far as it could be read in a primary source."""
+"""Published results of each scale, as far as a primary source was available."""
 
 
 def read_results(path: str, name: str | None = None) -> list[DatacompRow]:
-    """Rows of a results file of either form.
+    """Read a results file of either form.
 
     Args:
-        name: what to call the model of a `.jsonl`; by default the folder it lies in.
+        name: name of the model in a `.jsonl`; by default the name of its folder.
 
     Raises:
-        PairsiftError: the file has another form, or a data set's result is no share.
+        PairsiftError: the file has another form, or a result is not between 0 and 1.
     """
     if path.lower().endswith((".jsonl", ".json")):
         folder = path.rstrip("/").split("/")
@@ -152,9 +153,9 @@ def read_results(path: str, name: str | None = None) -> list[DatacompRow]:
 
 
 def read_jsonl(path: str) -> dict[str, float]:
-    """Main metric of each data set, 0..1, out of an `eval_results.jsonl`.
+    """Read the main metric of each data set, 0..1, from an `eval_results.jsonl`.
 
-    An evaluation that was taken up again may hold a data set twice: the later line counts.
+    A resumed evaluation may have a data set twice: the later line counts.
 
     Raises:
         PairsiftError: a line is not what `evaluate.py` writes.
@@ -175,7 +176,7 @@ def read_jsonl(path: str) -> dict[str, float]:
             found[dataset] = _share(metric, path, f"line {number}")
         elif dataset not in DATASETS and dataset not in _WITHOUT_SCORE:
             raise PairsiftError(
-                f"{path}, line {number}: {dataset!r} is none of DataComp's data sets"
+                f"{path}, line {number}: {dataset!r} is not one of DataComp's data sets"
             )
     if not found:
         raise PairsiftError(f"{path} holds no result")
@@ -188,7 +189,7 @@ def _share(value: object, path: str, where: str) -> float:
     except ValueError:
         share = math.nan
     if not 0 <= share <= 1:
-        raise PairsiftError(f"{path}, {where}: {value!r} is no share between 0 and 1")
+        raise PairsiftError(f"{path}, {where}: {value!r} is not a number between 0 and 1")
     return share
 
 
@@ -202,7 +203,7 @@ def _row(name: str, shares: Mapping[str, float], source: str = MEASURED) -> Data
 
 
 def table(rows: Sequence[DatacompRow], scale: str | None) -> tuple[list[str], list[list[str]]]:
-    """Measured rows, then the published ones of a scale, as text; percent."""
+    """Return the measured rows, then the published ones of a scale, as text; percent."""
     published = PUBLISHED.get(scale, ()) if scale else ()
     header = ["filter or model", "ImageNet", "shifts", "VTAB", "retrieval", "average of 38", "from"]
     lines = [
@@ -217,7 +218,7 @@ def table(rows: Sequence[DatacompRow], scale: str | None) -> tuple[list[str], li
 
 
 def notes(rows: Sequence[DatacompRow], scale: str | None) -> list[str]:
-    """Sentences that belong below the table."""
+    """Return the notes below the table."""
     lines = [
         f"{row.name}: {len(row.missing)} of {len(DATASETS)} data sets have no result yet "
         f"({', '.join(row.missing[:5])}{', ...' if len(row.missing) > 5 else ''})."
@@ -225,7 +226,7 @@ def notes(rows: Sequence[DatacompRow], scale: str | None) -> list[str]:
         if row.missing
     ]
     if scale is not None and not PUBLISHED[scale]:
-        lines.append(f"No published figures of scale {scale} are known here.")
+        lines.append(f"This version of Pairsift holds no published figures for scale {scale}.")
     return lines
 
 
@@ -238,7 +239,7 @@ def write(rows: Sequence[DatacompRow], scale: str | None, out: str) -> list[str]
 
 
 def to_json(rows: Sequence[DatacompRow], scale: str | None) -> dict[str, Any]:
-    """Plain values, percent."""
+    """Return plain values, percent."""
     return {
         "scale": scale,
         "measured": [asdict(row) for row in rows],

@@ -1,8 +1,8 @@
-"""Frozen image features, computed once for every image and kept on disk.
+"""Frozen image features, computed once for every image and cached on disk.
 
-The image side of the student is EfficientNet-Lite2 as it stands in `pairsift-tiny`, averaged over
-the image: 1,280 numbers that no filter has touched. One file for every part (a shard of the pool, a
-test set) appears whole or not at all, so that a killed run goes on where it stopped.
+The student's image encoder is the EfficientNet-Lite2 of `pairsift-tiny`, averaged over the image:
+1,280 numbers that do not depend on any filter. Every part (a shard of the pool, a test set) is one
+file that is written whole or not at all, so that a killed run can be resumed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER = "features"
 WIDTH = 1280
-_BATCH = 4  # more would not stay in a CPU's cache
+_BATCH = 4  # a larger batch does not fit into a CPU's cache
 _NO_IMAGE = -1
 
 
@@ -46,8 +46,9 @@ class Part:
     """Features and texts of some rows.
 
     Attributes:
-        keys, texts: of the rows.
-        image: index into `features` of every row's image, shape (rows,); -1 without a readable one.
+        keys, texts: one per row.
+        image: for every row, the index of its image in `features`, shape (rows,); -1 if the image
+            cannot be read.
         features: float16, shape (distinct images, 1280).
         digests: of the distinct images' bytes.
     """
@@ -60,7 +61,7 @@ class Part:
 
 
 class FeatureCache:
-    """Features under `out`/features, in a folder for each state of the encoder."""
+    """Features in `out`/features, in one folder per version of the encoder."""
 
     def __init__(self, out: str) -> None:
         self._folder = Folder(join(join(out, FOLDER), f"lite2-{self._encoder_digest}"))
@@ -76,14 +77,14 @@ class FeatureCache:
 
     @cached_property
     def _encoder_digest(self) -> str:
-        """Of the weights: another release of the filter may leave them as they are."""
+        """Digest of the encoder's weights, which another release of the filter may not change."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self._encoder.state_dict().items()):
             digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()[:12]
 
     def part(self, name: str, samples: Callable[[], Iterable[Sample]]) -> Part:
-        """The part of that name; `samples` is asked only if it is not on disk."""
+        """Return the part of that name; `samples` is called only if it is not on disk."""
         file = f"{name}.npz"
         try:
             return _load(self._folder.read(file))
@@ -105,7 +106,7 @@ class FeatureCache:
         keys: list[str] = []
         texts: list[str] = []
         image: list[int] = []
-        places: dict[str, int] = {}  # of distinct images, by digest
+        places: dict[str, int] = {}  # index of distinct images, by digest
         blocks: list[NDArray[np.float16]] = []
         waiting: list[NDArray[np.uint8]] = []
         readable = 0
@@ -146,7 +147,7 @@ class FeatureCache:
 
 
 def join_parts(parts: Iterable[Part]) -> Part:
-    """One part of several; an image that several of them hold counts once."""
+    """Join several parts; an image that is in several of them counts once."""
     keys: list[str] = []
     texts: list[str] = []
     image: list[NDArray[np.int32]] = []
@@ -155,7 +156,7 @@ def join_parts(parts: Iterable[Part]) -> Part:
     for part in parts:
         keys += part.keys
         texts += part.texts
-        moved = np.full(len(part.digests) + 1, _NO_IMAGE, np.int32)  # the last stands for -1
+        moved = np.full(len(part.digests) + 1, _NO_IMAGE, np.int32)  # the last entry is for -1
         for index, digest in enumerate(part.digests):
             if digest not in places:
                 places[digest] = len(places)

@@ -1,4 +1,4 @@
-"""The filters that are compared, each as an order of the pool's pairs."""
+"""The filters to compare, each as an order of the pool's pairs."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ class Filter:
     """Keeps the pairs with the highest scores.
 
     Attributes:
-        scores: of every pair of the pool, NaN for what could not be scored; None keeps all.
+        scores: one per pair of the pool, NaN for pairs that could not be scored; None keeps all.
     """
 
     name: str
     scores: Floats | None
 
     def keep(self, fraction: float, pairs: int, seed: int) -> NDArray[np.int64]:
-        """Rows that are kept, ascending: the best `fraction` of the pool.
+        """Return the rows that are kept, ascending: the best `fraction` of the pool.
 
-        Ties are broken at random, by the seed; a filter that knows nothing is a random one.
+        Ties are broken at random by the seed, so a filter whose scores are all equal is a random
+        one.
         """
         if self.scores is None:
             return np.arange(pairs)
@@ -49,7 +50,7 @@ class Filter:
 
 
 def baselines(pool: Pool) -> list[Filter]:
-    """What needs no scorer: no filter, a random one and, where there are labels, a perfect one."""
+    """Return the filters without a scorer: none, random and, if there are labels, a perfect one."""
     found = [Filter(NONE, None), Filter(RANDOM, np.zeros(len(pool)))]
     if pool.clean is not None:
         found.append(Filter(ORACLE, pool.clean.astype(np.float64)))
@@ -57,11 +58,11 @@ def baselines(pool: Pool) -> list[Filter]:
 
 
 def filters_of(scorer: str, columns: Mapping[str, Floats]) -> list[Filter]:
-    """Filters that a scorer's columns make.
+    """Return the filters that a scorer's columns make.
 
-    Metrics of Pairsift give one each, and their intersection and union by rank: the smaller (AND)
-    or larger (OR) of two percentile ranks. `heuristics` gives DataComp's basic filter, from whose
-    survivors random ones are kept. Any other column is a filter of its own.
+    Each of Pairsift's metrics makes one, and so do their intersection and union by rank: the
+    smaller (AND) or the larger (OR) of two percentile ranks. `heuristics` makes DataComp's basic
+    filter; random ones of its survivors are kept. Any other column makes one filter.
     """
     short = scorer.rstrip("/").rsplit("/", 1)[-1]
     if _BASIC in columns:
@@ -92,7 +93,7 @@ def filters_of(scorer: str, columns: Mapping[str, Floats]) -> list[Filter]:
 
 
 def percentile_ranks(values: Floats) -> Floats:
-    """Share of the other values that are lower, ties counted half; NaN is lower than any."""
+    """Return the fraction of the other values that are lower, ties counted half; NaN is lowest."""
     known = np.nan_to_num(values, nan=-np.inf)
     ordered = np.sort(known)
     below = np.searchsorted(ordered, known, "left")
@@ -102,9 +103,10 @@ def percentile_ranks(values: Floats) -> Floats:
 
 
 def read_scores(folder: str, places: Sequence[tuple[str, str]]) -> dict[str, Floats]:
-    """Columns of score tables in the order of the pool, NaN where a pair has no score.
+    """Read columns of score tables in the order of the pool, NaN where a pair has no score.
 
-    Columns that rank pairs only: no spreads and no most likely scores, which mostly tie.
+    Only columns that rank pairs are read: no standard deviations and no modes, because modes mostly
+    tie.
 
     Raises:
         PairsiftError: a shard of the pool has no table, or no pair has a score.
@@ -142,13 +144,13 @@ def read_scores(folder: str, places: Sequence[tuple[str, str]]) -> dict[str, Flo
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What a filter kept, by the labels.
+    """What a filter kept, compared with the labels.
 
     Attributes:
-        precision: share of the kept pairs that are clean.
-        noise_dropped: share of the noise that was not kept (recall of the noise).
-        clean_kept: share of the clean pairs that was kept.
-        kept_of_kind: share kept of each kind.
+        precision: fraction of the kept pairs that are clean.
+        noise_dropped: fraction of the noise that was not kept (recall of the noise).
+        clean_kept: fraction of the clean pairs that was kept.
+        kept_of_kind: kept fraction of each kind.
     """
 
     precision: float
@@ -158,7 +160,7 @@ class Quality:
 
 
 def quality(pool: Pool, rows: NDArray[np.int64]) -> Quality | None:
-    """Measure a subset; None where the pool has no labels."""
+    """Measure a subset; None if the pool has no labels."""
     if pool.clean is None or pool.kinds is None:
         return None
     kept = np.zeros(len(pool), bool)

@@ -1,4 +1,4 @@
-"""Retrieval and classification of every filter, with their intervals, as one SVG."""
+"""Plot retrieval and classification of every filter, with their intervals, as one SVG."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _OWN, _BASELINE = "#2f6f9f", "#8b8b8b"
 
 
 def pictures(comparison: Downstream) -> dict[str, bytes]:
-    """SVG by file name; empty where matplotlib is not installed or there is nothing to show."""
+    """Return SVG by file name; empty if matplotlib is not installed or there is nothing to show."""
     shown = comparison.results
     names = [name for name in HEADLINES if shown and name in shown[0].scores]
     if not names:

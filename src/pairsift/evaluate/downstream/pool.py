@@ -1,4 +1,4 @@
-"""A noisy pool of pairs out of images whose captions are known to be good.
+"""Make a noisy pool of pairs from images whose captions are known to be good.
 
 ==================  ==============================================================================
 kind                what the caption of the pair is
@@ -7,14 +7,14 @@ own                 a caption that people wrote for the image: the only clean ki
 another_image       a caption of another image
 alt_text            a real alt text of some web page
 edited              an own caption with one attribute, number, object or person replaced
-truncated           an own caption, cut off
+truncated           the beginning of an own caption
 boilerplate         "click to view" and its like
 file_name           P1020394.JPG and its like
-near_duplicate      an own caption of which the pool holds the like: true, and redundant
+near_duplicate      an own caption that is almost the same as another pair's: true but redundant
 ==================  ==============================================================================
 
-Boilerplate and file names are worded unlike those that `pairsift-tiny` was trained on; edits and
-truncations are made by the same functions, with other draws.
+Boilerplate and file names differ from those that `pairsift-tiny` was trained on. Edits and
+truncations are made by the same functions, with other random draws.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ RATES: Mapping[str, float] = {
     "file_name": 0.06,
     "near_duplicate": 0.02,
 }
-"""Share of each kind by default."""
+"""Default fraction of each kind."""
 
 SHARDS = "pool"
 LABELS = "labels.parquet"
@@ -91,18 +91,18 @@ _BOILERPLATE = (
     "header background",
     "copyright 2015 all images belong to their owners",
 )
-# Swaps of these kinds leave a sentence fluent and make it untrue; the first three are tried first.
+# Swaps of these kinds make a sentence untrue but keep it fluent; the first three are tried first.
 _EDITS = ("attribute", "count", "object", "person", "action")
 
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """What decides a pool, besides images and captions.
+    """Everything that decides a pool, besides images and captions.
 
     Attributes:
-        rates: share of the pairs of each kind.
-        rows: pairs for every image.
-        seed: of all draws.
+        rates: fraction of the pairs of each kind.
+        rows: pairs per image.
+        seed: of all random draws.
     """
 
     rates: Mapping[str, float] = field(default_factory=lambda: dict(RATES))
@@ -122,8 +122,8 @@ class PoolRow:
     """One pair of a pool.
 
     Attributes:
-        image: index of the image's item.
-        kind: what was made; where an edit is not possible, another one than asked for.
+        image: index of the item that has the image.
+        kind: what was made; if an edit is not possible, another kind than requested.
     """
 
     image: int
@@ -136,10 +136,10 @@ class PoolMaker:
 
     Args:
         items: images with their own captions.
-        alt_texts: real alt texts, used once each as long as they last.
+        alt_texts: real alt texts; each is used once, as long as there are enough.
 
     Raises:
-        PairsiftError: there is nothing to make a wanted kind of.
+        PairsiftError: the material for a requested kind is missing.
     """
 
     def __init__(
@@ -156,13 +156,13 @@ class PoolMaker:
         self._alt_texts_used = 0
 
     def rows(self) -> Iterator[list[PoolRow]]:
-        """The rows of each image, in the order of the items; rows of an image in random order."""
+        """Return the rows of each image in the order of the items; an image's rows are shuffled."""
         for image, kinds in enumerate(self._deal()):
             rows = self._rows_of(image, [str(kind) for kind in kinds])
             yield [rows[place] for place in self._rng.permutation(len(rows))]
 
     def _deal(self) -> np.ndarray:
-        """Kinds, shape (images, rows), of which each comes as often as its rate says."""
+        """Draw kinds, shape (images, rows), so that each occurs as often as its rate says."""
         slots = len(self.items) * self.settings.rows
         kinds = list(self.settings.rates)
         ends = np.round(np.cumsum(list(self.settings.rates.values())) * slots).astype(int)
@@ -172,7 +172,7 @@ class PoolMaker:
         return table
 
     def _settle_duplicates(self, table: np.ndarray) -> None:
-        """Exchange near-duplicates of nothing with rows of images that have an own caption."""
+        """Move near-duplicates to images that have an own caption to copy."""
         has_own = (table == CLEAN).any(1)
         homes = [
             (int(image), int(place))
@@ -190,10 +190,10 @@ class PoolMaker:
         unused = [own[place] for place in rng.permutation(len(own))]
         used: list[str] = []
         rows: list[PoolRow] = []
-        # Own captions first: near-duplicates are made of them.
+        # Own captions first, because near-duplicates are made from them.
         for kind in sorted(kinds, key=lambda kind: (kind != CLEAN, kind)):
             if kind == CLEAN and not unused:
-                kind = "near_duplicate"  # more asked for than people wrote
+                kind = "near_duplicate"  # more are requested than people wrote
             if kind == CLEAN:
                 used.append(unused.pop())
                 caption = edits.restyle(used[-1], rng)
@@ -228,7 +228,7 @@ class PoolMaker:
         return edits.pick(self.items[other + (other >= image)].captions, self._rng)
 
     def _edited(self, image: int) -> str | None:
-        """An own caption made untrue by one word; None where no word is one that can be swapped."""
+        """Return an own caption made untrue by one word; None if no word can be swapped."""
         rng, own = self._rng, self.items[image].captions
         said = {word for text in own for word in words(text)}
         main = [_EDITS[place] for place in rng.permutation(3)]
@@ -241,7 +241,7 @@ class PoolMaker:
 
 
 def near_duplicate(text: str, rng: Random) -> str:
-    """A caption that differs from another in an article, capitals or a full stop only."""
+    """Return a caption that differs only in an article, capitals or a full stop."""
     parts = text.split()
     articles = [place for place, part in enumerate(parts) if part.lower() in ("a", "an", "the")]
     if articles:
@@ -254,7 +254,7 @@ def near_duplicate(text: str, rng: Random) -> str:
 
 
 def file_name(text: str, rng: Random) -> str:
-    """A camera's or a web page's file name; some hold words of `text`."""
+    """Return a file name as cameras or web pages make it; some contain words of `text`."""
     number = int(rng.integers(1000, 999999))
     start = words(text)[: int(rng.integers(1, 4))] or ["photo"]
     forms = (
@@ -276,17 +276,17 @@ def build_pool(
     out: str,
     settings: PoolSettings,
 ) -> dict[str, Any]:
-    """Write the pool's shards to `out`/pool and, aside, its labels; or find them there.
+    """Write the pool's shards to `out`/pool and its labels beside them, or find them there.
 
-    Shards are ordinary webdataset tars (`KEY.jpg`, `KEY.txt`, `KEY.json` with a uid). Killed and
-    called again, it writes what is missing.
+    Shards are ordinary webdataset tars (`KEY.jpg`, `KEY.txt`, `KEY.json` with a uid). After a kill,
+    another call writes what is missing.
 
     Returns:
-        what `out`/pool.json holds: settings, digest of the sources, images, pairs and counts by
+        the content of `out`/pool.json: settings, digest of the sources, images, pairs and counts by
         kind.
 
     Raises:
-        PairsiftError: another pool is there.
+        PairsiftError: another pool is in `out`.
     """
     folder, shards = Folder(out), Folder(join(out, SHARDS))
     shards.create()
@@ -301,7 +301,7 @@ def build_pool(
             "with what it was begun with"
         )
 
-    # First: what an interrupted run leaves behind must be gone on with in the same way.
+    # Written first, so that an interrupted run can only be resumed with the same settings.
     begun = Manifest(folder, MANIFEST, wanted, refusal)
     begun.take()
     known = begun.read() or {}
@@ -330,12 +330,12 @@ def build_pool(
         "pairs": len(labels),
         "kinds": {kind: kinds[kind] for kind in RATES if kinds[kind]},
     }
-    folder.write(MANIFEST, _json(manifest))  # only a whole pool has counts
+    folder.write(MANIFEST, _json(manifest))  # only a complete pool has counts
     return manifest
 
 
 def read_manifest(out: str) -> dict[str, Any] | None:
-    """What is known of the pool in `out`; None if there is none."""
+    """Return the manifest of the pool in `out`; None if there is none."""
     try:
         manifest: dict[str, Any] = json.loads(Folder(out).read(MANIFEST))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What the comparison of filters found, and how it is written down."""
+"""The results of a comparison of filters, as tables and JSON."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class FilterResult:
     """One filter at one fraction.
 
     Attributes:
-        pairs: kept and readable.
-        scores: mean over the seeds with its interval, by name: the headlines, recalls, sets.
-        minus: the headlines less those of each baseline, paired by seed.
+        pairs: number of pairs that are kept and readable.
+        scores: mean over the seeds with its interval, by name: the headlines, recalls, test sets.
+        minus: the headlines minus those of each baseline, paired by seed.
         quality: precision, noise_dropped and clean_kept; empty without labels.
-        kept_of_kind: share kept of each kind of pair.
+        kept_of_kind: kept fraction of each kind of pair.
     """
 
     filter: str
@@ -41,7 +41,7 @@ class FilterResult:
     kept_of_kind: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, shares in 0..1."""
+        """Return plain values, fractions 0..1."""
         return {
             "filter": self.filter,
             "keep": self.keep,
@@ -58,10 +58,10 @@ class FilterResult:
 
 @dataclass(slots=True)
 class Downstream:
-    """A whole comparison.
+    """The results of a whole comparison.
 
     Attributes:
-        facts: what decided it, and how long it took.
+        facts: everything that decided the results, and how long it took.
     """
 
     results: list[FilterResult]
@@ -70,7 +70,7 @@ class Downstream:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, shares in 0..1."""
+        """Return plain values, fractions 0..1."""
         return {
             "pairs": self.pairs,
             "seeds": self.seeds,
@@ -79,7 +79,7 @@ class Downstream:
         }
 
     def header_and_rows(self) -> tuple[list[str], list[list[str]]]:
-        """The main table, as text; values x 100."""
+        """Return the main table, as text; values x 100."""
         names = [name for name in self._names() if name not in HEADLINES]
         headlines = [name for name in HEADLINES if name in self._names()]
         labelled = any(result.quality for result in self.results)
@@ -97,7 +97,7 @@ class Downstream:
         return header, rows
 
     def differences(self) -> tuple[list[str], list[list[str]]]:
-        """Headlines less those of the baselines, paired by seed; values x 100."""
+        """Return headlines minus those of the baselines, paired by seed; values x 100."""
         others = list(dict.fromkeys(name for result in self.results for name in result.minus))
         headlines = [name for name in HEADLINES if name in self._names()]
         header = ["filter", "kept"]
@@ -113,7 +113,7 @@ class Downstream:
         return header, rows
 
     def kinds(self) -> tuple[list[str], list[list[str]]]:
-        """Share kept of each kind of pair; values x 100."""
+        """Return the kept fraction of each kind of pair; values x 100."""
         kinds = list(dict.fromkeys(k for result in self.results for k in result.kept_of_kind))
         rows = [
             [
@@ -129,16 +129,18 @@ class Downstream:
         return list(self.results[0].scores) if self.results else []
 
     def markdown(self) -> str:
-        """All tables and notes."""
+        """Return all tables and notes."""
         parts = [markdown_table(self.header_and_rows()), self.notes()]
         if any(result.minus for result in self.results):
             parts += [["## Differences, paired by seed"], markdown_table(self.differences())]
         if any(result.kept_of_kind for result in self.results):
-            parts += [["## Share kept of each kind of pair"], markdown_table(self.kinds())]
-        return markdown_page("Downstream: what each filter is worth to a model", *parts)
+            parts += [["## Kept part of each kind of pair"], markdown_table(self.kinds())]
+        return markdown_page(
+            "Downstream: accuracy of a model trained on what each filter keeps", *parts
+        )
 
     def notes(self) -> list[str]:
-        """Sentences that belong below the table."""
+        """Return the notes below the main table."""
         lines = [f"Pool of {self.pairs:,} pairs; values x 100; means over {self.seeds} seeds."]
         if self.seeds > 1:
             lines.append("In brackets: 95 % interval of the mean over seeds (Student's t).")
@@ -156,11 +158,12 @@ class Downstream:
 def summarise(
     runs: Sequence[Mapping[str, Any]], compared_with: Sequence[str] = (NONE, RANDOM)
 ) -> list[FilterResult]:
-    """Means and intervals over the seeds of every filter and fraction, in order of appearance.
+    """Compute means and intervals over the seeds of every filter and fraction, in order of
+    appearance.
 
     Args:
         runs: results of :func:`pairsift.evaluate.downstream.training.train_all`.
-        compared_with: filters whose headlines are subtracted: at the same fraction, or at the only
+        compared_with: filters whose headlines are subtracted, at the same fraction or at the only
             one they have.
     """
     groups: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
@@ -212,7 +215,9 @@ def _minus(
 
 
 def mean_over_seeds(values: Sequence[float]) -> Estimate:
-    """Mean with the 95 % interval of Student's t; without one where there is one value only."""
+    """Return the mean with the 95 % interval of Student's t; without an interval if there is only
+    one value.
+    """
     mean = float(np.mean(values))
     if len(values) < 2:
         return Estimate(mean)

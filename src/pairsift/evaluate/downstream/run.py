@@ -1,4 +1,4 @@
-"""`evaluate downstream`: from a pool to a table of what each filter is worth."""
+"""`evaluate downstream`: from a pool to a table of the accuracy that each filter leads to."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ from pairsift.teach.items import read_alt_text, read_items
 SCORES = "scores"
 SCORERS = ("heuristics", "dual-encoder", "pairsift-tiny")
 EPOCHS = 3
-"""Samples seen by default: so many times the pool."""
+"""Default for the samples seen, as a multiple of the pool."""
 
 
 class Reporter(Protocol):
-    """Told what is going on."""
+    """Receives the progress of a comparison."""
 
     def stage(self, words: str) -> None:
-        """A part of the work begins."""
+        """A new stage begins."""
 
     def scoring(self) -> Listener:
-        """Who is told how scoring gets on."""
+        """Return the listener for the progress of scoring."""
 
     def trained(self, done: int, total: int) -> None:
-        """`done` of the `total` students that had to be trained are."""
+        """`done` of `total` students are trained."""
 
 
 class Silence:
-    """A reporter that says nothing."""
+    """A reporter that does nothing."""
 
     def stage(self, words: str) -> None: ...
 
@@ -67,12 +67,12 @@ class Silence:
 
 @dataclass(frozen=True)
 class Sources:
-    """What is given.
+    """The input: images and captions to make a pool from, or a pool.
 
     Attributes:
-        images, captions, alt_text: of which a pool is made; or
-        pool, labels: shards of a pool that is there, and a table with `key`, `clean` and, if
-            known, `shard` and `kind` of its pairs.
+        images, captions, alt_text: material to make a pool from; or
+        pool, labels: shards of an existing pool, and a table with `key`, `clean` and, if known,
+            `shard` and `kind` of its pairs.
         retrieval_images: places with images that `captions` (or `retrieval_captions`) describes.
         classification: tables with image bytes and class names.
     """
@@ -89,16 +89,16 @@ class Sources:
 
 @dataclass(frozen=True)
 class Options:
-    """How filters are compared.
+    """How to compare filters.
 
     Attributes:
         keep: fractions of the pool that every filter keeps.
-        seeds: students of each filter and fraction.
-        samples_seen: of each student; None for `EPOCHS` times the pool.
-        jobs: students trained at a time; None for one a core.
-        image_limit: images that a pool is made of, drawn at random; None for all.
-        classification_limit: images of each set; None for all.
-        batch_size: of the scorers.
+        seeds: students per filter and fraction.
+        samples_seen: by each student; None for `EPOCHS` times the pool.
+        jobs: students that are trained at the same time; None for one per core.
+        image_limit: images that a pool is made from, drawn at random; None for all.
+        classification_limit: images of each classification set; None for all.
+        batch_size: batch size of the scorers.
         scorer_options: passed to every scorer (`metrics`, ...).
     """
 
@@ -117,10 +117,10 @@ class Options:
 def evaluate_downstream(
     sources: Sources, out: str, options: Options, reporter: Reporter | None = None
 ) -> Downstream:
-    """Build or find the pool, score it, train students on what each filter keeps, and compare.
+    """Make or find the pool, score it, train students on what each filter keeps, and compare them.
 
-    Every step leaves its result in `out` and is not done again: kill it at any moment and call it
-    again.
+    Every step writes its result to `out` and is not repeated. A run can be killed at any time and
+    started again.
 
     Raises:
         PairsiftError: sources are missing or do not fit together, test images are in the pool, or
@@ -140,7 +140,7 @@ def evaluate_downstream(
             batch_size=options.batch_size,
             listener=reporter.scoring(),
         )
-        del scorer  # the next one may need the memory
+        del scorer  # the next scorer may need the memory
     scored = time.perf_counter()
     reporter.stage("computing image features")
     bench = _bench(sources, shards, labels, out, options)
@@ -183,7 +183,7 @@ def evaluate_downstream(
 
 
 def scores_folder(out: str, scorer: str) -> str:
-    """Where the pool's scores by a scorer lie."""
+    """Return the folder of the pool's scores by a scorer."""
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", scorer.rstrip("/").rsplit("/", 1)[-1])
     return join(join(out, SCORES), readable)
 
@@ -191,11 +191,11 @@ def scores_folder(out: str, scorer: str) -> str:
 def _check(sources: Sources, options: Options) -> None:
     if bool(sources.pool) == bool(sources.images):
         raise PairsiftError(
-            "give either --images with --captions, of which a noisy pool is made, or a --pool of "
-            "your own"
+            "give either --images with --captions, from which a noisy pool is made, or "
+            "your own --pool"
         )
     if sources.images and not sources.captions:
-        raise PairsiftError("a pool made of --images needs their --captions")
+        raise PairsiftError("a pool made from --images needs their --captions")
     if sources.retrieval_images and not (sources.retrieval_captions or sources.captions):
         raise PairsiftError("--retrieval-images need --captions that describe them")
     if not (sources.retrieval_images or sources.classification):
@@ -251,6 +251,6 @@ def _refuse_leaks(pool: Pool, part: Part, what: str) -> None:
     if shared:
         row = next(r for r, i in enumerate(part.image) if i >= 0 and part.digests[i] in shared)
         raise PairsiftError(
-            f"{len(shared):,} images of {what} are in the pool too, for example {part.keys[row]}: "
+            f"{len(shared):,} images of {what} are also in the pool, for example {part.keys[row]}: "
             "a student must not be trained on the images it is tested on"
         )

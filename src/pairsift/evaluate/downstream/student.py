@@ -4,8 +4,9 @@
                                                                        ├─ cosine, InfoNCE
     caption ── words ── 2-layer transformer from scratch ── linear ────┘
 
-It sees a fixed number of samples, however many pairs a filter keeps: a smaller subset is seen more
-often, as in DataComp. It runs on one thread, so that equal seeds give equal students.
+It is trained on a fixed number of samples, independent of how many pairs a filter keeps: a smaller
+subset is repeated more often, as in DataComp. It runs on one thread, so that equal seeds give equal
+students.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class StudentSettings:
     """How students are trained.
 
     Attributes:
-        samples_seen: pairs that training looks at in all.
-        learning_rate: peak of a cosine with a linear warm-up over the first tenth.
+        samples_seen: total number of pairs in training, repeats included.
+        learning_rate: peak of a cosine schedule with a linear warm-up over the first tenth.
     """
 
     samples_seen: int
@@ -49,9 +50,10 @@ class StudentSettings:
 
 
 class Vocabulary:
-    """Words of the pool's captions, the most frequent first; all others are one unknown word.
+    """The most frequent words of the pool's captions; all others become one unknown word.
 
-    It belongs to the pool, not to a filter's subset, so that students differ in their data only.
+    It is made from the whole pool, not from a filter's subset, so that students differ only in
+    their training data.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -60,7 +62,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, texts: Iterable[str], size: int = 10_000, least: int = 2) -> Vocabulary:
-        """The `size` most frequent words that come at least `least` times."""
+        """Make a vocabulary of the `size` most frequent words that occur at least `least` times."""
         counts = Counter(word for text in texts for word in split_words(text))
         ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
         return cls([word for word, count in ranked[:size] if count >= least])
@@ -69,7 +71,9 @@ class Vocabulary:
         return len(self.words) + _UNKNOWN + 1
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Word numbers, shape (texts, MAX_WORDS), padded with 0; longer texts are cut."""
+        """Return word numbers, shape (texts, MAX_WORDS), padded with 0; longer texts are
+        truncated.
+        """
         ids = np.full((len(texts), MAX_WORDS), _PADDING, np.int64)
         for row, text in enumerate(texts):
             numbers = [self._ids.get(word, _UNKNOWN) for word in split_words(text)[:MAX_WORDS]]
@@ -78,7 +82,7 @@ class Vocabulary:
 
 
 def split_words(text: str) -> list[str]:
-    """Lower-case words and numbers of any script."""
+    """Return the words and numbers of any script, in lower case."""
     return _WORD.findall(text.lower())
 
 
@@ -112,12 +116,12 @@ class Student(nn.Module):
         nn.init.normal_(self.embed.weight, std=0.05)
 
     def image(self, features: Tensor) -> Tensor:
-        """Features (B, 1280) to unit vectors (B, 128)."""
+        """Encode features (B, 1280) as unit vectors (B, 128)."""
         return F.normalize(self.image_head((features - self.mean) * self.scale), dim=-1)
 
     def text(self, ids: Tensor) -> Tensor:
-        """Word numbers (B, W) to unit vectors (B, 128)."""
-        # Captions of like length together: half of the time would go into padding.
+        """Encode word numbers (B, W) as unit vectors (B, 128)."""
+        # Captions of similar length together; otherwise padding would take half of the time.
         order = (ids != _PADDING).sum(1).argsort()
         starts = range(0, len(ids), _TEXTS_AT_A_TIME)
         vectors = [self._read(ids[order[start : start + _TEXTS_AT_A_TIME]]) for start in starts]
@@ -125,7 +129,7 @@ class Student(nn.Module):
 
     def _read(self, ids: Tensor) -> Tensor:
         there = ids != _PADDING
-        width = int(there.sum(1).max())  # what is padding in all rows is not computed
+        width = int(there.sum(1).max())  # columns that are padding in all rows are not computed
         ids, there = ids[:, :width], there[:, :width]
         states = self.layers(self.embed(ids) + self.position[:width], src_key_padding_mask=~there)
         weight = there[..., None].to(states.dtype)
@@ -133,7 +137,8 @@ class Student(nn.Module):
         return vectors
 
     def loss(self, features: Tensor, ids: Tensor, image: Tensor) -> Tensor:
-        """InfoNCE in both directions; pairs of one image are no negatives of each other.
+        """Return InfoNCE in both directions; pairs with the same image are not negatives of each
+        other.
 
         features (B, 1280), ids (B, W), image (B,) number of each pair's image.
         """
@@ -146,12 +151,12 @@ class Student(nn.Module):
 
     @torch.inference_mode()
     def encode_images(self, features: NDArray[np.float16]) -> Tensor:
-        """Features (n, 1280) to unit vectors (n, 128)."""
+        """Encode features (n, 1280) as unit vectors (n, 128)."""
         return self.image(torch.from_numpy(features.astype(np.float32)))
 
     @torch.inference_mode()
     def encode_texts(self, ids: NDArray[np.int64]) -> Tensor:
-        """Word numbers (n, MAX_WORDS) to unit vectors (n, 128)."""
+        """Encode word numbers (n, MAX_WORDS) as unit vectors (n, 128)."""
         return self.text(torch.from_numpy(ids))
 
 
@@ -163,10 +168,11 @@ def train_student(
     settings: StudentSettings,
     seed: int,
 ) -> Student:
-    """Train on the pairs of a subset.
+    """Train a student on the pairs of a subset.
 
     Args:
-        features: of the pool's distinct images, shape (images, 1280); they also set the scale.
+        features: of the pool's distinct images, shape (images, 1280); they also decide the
+            standardisation.
         image: index of each pair's image, shape (pairs,).
         ids: word numbers of each pair's caption, shape (pairs, MAX_WORDS).
         words: size of the vocabulary.
@@ -208,7 +214,9 @@ def train_student(
 
 
 def _batches(pairs: int, batch: int, steps: int, seed: int) -> Iterator[Tensor]:
-    """Row numbers of each step: all pairs in random order, then all in another one, and so on."""
+    """Yield the row numbers of each step: all pairs in random order, then again in another order,
+    and so on.
+    """
     rng = np.random.default_rng(seed)
     waiting = np.zeros(0, np.int64)
     for _ in range(steps):

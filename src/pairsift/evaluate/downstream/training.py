@@ -1,8 +1,8 @@
-"""Students for every filter, fraction and seed; one result file each.
+"""Train the students for every filter, fraction and seed; one result file each.
 
-A run that is killed leaves the files of the students it finished; the next one trains the others.
-A file's name holds a digest of all that decides its content, so that other scores, other data or
-other settings never meet an old result.
+A killed run leaves the files of its finished students; the next run trains the others. A file's
+name holds a digest of everything that decides its content, so that a result is never reused for
+other scores, data or settings.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from pairsift.storage import Folder, join
 
 RUNS = "runs"
 PROTOCOL = 1
-"""To be raised by whoever changes how students are built, trained or tested."""
+"""Raise this number when you change how students are built, trained or tested."""
 
 CLASSIFICATION, RETRIEVAL = "classification", "retrieval"
 
 
 @dataclass(frozen=True)
 class Bench:
-    """All that a student is trained and tested with, but for its subset."""
+    """Everything that a student is trained and tested with, except its subset."""
 
     pool: Pool
     classes: Sequence[LabelledImages]
@@ -54,7 +54,7 @@ class Bench:
     settings: StudentSettings
 
     def digest(self) -> str:
-        """Of everything in it that decides a result."""
+        """Return a digest of everything in it that decides a result."""
         digest = hashlib.sha256()
         digest.update(json.dumps([PROTOCOL, asdict(self.settings), TEMPLATES, RANKS]).encode())
         part = self.pool.part
@@ -75,7 +75,7 @@ class Task:
     """One student to train.
 
     Attributes:
-        file: name of its result.
+        file: name of its result file.
     """
 
     filter: str
@@ -88,11 +88,11 @@ class Task:
 def plan(
     bench: Bench, filters: Iterable[Filter], fractions: Sequence[float], seeds: int
 ) -> list[Task]:
-    """Every student of the comparison; a filter that keeps all has one fraction only."""
+    """Return every student of the comparison; a filter that keeps all has only one fraction."""
     common = bench.digest()
     readable = bench.pool.part.image >= 0
     tasks = []
-    for seed in range(seeds):  # seed by seed: a run that is cut short compares all filters
+    for seed in range(seeds):  # seed by seed, so that an interrupted run has compared all filters
         for candidate in filters:
             for fraction in fractions if candidate.scores is not None else [1.0]:
                 rows = candidate.keep(fraction, len(bench.pool), seed)
@@ -116,17 +116,17 @@ def train_all(
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Results of all tasks, in order; those on disk are not trained again.
+    """Return the results of all tasks, in order; those on disk are not trained again.
 
     Args:
-        jobs: processes, of one thread each. Results do not depend on it.
-        progress: told how many of how many students that had to be trained are.
+        jobs: number of processes, with one thread each. Results do not depend on it.
+        progress: called with the number of trained students and of all to train.
     """
     folder = Folder(join(out, RUNS))
     folder.create()
     folder.remove_leftovers()
     there = folder.names()
-    # Two filters may keep the same pairs: equal names but for the filter, trained twice.
+    # Two filters may keep the same pairs; their students are then trained twice, under two names.
     todo = [task for task in tasks if task.file not in there]
     if progress:
         progress(0, len(todo))
@@ -173,7 +173,7 @@ def _results(
             for future in finished:
                 yield waiting.pop(future), future.result()
     except BaseException:
-        # Stopped half-way, a student is of no use; nor must its process outlive this one.
+        # A half-trained student is useless, and its process must not outlive this one.
         kill_workers(executor)
         raise
     executor.shutdown()
@@ -186,7 +186,7 @@ def _start_worker(bench: Bench, vocabulary: Vocabulary, ids: NDArray[np.int64]) 
     global _worker
     import torch
 
-    # Ctrl-C reaches the whole group; the parent decides what it means.
+    # Ctrl-C goes to the whole process group; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=follow_parent, daemon=True).start()
     torch.set_num_threads(1)
@@ -201,7 +201,7 @@ def _run_in_worker(task: Task) -> dict[str, Any]:
 def run_task(
     bench: Bench, vocabulary: Vocabulary, ids: NDArray[np.int64], task: Task
 ) -> dict[str, Any]:
-    """Train one student and test it; plain values, shares in 0..1."""
+    """Train one student and test it; return plain values, fractions 0..1."""
     begin = time.perf_counter()
     part = bench.pool.part
     student = train_student(

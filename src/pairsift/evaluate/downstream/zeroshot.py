@@ -1,4 +1,4 @@
-"""What a student can do that it was never shown: naming classes, and finding captions."""
+"""Zero-shot tests of a student: classify images, and retrieve captions and images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LabelledImages:
     Attributes:
         name: of the set.
         features: shape (images, 1280).
-        labels: index of the class of every image, shape (images,).
+        labels: for every image, the index of its class, shape (images,).
         classes: names of the classes.
     """
 
@@ -38,7 +38,7 @@ class CaptionedImages:
     Attributes:
         features: shape (images, 1280).
         captions: of all images.
-        image: index of the image of every caption, shape (captions,).
+        image: for every caption, the index of its image, shape (captions,).
     """
 
     features: NDArray[np.float16]
@@ -47,7 +47,7 @@ class CaptionedImages:
 
 
 def classify(student: Student, vocabulary: Vocabulary, images: LabelledImages) -> float:
-    """Share of the images whose nearest class, as the mean of the templates, is theirs."""
+    """Return the fraction of images whose nearest class (the mean of its templates) is right."""
     texts = [form.format(name) for name in images.classes for form in TEMPLATES]
     vectors = student.encode_texts(vocabulary(texts))
     classes = vectors.view(len(images.classes), len(TEMPLATES), -1).mean(1)
@@ -57,7 +57,8 @@ def classify(student: Student, vocabulary: Vocabulary, images: LabelledImages) -
 
 
 def retrieve(student: Student, vocabulary: Vocabulary, pairs: CaptionedImages) -> dict[str, float]:
-    """Recall at 1 and 5: captions of an image (any of its own counts), image of a caption.
+    """Return recall at 1 and 5: from an image to any of its captions, and from a caption to its
+    image.
 
     Returns:
         `image_to_text_r1`, `..._r5`, `text_to_image_r1`, `..._r5`, each 0..1.
@@ -65,7 +66,7 @@ def retrieve(student: Student, vocabulary: Vocabulary, pairs: CaptionedImages) -
     captions = student.encode_texts(vocabulary(pairs.captions))
     cosine = (student.encode_images(pairs.features) @ captions.T).numpy()
     own = pairs.image == np.arange(len(pairs.features))[:, None]  # (images, captions)
-    # Rank of the best own caption: how many others are nearer.
+    # Rank of the best own caption: the number of other captions that are nearer.
     best = np.where(own, cosine, -np.inf).max(1, keepdims=True)
     to_text = ((cosine > best) & ~own).sum(1)
     of_caption = cosine[pairs.image, np.arange(len(pairs.captions))]
