@@ -52,7 +52,7 @@ def make_pool(folder: Path, gigabytes: float, image_bytes: int) -> str:
     each = samples // tars
     mark, made = (
         folder / "made.json",
-        {"tars": tars, "each": each, "image_bytes": image_bytes, "extents": True},
+        {"tars": tars, "each": each, "image_bytes": image_bytes, "byte_ranges": True},
     )
     if mark.exists() and json.loads(mark.read_text()) == made:
         return str(folder / "scores")
@@ -95,7 +95,7 @@ def make_pool(folder: Path, gigabytes: float, image_bytes: int) -> str:
                  "source_size": path.stat().st_size}  # fmt: skip
         reader = open_shard(Shard(name, str(path), "webdataset", path.stat().st_size))
         assert sum(1 for _ in reader) == each
-        scores.commit(name, table, facts, reader.extents)
+        scores.commit(name, table, facts, reader.byte_ranges)
     mark.write_text(json.dumps(made))
     return str(folder / "scores")
 

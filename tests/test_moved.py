@@ -42,3 +42,12 @@ def test_unknown_names_fail_as_usual() -> None:
         module = importlib.import_module(old)
     with pytest.raises(AttributeError):
         module.NOTHING  # noqa: B018
+
+
+def test_old_name_in_a_module_warns_and_gives_the_new_one() -> None:
+    from pairsift.engines import base
+
+    with pytest.warns(DeprecationWarning, match="FailureLimit"):
+        assert base.Guard is base.FailureLimit
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        base.Nothing  # noqa: B018

@@ -1,11 +1,11 @@
-"""Old names of modules, which keep working with a warning for one version."""
+"""Old names of modules and of their content, which keep working with a warning for one version."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -17,6 +17,14 @@ MOVED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "pairsift.evaluate.images": ("pairsift.sources.image_store", {}),
     "pairsift.evaluate.scoring": ("pairsift.engines.named_pairs", {}),
     "pairsift.evaluate.tables": ("pairsift.sources.tables", {}),
+    "pairsift.extents": (
+        "pairsift.byte_ranges",
+        {
+            "EXTENTS_KEY": "BYTE_RANGES_KEY",
+            "decode_extents": "decode_byte_ranges",
+            "encode_extents": "encode_byte_ranges",
+        },
+    ),
     "pairsift.scorers.cascade": ("pairsift.cascade", {}),
     "pairsift.scorers.cascade.calibrate": ("pairsift.cascade.calibrate", {}),
     "pairsift.scorers.cascade.columns": ("pairsift.cascade.columns", {}),
@@ -32,9 +40,31 @@ MOVED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     ),
     "pairsift.teach.words": ("pairsift.teach.lexicon", {}),
     "pairsift.train.parts": ("pairsift.train.param_groups", {}),
+    "pairsift.writers.claim": ("pairsift.writers.manifest", {"Claim": "OutputManifest"}),
     "pairsift.writers.origin": ("pairsift.provenance", {}),
     "pairsift.select.beside": ("pairsift.cascade.report", {}),
 }
+
+
+def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """A module's ``__getattr__`` (PEP 562) that knows the old names of what it holds.
+
+    Args:
+        module: its ``__name__``.
+        names: the new name of each old one.
+    """
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warnings.warn(
+            f"{module}.{name} is now {names[name]}; the old name goes with the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(sys.modules[module], names[name])
+
+    return find
 
 
 class _Finder(MetaPathFinder, Loader):

@@ -30,8 +30,8 @@ from pairsift.select.agreement import describe_agreement
 from pairsift.select.record import ROWS
 from pairsift.storage import Folder, join, output_file
 from pairsift.swap import OutputSet
-from pairsift.writers.claim import MANIFEST
 from pairsift.writers.datacomp import SUBSET
+from pairsift.writers.manifest import MANIFEST
 from pairsift.writers.parquet import LIST
 from pairsift.writers.registry import BUILT_IN, Written, outputs_of, write_outputs
 

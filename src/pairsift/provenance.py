@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from pairsift.byte_ranges import decode_byte_ranges, decode_checks
 from pairsift.errors import PairsiftError
-from pairsift.extents import decode_checks, decode_extents
 from pairsift.pair import Pair
 from pairsift.scores import TABLE_SUFFIX, read_facts, telling_damage
 from pairsift.sources import Shard, files, open_shard
@@ -37,12 +37,12 @@ class Provenance:
         shard: where it is looked for now; size and version are those it had when it was scored.
         checks: a checksum for each row of the table, see :meth:`ShardReader.check`; None in tables
             of before there were any.
-        extents: start and end of each row's sample in the tar, (rows, 2); None if not noted.
+        byte_ranges: start and end of each row's sample in the tar, (rows, 2); None if not noted.
     """
 
     shard: Shard
     checks: np.ndarray | None = None
-    extents: np.ndarray | None = None
+    byte_ranges: np.ndarray | None = None
 
     def look(self) -> str | None:
         """How the shard differs now from the one that was scored, in words, as its storage tells.
@@ -179,7 +179,7 @@ def read_provenance(
         ) from None
     facts = read_facts(metadata, path)
     shard = find_source(name, facts, root, scored_root)
-    return Provenance(shard, decode_checks(metadata), decode_extents(metadata))
+    return Provenance(shard, decode_checks(metadata), decode_byte_ranges(metadata))
 
 
 def find_source(

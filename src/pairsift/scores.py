@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairsift.arrow import is_damage, read_parquet
+from pairsift.byte_ranges import BYTE_RANGES_KEY, CHECKS_KEY, encode_byte_ranges, encode_checks
 from pairsift.errors import PairsiftError
-from pairsift.extents import CHECKS_KEY, EXTENTS_KEY, encode_checks, encode_extents
 from pairsift.manifest import Difference, Manifest, changes, in_words
 from pairsift.pair import Status
 from pairsift.sources.base import ShardSet
@@ -297,22 +297,22 @@ class ScoreFolder:
         name: str,
         table: pa.Table,
         facts: Mapping[str, Any],
-        extents: Sequence[int] | None = None,
+        byte_ranges: Sequence[int] | None = None,
         checks: Sequence[int] | None = None,
     ) -> None:
         """Write one shard's table whole, with the fingerprint and the run's facts about it.
 
         Args:
-            extents: where the rows' samples lie in the shard; see :mod:`pairsift.extents`.
-            checks: a checksum for each row; see :mod:`pairsift.extents`.
+            byte_ranges: where the rows' samples lie in the shard; see :mod:`pairsift.byte_ranges`.
+            checks: a checksum for each row; see :mod:`pairsift.byte_ranges`.
         """
         self.claim()
         metadata = {
             FINGERPRINT_KEY: json.dumps(self.fingerprint, sort_keys=True).encode(),
             FACTS_KEY: json.dumps(facts, sort_keys=True).encode(),
         }
-        if extents is not None and len(extents) == 2 * table.num_rows:
-            metadata[EXTENTS_KEY] = encode_extents(extents)
+        if byte_ranges is not None and len(byte_ranges) == 2 * table.num_rows:
+            metadata[BYTE_RANGES_KEY] = encode_byte_ranges(byte_ranges)
         if checks is not None and len(checks) == table.num_rows:
             metadata[CHECKS_KEY] = encode_checks(checks)
         metadata[IDENTITY_KEY] = _digest(table, metadata)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pairsift import PairsiftError
-from pairsift.engines.base import Guard, News, RunSummary, ShardResult, describe_statuses
+from pairsift.engines.base import (
+    FailureLimit,
+    RunSummary,
+    ShardResult,
+    StatusUpdate,
+    describe_statuses,
+)
 from pairsift.pair import Status
 from pairsift.scorers.base import Prepared
 
@@ -25,11 +31,11 @@ def test_declared_failures_count_apart() -> None:
 
 
 def test_declared_failures_do_not_trip_the_guard() -> None:
-    guard = Guard(0.05)
+    limit = FailureLimit(0.05)
     for _ in range(20):
-        guard.add(News({"ok": 60, "source_failed": 900, "caption_empty": 3}))
+        limit.add(StatusUpdate({"ok": 60, "source_failed": 900, "caption_empty": 3}))
     with pytest.raises(PairsiftError, match="--max-failure-rate 0.05") as caught:
-        guard.add(News({"caption_empty": 10}, ["0/k: caption_empty"]))
+        limit.add(StatusUpdate({"caption_empty": 10}, ["0/k: caption_empty"]))
     assert "70 of the first 1270 samples failed" in str(caught.value)
     assert "source_failed" not in str(caught.value)
 
@@ -39,9 +45,9 @@ def test_declared_failures_are_no_first_failures() -> None:
         Prepared("0", "a", None).fail(Status.SOURCE_FAILED, "http 404"),
         Prepared("0", "b\x1b[2J\n", None).fail(Status.IMAGE_CORRUPT, "broken"),
     ]
-    news = News.of(rows)
-    assert news.statuses == {"source_failed": 1, "image_corrupt": 1}
-    assert news.failures == [r"0/b\x1b[2J\n: image_corrupt (broken)"]
+    update = StatusUpdate.of(rows)
+    assert update.statuses == {"source_failed": 1, "image_corrupt": 1}
+    assert update.failures == [r"0/b\x1b[2J\n: image_corrupt (broken)"]
 
 
 @pytest.mark.parametrize(

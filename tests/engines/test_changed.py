@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pairsift import PairsiftError, load_scorer
+from pairsift.byte_ranges import BYTE_RANGES_KEY, CHECKS_KEY
 from pairsift.engines import changed
 from pairsift.engines.base import RunSummary
 from pairsift.engines.local import score_shards
-from pairsift.extents import CHECKS_KEY, EXTENTS_KEY
 from pairsift.scores import FACTS_KEY, IDENTITY_KEY
 from pairsift.sources import find_shards
 from tests.engines.conftest import tables
@@ -120,7 +120,7 @@ def _strip(table: Path, *fields: str) -> None:
     """Make a table one of an older version, without the facts and checksums of now."""
     found = pq.read_table(table)
     metadata = dict(found.schema.metadata)
-    for key in (CHECKS_KEY, EXTENTS_KEY, IDENTITY_KEY):
+    for key in (CHECKS_KEY, BYTE_RANGES_KEY, IDENTITY_KEY):
         metadata.pop(key, None)
     noted = json.loads(metadata[FACTS_KEY])
     for field in fields:

@@ -9,7 +9,7 @@ import pytest
 
 from pairsift import PairsiftError, load_scorer
 from pairsift.engines import reading
-from pairsift.engines.base import Job, News, ShardResult
+from pairsift.engines.base import Job, ShardResult, StatusUpdate
 from pairsift.engines.worker import ShardWorker
 from pairsift.retry import Backoff
 from pairsift.scores import ScoreFolder
@@ -27,18 +27,20 @@ def _worker(out: Path, shards: ShardSet) -> ShardWorker:
     return ShardWorker(scorer, scores, None, 0, "run")
 
 
-def _run(worker: ShardWorker, jobs: list[Job]) -> tuple[list[ShardResult], list[News]]:
-    news: list[News] = []
+def _run(worker: ShardWorker, jobs: list[Job]) -> tuple[list[ShardResult], list[StatusUpdate]]:
+    updates: list[StatusUpdate] = []
     with worker:
-        return list(worker.run(jobs, news.append)), news
+        return list(worker.run(jobs, updates.append)), updates
 
 
 def test_results_come_in_order_with_their_counts(shards: ShardSet, tmp_path: Path) -> None:
-    results, news = _run(_worker(tmp_path / "out", shards), [Job(shard) for shard in shards.shards])
+    results, updates = _run(
+        _worker(tmp_path / "out", shards), [Job(shard) for shard in shards.shards]
+    )
     assert [result.name for result in results] == ["00000", "00001", "00002", "00003"]
     assert {result.outcome for result in results} == {"scored"}
     assert all(result.statuses == {"ok": 19, "image_missing": 1} for result in results)
-    assert sum(sum(each.statuses.values()) for each in news) == 80
+    assert sum(sum(each.statuses.values()) for each in updates) == 80
 
 
 def test_a_shard_that_is_gone_leaves_a_note_and_no_table(
@@ -91,7 +93,7 @@ def test_storage_that_worked_before_is_waited_for_each_time(
 
 
 def test_what_the_listener_raises_stops_the_work(shards: ShardSet, tmp_path: Path) -> None:
-    def stop(news: News) -> None:
+    def stop(update: StatusUpdate) -> None:
         raise PairsiftError("enough")
 
     out = tmp_path / "out"

@@ -26,7 +26,7 @@ from pairsift.select.record import RECORD
 from pairsift.sources import find_shards
 from pairsift.sources.outputs import MARKERS
 from pairsift.teach.records import Record, write_records
-from pairsift.writers import claim, write_parquet, write_webdataset
+from pairsift.writers import manifest, write_parquet, write_webdataset
 from pairsift.writers.buckets import write_buckets
 from tests.samples import good_samples, jpeg, write_tar
 
@@ -161,7 +161,7 @@ def test_markers_are_the_names_that_the_steps_write() -> None:
     assert {
         MANIFEST,
         RECORD,
-        claim.MANIFEST,
+        manifest.MANIFEST,
         pairsift.balance.run.SUMMARY_FILE,
         pairsift.evaluate.downstream.pool.MANIFEST,
     } == set(MARKERS)

@@ -33,9 +33,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from pairsift.byte_ranges import decode_checks
 from pairsift.engines.base import RunSummary
 from pairsift.engines.changed import KNOWN
-from pairsift.extents import decode_checks
 from pairsift.sources import find_shards
 
 COMMAND = (sys.executable, "-m", "pairsift")

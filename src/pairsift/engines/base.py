@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
+from pairsift import moved
 from pairsift.errors import PairsiftError
 from pairsift.pair import Status
 from pairsift.printable import one_line
@@ -155,7 +156,7 @@ class RunSummary:
 
 
 @dataclass(slots=True)
-class Guard:
+class FailureLimit:
     """Aborts a run in which too many samples fail.
 
     Samples that the source itself marks as failed do not count.
@@ -172,14 +173,14 @@ class Guard:
     shards: int = 0
     unreadable: list[str] = field(default_factory=list)
 
-    def add(self, news: News) -> None:
+    def add(self, update: StatusUpdate) -> None:
         """Count samples whose status is final.
 
         Raises:
             PairsiftError: too many have failed.
         """
-        self.statuses.update(news.statuses)
-        self.first_failures += news.failures[: FIRST_FAILURES - len(self.first_failures)]
+        self.statuses.update(update.statuses)
+        self.first_failures += update.failures[: FIRST_FAILURES - len(self.first_failures)]
         failed = _failed(self.statuses)
         failures = failed.total()
         rows = failures + self.statuses[Status.OK.value]
@@ -212,7 +213,7 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class StatusUpdate:
     """Samples whose status has become final.
 
     Attributes:
@@ -224,7 +225,7 @@ class News:
     failures: Sequence[str] = ()
 
     @classmethod
-    def of(cls, rows: Sequence[Prepared]) -> News:
+    def of(cls, rows: Sequence[Prepared]) -> StatusUpdate:
         """Summarise some rows."""
         failed = (row for row in rows if row.status is not Status.OK and not row.status.declared)
         words = [
@@ -294,3 +295,6 @@ def part_of(shards: tuple[Shard, ...], part: tuple[int, int] | None) -> tuple[Sh
     if not 1 <= index <= count:
         raise PairsiftError(f"--part {index}/{count}: the first number must be in 1..{count}")
     return shards[index - 1 :: count]
+
+
+__getattr__ = moved.renamed(__name__, {"Guard": "FailureLimit", "News": "StatusUpdate"})

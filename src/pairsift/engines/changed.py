@@ -106,13 +106,13 @@ def _compare(scores: ScoreFolder, shard: Shard) -> str | None:
         ) from error
     if not same:
         return how or "its samples are different"
-    news = {
+    new = {
         "source": shard.url,
         "source_root": scores.root,
         "source_size": shard.size,
         "source_version": shard.version,
     }
-    scores.renew(shard.name, facts | news)
+    scores.renew(shard.name, facts | new)
     return None
 
 

@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 
-from pairsift.engines.base import Guard, Listener, News, RunSummary, Silence
+from pairsift.engines.base import FailureLimit, Listener, RunSummary, Silence, StatusUpdate
 from pairsift.engines.plan import plan_run
 from pairsift.engines.worker import ShardWorker
 from pairsift.scorers.base import Scorer
@@ -86,12 +86,12 @@ def score_shards(
     scores.claim()
     scores.expect(shard.name for shard in shard_set.shards)
     listener.started(plan.shards, plan.skipped)
-    guard = Guard(max_failure_rate)
-    summary = RunSummary(out, plan.shards, plan.skipped, first_failures=guard.first_failures)
+    limit = FailureLimit(max_failure_rate)
+    summary = RunSummary(out, plan.shards, plan.skipped, first_failures=limit.first_failures)
 
-    def tell(news: News) -> None:
-        guard.add(news)
-        listener.rows(news.statuses)
+    def tell(update: StatusUpdate) -> None:
+        limit.add(update)
+        listener.rows(update.statuses)
 
     begin = time.perf_counter()
     processes = default_workers() if workers is None else workers
@@ -100,7 +100,7 @@ def score_shards(
             for result in worker.run(plan.jobs, tell):
                 summary.add(result, time.perf_counter() - begin)
                 listener.shard_done(result)
-                guard.add_shard(result)
+                limit.add_shard(result)
     except BaseException:
         scores.release()
         raise

@@ -24,13 +24,13 @@ from typing import Any
 
 from pairsift.engines.base import (
     FIRST_FAILURES,
-    Guard,
+    FailureLimit,
     Job,
     Listener,
-    News,
     RunSummary,
     ShardResult,
     Silence,
+    StatusUpdate,
 )
 from pairsift.engines.plan import Plan, plan_run
 from pairsift.engines.worker import ShardWorker
@@ -47,7 +47,7 @@ MAX_STARTS = 10
 # have work at the end of a run.
 _MAX_SHARDS_A_TASK = 8
 _TASKS_AN_ACTOR = 16
-_NEWS_EVERY_S = 1.0
+_UPDATE_EVERY_S = 1.0
 _STOP_PATIENCE_S = 15.0
 
 
@@ -111,8 +111,8 @@ def score_shards(
     scores = ScoreFolder(out, None, shard_set.root)
     plan = plan_run(shard_set, scores, part, retry_failed, rescore_changed)
     listener.started(plan.shards, plan.skipped)
-    guard = Guard(max_failure_rate)
-    summary = RunSummary(out, plan.shards, plan.skipped, first_failures=guard.first_failures)
+    limit = FailureLimit(max_failure_rate)
+    summary = RunSummary(out, plan.shards, plan.skipped, first_failures=limit.first_failures)
     with _session(options.address) as owned:
         run = _Run(plan, scorer, out, shard_set, batch_size, options)
         begin = time.perf_counter()
@@ -121,13 +121,13 @@ def score_shards(
                 if item is None:  # a scorer has created or checked the folder
                     scores.expect(shard.name for shard in shard_set.shards)
                     continue
-                if isinstance(item, News):
-                    guard.add(item)
+                if isinstance(item, StatusUpdate):
+                    limit.add(item)
                     listener.rows(item.statuses)
                     continue
                 summary.add(item, time.perf_counter() - begin)
                 listener.shard_done(item)
-                guard.add_shard(item)
+                limit.add_shard(item)
         except BaseException:
             # Leaving a cluster that this run started ends everything at once.
             run.stop(0.0 if owned else _STOP_PATIENCE_S)
@@ -223,7 +223,7 @@ class _Run:
         self._rows: queue.Queue[str | BaseException | None] = queue.Queue()
         self._thread = threading.Thread(target=self._execute, name="pairsift-ray", daemon=True)
 
-    def results(self) -> Iterator[ShardResult | News | None]:
+    def results(self) -> Iterator[ShardResult | StatusUpdate | None]:
         """Yield results of finished shards, and about every second the progress.
 
         The first item is None, once a scorer has created or checked the folder.
@@ -236,19 +236,19 @@ class _Run:
             yield None
             return
         self._thread.start()
-        next_news = time.monotonic() + _NEWS_EVERY_S
+        next_update = time.monotonic() + _UPDATE_EVERY_S
         while True:
             # By time: with small shards there may never be a second without a result.
-            if (wait := next_news - time.monotonic()) <= 0:
-                yield from self._news()
-                next_news = time.monotonic() + _NEWS_EVERY_S
+            if (wait := next_update - time.monotonic()) <= 0:
+                yield from self._updates()
+                next_update = time.monotonic() + _UPDATE_EVERY_S
                 continue
             try:
                 item = self._rows.get(timeout=wait)
             except queue.Empty:
                 continue
             if item is None:
-                yield from self._news()
+                yield from self._updates()
                 return
             if isinstance(item, BaseException):
                 if isinstance(item, self._ray.exceptions.RayError):
@@ -318,7 +318,7 @@ class _Run:
             **self._resources,
         )
 
-    def _news(self) -> Iterator[News | None]:
+    def _updates(self) -> Iterator[StatusUpdate | None]:
         with contextlib.suppress(
             self._ray.exceptions.RayError
         ):  # a lost message must not stop the run
@@ -327,7 +327,7 @@ class _Run:
                 self._begun = True
                 yield None
             if statuses:
-                yield News(statuses, failures)
+                yield StatusUpdate(statuses, failures)
 
     def _claim(self) -> None:
         """Refuse a folder of other scores even if no shard is left, if the scorer can load."""
@@ -398,7 +398,7 @@ class _ShardActor:
             return
         import ray
 
-        news = _Messenger(self._board)
+        messenger = _Messenger(self._board)
         starts = ray.get(self._board.starts.remote([job.shard.name for job in jobs]))
         left = []
         try:
@@ -408,11 +408,11 @@ class _ShardActor:
                     continue
                 words = f"its scorer ended {count} times, with the process, on this shard"
                 yield self._worker.give_up(job, words).to_json()
-            with contextlib.closing(self._worker.run(left, news.tell)) as results:
+            with contextlib.closing(self._worker.run(left, messenger.tell)) as results:
                 for job in left:
                     self._board.begin.remote(job.shard.name)
                     yield next(results).to_json()
-            news.send()
+            messenger.send()
         except PairsiftError as error:
             yield {"refused": str(error)}
         except _StoppedError:
@@ -428,10 +428,10 @@ class _Messenger:
         self._failures: list[str] = []
         self._sent = time.monotonic()
 
-    def tell(self, news: News) -> None:
-        self._statuses.update(news.statuses)
-        self._failures += news.failures[: FIRST_FAILURES - len(self._failures)]
-        if time.monotonic() - self._sent >= _NEWS_EVERY_S:
+    def tell(self, update: StatusUpdate) -> None:
+        self._statuses.update(update.statuses)
+        self._failures += update.failures[: FIRST_FAILURES - len(self._failures)]
+        if time.monotonic() - self._sent >= _UPDATE_EVERY_S:
             self.send()
 
     def send(self) -> None:
@@ -484,9 +484,9 @@ class _Board:
 
     def drain(self) -> tuple[bool, dict[str, int], list[str]]:
         """Whether the folder is ready, and the progress since the last call."""
-        news = self._begun, dict(self._statuses), self._failures
+        progress = self._begun, dict(self._statuses), self._failures
         self._statuses, self._failures = Counter(), []
-        return news
+        return progress
 
     def stop(self) -> None:
         """Make :meth:`tell` return False from now on."""

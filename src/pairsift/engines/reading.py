@@ -29,7 +29,7 @@ class Reader(Protocol):
 
     Attributes:
         shard: with the size and version it had when it was read.
-        problem, extents: as of :class:`~pairsift.sources.ShardReader`, of all its samples.
+        problem, byte_ranges: as of :class:`~pairsift.sources.ShardReader`, of all its samples.
         checks: of all its samples, see :meth:`~pairsift.sources.ShardReader.check`.
     """
 
@@ -40,7 +40,7 @@ class Reader(Protocol):
     def problem(self) -> str | None: ...
 
     @property
-    def extents(self) -> Sequence[int] | None: ...
+    def byte_ranges(self) -> Sequence[int] | None: ...
 
     @property
     def checks(self) -> Sequence[int]: ...
@@ -70,7 +70,7 @@ class PatientReader:
     ) -> None:
         self.shard = shard
         self.problem: str | None = None
-        self.extents: Sequence[int] | None = None
+        self.byte_ranges: Sequence[int] | None = None
         self.checks: array[int] = array("I")
         self._keys: array[int] = array("q")  # their hashes
         self._wait = wait
@@ -96,7 +96,7 @@ class PatientReader:
                     raise self._changed()
                 self._refuse_change(opened, as_it_is(self.shard))
                 self.shard = opened
-                self.problem, self.extents = reader.problem, reader.extents
+                self.problem, self.byte_ranges = reader.problem, reader.byte_ranges
                 return
             except Exception as error:
                 if isinstance(error, PairsiftError) and not isinstance(error, StorageError):
@@ -191,8 +191,8 @@ class SelectedRows:
         return self._reader.problem
 
     @property
-    def extents(self) -> Sequence[int] | None:
-        return self._reader.extents
+    def byte_ranges(self) -> Sequence[int] | None:
+        return self._reader.byte_ranges
 
     @property
     def checks(self) -> Sequence[int]:

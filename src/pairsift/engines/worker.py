@@ -15,16 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairsift import __version__
-from pairsift.engines.base import Job, News, Outcome, ShardResult
+from pairsift.byte_ranges import decode_checks
+from pairsift.engines.base import Job, Outcome, ShardResult, StatusUpdate
 from pairsift.engines.prefetch import Prefetcher, PreparedShard
 from pairsift.engines.reading import PatientReader, Reader, SelectedRows, UnreadableShardError
-from pairsift.extents import decode_checks
 from pairsift.pair import Status
 from pairsift.retry import Backoff
 from pairsift.scorers.base import Prepared, Scorer, score_prepared
 from pairsift.scores import ScoreFolder, read_table_facts
 
-Tell = Callable[[News], None]
+Tell = Callable[[StatusUpdate], None]
 
 _RETRYABLE = pa.array([status.value for status in Status if status.retryable])
 
@@ -120,7 +120,7 @@ class ShardWorker:
             return self._found_finished(job)
 
         def watch(prepared: Sequence[Prepared]) -> None:
-            tell(News.of(prepared))
+            tell(StatusUpdate.of(prepared))
 
         table = score_prepared(self.scorer, rows, self.batch_size, watch)
         statuses = count_statuses(table)
@@ -145,7 +145,9 @@ class ShardWorker:
         }
         if outcome == "retried":
             facts |= {"seconds": extra.get("seconds"), "retried_rows": count}
-        self.scores.commit(job.shard.name, table, facts, rows.reader.extents, rows.reader.checks)
+        self.scores.commit(
+            job.shard.name, table, facts, rows.reader.byte_ranges, rows.reader.checks
+        )
         if job.noted:
             self.scores.forget_unreadable(job.shard.name)
         return result

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairsift.arrow import is_damage, read_batches, read_parquet
+from pairsift.byte_ranges import decode_byte_ranges
 from pairsift.errors import PairsiftError
-from pairsift.extents import decode_extents
 from pairsift.provenance import Provenance, read_provenance
 from pairsift.scores import FACTS_KEY, TableIdentity, content_identity, telling_damage
 from pairsift.storage import Folder
@@ -187,10 +187,10 @@ class KeptShard:
             facts: dict[str, Any] = json.loads(self.metadata().get(FACTS_KEY, b"{}"))
         return facts
 
-    def extents(self) -> np.ndarray | None:
+    def byte_ranges(self) -> np.ndarray | None:
         """Start and end in the source tar of the kept samples, (rows, 2); None if not recorded."""
-        extents = decode_extents(self.metadata())
-        return None if extents is None else extents[self.rows]
+        byte_ranges = decode_byte_ranges(self.metadata())
+        return None if byte_ranges is None else byte_ranges[self.rows]
 
     def metadata(self) -> dict[bytes, bytes]:
         """The score table's key-value metadata.

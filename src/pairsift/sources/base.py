@@ -76,8 +76,8 @@ class ShardReader(abc.ABC):
     Attributes:
         problem: None after a clean end.
         notes: what was odd but did no harm, in words, with how often it was met.
-        extents: start and end in the shard of every sample yielded, one after the other, -1 twice
-            for one that does not lie together; None where samples are no runs of bytes.
+        byte_ranges: start and end in the shard of every sample yielded, one after the other; -1
+            twice for one that does not lie together; None where samples are no runs of bytes.
     """
 
     kind: ClassVar[str]
@@ -88,7 +88,7 @@ class ShardReader(abc.ABC):
         self.shard = shard
         self.problem: str | None = None
         self.notes: Counter[str] = Counter()
-        self.extents: array[int] | None = None
+        self.byte_ranges: array[int] | None = None
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[Pair]:

@@ -140,7 +140,7 @@ class WebdatasetReader(ShardReader):
     def __iter__(self) -> Iterator[Pair]:
         self.problem = None
         self.notes.clear()
-        self.extents = array("q")
+        self.byte_ranges = array("q")
         self._findings = Findings(self._layout)
         links: Counter[str] = Counter()
         seen: dict[str, frozenset[str]] = {}
@@ -304,11 +304,11 @@ class WebdatasetReader(ShardReader):
         return self._check
 
     def _note_extent(self, sample: _Sample) -> None:
-        assert self.extents is not None
+        assert self.byte_ranges is not None
         assert sample.last is not None
         self._check = sample.last.check
         together = 0 <= sample.end < 2**63  # headers may claim any size
-        self.extents.extend((sample.start, sample.end) if together else (-1, -1))
+        self.byte_ranges.extend((sample.start, sample.end) if together else (-1, -1))
 
 
 class Findings:

@@ -17,7 +17,7 @@ from pairsift.errors import PairsiftError
 from pairsift.select import Selection, split_selection
 from pairsift.select.split import check_split
 from pairsift.storage import Folder
-from pairsift.writers.claim import MANIFEST, Claim
+from pairsift.writers.manifest import MANIFEST, OutputManifest
 from pairsift.writers.webdataset import SAMPLES_PER_SHARD, WebdatasetFolder, write_webdataset
 
 _SELECTIONS = "selections"
@@ -110,17 +110,17 @@ class BucketJob:
     """Buckets ready to be written; all options are checked."""
 
     selection: Selection
-    claim: Claim
+    manifest: OutputManifest
     column: str
     edges: tuple[float, ...]
     options: Mapping[str, Any]
 
     def write(self) -> BucketFolder:
         """Write the buckets; see :func:`write_buckets`."""
-        folder = self.claim.folder
+        folder = self.manifest.folder
         written = []
-        with self.claim.filling():
-            self.claim.take()
+        with self.manifest.filling():
+            self.manifest.take()
             buckets = split_selection(
                 self.selection, self.column, self.edges, f"{folder.url}/{_SELECTIONS}"
             )
@@ -140,7 +140,7 @@ class BucketJob:
 
     def _take_back(self) -> None:
         """Remove the folder if it holds nothing but the buckets' selections."""
-        folder = self.claim.folder
+        folder = self.manifest.folder
         if folder.is_local and folder.names() == {_SELECTIONS, MANIFEST}:
             shutil.rmtree(folder.file(_SELECTIONS))
 
@@ -172,14 +172,16 @@ def prepare_buckets(
         "samples_per_shard": samples_per_shard,
         "scores": columns,
     }
-    claim = Claim(Folder(out), selection, [*columns, column], identity, [f"{_SELECTIONS}/*"])
+    manifest = OutputManifest(
+        Folder(out), selection, [*columns, column], identity, [f"{_SELECTIONS}/*"]
+    )
     options = {
         "samples_per_shard": samples_per_shard,
         "scores": columns,
         "root": root,
         "workers": workers,
     }
-    return BucketJob(selection, claim, column, tuple(edges), options)
+    return BucketJob(selection, manifest, column, tuple(edges), options)
 
 
 def _finite(edge: float) -> float | None:

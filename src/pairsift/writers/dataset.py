@@ -21,7 +21,7 @@ from pairsift.pair import Pair
 from pairsift.scores import IDENTITY_FIELDS
 from pairsift.select.record import KeptShard, Selection
 from pairsift.storage import Folder
-from pairsift.writers.claim import Claim
+from pairsift.writers.manifest import OutputManifest
 from pairsift.writers.pairs import image_extension
 
 ROWS_PER_FILE = 10_000
@@ -91,20 +91,20 @@ class DatasetJob:
     """A dataset ready to be written; all options are checked."""
 
     selection: Selection
-    claim: Claim
+    manifest: OutputManifest
     rows_per_file: int
     root: str | None
 
     def write(self) -> DatasetFolder:
         """Write the dataset; see :func:`write_dataset`."""
-        folder, kept = self.claim.folder, self.selection.kept
+        folder, kept = self.manifest.folder, self.selection.kept
         count = max(1, -(-kept // self.rows_per_file))
         names = [f"train-{place:05d}-of-{count:05d}.parquet" for place in range(count)]
         data = Folder(f"{folder.url}/data")
         samples = _KeptSamples(self.selection, self.root)
         schema = samples.schema
         written = 0
-        with self.claim.filling():
+        with self.manifest.filling():
             finished = data.names()
             for place, name in enumerate(names):
                 if name in finished:
@@ -119,7 +119,7 @@ class DatasetJob:
                         while chunk:
                             writer.write_table(pa.Table.from_pylist(chunk, schema))
                             chunk = list(islice(rows, _ROWS_PER_GROUP))
-                    self.claim.take()
+                    self.manifest.take()
                 written += 1
         return DatasetFolder(folder.url, count, written, kept)
 
@@ -139,8 +139,10 @@ def prepare_dataset(
     if rows_per_file < 1:
         raise PairsiftError(f"{rows_per_file} rows per file is not a positive number")
     columns = [field.name for field in _score_fields(selection)]
-    claim = Claim(Folder(out), selection, columns, {"rows_per_file": rows_per_file}, [_OF_NOTHING])
-    return DatasetJob(selection, claim, rows_per_file, root)
+    manifest = OutputManifest(
+        Folder(out), selection, columns, {"rows_per_file": rows_per_file}, [_OF_NOTHING]
+    )
+    return DatasetJob(selection, manifest, rows_per_file, root)
 
 
 def _score_fields(selection: Selection) -> list[pa.Field]:

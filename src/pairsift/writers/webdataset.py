@@ -27,7 +27,7 @@ from pairsift.select.record import KeptShard, Selection
 from pairsift.sources.webdataset import Layout
 from pairsift.storage import Folder
 from pairsift.writers.append import Appender
-from pairsift.writers.claim import Claim
+from pairsift.writers.manifest import OutputManifest
 from pairsift.writers.pairs import member_key, pair_members
 from pairsift.writers.rawtar import END, Member, RawTar, member_end, sample_key
 
@@ -126,7 +126,7 @@ class WebdatasetJob:
     """Shards ready to be written; all options are checked."""
 
     selection: Selection
-    claim: Claim
+    manifest: OutputManifest
     samples_per_shard: int
     scores: tuple[str, ...]
     root: str | None
@@ -134,9 +134,9 @@ class WebdatasetJob:
 
     def write(self) -> WebdatasetFolder:
         """Write the shards; see :func:`write_webdataset`."""
-        folder, selection = self.claim.folder, self.selection
+        folder, selection = self.manifest.folder, self.selection
         plan = plan_shards(selection, self.samples_per_shard)
-        with self.claim.filling():
+        with self.manifest.filling():
             finished = folder.names()
             missing = [index for index in range(len(plan)) if _name(index) not in finished]
             unannotated = _write_all(self, plan, missing)
@@ -144,7 +144,7 @@ class WebdatasetJob:
                 _name(index): sum(piece.stop - piece.start for piece in pieces)
                 for index, pieces in enumerate(plan)
             }
-            self.claim.take()
+            self.manifest.take()
             folder.write(SIZES, (json.dumps(sizes, indent=1) + "\n").encode())
         return WebdatasetFolder(folder.url, len(plan), len(missing), selection.kept, unannotated)
 
@@ -157,12 +157,12 @@ def prepare_webdataset(
     scores: Sequence[str] | None = None,
     root: str | None = None,
     workers: int | None = 1,
-    within: Claim | None = None,
+    within: OutputManifest | None = None,
 ) -> WebdatasetJob:
     """Check everything that can be wrong before a source is read; nothing is written.
 
     Args:
-        within: the path of this folder inside another output, if it is part of one.
+        within: of the folder that this one is part of.
 
     Raises:
         PairsiftError: see :func:`write_webdataset`.
@@ -171,8 +171,8 @@ def prepare_webdataset(
         raise PairsiftError(f"--samples-per-shard {samples_per_shard} is not a positive number")
     columns = selection.check_columns(scores or (), "--add-scores")
     options = {"samples_per_shard": samples_per_shard, "scores": columns}
-    claim = Claim(Folder(out), selection, columns, options, [SIZES], within)
-    return WebdatasetJob(selection, claim, samples_per_shard, tuple(columns), root, workers)
+    manifest = OutputManifest(Folder(out), selection, columns, options, [SIZES], within)
+    return WebdatasetJob(selection, manifest, samples_per_shard, tuple(columns), root, workers)
 
 
 def _name(index: int) -> str:
@@ -218,7 +218,7 @@ class _Range:
 
     def __call__(self) -> int:
         """Write them; return how many samples could not get scores."""
-        folder = Folder(self.job.claim.folder.url)
+        folder = Folder(self.job.manifest.folder.url)
         tables = _Tables(self.job)
         try:
             for index, pieces in self.shards.items():
@@ -230,7 +230,7 @@ class _Range:
                             tables.copy(piece, target)
                         target.write(END)
                         target.write(bytes(-target.tell() % tarfile.RECORDSIZE))
-                    self.job.claim.take()
+                    self.job.manifest.take()
         finally:
             tables.close()
         return tables.unannotated
@@ -319,11 +319,11 @@ class _TarCopier:
         self.scores = scores
         self.unannotated = 0
         self.checks = None if origin.checks is None else origin.checks[rows]
-        self.extents = None if origin.extents is None else origin.extents[rows]
+        self.byte_ranges = None if origin.byte_ranges is None else origin.byte_ranges[rows]
         origin.refuse_missing()
         self.tar = RawTar(origin.shard.url)
         origin.refuse_other_size(self.tar.size)
-        self._coming = [] if self.extents is None else _stretches(self.extents)[::-1]
+        self._coming = [] if self.byte_ranges is None else _stretches(self.byte_ranges)[::-1]
         if self._coming:
             self.tar.expect_jumps()
         layout = Layout.of(dict(origin.shard.options))
@@ -350,9 +350,9 @@ class _TarCopier:
 
     def _extent(self, place: int) -> tuple[int, int] | None:
         """Return the byte range of a kept row's sample; None if it has to be searched."""
-        if self.extents is None:
+        if self.byte_ranges is None:
             return None
-        start, end = self.extents[place].tolist()
+        start, end = self.byte_ranges[place].tolist()
         while self._coming and self._coming[-1][0] < start + _AHEAD_BYTES:
             self.tar.announce(*self._coming.pop())
         return None if start < 0 else (start, end)
@@ -423,11 +423,11 @@ def _with_scores(data: bytes, scores: dict[str, Any]) -> bytes | None:
     return json.dumps(content | scores).encode() if isinstance(content, dict) else None
 
 
-def _stretches(extents: np.ndarray) -> list[tuple[int, int]]:
+def _stretches(byte_ranges: np.ndarray) -> list[tuple[int, int]]:
     """Return the byte ranges (rows, 2) of samples, neighbours joined; unknown ones (-1) are left
     out.
     """
-    known = extents[extents[:, 0] >= 0]
+    known = byte_ranges[byte_ranges[:, 0] >= 0]
     first = np.ones(len(known), dtype=bool)
     first[1:] = known[1:, 0] != known[:-1, 1]
     last = np.roll(first, -1)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pairsift.byte_ranges import BYTE_RANGES_KEY, decode_byte_ranges, encode_byte_ranges
 from pairsift.engines.local import score_shards
-from pairsift.extents import EXTENTS_KEY, decode_extents, encode_extents
 from pairsift.scorers.heuristics import HeuristicsScorer
 from pairsift.select import Selection, select
 from pairsift.sources import find_shards
@@ -23,18 +23,18 @@ from tests.score_folders import read_tar, write_tar
 
 def test_places_come_back() -> None:
     places = array("q", [0, 2048, 2048, 5120, -1, -1, 9216, 2**40])
-    metadata = {EXTENTS_KEY: encode_extents(places)}
-    extents = decode_extents(metadata)
-    assert extents is not None
-    assert extents.tolist() == np.array(places).reshape(-1, 2).tolist()
+    metadata = {BYTE_RANGES_KEY: encode_byte_ranges(places)}
+    byte_ranges = decode_byte_ranges(metadata)
+    assert byte_ranges is not None
+    assert byte_ranges.tolist() == np.array(places).reshape(-1, 2).tolist()
 
 
 def test_what_is_absent_or_damaged_is_none() -> None:
-    assert decode_extents(None) is None
-    assert decode_extents({}) is None
-    assert decode_extents({EXTENTS_KEY: b"rubbish"}) is None
-    odd = encode_extents([1, 2, 3])
-    assert decode_extents({EXTENTS_KEY: odd}) is None
+    assert decode_byte_ranges(None) is None
+    assert decode_byte_ranges({}) is None
+    assert decode_byte_ranges({BYTE_RANGES_KEY: b"rubbish"}) is None
+    odd = encode_byte_ranges([1, 2, 3])
+    assert decode_byte_ranges({BYTE_RANGES_KEY: odd}) is None
 
 
 def _members(key: str, seed: int) -> list[tuple[str, bytes]]:
@@ -72,10 +72,10 @@ def test_entries_between_members_and_long_names_are_searched_for(tmp_path: Path)
     between = ("no-sample", b"not a sample's")
     selection = _scored(tmp_path, [apart[0], between, apart[1], *named, *plain])
     shard = next(selection.shards())
-    extents = shard.extents()
-    assert extents is not None
-    assert extents[0].tolist() == [-1, -1]
-    assert (extents[1:] >= 0).all()
+    byte_ranges = shard.byte_ranges()
+    assert byte_ranges is not None
+    assert byte_ranges[0].tolist() == [-1, -1]
+    assert (byte_ranges[1:] >= 0).all()
     write_webdataset(selection, tmp_path / "out")
     assert read_tar(tmp_path / "out" / "00000000.tar") == [*apart, *named, *plain]
 

@@ -20,7 +20,7 @@ from pairsift.engines.local import score_shards
 from pairsift.select import Selection, select
 from pairsift.sources import find_shards
 from pairsift.writers import write_buckets, write_dataset, write_parquet, write_webdataset
-from pairsift.writers.claim import MANIFEST
+from pairsift.writers.manifest import MANIFEST
 from tests.engines.test_changed import _strip
 from tests.samples import good_samples, write_tar
 from tests.score_folders import read_tar
@@ -172,9 +172,9 @@ def test_what_changed_since_it_was_scored_is_never_written(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("keep_extents", [True, False])
+@pytest.mark.parametrize("keep_byte_ranges", [True, False])
 def test_tables_of_before_there_were_checksums_go_by_key_and_place(
-    tmp_path: Path, keep_extents: bool
+    tmp_path: Path, keep_byte_ranges: bool
 ) -> None:
     shards = pool(tmp_path / "pool", shards=1)
     selection = scored(shards, "a")
@@ -182,7 +182,7 @@ def test_tables_of_before_there_were_checksums_go_by_key_and_place(
     table = tmp_path / "a" / "scores" / "00000.parquet"
     metadata = pq.read_schema(table).metadata
     _strip(table, "source_version", "source_root")
-    if keep_extents:
+    if keep_byte_ranges:
         found = pq.read_table(table)
         places = {b"pairsift.extents": metadata[b"pairsift.extents"]}
         pq.write_table(found.replace_schema_metadata({**found.schema.metadata, **places}), table)
@@ -198,7 +198,7 @@ def test_tables_of_before_there_were_checksums_go_by_key_and_place(
     size = path.stat().st_size
     write_tar(path, samples)
     path.write_bytes(path.read_bytes()[:size].ljust(size, b"\0"))
-    if keep_extents:
+    if keep_byte_ranges:
         with pytest.raises(PairsiftError, match="has changed since it was scored"):
             write_webdataset(selection, tmp_path / "out")
         assert not (tmp_path / "out").exists()

@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pairsift.byte_ranges import decode_checks
 from pairsift.errors import PairsiftError
-from pairsift.extents import decode_checks
 from pairsift.manifest import Difference, Manifest
 from pairsift.scores import read_facts, table_bytes
 from pairsift.select.record import KeptShard, Selection
@@ -23,7 +23,7 @@ _DIGEST_BYTES = 16
 _OF_NOTHING = hashlib.blake2b(digest_size=_DIGEST_BYTES).hexdigest()
 
 
-class Claim:
+class OutputManifest:
     """Reserves an output folder for one piece of work when its first file is written.
 
     A folder in which an empty selection was written is free for another selection.
@@ -34,7 +34,7 @@ class Claim:
         columns: score columns whose values are written.
         options: everything else that decides the written bytes.
         of_nothing: patterns of the files that an empty selection writes, below the folder.
-        within: the path of this folder inside another output, if it is part of one.
+        within: of the folder that this one is part of.
 
     Raises:
         PairsiftError: the folder holds something else, or was begun with other work.
@@ -47,7 +47,7 @@ class Claim:
         columns: Sequence[str],
         options: Mapping[str, Any],
         of_nothing: Sequence[str],
-        within: Claim | None = None,
+        within: OutputManifest | None = None,
     ) -> None:
         self.folder = folder
         self._within = within

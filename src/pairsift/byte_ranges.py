@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-EXTENTS_KEY = b"pairsift.extents"
+BYTE_RANGES_KEY = b"pairsift.extents"
 """base64 of deflated little-endian int64 differences"""
 CHECKS_KEY = b"pairsift.checks"
 """base64 of a little-endian uint32 a row: what :meth:`ShardReader.check` gave"""
 
 
-def encode_extents(places: Sequence[int]) -> bytes:
+def encode_byte_ranges(places: Sequence[int]) -> bytes:
     """Bytes for the table's metadata, some four a row.
 
     Args:
@@ -29,9 +29,9 @@ def encode_extents(places: Sequence[int]) -> bytes:
     return base64.b64encode(zlib.compress(np.diff(flat, prepend=0).tobytes(), 6))
 
 
-def decode_extents(metadata: Mapping[bytes, bytes] | None) -> np.ndarray | None:
+def decode_byte_ranges(metadata: Mapping[bytes, bytes] | None) -> np.ndarray | None:
     """(rows, 2) int64 from a table's metadata; None where there is nothing usable."""
-    stored = (metadata or {}).get(EXTENTS_KEY)
+    stored = (metadata or {}).get(BYTE_RANGES_KEY)
     if stored is None:
         return None
     try:
