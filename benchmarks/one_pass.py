@@ -304,7 +304,7 @@ def ours(scorer: MLMScorer, pairs: Sequence[Pair], prepare: Prepare, batch_size:
 
 
 def make_prepare(workers: int) -> Prepare:
-    """The CPU half, in this process or ahead of the device in worker processes."""
+    """Preprocessing, in this process or ahead of the device in worker processes."""
     if not workers:
         return lambda scorer, pairs: (scorer.preparer(pair).inputs for pair in pairs)
     pool = ProcessPoolExecutor(workers, get_context("spawn"))

@@ -134,7 +134,7 @@ def area(values: Sequence[float], left: float, top: float, width: float, height:
 
 def draw_distributions() -> str:
     """What the filter believes about a right, a vague and a wrong caption of one photo."""
-    from pairsift.scorers.mlm.tiny_scorer import TinyScorer
+    from pairsift.scorers.mlm.tiny.scorer import TinyScorer
 
     scorer = load_scorer("pairsift-tiny", metrics="itm")
     assert isinstance(scorer, TinyScorer)

@@ -47,7 +47,11 @@ def test_unknown_names_fail_as_usual() -> None:
 def test_old_name_in_a_module_warns_and_gives_the_new_one() -> None:
     from pairsift.engines import base
 
-    with pytest.warns(DeprecationWarning, match="FailureLimit"):
+    with pytest.warns(DeprecationWarning, match=r"is now pairsift\.engines\.base\.FailureLimit;"):
         assert base.Guard is base.FailureLimit
+    from pairsift.scorers.mlm import tiny
+
+    with pytest.warns(DeprecationWarning, match=r"tiny\.model\.TinyModel"):
+        assert tiny.TinyModel.__module__ == "pairsift.scorers.mlm.tiny.model"
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         base.Nothing  # noqa: B018

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.tiny_captions import Packed, pack
-from pairsift.scorers.mlm.tiny_inputs import CaptionTokenizer, CaptionTokens
+from pairsift.scorers.mlm.tiny.captions import Packed, pack
+from pairsift.scorers.mlm.tiny.inputs import CaptionTokenizer, CaptionTokens
 from pairsift.teach import edits
 from pairsift.teach.reference import ORDER
 from torch import Tensor

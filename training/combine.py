@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.tiny import TinyModel
-from pairsift.scorers.mlm.tiny_inputs import SENTENCE_TOKENIZER_FILE, TOKENIZER_FILE
-from pairsift.scorers.mlm.tiny_preprocess import TRAINING_SIDE
+from pairsift.scorers.mlm.tiny.inputs import SENTENCE_TOKENIZER_FILE, TOKENIZER_FILE
+from pairsift.scorers.mlm.tiny.model import TinyModel
+from pairsift.scorers.mlm.tiny.preprocess import TRAINING_SIDE
 
 from tower import FROZEN
 

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import torch
 from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.lite import FEATURE_WIDTHS
-from pairsift.scorers.mlm.tiny import GRID_SIDE, TinyModel
-from pairsift.scorers.mlm.tiny_captions import collate
-from pairsift.scorers.mlm.tiny_inputs import CaptionTokenizer, CaptionTokens
+from pairsift.scorers.mlm.tiny.captions import collate
+from pairsift.scorers.mlm.tiny.config import GRID_SIDE
+from pairsift.scorers.mlm.tiny.inputs import CaptionTokenizer, CaptionTokens
+from pairsift.scorers.mlm.tiny.model import TinyModel
 from torch import Tensor
 
 

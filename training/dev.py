@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.tiny import MEANING_ROWS, TinyModel, distribution
-from pairsift.scorers.mlm.tiny_captions import pack
-from pairsift.scorers.mlm.tiny_inputs import CaptionTokenizer
+from pairsift.scorers.mlm.tiny.captions import pack
+from pairsift.scorers.mlm.tiny.config import MEANING_ROWS
+from pairsift.scorers.mlm.tiny.inputs import CaptionTokenizer
+from pairsift.scorers.mlm.tiny.model import TinyModel, distribution
 from PIL import Image
 from scipy.stats import kendalltau
 from torch import Tensor

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.tiny import TinyModel, distribution
-from pairsift.scorers.mlm.tiny_captions import pack
-from pairsift.scorers.mlm.tiny_inputs import CaptionTokenizer
+from pairsift.scorers.mlm.tiny.captions import pack
+from pairsift.scorers.mlm.tiny.inputs import CaptionTokenizer
+from pairsift.scorers.mlm.tiny.model import TinyModel, distribution
 from scipy.stats import kendalltau, rankdata
 from torch import Tensor
 from torch.nn import functional as F

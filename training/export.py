@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.tiny import TinyModel
-from pairsift.scorers.mlm.tiny_inputs import SENTENCE_TOKENIZER_FILE, TOKENIZER_FILE
+from pairsift.scorers.mlm.tiny.inputs import SENTENCE_TOKENIZER_FILE, TOKENIZER_FILE
+from pairsift.scorers.mlm.tiny.model import TinyModel
 
 from dev import encode, read
 from tower import Table

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from pairsift.scorers.mlm.lite import Lite2
-from pairsift.scorers.mlm.tiny import image_features
-from pairsift.scorers.mlm.tiny_preprocess import preprocess
+from pairsift.scorers.mlm.tiny.features import image_features
+from pairsift.scorers.mlm.tiny.preprocess import preprocess
 from PIL import Image
 
 import domains

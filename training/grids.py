@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pairsift.scorers.mlm.tiny import GRID_SIDE, GRID_WIDTH, POOLED_WIDTH, image_features
+from pairsift.scorers.mlm.tiny.config import GRID_SIDE, GRID_WIDTH, POOLED_WIDTH
+from pairsift.scorers.mlm.tiny.features import image_features
 
 from weights import load_lite2
 

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.tiny import TinyModel, distribution
-from pairsift.scorers.mlm.tiny_captions import pack
+from pairsift.scorers.mlm.tiny.captions import pack
+from pairsift.scorers.mlm.tiny.model import TinyModel, distribution
 from pairsift.teach import edits
 from scipy.stats import kendalltau
 from torch import Tensor, nn

@@ -26,13 +26,14 @@ import numpy as np
 import torch
 from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.lite import FEATURE_WIDTHS
-from pairsift.scorers.mlm.tiny import GRID_SIDE, POOLED_WIDTH, TinyModel, distribution
-from pairsift.scorers.mlm.tiny_captions import Packed, pack
-from pairsift.scorers.mlm.tiny_inputs import (
+from pairsift.scorers.mlm.tiny.captions import Packed, pack
+from pairsift.scorers.mlm.tiny.config import GRID_SIDE, POOLED_WIDTH
+from pairsift.scorers.mlm.tiny.inputs import (
     SENTENCE_TOKENIZER_FILE,
     TOKENIZER_FILE,
     CaptionTokenizer,
 )
+from pairsift.scorers.mlm.tiny.model import TinyModel, distribution
 from pairsift.teach import edits
 from pairsift.teach.lexicon import SWAPS
 from pairsift.teach.lexicon import words as words_of

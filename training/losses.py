@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.tiny import NUM_SCORES
-from pairsift.scorers.mlm.tiny_captions import Packed
+from pairsift.scorers.mlm.tiny.captions import Packed
+from pairsift.scorers.mlm.tiny.config import NUM_SCORES
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from pairsift.scorers.mlm.lite import FEATURE_WIDTHS, Lite2, SecondEnd
-from pairsift.scorers.mlm.tiny import pool
+from pairsift.scorers.mlm.tiny.features import pool
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pairsift.scorers.mlm.tiny_preprocess import TRAINING_SIDE
+from pairsift.scorers.mlm.tiny.preprocess import TRAINING_SIDE
 from PIL import Image
 
 import domains

@@ -9,7 +9,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from pairsift.scorers.mlm.tiny_inputs import SENTENCE_TOKENIZER_FILE, TOKENIZER_FILE
+from pairsift.scorers.mlm.tiny.inputs import SENTENCE_TOKENIZER_FILE, TOKENIZER_FILE
 
 from weights import sentence_encoder_folder, smollm2_files
 

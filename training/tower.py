@@ -31,7 +31,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from pairsift.scorers.mlm.lite import FEATURE_WIDTHS, Block, Lite2, normalize
-from pairsift.scorers.mlm.tiny import POOLED_WIDTH, TinyModel, pool
+from pairsift.scorers.mlm.tiny.config import POOLED_WIDTH
+from pairsift.scorers.mlm.tiny.features import pool
+from pairsift.scorers.mlm.tiny.model import TinyModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 

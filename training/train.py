@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pairsift.scorers.mlm.tiny import TinyConfig, TinyModel, distribution
-from pairsift.scorers.mlm.tiny_inputs import TOKENIZER_FILE
+from pairsift.scorers.mlm.tiny.config import TinyConfig
+from pairsift.scorers.mlm.tiny.inputs import TOKENIZER_FILE
+from pairsift.scorers.mlm.tiny.model import TinyModel, distribution
 from torch import Tensor
 
 from batches import Batches

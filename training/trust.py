@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.tiny import COSINE_GAIN, TinyModel
+from pairsift.scorers.mlm.tiny.config import COSINE_GAIN
+from pairsift.scorers.mlm.tiny.model import TinyModel
 from torch.nn import functional as F
 
 from data import Split, caption_tokenizer, sentence_meanings

@@ -38,6 +38,13 @@ MOVED: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "pairsift.cascade.scorer",
         {"load_reading": "load_stage"},
     ),
+    "pairsift.scorers.mlm.tiny_captions": ("pairsift.scorers.mlm.tiny.captions", {}),
+    "pairsift.scorers.mlm.tiny_glance": ("pairsift.scorers.mlm.tiny.glance", {}),
+    "pairsift.scorers.mlm.tiny_images": ("pairsift.scorers.mlm.tiny.encoded", {}),
+    "pairsift.scorers.mlm.tiny_inputs": ("pairsift.scorers.mlm.tiny.inputs", {}),
+    "pairsift.scorers.mlm.tiny_preprocess": ("pairsift.scorers.mlm.tiny.preprocess", {}),
+    "pairsift.scorers.mlm.tiny_scorer": ("pairsift.scorers.mlm.tiny.scorer", {}),
+    "pairsift.scorers.mlm.tiny_weights": ("pairsift.scorers.mlm.tiny.weights", {}),
     "pairsift.teach.words": ("pairsift.teach.lexicon", {}),
     "pairsift.train.parts": ("pairsift.train.param_groups", {}),
     "pairsift.writers.claim": ("pairsift.writers.manifest", {"Claim": "OutputManifest"}),
@@ -51,18 +58,19 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         module: its ``__name__``.
-        names: the new name of each old one.
+        names: the new name of each old one, ``submodule.name`` if a package has it further down.
     """
 
     def find(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         warnings.warn(
-            f"{module}.{name} is now {names[name]}; the old name goes with the next version",
+            f"{module}.{name} is now {module}.{names[name]}; the old name goes with the next version",
             DeprecationWarning,
             stacklevel=2,
         )
-        return getattr(sys.modules[module], names[name])
+        home, _, new = f"{module}.{names[name]}".rpartition(".")
+        return getattr(importlib.import_module(home), new)
 
     return find
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pairsift.scorers.mlm.tiny import distribution
+from pairsift.scorers.mlm.tiny.model import distribution
 
 TRAINING = Path(__file__).parents[2] / "training"
 

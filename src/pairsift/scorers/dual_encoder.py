@@ -23,11 +23,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pairsift.scorers.base import Preparer, Scorer
-from pairsift.scorers.mlm.tiny import TinyModel
-from pairsift.scorers.mlm.tiny_captions import collate
-from pairsift.scorers.mlm.tiny_images import EncodedImages, order_by_image
-from pairsift.scorers.mlm.tiny_inputs import TinyInputs
-from pairsift.scorers.mlm.tiny_scorer import (
+from pairsift.scorers.mlm.tiny.captions import collate
+from pairsift.scorers.mlm.tiny.encoded import EncodedImages, order_by_image
+from pairsift.scorers.mlm.tiny.inputs import TinyInputs
+from pairsift.scorers.mlm.tiny.model import TinyModel
+from pairsift.scorers.mlm.tiny.scorer import (
     ASSET,
     SCOPE,
     checkpoint_files_digest,

@@ -60,7 +60,7 @@ _BUILT_IN = (
     Entry(
         "pairsift-tiny",
         "the embedded filter: itm, odf, ctq, su (default)",
-        "pairsift.scorers.mlm.tiny_scorer:load_tiny_scorer",
+        "pairsift.scorers.mlm.tiny.scorer:load_tiny_scorer",
         _MLM_COLUMNS,
     ),
     Entry(
@@ -93,7 +93,7 @@ _BUILT_IN = (
     Entry(
         "tiny-glance",
         "pairsift-tiny before its language model: a guess at itm, to put before it in a cascade",
-        "pairsift.scorers.mlm.tiny_glance:load_tiny_glance",
+        "pairsift.scorers.mlm.tiny.glance:load_tiny_glance",
     ),
     Entry(
         "cascade",

@@ -11,7 +11,7 @@ from pairsift.captions import check_caption
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.cost.pairs import Rounds, demo_rounds, digest, shard_rounds
 from pairsift.images import ImageLimits, decode_image
-from pairsift.scorers.mlm.tiny_preprocess import preprocess
+from pairsift.scorers.mlm.tiny.preprocess import preprocess
 from tests.samples import CAPTION, good_samples, jpeg, write_tar
 
 

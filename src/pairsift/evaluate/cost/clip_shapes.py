@@ -124,8 +124,8 @@ def _tokenizer() -> Any:
     from tokenizers import Tokenizer
     from tokenizers.processors import TemplateProcessing
 
-    from pairsift.scorers.mlm.tiny_inputs import TOKENIZER_FILE
-    from pairsift.scorers.mlm.tiny_scorer import ASSET
+    from pairsift.scorers.mlm.tiny.inputs import TOKENIZER_FILE
+    from pairsift.scorers.mlm.tiny.scorer import ASSET
 
     tokenizer = Tokenizer.from_file(str(ASSET / TOKENIZER_FILE))
     tokenizer.add_special_tokens([_START, _END])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageFaultError, ImageLimits, decode_image
-from pairsift.scorers.mlm.tiny_preprocess import preprocess
+from pairsift.scorers.mlm.tiny.preprocess import preprocess
 from pairsift.storage import Folder, join
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ class FeatureCache:
 
     @cached_property
     def _encoder(self) -> Lite2:
-        from pairsift.scorers.mlm.tiny import TinyModel
-        from pairsift.scorers.mlm.tiny_scorer import ASSET
+        from pairsift.scorers.mlm.tiny.model import TinyModel
+        from pairsift.scorers.mlm.tiny.scorer import ASSET
 
         return TinyModel.from_pretrained(ASSET).encoder
 

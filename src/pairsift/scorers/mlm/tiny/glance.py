@@ -16,10 +16,10 @@ import torch
 
 from pairsift.metrics import METRICS
 from pairsift.scorers.base import Scorer
-from pairsift.scorers.mlm.tiny import distribution
-from pairsift.scorers.mlm.tiny_images import order_by_image
-from pairsift.scorers.mlm.tiny_inputs import TinyInputs
-from pairsift.scorers.mlm.tiny_scorer import TinyScorer, load_tiny_scorer
+from pairsift.scorers.mlm.tiny.encoded import order_by_image
+from pairsift.scorers.mlm.tiny.inputs import TinyInputs
+from pairsift.scorers.mlm.tiny.model import distribution
+from pairsift.scorers.mlm.tiny.scorer import TinyScorer, load_tiny_scorer
 
 _ITM = tuple(METRICS).index("itm")
 
@@ -69,12 +69,12 @@ def load_tiny_glance(
     """Load the first half of the embedded filter, or of another checkpoint of the same make.
 
     Args:
-        model, device, dtype: as of :func:`~pairsift.scorers.mlm.tiny_scorer.load_tiny_scorer`.
+        model, device, dtype: as of :func:`~pairsift.scorers.mlm.tiny.scorer.load_tiny_scorer`.
         beside: a scorer in the same process; if it is a `pairsift-tiny`, its first half is meant,
             and used, unless `model` or `dtype` ask for another.
 
     Raises:
-        PairsiftError: as :func:`~pairsift.scorers.mlm.tiny_scorer.load_tiny_scorer`.
+        PairsiftError: as :func:`~pairsift.scorers.mlm.tiny.scorer.load_tiny_scorer`.
     """
     if isinstance(beside, TinyScorer) and model is None and dtype is None:
         return TinyGlance(beside)

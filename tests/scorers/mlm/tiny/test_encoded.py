@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 from pairsift import load_scorer
 from pairsift.pair import Pair
-from pairsift.scorers.mlm.tiny_images import CPU_STEP, EncodedImages, order_by_image
+from pairsift.scorers.mlm.tiny.encoded import CPU_STEP, EncodedImages, order_by_image
 from tests.samples import jpeg
 
 IMAGES = [np.full((4, 4, 3), value, np.uint8) for value in range(4)]

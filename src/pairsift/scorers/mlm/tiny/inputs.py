@@ -1,4 +1,4 @@
-"""The CPU half of `pairsift-tiny`: an image to pixels, a caption to tokens. Needs no torch.
+"""Preprocessing for `pairsift-tiny`: an image to pixels, a caption to tokens. Needs no torch.
 
 A caption is read twice: as the language model's tokens and as the sentence encoder's.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pairsift.scorers.mlm.tiny_preprocess import preprocess
+from pairsift.scorers.mlm.tiny.preprocess import preprocess
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,20 +16,21 @@ from pairsift.metrics import METRICS, parse_metrics
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
-from pairsift.scorers.mlm.tiny import NUM_SCORES, TinyConfig, TinyModel
-from pairsift.scorers.mlm.tiny_captions import pack, share_images
-from pairsift.scorers.mlm.tiny_images import CaptionMeanings, EncodedImages, order_by_image
-from pairsift.scorers.mlm.tiny_inputs import (
+from pairsift.scorers.mlm.tiny.captions import pack, share_images
+from pairsift.scorers.mlm.tiny.config import NUM_SCORES, TinyConfig
+from pairsift.scorers.mlm.tiny.encoded import CaptionMeanings, EncodedImages, order_by_image
+from pairsift.scorers.mlm.tiny.inputs import (
     SENTENCE_TOKENIZER_FILE,
     TOKENIZER_FILE,
     TinyInputs,
     TinyTransform,
 )
+from pairsift.scorers.mlm.tiny.model import TinyModel
 from pairsift.scorers.mlm.trie import summarise
 from pairsift.scorers.placement import pick_device
 from pairsift.scorers.scope import Scope
 
-ASSET = Path(__file__).parents[2] / "assets" / "pairsift-tiny"
+ASSET = Path(__file__).parents[3] / "assets" / "pairsift-tiny"
 FILES = ("config.json", TOKENIZER_FILE, SENTENCE_TOKENIZER_FILE, "model.safetensors")
 SCOPE = Scope(
     languages=("en",),
@@ -165,12 +166,12 @@ def load_tiny_scorer(
 
 
 def tiny_transform(folder: Path, config: TinyConfig) -> TinyTransform:
-    """The CPU half of a checkpoint in `folder`."""
+    """Preprocessing for the checkpoint in `folder`."""
     return TinyTransform(folder, config.max_caption_tokens, config.input_side)
 
 
 def preprocessing(config: TinyConfig) -> str:
-    """What the CPU half does, for the fingerprint."""
+    """What preprocessing does, for the fingerprint."""
     return f"squash {config.input_side}; caption {config.max_caption_tokens}"
 
 

@@ -18,16 +18,12 @@ pytest.importorskip("transformers")
 
 from pairsift.errors import PairsiftError  # noqa: E402
 from pairsift.metrics import METRICS  # noqa: E402
-from pairsift.scorers.mlm.tiny import (  # noqa: E402
-    Packed,
-    TinyConfig,
-    TinyModel,
-    distribution,
-)
-from pairsift.scorers.mlm.tiny_captions import Captions, collate  # noqa: E402
-from pairsift.scorers.mlm.tiny_inputs import CaptionTokenizer, CaptionTokens  # noqa: E402
-from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE, preprocess  # noqa: E402
-from pairsift.scorers.mlm.tiny_weights import (  # noqa: E402
+from pairsift.scorers.mlm.tiny.captions import Captions, Packed, collate  # noqa: E402
+from pairsift.scorers.mlm.tiny.config import TinyConfig  # noqa: E402
+from pairsift.scorers.mlm.tiny.inputs import CaptionTokenizer, CaptionTokens  # noqa: E402
+from pairsift.scorers.mlm.tiny.model import TinyModel, distribution  # noqa: E402
+from pairsift.scorers.mlm.tiny.preprocess import INPUT_SIDE, preprocess  # noqa: E402
+from pairsift.scorers.mlm.tiny.weights import (  # noqa: E402
     FOUR_BIT,
     dequantize_groups,
     quantize_groups,
@@ -308,7 +304,7 @@ def test_preprocess_needs_no_torch() -> None:
     import sys
 
     code = (
-        "import sys, pairsift.scorers.mlm.tiny_inputs; "
+        "import sys, pairsift.scorers.mlm.tiny.inputs; "
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

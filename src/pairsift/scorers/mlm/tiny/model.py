@@ -24,143 +24,35 @@ T caption tokens, M metrics (4, in the order of `METRICS`), 101 scores.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pairsift.errors import PairsiftError
-from pairsift.metrics import MAX_SCORE, METRICS, MIN_SCORE
-from pairsift.scorers.mlm.lite import (
-    FEATURE_WIDTHS,
-    NUM_CLASSES,
-    Lite2,
-    SecondEnd,
-    normalize,
+from pairsift.metrics import METRICS
+from pairsift.scorers.mlm.lite import FEATURE_WIDTHS, NUM_CLASSES, Lite2, SecondEnd, normalize
+from pairsift.scorers.mlm.tiny.captions import Captions, Packed
+from pairsift.scorers.mlm.tiny.config import (
+    COSINE_GAIN,
+    GRID_SIDE,
+    GRID_WIDTH,
+    MEANING_ROWS,
+    NUM_SCORES,
+    POOLED_WIDTH,
+    TinyConfig,
 )
-from pairsift.scorers.mlm.tiny_captions import Captions, Packed
-from pairsift.scorers.mlm.tiny_preprocess import INPUT_SIDE, preprocess
-from pairsift.scorers.mlm.tiny_weights import read_tensors, write_tensors
+from pairsift.scorers.mlm.tiny.features import image_features, pool
+from pairsift.scorers.mlm.tiny.language import block_mask, language_model, sentence_encoder
+from pairsift.scorers.mlm.tiny.preprocess import preprocess
+from pairsift.scorers.mlm.tiny.weights import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from PIL import Image
-    from transformers import BertModel, LlamaModel
-
-NUM_SCORES = MAX_SCORE - MIN_SCORE + 1
-
-GRID_SIDE = 6
-GRID_WIDTH = 6 + sum(FEATURE_WIDTHS)
-"""Channels of a grid cell: mean and contrast of its RGB, then the encoder's three maps."""
-
-POOLED_WIDTH = 2 * FEATURE_WIDTHS[-1]
-MEANING_ROWS = 2
-"""Rows of an encoded image behind its tokens that carry meaning vectors, told to the queries. The
-last row, behind them, is what the judge asks of a caption."""
-COSINE_GAIN = 5.0
-"""How much larger than it is a cosine is told to query tokens and score head."""
-
-
-@dataclass(frozen=True)
-class TinyConfig:
-    """Sizes of the model, stored as config.json beside the weights."""
-
-    layers: int = 6
-    width: int = 576
-    heads: int = 9
-    key_value_heads: int = 3
-    feed_forward: int = 1536
-    vocabulary: int = 49152
-    rope_theta: float = 100000.0
-    norm_epsilon: float = 1e-5
-    bos_token: int = 1
-    max_caption_tokens: int = 64
-    """Longer captions are cut here; the rest is not read."""
-    words: int = 1000
-    """Caption words that the encoder's features are asked for."""
-    words_kept: int = 8
-    classes_kept: int = 3
-    meaning: int = 384
-    """Width of the sentence encoder, MiniLM-L6."""
-    sentence_layers: int = 6
-    sentence_heads: int = 12
-    sentence_feed_forward: int = 1536
-    sentence_vocabulary: int = 30522
-    curve: int = 24
-    """Cosine functions that a score distribution's logits are made of."""
-    input_side: int = INPUT_SIDE
-    """Side in pixels of the encoder's input."""
-    tuned_behind: int = 16
-    """Stride of the map, 8 or 16, behind which the end that foretells meaning is tuned."""
-
-    @property
-    def image_tokens(self) -> int:
-        """Tokens that the language model reads per image: BOS, grid, words, classes, meaning."""
-        return 2 + GRID_SIDE**2 + self.words_kept + self.classes_kept
-
-    @property
-    def image_rows(self) -> int:
-        """Rows of an encoded image (n): its tokens, the meaning vectors, what the judge asks."""
-        return self.image_tokens + MEANING_ROWS + 1
-
-    @classmethod
-    def load(cls, path: Path) -> TinyConfig:
-        """Read config.json. Raises PairsiftError where it is absent or has unknown fields."""
-        try:
-            stored = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise PairsiftError(
-                f"{path}: cannot read the model's configuration: {error}"
-            ) from error
-        known = {field.name for field in fields(cls)}
-        values = {k: v for k, v in stored.items() if k not in ("model_type", "version")}
-        if stored.get("model_type") != "pairsift-tiny" or set(values) - known:
-            raise PairsiftError(
-                f"{path}: not a pairsift-tiny configuration of this version "
-                f"(unknown: {sorted(set(values) - known) or stored.get('model_type')})"
-            )
-        return cls(**values)
-
-    def save(self, path: Path, version: str) -> None:
-        stored = {"model_type": "pairsift-tiny", "version": version, **asdict(self)}
-        path.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
-
-
-class Seen(NamedTuple):
-    """What the frozen encoder sees in B images.
-
-    Attributes:
-        grid: (B, 36, `GRID_WIDTH`), cells row by row.
-        pooled: (B, `POOLED_WIDTH`), the last map, pooled.
-        maps: the maps by stride, 8: (B, 48, h, w) and 16: (B, 120, h, w).
-    """
-
-    grid: Tensor
-    pooled: Tensor
-    maps: dict[int, Tensor]
-
-
-def pool(final: Tensor) -> Tensor:
-    """Mean and maximum over a map (B, C, h, w), as (B, 2 C)."""
-    flat = final.flatten(2)
-    return torch.cat([flat.mean(-1), flat.amax(-1)], dim=-1)
-
-
-def image_features(encoder: Lite2, pixels: Tensor) -> Seen:
-    """Run the frozen encoder over uint8 pixels (B, S, S, 3)."""
-    x = normalize(pixels)
-    early, middle, final = encoder(x)
-    side = (GRID_SIDE, GRID_SIDE)
-    mean = F.adaptive_avg_pool2d(x, side)
-    contrast = (F.adaptive_avg_pool2d(x * x, side) - mean * mean).clamp_min(0).sqrt()
-    maps = [F.adaptive_avg_pool2d(stage, side) for stage in (early, middle, final)]
-    grid = torch.cat([mean, contrast, *maps], dim=1).flatten(2).transpose(1, 2).contiguous()
-    return Seen(grid, pool(final), {8: early, 16: middle})
 
 
 class TinyModel(nn.Module):
@@ -198,9 +90,9 @@ class TinyModel(nn.Module):
         self.meaning_end = SecondEnd(config.tuned_behind)
         self.image_meaning = nn.Linear(POOLED_WIDTH, meaning)
         self.meaning_token = nn.Linear(MEANING_ROWS * meaning, d)
-        self.lm = _language_model(config)
+        self.lm = language_model(config)
         self.queries = nn.Parameter(torch.randn(len(METRICS), d) * 0.1)
-        self.sentence = _sentence_encoder(config)
+        self.sentence = sentence_encoder(config)
         self.register_buffer("meaning_center", torch.zeros(meaning))
         self.score_head = nn.Parameter(torch.zeros(len(METRICS), config.curve, d))
         agreement = MEANING_ROWS * (1 + meaning)
@@ -263,7 +155,7 @@ class TinyModel(nn.Module):
         return model.to(dtype).eval()
 
     def save_pretrained(self, directory: str | Path, version: str, quantize: bool = True) -> None:
-        """Write config.json and model.safetensors; `quantize` as in `tiny_weights`."""
+        """Write config.json and model.safetensors; `quantize` as in `tiny.weights`."""
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         self.config.save(folder / "config.json", version)
@@ -272,7 +164,7 @@ class TinyModel(nn.Module):
     # -- the image side -----------------------------------------------------------------------
 
     def preprocess(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """One image to uint8 (S, S, 3); see `tiny_preprocess.preprocess`."""
+        """One image to uint8 (S, S, 3); see `tiny.preprocess.preprocess`."""
         return preprocess(image, self.config.input_side)
 
     def encode_images(self, pixels: Tensor) -> Tensor:
@@ -424,7 +316,7 @@ class TinyModel(nn.Module):
         positions = torch.cat([ahead, packed.positions + count], 1)
         states: Tensor = self.lm(
             inputs_embeds=torch.cat([tokens, text], 1),
-            attention_mask=_block_mask(count, packed),
+            attention_mask=block_mask(count, packed),
             position_ids=positions,
             use_cache=False,
         ).last_hidden_state
@@ -438,60 +330,3 @@ def distribution(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mean = (chances * scores).sum(-1)
     spread = (chances * (scores - mean[..., None]) ** 2).sum(-1).clamp_min(0).sqrt()
     return mean, logits.argmax(-1), spread
-
-
-def _block_mask(count: int, packed: Packed) -> Tensor:
-    """(B, 1, L, L) true where attention is allowed, L = count + P.
-
-    Image tokens are causal among themselves. A text token sees the image and the earlier text of
-    its own caption; a query sees these and itself. Padding sees itself only, to stay finite.
-    """
-    segment, is_query = packed.segment, packed.query >= 0
-    batch, length = segment.shape
-    order = torch.arange(length, device=segment.device)
-    same = (segment[:, :, None] == segment[:, None, :]) & (segment >= 0)[:, :, None]
-    text = same & (order[:, None] >= order) & ~is_query[:, None, :]
-    text = text | torch.eye(length, dtype=torch.bool, device=segment.device)
-    mask = torch.zeros(
-        batch, count + length, count + length, dtype=torch.bool, device=segment.device
-    )
-    ones = torch.ones(count, count, dtype=torch.bool, device=segment.device)
-    mask[:, :count, :count] = ones.tril()
-    mask[:, count:, :count] = (segment >= 0)[:, :, None]
-    mask[:, count:, count:] = text
-    return mask[:, None]
-
-
-def _language_model(config: TinyConfig) -> LlamaModel:
-    from transformers import LlamaConfig, LlamaModel
-
-    return LlamaModel(
-        LlamaConfig(
-            vocab_size=config.vocabulary,
-            hidden_size=config.width,
-            intermediate_size=config.feed_forward,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            num_key_value_heads=config.key_value_heads,
-            rope_theta=config.rope_theta,
-            rms_norm_eps=config.norm_epsilon,
-            max_position_embeddings=2048,
-            attn_implementation="sdpa",
-        )
-    )
-
-
-def _sentence_encoder(config: TinyConfig) -> BertModel:
-    from transformers import BertConfig, BertModel
-
-    return BertModel(
-        BertConfig(
-            vocab_size=config.sentence_vocabulary,
-            hidden_size=config.meaning,
-            num_hidden_layers=config.sentence_layers,
-            num_attention_heads=config.sentence_heads,
-            intermediate_size=config.sentence_feed_forward,
-            attn_implementation="sdpa",
-        ),
-        add_pooling_layer=False,
-    )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.tiny_inputs import CaptionTokens
+from pairsift.scorers.mlm.tiny.inputs import CaptionTokens
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from pairsift import Pair, load_scorer
-from pairsift.scorers.mlm.tiny_captions import share_images
-from pairsift.scorers.mlm.tiny_images import KEPT, EncodedImages
-from pairsift.scorers.mlm.tiny_scorer import TinyScorer
+from pairsift.scorers.mlm.tiny.captions import share_images
+from pairsift.scorers.mlm.tiny.encoded import KEPT, EncodedImages
+from pairsift.scorers.mlm.tiny.scorer import TinyScorer
 
 CAPTIONS = (
     "a dog",

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pairsift.scorers.mlm.tiny_captions import pad
-from pairsift.scorers.mlm.tiny_inputs import CaptionTokens
+from pairsift.scorers.mlm.tiny.captions import pad
+from pairsift.scorers.mlm.tiny.inputs import CaptionTokens
 
 KEPT = 256
 """Encoded images, of 0.1 MB each, and captions, of 1.5 kB, kept for their next use."""

@@ -1,0 +1,90 @@
+"""Sizes of `pairsift-tiny`, stored as config.json beside the weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from pairsift.errors import PairsiftError
+from pairsift.metrics import MAX_SCORE, MIN_SCORE
+from pairsift.scorers.mlm.lite import FEATURE_WIDTHS
+from pairsift.scorers.mlm.tiny.preprocess import INPUT_SIDE
+
+NUM_SCORES = MAX_SCORE - MIN_SCORE + 1
+
+GRID_SIDE = 6
+GRID_WIDTH = 6 + sum(FEATURE_WIDTHS)
+"""Channels of a grid cell: mean and contrast of its RGB, then the encoder's three maps."""
+
+POOLED_WIDTH = 2 * FEATURE_WIDTHS[-1]
+MEANING_ROWS = 2
+"""Rows of an encoded image behind its tokens that carry meaning vectors, told to the queries. The
+last row, behind them, is what the judge asks of a caption."""
+COSINE_GAIN = 5.0
+"""How much larger than it is a cosine is told to query tokens and score head."""
+
+
+@dataclass(frozen=True)
+class TinyConfig:
+    """Sizes of the model, stored as config.json beside the weights."""
+
+    layers: int = 6
+    width: int = 576
+    heads: int = 9
+    key_value_heads: int = 3
+    feed_forward: int = 1536
+    vocabulary: int = 49152
+    rope_theta: float = 100000.0
+    norm_epsilon: float = 1e-5
+    bos_token: int = 1
+    max_caption_tokens: int = 64
+    """Longer captions are cut here; the rest is not read."""
+    words: int = 1000
+    """Caption words that the encoder's features are asked for."""
+    words_kept: int = 8
+    classes_kept: int = 3
+    meaning: int = 384
+    """Width of the sentence encoder, MiniLM-L6."""
+    sentence_layers: int = 6
+    sentence_heads: int = 12
+    sentence_feed_forward: int = 1536
+    sentence_vocabulary: int = 30522
+    curve: int = 24
+    """Cosine functions that a score distribution's logits are made of."""
+    input_side: int = INPUT_SIDE
+    """Side in pixels of the encoder's input."""
+    tuned_behind: int = 16
+    """Stride of the map, 8 or 16, behind which the end that foretells meaning is tuned."""
+
+    @property
+    def image_tokens(self) -> int:
+        """Tokens that the language model reads per image: BOS, grid, words, classes, meaning."""
+        return 2 + GRID_SIDE**2 + self.words_kept + self.classes_kept
+
+    @property
+    def image_rows(self) -> int:
+        """Rows of an encoded image (n): its tokens, the meaning vectors, what the judge asks."""
+        return self.image_tokens + MEANING_ROWS + 1
+
+    @classmethod
+    def load(cls, path: Path) -> TinyConfig:
+        """Read config.json. Raises PairsiftError where it is absent or has unknown fields."""
+        try:
+            stored = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise PairsiftError(
+                f"{path}: cannot read the model's configuration: {error}"
+            ) from error
+        known = {field.name for field in fields(cls)}
+        values = {k: v for k, v in stored.items() if k not in ("model_type", "version")}
+        if stored.get("model_type") != "pairsift-tiny" or set(values) - known:
+            raise PairsiftError(
+                f"{path}: not a pairsift-tiny configuration of this version "
+                f"(unknown: {sorted(set(values) - known) or stored.get('model_type')})"
+            )
+        return cls(**values)
+
+    def save(self, path: Path, version: str) -> None:
+        stored = {"model_type": "pairsift-tiny", "version": version, **asdict(self)}
+        path.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
