@@ -64,12 +64,13 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     def find(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        now = f"{module}.{names[name]}"
         warnings.warn(
-            f"{module}.{name} is now {module}.{names[name]}; the old name goes with the next version",
+            f"{module}.{name} is now {now}; the old name goes with the next version",
             DeprecationWarning,
             stacklevel=2,
         )
-        home, _, new = f"{module}.{names[name]}".rpartition(".")
+        home, _, new = now.rpartition(".")
         return getattr(importlib.import_module(home), new)
 
     return find
