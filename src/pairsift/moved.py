@@ -45,6 +45,8 @@ MOVED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "pairsift.scorers.mlm.tiny_preprocess": ("pairsift.scorers.mlm.tiny.preprocess", {}),
     "pairsift.scorers.mlm.tiny_scorer": ("pairsift.scorers.mlm.tiny.scorer", {}),
     "pairsift.scorers.mlm.tiny_weights": ("pairsift.scorers.mlm.tiny.weights", {}),
+    "pairsift.select.expression": ("pairsift.expressions.compiler", {}),
+    "pairsift.select.rows": ("pairsift.expressions.rows", {}),
     "pairsift.teach.words": ("pairsift.teach.lexicon", {}),
     "pairsift.train.parts": ("pairsift.train.param_groups", {}),
     "pairsift.writers.claim": ("pairsift.writers.manifest", {"Claim": "OutputManifest"}),

@@ -125,11 +125,11 @@ cli.main()
 _SLOW_QUERY = """
 import sys
 from pairsift import cli
-from pairsift.select import tables
+from pairsift.expressions import database
 import pairsift.select
 
 def wait(*arguments, **options):
-    with tables.open_database() as connection:
+    with database.open_database() as connection:
         print("querying", flush=True)
         connection.execute("SELECT max(h) FROM (SELECT hash(range) % 1000 AS h "
                            "FROM range(100000000000))").fetchall()

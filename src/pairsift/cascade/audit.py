@@ -16,11 +16,11 @@ import duckdb
 
 from pairsift.cascade.columns import AGREEMENT, AUDIT, READ_WHEN_OPEN, STAGE, UNAUDITED, VALUE
 from pairsift.errors import PairsiftError
+from pairsift.expressions.database import run_sql
+from pairsift.expressions.terms import number_sql, quoted
 from pairsift.select.agreement import Agreement
 from pairsift.select.cut import literal, values_sql
-from pairsift.select.expression import number_sql
 from pairsift.select.record import Cut
-from pairsift.select.tables import quoted, run_sql
 
 
 @dataclass(frozen=True, slots=True)

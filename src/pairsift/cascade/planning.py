@@ -16,10 +16,10 @@ from pairsift.cascade.plan import Plan, Stage
 from pairsift.cascade.sampling import draw, is_audited
 from pairsift.cascade.scorer import load_stage
 from pairsift.errors import PairsiftError
+from pairsift.expressions.rows import RowValue
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Scorer
 from pairsift.scores import IDENTITY_FIELDS
-from pairsift.select.rows import RowValue
 from pairsift.sources import Shard, ShardSet, open_shard
 
 # Shards looked into first: a few are as good as all, unless they are small.

@@ -24,12 +24,12 @@ from pairsift.cascade.columns import (
 from pairsift.cascade.plan import Plan, Stage, describe_fingerprint
 from pairsift.cascade.sampling import draw, is_audited
 from pairsift.errors import PairsiftError
+from pairsift.expressions.rows import RowValue
 from pairsift.images import ImageLimits
 from pairsift.manifest import changes
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Prepared, Preparer, Scorer
 from pairsift.scorers.registry import load_scorer, takes_option
-from pairsift.select.rows import RowValue
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from pairsift.errors import PairsiftError
+from pairsift.expressions.compiler import compile_expression
+from pairsift.expressions.database import file_sql, run_sql, score_columns
+from pairsift.expressions.terms import Kind, text_sql
 from pairsift.pair import Status
 from pairsift.report.columns import quoted
 from pairsift.report.table import ScoredRows, split_position
-from pairsift.select.expression import Kind, compile_expression, text_sql
-from pairsift.select.tables import file_sql, run_sql, score_columns
 
 MORE_COLUMNS = ("width", "height", "caption_length")
 MAX_PAGE_ROWS = 200

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from pairsift.errors import PairsiftError
+from pairsift.expressions.rows import RowFilter, columns_used
 from pairsift.integrations.scorers import (
     LazyScorer,
     LoadedScorer,
@@ -29,7 +30,6 @@ from pairsift.pair import Status
 from pairsift.scorers.base import Scorer
 from pairsift.scores import ScoreFolder, status_array
 from pairsift.select import select
-from pairsift.select.rows import RowFilter, columns_used
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict

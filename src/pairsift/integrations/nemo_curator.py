@@ -20,6 +20,7 @@ from nemo_curator.stages.resources import Resources
 from nemo_curator.tasks import FileGroupTask, ImageBatch, ImageObject
 
 from pairsift.engines.reading import PatientReader
+from pairsift.expressions.rows import RowFilter
 from pairsift.images import ImageFaultError, decode_image
 from pairsift.integrations.scorers import (
     OUTCOME_FIELDS,
@@ -30,7 +31,6 @@ from pairsift.integrations.scorers import (
 )
 from pairsift.pair import Fault, Pair
 from pairsift.scorers.registry import check_scorer, known_columns
-from pairsift.select.rows import RowFilter
 from pairsift.sources import find_shards
 from pairsift.storage import Folder
 from pairsift.writers.pairs import pair_members

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pairsift.expressions.parsing import split_conditions
 from pairsift.report.columns import FINE, ScoreColumn, quoted
 from pairsift.select import Record, Selection
-from pairsift.select.expression import split_conditions
 
 _CONDITION = re.compile(r"^\s*\(?\s*([\w.]+)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)\s*\)?\s*$")
 

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from pairsift.expressions.terms import text_sql
 from pairsift.metrics import METRICS
 from pairsift.report.columns import ScoreColumn, quoted
 from pairsift.report.table import ScoredRows
 from pairsift.scorers.marking import OUT_OF_SCOPE
-from pairsift.select.expression import text_sql
 
 SHOWN_COLUMNS = 5
 SLICE_PANELS = 6

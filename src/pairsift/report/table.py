@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairsift.errors import PairsiftError
+from pairsift.expressions.database import file_sql, open_database, register_filesystem, run_sql
 from pairsift.metrics import METRICS
 from pairsift.report.columns import (
     ScoreColumn,
@@ -27,15 +28,7 @@ from pairsift.scores import FACTS_KEY, telling_damage
 from pairsift.select import Join, Selection
 from pairsift.select.join import joined_sql, open_join
 from pairsift.select.record import refuse_changed
-from pairsift.select.tables import (
-    ROW_BITS,
-    ScoreTables,
-    file_sql,
-    find_score_tables,
-    open_database,
-    register_filesystem,
-    run_sql,
-)
+from pairsift.select.tables import ROW_BITS, ScoreTables, find_score_tables
 from pairsift.storage import Folder
 
 RANGE_ROWS = 1_000_000

@@ -17,9 +17,9 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from pairsift.select.expression import number_sql, text_sql
+from pairsift.expressions.database import run_sql
+from pairsift.expressions.terms import number_sql, text_sql
 from pairsift.select.record import Cut
-from pairsift.select.tables import run_sql
 
 # Half the width of the bracket in standard deviations of a sampled rank, and in rows at least.
 _DEVIATIONS = 6

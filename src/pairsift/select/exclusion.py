@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pairsift.errors import PairsiftError
-from pairsift.select.tables import file_sql, register_filesystem, run_sql
+from pairsift.expressions.database import file_sql, register_filesystem, run_sql
 from pairsift.sources.files import normalise, open_file
 from pairsift.storage import Folder
 

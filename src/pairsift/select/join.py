@@ -19,15 +19,10 @@ import duckdb
 import pyarrow as pa
 
 from pairsift.errors import PairsiftError
+from pairsift.expressions.database import file_sql, register_filesystem, run_sql
+from pairsift.expressions.terms import Term, column_term, quoted
 from pairsift.scores import FINGERPRINT_KEY
-from pairsift.select.expression import Term, column_term
-from pairsift.select.tables import (
-    SUFFIX,
-    file_sql,
-    quoted,
-    register_filesystem,
-    run_sql,
-)
+from pairsift.select.tables import SUFFIX
 from pairsift.sources import files
 from pairsift.sources.tables import TableReader, checked_fields, is_table
 from pairsift.sources.text_files import table_extension

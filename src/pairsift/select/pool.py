@@ -8,10 +8,11 @@ from typing import Any
 import duckdb
 
 from pairsift.errors import PairsiftError
+from pairsift.expressions.database import run_sql, score_columns
+from pairsift.expressions.terms import Columns, Term, quoted
 from pairsift.select import exclusion
-from pairsift.select.expression import Columns, Term
 from pairsift.select.join import Join, JoinedTable, joined_sql, open_join, with_on
-from pairsift.select.tables import ScoreTables, quoted, run_sql, score_columns
+from pairsift.select.tables import ScoreTables
 
 OK = "status = 'ok'"
 _SAMPLE_ROWS = 2_000_000

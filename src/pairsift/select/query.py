@@ -17,6 +17,10 @@ import pyarrow as pa
 
 import pairsift
 from pairsift.errors import PairsiftError
+from pairsift.expressions.compiler import compile_expression
+from pairsift.expressions.database import open_database, run_sql, score_columns
+from pairsift.expressions.parsing import split_conditions
+from pairsift.expressions.terms import Columns, Kind, Term, number_sql, ranking
 from pairsift.scorers.registry import find_audit
 from pairsift.scores import MANIFEST
 from pairsift.select.agreement import Agreement, Audit, refuse_disagreement
@@ -32,15 +36,6 @@ from pairsift.select.cut import (
     values_sql,
     wanted,
 )
-from pairsift.select.expression import (
-    Columns,
-    Kind,
-    Term,
-    compile_expression,
-    number_sql,
-    ranking,
-    split_conditions,
-)
 from pairsift.select.join import Join, parse_join
 from pairsift.select.pool import OK, Pool
 from pairsift.select.record import (
@@ -55,14 +50,7 @@ from pairsift.select.record import (
     rows_writer,
     write_copy,
 )
-from pairsift.select.tables import (
-    ROW_BITS,
-    ScoreTables,
-    find_score_tables,
-    open_database,
-    run_sql,
-    score_columns,
-)
+from pairsift.select.tables import ROW_BITS, ScoreTables, find_score_tables
 from pairsift.sources.files import normalise
 from pairsift.storage import Folder
 

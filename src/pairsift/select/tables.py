@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
-import fsspec
 
 from pairsift.errors import PairsiftError
+from pairsift.expressions.database import (
+    file_sql,
+    literal_path,
+    readable_errors,
+    register_filesystem,
+    run_sql,
+)
 from pairsift.manifest import differences
 from pairsift.scores import (
     FACTS_KEY,
@@ -25,8 +27,6 @@ from pairsift.scores import (
     content_identity,
     read_fingerprint,
 )
-from pairsift.select.expression import Term, column_term, text_sql
-from pairsift.sources.base import printable
 from pairsift.sources.files import normalise, refuse_special
 from pairsift.storage import Folder
 
@@ -197,114 +197,8 @@ def _metadata(
         f"SELECT file_name, key, value FROM parquet_kv_metadata($paths) WHERE key IN ({wanted})",
         {"paths": list(map(literal_path, paths))},
     )
-    with _telling():
+    with readable_errors():
         fetched = rows.fetchall()
     for path, key, value in fetched:
         found[path][bytes(key)] = bytes(value)
     return found
-
-
-def literal_path(path: str) -> str:
-    """Escape a path for DuckDB, which reads ``*``, ``?`` and ``[`` as wildcards.
-
-    Raises:
-        PairsiftError: it is not UTF-8, which DuckDB needs.
-    """
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise PairsiftError(
-            f"{printable(path)}: the path is not UTF-8; rename its folders and files"
-        ) from None
-    return re.sub(r"([*?\[])", r"[\1]", path)
-
-
-def file_sql(path: str) -> str:
-    """A path in SQL, for functions that read files."""
-    return text_sql(literal_path(path))
-
-
-def quoted(name: str) -> str:
-    """A column's name in SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def score_columns(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, Term]:
-    """The columns of a relation that expressions may name."""
-    return {
-        name: column_term(name, quoted(name), type_name)
-        for name, type_name, *_ in run_sql(connection, f"DESCRIBE {relation}").fetchall()
-        if name not in ("pos", "file_row_number")
-    }
-
-
-@contextlib.contextmanager
-def open_database(
-    memory_limit: str = "2GB", threads: int | None = None, scratch: str | None = None
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an in-memory DuckDB that spills into a temporary folder, removed at the end.
-
-    Args:
-        memory_limit: of DuckDB; what does not fit is spilled to disk.
-        threads: None for one per core.
-        scratch: where to spill; None for the system's temporary folder.
-    """
-    with tempfile.TemporaryDirectory(prefix="pairsift-duckdb-", dir=scratch) as spill:
-        config: dict[str, Any] = {
-            "memory_limit": memory_limit,
-            "temp_directory": spill,
-            "autoinstall_known_extensions": "false",
-        }
-        if threads is not None:
-            config["threads"] = threads
-        try:
-            connection = duckdb.connect(":memory:", config=config)
-        except duckdb.Error as error:
-            raise PairsiftError(f"DuckDB cannot start: {error}") from error
-        try:
-            connection.execute("SET enable_progress_bar = false")
-            # Parquet statistics leave NaN out, so this optimizer would assume that there is none.
-            connection.execute("SET disabled_optimizers = 'statistics_propagation'")
-            yield connection
-        finally:
-            connection.close()
-
-
-def register_filesystem(
-    connection: duckdb.DuckDBPyConnection, fs: fsspec.AbstractFileSystem
-) -> None:
-    """Let DuckDB read through a fsspec file system; may be called more than once."""
-    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
-    if not connection.filesystem_is_registered(protocol):
-        connection.register_filesystem(fs)
-
-
-def run_sql(
-    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Any = None
-) -> duckdb.DuckDBPyConnection:
-    """Execute SQL; raise errors that the user can fix as :class:`PairsiftError`."""
-    with _telling():
-        return connection.execute(sql, parameters)
-
-
-@contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    try:
-        yield
-    except duckdb.OutOfMemoryException as error:
-        raise PairsiftError(
-            f"DuckDB needs more than its memory limit ({_first_line(error)}); raise --memory-limit"
-        ) from error
-    except duckdb.Error as error:
-        # Its parquet reader raises the base class for damaged bytes.
-        damage = (duckdb.IOException, duckdb.InvalidInputException)
-        if not isinstance(error, damage) and type(error) is not duckdb.Error:
-            raise
-        raise PairsiftError(
-            f"a table cannot be read: {_first_line(error)}. If `pairsift score` wrote it, remove "
-            "it and score again; if it is your own table, replace it by an undamaged one"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return os.fspath(str(error)).split("\n", 1)[0]

@@ -17,6 +17,7 @@ from data_juicer.utils.mm_utils import SpecialTokens, remove_special_tokens
 from data_juicer.utils.process_utils import setup_worker_threads
 from loguru import logger
 
+from pairsift.expressions.rows import RowFilter
 from pairsift.integrations.scorers import (
     OUTCOME_FIELDS,
     LazyScorer,
@@ -27,7 +28,6 @@ from pairsift.integrations.scorers import (
 )
 from pairsift.pair import Fault, Pair, Status
 from pairsift.scorers.registry import check_scorer, known_columns
-from pairsift.select.rows import RowFilter
 
 
 @OPERATORS.register_module("pairsift_filter")

@@ -16,62 +16,18 @@ from __future__ import annotations
 
 import ast
 import difflib
-import json
-import keyword
 import math
 import re
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from pairsift.errors import PairsiftError
+from pairsift.expressions.parsing import QUOTED, is_bare, parse, written_name
+from pairsift.expressions.terms import Columns, Kind, Term, number_sql, ranking, text_sql
 
-_MAX_LENGTH = 10_000
-
-
-class Kind(Enum):
-    """The type of a value. Every operator takes only one kind."""
-
-    NUMBER = "a number"
-    TEXT = "text"
-    BOOLEAN = "a condition"
-    OTHER = "no number, text or condition, and only `is null` can be asked of it"
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """A piece of an expression in SQL.
-
-    Attributes:
-        single: a float32 column read as it is. A number it is compared with is rounded to float32
-            too, so that ``itm >= 66.1`` holds for the stored score that prints as 66.1.
-        constant: the value, if it is a number that does not depend on the row.
-        columns: names of the columns it reads.
-    """
-
-    sql: str
-    kind: Kind
-    single: bool = False
-    constant: float | None = None
-    columns: frozenset[str] = frozenset()
-
-    @property
-    def plain(self) -> bool:
-        """A column or a constant, as opposed to something computed."""
-        return self.single or self.constant is not None
-
-
-Columns = Mapping[str, Term]
 Percentile = Callable[[Term, Fraction, str], float]
 """Value of a percentile of a term; the name is how the user wrote it."""
 
-_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
-_TOKEN = re.compile(_QUOTED + r"|[A-Za-z_][A-Za-z_0-9]*|<>|[<>=!]=|=|.", re.DOTALL)
-_SPELLINGS = {"=": "==", "<>": "!=", "null": "None", "true": "True", "false": "False"}
-_WORDS = {python: ours for ours, python in _SPELLINGS.items() if ours.isalpha()}
-_LOWERED = {"and", "or", "not", "in", "is"}
 _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<",
     ast.LtE: "<=",
@@ -109,57 +65,6 @@ _PERCENTILE = re.compile(r"^p(\d{1,2})$")
 FUNCTIONS = (*_NUMBER_FUNCTIONS, *_TEXT_FUNCTIONS, "length", "lower", "p70", "percentile")
 
 
-def number_sql(value: float, single: bool = False) -> str:
-    """A literal that the database reads as exactly the double, or float32, `value`."""
-    text = repr(float(value))
-    if math.isfinite(value):
-        literal = text if "e" in text else f"{text}e0"
-    else:
-        literal = f"'{text}'::DOUBLE"
-    literal = f"({literal})" if literal.startswith("-") else literal
-    return f"CAST({literal} AS FLOAT)" if single else literal
-
-
-def text_sql(value: str) -> str:
-    """A string literal."""
-    return "'" + value.replace("'", "''") + "'"
-
-
-def column_term(name: str, sql: str, type_name: str) -> Term:
-    """The term for a column of a DuckDB type.
-
-    Dates, times and UUIDs are texts as ISO 8601 and the like write them, which sort as they should.
-    """
-    columns = frozenset([name])
-    type_name = type_name.upper()
-    if type_name in ("FLOAT", "REAL"):
-        return Term(sql, Kind.NUMBER, single=True, columns=columns)
-    if type_name == "BOOLEAN":
-        return Term(sql, Kind.BOOLEAN, columns=columns)
-    if type_name == "VARCHAR" or type_name.startswith("ENUM"):
-        return Term(sql, Kind.TEXT, columns=columns)
-    if re.match(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|DECIMAL)\b", type_name):
-        return Term(f"CAST({sql} AS DOUBLE)", Kind.NUMBER, columns=columns)
-    if re.match(r"(DATE|TIME|TIMESTAMP.*|TIME .*|UUID)$", type_name):
-        return Term(f"CAST({sql} AS VARCHAR)", Kind.TEXT, columns=columns)
-    return Term(sql, Kind.OTHER, columns=columns)
-
-
-def written_name(name: str) -> str:
-    """A column's name as written in an expression: in double quotes if it needs them."""
-    return name if _is_bare(name) else json.dumps(name, ensure_ascii=False)
-
-
-def _is_bare(name: str) -> bool:
-    """Whether a column can be named without quotes."""
-    return unicodedata.normalize("NFKC", name) == name and all(
-        part.isidentifier()
-        and not keyword.iskeyword(part)
-        and part.lower() not in (_LOWERED | _SPELLINGS.keys() | {"between"})
-        for part in name.split(".")
-    )
-
-
 def compile_expression(
     text: str, columns: Columns, option: str, percentile: Percentile | None = None
 ) -> Term:
@@ -176,48 +81,6 @@ def compile_expression(
     return _Compiler(text, columns, option, percentile).compile()
 
 
-def split_conditions(
-    text: str, columns: Columns | None = None, option: str = "--where"
-) -> list[str]:
-    """Split at the outermost ``and``; each condition stays as the user wrote it.
-
-    Args:
-        columns: to recognise a text that is only a column's name.
-    """
-    if columns is not None and text.strip() in columns:
-        return [text.strip()]
-    body, source = _parse(text, option)
-    conditions = [source]
-    if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And):
-        conditions = [
-            ast.get_source_segment(source, value) or ast.unparse(value) for value in body.values
-        ]
-    return [
-        "".join(_WORDS.get(token, token) for token in _TOKEN.findall(condition))
-        for condition in conditions
-    ]
-
-
-def _parse(text: str, option: str, hint: str = "") -> tuple[ast.expr, str]:
-    if len(text) > _MAX_LENGTH:
-        raise PairsiftError(f"{option} is longer than {_MAX_LENGTH} characters")
-    tokens = []
-    for token in _TOKEN.findall(" ".join(text.split("\n"))):
-        lowered = token.lower()
-        if lowered == "between":
-            raise PairsiftError(f'{option} "{text}": write 20 <= itm <= 60 instead of BETWEEN')
-        tokens.append(lowered if lowered in _LOWERED else _SPELLINGS.get(lowered, token))
-    source = "".join(tokens).strip()
-    try:
-        return ast.parse(source, mode="eval").body, source
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        reason = error.msg if isinstance(error, SyntaxError) else "it cannot be parsed"
-        raise PairsiftError(
-            f'{option} "{text}" is not an expression ({reason}){hint}; write for example '
-            '"itm >= 66 and odf >= 20", or "0.5*itm + 0.5*odf"'
-        ) from error
-
-
 class _Compiler:
     def __init__(
         self, text: str, columns: Columns, option: str, percentile: Percentile | None
@@ -231,7 +94,7 @@ class _Compiler:
 
     def compile(self) -> Term:
         try:
-            body, self.source = _parse(self.text, self.option, self.quoting())
+            body, self.source = parse(self.text, self.option, self.quoting())
             return self.term(body)
         except RecursionError as error:
             raise self.error("it is nested too deeply") from error
@@ -245,8 +108,8 @@ class _Compiler:
 
     def quoting(self) -> str:
         """Advice for a column that is written without the double quotes it needs."""
-        bare = re.sub(_QUOTED, "", self.text)
-        names = [name for name in self.columns if name in bare and not _is_bare(name)]
+        bare = re.sub(QUOTED, "", self.text)
+        names = [name for name in self.columns if name in bare and not is_bare(name)]
         if not names:
             return ""
         return f"; write the column in double quotes: {written_name(max(names, key=len))}"
@@ -254,8 +117,8 @@ class _Compiler:
     def term(self, node: ast.expr, wanted: Kind | None = None) -> Term:
         term = self._term(node)
         if wanted is not None and term.kind is not wanted:
-            texts = [text[1:-1] for text in re.findall(_QUOTED, self.text)]
-            named = [name for name in texts if name in self.columns and _is_bare(name)]
+            texts = [text[1:-1] for text in re.findall(QUOTED, self.text)]
+            named = [name for name in texts if name in self.columns and is_bare(name)]
             hint = f" (the column {named[0]} is written without quotes)" if named else ""
             raise self.error(
                 f"`{ast.unparse(node)}` is {term.kind.value}; {wanted.value} is needed there{hint}"
@@ -296,7 +159,7 @@ class _Compiler:
                 raise self.error(f"the number {value} is too large")
             return Term(number_sql(number), Kind.NUMBER, constant=number)
         if isinstance(value, str):
-            if value in self.columns and not _is_bare(value) and self.in_double_quotes(node):
+            if value in self.columns and not is_bare(value) and self.in_double_quotes(node):
                 return self.columns[value]
             return Term(text_sql(value), Kind.TEXT)
         if value is None:
@@ -353,7 +216,7 @@ class _Compiler:
                 raise self.error("after `is` only null or not null can follow")
             term = self.term(left)
             word = "IS NULL" if isinstance(operator, ast.Is) else "IS NOT NULL"
-            return Term(f"({_known(term)} {word})", Kind.BOOLEAN, columns=term.columns)
+            return Term(f"({ranking(term)} {word})", Kind.BOOLEAN, columns=term.columns)
         if isinstance(operator, (ast.In, ast.NotIn)):
             if not isinstance(right, (ast.Tuple, ast.List, ast.Set)) or not right.elts:
                 raise self.error(
@@ -370,7 +233,7 @@ class _Compiler:
         if a.kind is Kind.OTHER:
             raise self.error(f"`{ast.unparse(left)}` is {a.kind.value}")
         columns = a.columns | b.columns
-        sides = [_known(a), _known(b)]
+        sides = [ranking(a), ranking(b)]
         if a.single and b.constant is not None:
             sides[1] = number_sql(b.constant, single=True)
         elif b.single and a.constant is not None:
@@ -446,17 +309,5 @@ def _double(term: Term) -> str:
     return f"CAST({term.sql} AS DOUBLE)" if term.single else term.sql
 
 
-def _known(term: Term) -> str:
-    """The value with NaN replaced by null; the database sorts NaN above every number."""
-    if term.kind is not Kind.NUMBER or term.constant is not None:
-        return term.sql
-    return f"nullif({term.sql}, 'nan'::{'FLOAT' if term.single else 'DOUBLE'})"
-
-
 def _known_double(term: Term) -> str:
-    return f"CAST({_known(term)} AS DOUBLE)" if term.single else _known(term)
-
-
-def ranking(term: Term) -> str:
-    """SQL of a value to rank or group rows by: null for NaN."""
-    return _known(term)
+    return f"CAST({ranking(term)} AS DOUBLE)" if term.single else ranking(term)

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from pairsift.errors import PairsiftError
+from pairsift.expressions.rows import RowFilter, columns_used
 from pairsift.select import select
-from pairsift.select.rows import RowFilter, columns_used
 from tests.score_folders import random_scores
 
 

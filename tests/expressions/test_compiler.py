@@ -8,15 +8,9 @@ import duckdb
 import pytest
 
 from pairsift.errors import PairsiftError
-from pairsift.select.expression import (
-    Kind,
-    column_term,
-    compile_expression,
-    number_sql,
-    ranking,
-    split_conditions,
-)
-from pairsift.select.tables import quoted
+from pairsift.expressions.compiler import compile_expression
+from pairsift.expressions.parsing import split_conditions
+from pairsift.expressions.terms import Kind, column_term, number_sql, quoted, ranking
 
 COLUMNS = {
     name: column_term(name, f'"{name}"', kind)

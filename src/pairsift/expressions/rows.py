@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 
 from pairsift.errors import PairsiftError
+from pairsift.expressions.compiler import compile_expression
+from pairsift.expressions.database import run_sql, score_columns
+from pairsift.expressions.terms import Kind, Term, quoted, ranking, text_sql
 from pairsift.pair import Status
-from pairsift.select.expression import Kind, Term, compile_expression, ranking, text_sql
-from pairsift.select.tables import quoted, run_sql, score_columns
 
 _ROWS = "rows"
 

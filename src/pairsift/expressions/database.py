@@ -1,0 +1,119 @@
+"""DuckDB: opened so that it spills and reads any storage, its errors in words for users."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import fsspec
+
+from pairsift.errors import PairsiftError
+from pairsift.expressions.terms import Term, column_term, quoted, text_sql
+from pairsift.sources.base import printable
+
+
+@contextlib.contextmanager
+def open_database(
+    memory_limit: str = "2GB", threads: int | None = None, scratch: str | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory DuckDB that spills into a temporary folder, removed at the end.
+
+    Args:
+        memory_limit: of DuckDB; what does not fit is spilled to disk.
+        threads: None for one per core.
+        scratch: where to spill; None for the system's temporary folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="pairsift-duckdb-", dir=scratch) as spill:
+        config: dict[str, Any] = {
+            "memory_limit": memory_limit,
+            "temp_directory": spill,
+            "autoinstall_known_extensions": "false",
+        }
+        if threads is not None:
+            config["threads"] = threads
+        try:
+            connection = duckdb.connect(":memory:", config=config)
+        except duckdb.Error as error:
+            raise PairsiftError(f"DuckDB cannot start: {error}") from error
+        try:
+            connection.execute("SET enable_progress_bar = false")
+            # Parquet statistics leave NaN out, so this optimizer would assume that there is none.
+            connection.execute("SET disabled_optimizers = 'statistics_propagation'")
+            yield connection
+        finally:
+            connection.close()
+
+
+def register_filesystem(
+    connection: duckdb.DuckDBPyConnection, fs: fsspec.AbstractFileSystem
+) -> None:
+    """Let DuckDB read through a fsspec file system; may be called more than once."""
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    if not connection.filesystem_is_registered(protocol):
+        connection.register_filesystem(fs)
+
+
+def run_sql(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Any = None
+) -> duckdb.DuckDBPyConnection:
+    """Execute SQL; raise errors that the user can fix as :class:`PairsiftError`."""
+    with readable_errors():
+        return connection.execute(sql, parameters)
+
+
+@contextlib.contextmanager
+def readable_errors() -> Iterator[None]:
+    """Raise DuckDB's errors that the user can mend as :class:`PairsiftError`."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise PairsiftError(
+            f"DuckDB needs more than its memory limit ({_first_line(error)}); raise --memory-limit"
+        ) from error
+    except duckdb.Error as error:
+        # Its parquet reader raises the base class for damaged bytes.
+        damage = (duckdb.IOException, duckdb.InvalidInputException)
+        if not isinstance(error, damage) and type(error) is not duckdb.Error:
+            raise
+        raise PairsiftError(
+            f"a table cannot be read: {_first_line(error)}. If `pairsift score` wrote it, remove "
+            "it and score again; if it is your own table, replace it by an undamaged one"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return os.fspath(str(error)).split("\n", 1)[0]
+
+
+def literal_path(path: str) -> str:
+    """Escape a path for DuckDB, which reads ``*``, ``?`` and ``[`` as wildcards.
+
+    Raises:
+        PairsiftError: it is not UTF-8, which DuckDB needs.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise PairsiftError(
+            f"{printable(path)}: the path is not UTF-8; rename its folders and files"
+        ) from None
+    return re.sub(r"([*?\[])", r"[\1]", path)
+
+
+def file_sql(path: str) -> str:
+    """A path in SQL, for functions that read files."""
+    return text_sql(literal_path(path))
+
+
+def score_columns(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, Term]:
+    """The columns of a relation that expressions may name."""
+    return {
+        name: column_term(name, quoted(name), type_name)
+        for name, type_name, *_ in run_sql(connection, f"DESCRIBE {relation}").fetchall()
+        if name not in ("pos", "file_row_number")
+    }
