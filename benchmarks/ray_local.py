@@ -3,8 +3,9 @@
     python -m benchmarks.ray_local --workers 2 --shards 40 --samples 500
 
 A worker is what decodes and prepares pairs: a decode process of the local engine, an actor of Ray.
-The rate is that of a run under way: rows of all shards but the first ones (one a worker), over the
-time since those were done. Runs take turns, each into a folder of its own; the best of each counts.
+The rate is that of a run under way: all rows but the first ones (those of a shard for each worker),
+over the time since those were done. Runs take turns, each into a folder of its own; the best of
+each counts.
 """
 
 from __future__ import annotations
@@ -14,47 +15,43 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pairsift import load_scorer
 from pairsift.engines import local
 from pairsift.engines import ray as cluster
-from pairsift.engines.base import ShardResult
+from pairsift.progress import NullListener
 from pairsift.sources import ShardSet, find_shards
 from tests.support.faults import compare_tables, make_pool, ray_cluster
 
 ACCEPTED = 0.85
 
 
-class Clock:
-    """A listener that notes when which shard was done."""
+class Clock(NullListener):
+    """A listener that notes when how many rows were done."""
 
     def __init__(self) -> None:
         self.done: list[tuple[float, int]] = []
 
-    def started(self, shards: int, finished: int) -> None: ...
-
-    def rows(self, statuses: Mapping[str, int]) -> None: ...
-
-    def shard_done(self, result: ShardResult) -> None:
-        self.done.append((time.perf_counter(), result.rows))
+    def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:
+        self.done.append((time.perf_counter(), done))
 
     def rate(self, first: int) -> float:
-        """Rows a second after the first so many shards."""
-        begin = self.done[first - 1][0]
-        return sum(rows for _, rows in self.done[first:]) / (self.done[-1][0] - begin)
+        """Rows a second after the first so many."""
+        begin, rows = next(point for point in self.done if point[1] >= first)
+        end, all_rows = self.done[-1]
+        return (all_rows - rows) / (end - begin)
 
 
-def run_local(shards: ShardSet, scorer: str, out: Path, workers: int) -> float:
+def run_local(shards: ShardSet, scorer: str, out: Path, workers: int, first: int) -> float:
     """Rows a second of the local engine."""
     clock = Clock()
     local.score_shards(shards, load_scorer(scorer), str(out), workers=workers, listener=clock)
-    return clock.rate(workers)
+    return clock.rate(first)
 
 
-def run_ray(shards: ShardSet, scorer: str, out: Path, workers: int) -> float:
+def run_ray(shards: ShardSet, scorer: str, out: Path, workers: int, first: int) -> float:
     """Rows a second of so many actors on the cluster that has been joined."""
     clock = Clock()
     cluster.score_shards(
@@ -64,7 +61,7 @@ def run_ray(shards: ShardSet, scorer: str, out: Path, workers: int) -> float:
         ray_options=cluster.RayOptions(actors=workers),
         listener=clock,
     )
-    return clock.rate(workers)
+    return clock.rate(first)
 
 
 def main() -> int:
@@ -80,10 +77,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="pairsift-ray-") as name, ray_cluster():
         folder = Path(name)
         shards = find_shards(str(make_pool(folder / "pool", options.shards, options.samples)))
+        first = options.workers * options.samples
         for turn in range(options.rounds):
             outs = {engine: folder / f"{engine}-{turn}" for engine in rates}
-            rates["local"].append(run_local(shards, options.scorer, outs["local"], options.workers))
-            rates["ray"].append(run_ray(shards, options.scorer, outs["ray"], options.workers))
+            for engine, run in (("local", run_local), ("ray", run_ray)):
+                rate = run(shards, options.scorer, outs[engine], options.workers, first)
+                rates[engine].append(rate)
             if (wrong := compare_tables(outs["ray"], outs["local"])) is not None:
                 raise RuntimeError(wrong)
     best = {engine: max(found) for engine, found in rates.items()}

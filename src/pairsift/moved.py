@@ -60,13 +60,13 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         module: its ``__name__``.
-        names: the new name of each old one, ``submodule.name`` if a package has it further down.
+        names: old name to new, the latter with its module.
     """
 
     def find(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        now = f"{module}.{names[name]}"
+        now = names[name]
         warnings.warn(
             f"{module}.{name} is now {now}; the old name goes with the next version",
             DeprecationWarning,

@@ -16,10 +16,11 @@ from pairsift import steps
 from pairsift.cascade.report import write_agreement
 from pairsift.cascade.scorer import CascadeScorer
 from pairsift.config import Config
-from pairsift.engines.base import Listener, RunSummary
+from pairsift.engines.base import RunSummary
 from pairsift.errors import NothingScoredError, PairsiftError
 from pairsift.options import SelectOptions, WriteOptions
 from pairsift.pair import Status
+from pairsift.progress import Listener
 from pairsift.report import ReportSummary
 from pairsift.report.build import PAGE
 from pairsift.scorers.base import Scorer

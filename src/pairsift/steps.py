@@ -14,7 +14,8 @@ from pairsift.options import ReportOptions, ScoreOptions, SelectOptions
 from pairsift.sources import ShardSet, find_shards
 
 if TYPE_CHECKING:
-    from pairsift.engines.base import Listener, RunSummary
+    from pairsift.engines.base import RunSummary
+    from pairsift.progress import Listener
     from pairsift.report import ReportSummary
     from pairsift.scorers.base import Scorer
     from pairsift.select import Selection

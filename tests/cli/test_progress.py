@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from pairsift.cli.progress import Progress, ScoreProgress
+from pairsift.cli.progress import ProgressDisplay
 from pairsift.engines.base import ShardResult
+from pairsift.engines.progress import RunProgress
 from tests.cli.test_mistakes import pairsift
 from tests.samples import good_samples, jpeg, write_tar
 
@@ -32,7 +33,8 @@ NASTY = [
 
 
 def test_a_line_every_so_often_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    with ScoreProgress(every=0.2) as progress:
+    with ProgressDisplay(every=0.2) as display:
+        progress = RunProgress(display)
         progress.started(4, 1)
         progress.rows({"ok": 90, "image_missing": 6, "caption_empty": 4})
         progress.shard_done(ShardResult("a", "scored", 100, {}))
@@ -49,8 +51,8 @@ def test_a_line_every_so_often_without_a_terminal(capfd: pytest.CaptureFixture[s
 
 
 def test_a_run_that_stands_still_says_so_again(capfd: pytest.CaptureFixture[str]) -> None:
-    with Progress(every=0.1) as progress:
-        progress.show("teaching", 5, 10, "0.20 EUR", "pairs")
+    with ProgressDisplay(every=0.1) as progress:
+        progress.progress("teaching", 5, 10, unit="pairs", detail="0.20 EUR")
         time.sleep(0.55)
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) >= 3
@@ -59,7 +61,8 @@ def test_a_run_that_stands_still_says_so_again(capfd: pytest.CaptureFixture[str]
 
 
 def test_a_short_run_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    with ScoreProgress() as progress:
+    with ProgressDisplay() as display:
+        progress = RunProgress(display)
         progress.started(1, 0)
         progress.rows({"ok": 5})
     assert capfd.readouterr().err == ""
@@ -69,10 +72,11 @@ def test_a_short_run_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 def test_names_of_shards_and_problems_are_not_markup(
     name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with ScoreProgress(every=0.05) as progress:
+    with ProgressDisplay(every=0.05) as display:
+        progress = RunProgress(display)
         progress.started(1, 0)
         progress.shard_done(ShardResult(name, "scored", 1, {}, 0.1, f"ends in {name}"))
-        progress.show(name, 1, 2, name)
+        display.progress(name, 1, 2, detail=name)
         time.sleep(0.15)
     shown = capfd.readouterr().err
     assert not set("\x1b\r\u202e") & set(shown)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pairsift import PairsiftError, load_scorer
 from pairsift.engines import local
-from pairsift.engines.base import ShardResult
 from pairsift.engines.changed import KNOWN
 from pairsift.scores import SHARD_NAMES
 from pairsift.sources import find_shards
@@ -51,19 +51,14 @@ class Diary:
     """A listener that remembers."""
 
     def __init__(self) -> None:
-        self.began = (0, 0)
-        self.statuses: dict[str, int] = {}
-        self.done: list[ShardResult] = []
+        self.messages: list[str] = []
+        self.last: tuple[Any, ...] = ()
 
-    def started(self, shards: int, finished: int) -> None:
-        self.began = shards, finished
+    def message(self, text: str) -> None:
+        self.messages.append(text)
 
-    def rows(self, statuses: Mapping[str, int]) -> None:
-        for status, count in statuses.items():
-            self.statuses[status] = self.statuses.get(status, 0) + count
-
-    def shard_done(self, result: ShardResult) -> None:
-        self.done.append(result)
+    def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:
+        self.last = task, done, total, more["detail"], more["estimated"]
 
 
 HEURISTICS = engine.ScorerSpec("heuristics")
@@ -79,10 +74,11 @@ def test_tables_are_those_of_the_local_engine(cluster: None, pool: Path, tmp_pat
     )
     local.score_shards(shards, load_scorer("heuristics"), str(tmp_path / "local"))
     assert tables(tmp_path / "ray") == tables(tmp_path / "local")
-    assert summary.statuses == diary.statuses == {"ok": 76, "image_missing": 4}
-    assert (summary.rows, summary.skipped, diary.began) == (80, 0, (5, 0))
+    assert summary.statuses == {"ok": 76, "image_missing": 4}
+    assert (summary.rows, summary.skipped) == (80, 0)
+    assert diary.last == ("scoring", 80, 80, "shard 5/5, 4 failed: 4 image_missing", False)
     assert list(summary.unreadable) == ["00004"]
-    assert sorted(result.name for result in diary.done) == [f"{i:05d}" for i in range(5)]
+    assert [text.split(":")[0] for text in diary.messages] == ["00004"]
 
 
 def test_a_refused_run_leaves_no_names_of_its_shards(
@@ -229,8 +225,9 @@ def test_stopping_ends_the_work_on_a_cluster_that_goes_on(cluster: None, tmp_pat
         (pool / f"{shard:03}.tar").hardlink_to(pool / "000.tar")
 
     class Stop(Diary):
-        def rows(self, statuses: Mapping[str, int]) -> None:
-            raise KeyboardInterrupt
+        def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:
+            if done:
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         engine.score_shards(

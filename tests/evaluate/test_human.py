@@ -23,6 +23,7 @@ from pairsift.errors import PairsiftError
 from pairsift.evaluate.human import evaluate_human
 from pairsift.evaluate.protocols import Request, read_judgments
 from pairsift.evaluate.run import Options
+from pairsift.progress import NullListener
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.sources.image_store import ImageStore
 from tests.samples import jpeg, tar_bytes
@@ -144,12 +145,13 @@ def test_killed_half_way_the_finished_chunks_stay(
     store, out = ImageStore([_images(tmp_path)]), str(tmp_path / "out")
     pairs = [(f"{i}.jpg", f"word {j}") for i in range(12) for j in range(3)]
 
-    def stop(done: int, total: int) -> None:
-        if done >= 20:
-            raise KeyboardInterrupt
+    class Stop(NullListener):
+        def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:
+            if done >= 20:
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        score_pairs("w", WordCounter(), pairs, store, out, progress=stop)
+        score_pairs("w", WordCounter(), pairs, store, out, listener=Stop())
     scorer = WordCounter()
     assert score_pairs("w", scorer, pairs, store, out).scored == scorer.scored == 16
 

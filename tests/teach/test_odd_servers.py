@@ -313,13 +313,15 @@ def test_low_scores_are_scores(tmp_path: Path, score: Any) -> None:
 def test_uncounted_tokens_are_told_as_estimates(tmp_path: Path, usage: Any) -> None:
     ear = _Ear()
     with Endpoint(lambda number, caption: {"usage": usage}) as endpoint:
-        bill = _teacher(tmp_path, endpoint).judge(_records(ALL), _images(tmp_path), ear)
+        teacher, images = _teacher(tmp_path, endpoint), _images(tmp_path)
+        estimate = teacher.estimate(teacher.plan(_records(ALL), images)[1], images)
+        bill = teacher.judge(_records(ALL), images, ear)
     assert bill.estimated == bill.requests == ALL
-    asked = ear.estimates[0].bill.input_tokens
+    asked = estimate.bill.input_tokens
     assert asked * 0.9 <= bill.input_tokens <= asked * 1.1
     assert bill.output_tokens >= ALL * 20
     assert "(estimated for 12, which the endpoint did not count)" in bill.text()
-    assert [words for words in ear.notes if "estimates" in words] == [
+    assert [words for words in ear.messages if "estimates" in words] == [
         f"{endpoint.url} counts no tokens: tokens and cost are estimates"
     ]
 
@@ -327,7 +329,7 @@ def test_uncounted_tokens_are_told_as_estimates(tmp_path: Path, usage: Any) -> N
 class _Breaking(_Ear):
     """A listener whose terminal is gone after the third answer."""
 
-    def answered(self, done: int, total: int, bill: Any) -> None:
+    def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:
         if done == 3:
             raise BrokenPipeError("no terminal")
 

@@ -21,10 +21,11 @@ from typer.testing import CliRunner
 
 from pairsift.cli import app
 from pairsift.errors import PairsiftError
+from pairsift.progress import NullListener
 from pairsift.sources.image_store import ImageStore
 from pairsift.teach.cache import ReplyCache
-from pairsift.teach.cost import Bill, Prices, image_tokens
-from pairsift.teach.openai import Estimate, OpenAITeacher, data_uri
+from pairsift.teach.cost import Prices, image_tokens
+from pairsift.teach.openai import OpenAITeacher, data_uri
 from pairsift.teach.prompt import load_teacher_prompt
 from pairsift.teach.records import Record, read_records
 from pairsift.teach.settings import OpenAISettings
@@ -225,20 +226,16 @@ def test_the_pace_is_kept(tmp_path: Path) -> None:
     assert min(early) > -0.005
 
 
-class _Ear:
+class _Ear(NullListener):
     def __init__(self) -> None:
-        self.estimates: list[Estimate] = []
-        self.costs: list[float] = []
-        self.notes: list[str] = []
+        self.messages: list[str] = []
+        self.details: list[str] = []
 
-    def estimated(self, estimate: Estimate) -> None:
-        self.estimates.append(estimate)
+    def message(self, text: str) -> None:
+        self.messages.append(text)
 
-    def answered(self, done: int, total: int, bill: Bill) -> None:
-        self.costs.append(bill.cost)
-
-    def noted(self, words: str) -> None:
-        self.notes.append(words)
+    def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:
+        self.details.append(more["detail"])
 
 
 def test_cost_is_estimated_counted_and_limited(tmp_path: Path) -> None:
@@ -246,19 +243,20 @@ def test_cost_is_estimated_counted_and_limited(tmp_path: Path) -> None:
     images = _images(tmp_path)
     with Endpoint() as endpoint:
         teacher = _teacher(tmp_path, endpoint, prices=prices, max_cost=0.0085, concurrency=1)
+        estimate = teacher.estimate(teacher.plan(_records(8), images)[1], images)
         with pytest.raises(PairsiftError, match=r"--max-cost 0\.0085"):
             teacher.judge(_records(8), images, ear)
         assert len(endpoint.requests) == 3  # 0.003 each
-        (estimate,) = ear.estimates
+        assert ear.messages == [estimate.text()]
         assert (estimate.pairs, estimate.cached, estimate.bill.requests) == (8, 0, 8)
         assert estimate.bill.cost == pytest.approx(
             prices.of(estimate.bill.input_tokens, estimate.bill.output_tokens)
         )
         assert estimate.bill.input_tokens > 8 * (85 + 170)
-        assert ear.costs == pytest.approx([0.003, 0.006])
+        assert [" 0.0030 in " in ear.details[0], " 0.0060 in " in ear.details[1]] == [True] * 2
         more = _teacher(tmp_path, endpoint, prices=prices)
         bill = more.judge(records := _records(8), images, ear)
-        assert ear.estimates[1].cached == 3
+        assert ear.messages[1].startswith("8 pairs, 3 answered before; ")
         assert bill.requests == 5
         assert bill.cost == pytest.approx(0.015)
         assert more.cache.totals() == {

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from pairsift import Pair
 from pairsift.cli import app
 from pairsift.errors import PairsiftError
+from pairsift.progress import MessageListener, NullListener
 from pairsift.scorers.mlm.load import load_mlm_scorer
 from pairsift.scorers.registry import load_scorer
 from pairsift.train.run import Summary, describe, train
@@ -198,7 +199,7 @@ def test_everything_at_once(llava: Path, tmp_path: Path) -> None:
         workers=1, gradient_checkpointing=True, best_by="mean", weight_decay=0.01, save_every=20,
         prompts=None,
     )  # fmt: skip
-    summary = train(settings, said.append)
+    summary = train(settings, MessageListener(said.append))
     text = "\n".join(said)
     assert "train: 72 pairs on 36 images" in text
     assert "mixed in: 36 general instructions" in text
@@ -359,7 +360,7 @@ def test_the_command_says_what_it_would_do_then_does_it(
 def test_epochs_become_steps(llava: Path, toy: Path, tmp_path: Path) -> None:
     settings = _settings(toy, llava, tmp_path / "out", dev_fraction=0.0, accumulate=2)
     stages = parse_stages("projector,all", epochs="1,2.5")
-    plan = describe(type(settings)(**{**_fields(settings), "stages": stages}), lambda line: None)
+    plan = describe(type(settings)(**{**_fields(settings), "stages": stages}), NullListener())
     # 96 pairs in passes of 16, two passes a step.
     assert [stage["steps"] for stage in plan["stages"].values()] == [3, 8]
 

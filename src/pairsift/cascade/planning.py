@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from pairsift.cascade.scorer import load_stage
 from pairsift.errors import PairsiftError
 from pairsift.expressions.rows import RowValue
 from pairsift.pair import Pair, Status
+from pairsift.progress import Listener, MessageListener, NullListener
 from pairsift.scorers.base import Scorer
 from pairsift.scores import IDENTITY_FIELDS
 from pairsift.sources import Shard, ShardSet, open_shard
@@ -26,8 +28,6 @@ from pairsift.sources import Shard, ShardSet, open_shard
 _SHARDS = 16
 AGREEMENTS = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
 """Those the trade-off is told for."""
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,8 @@ def make_plan(
     *,
     pairs: int = 2000,
     device: str | None = None,
-    tell: Progress = lambda words: None,
+    listener: Listener | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Plan:
     """Plan a cascade: score a sample with every scorer, then set the thresholds of the cheap ones.
 
@@ -88,7 +89,8 @@ def make_plan(
         request: what to plan for; None for the defaults of :class:`PlanRequest`.
         pairs: size of the sample; 2,000. Pairs that a run will audit are left out of it.
         device: device of all scorers, such as ``cuda:1``; None takes a GPU if there is one.
-        tell: called with one line of text at each step.
+        listener: told of each step; None for nobody.
+        tell: old form of `listener`, called with one line of text; goes with the next version.
 
     Returns:
         the plan; write it to a file with `Plan.write`.
@@ -107,6 +109,14 @@ def make_plan(
         ('the best 50 % by smaller_side', 300.0, 4)
     """
     request = request or PlanRequest()
+    if tell is not None:
+        warnings.warn(
+            "make_plan(tell=print) is now make_plan(listener=MessageListener(print))",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        listener = MessageListener(tell)
+    listener = listener or NullListener()
     scorer = load_stage(full, device=device)
     stages = [load_stage(stage, device=device, beside=scorer) for stage in cheap]
     scorers = (*stages, scorer)
@@ -115,13 +125,13 @@ def make_plan(
         for stage, own in zip((*cheap, full), scorers, strict=True)
     ]
     stored = stored_names(scorers)
-    tell(f"drawing {pairs:,} of the pairs of {len(shard_set.shards):,} shards")
+    listener.message(f"drawing {pairs:,} of the pairs of {len(shard_set.shards):,} shards")
     sample, shards = draw_sample(shard_set, pairs, request)
     columns: dict[str, pa.ChunkedArray] = {}
     good = np.ones(len(sample), dtype=bool)
     values = []
     for place, (own, stage) in enumerate(zip(scorers, planned, strict=True)):
-        tell(f"{own.name} reads {len(sample):,} pairs")
+        listener.message(f"{own.name} reads {len(sample):,} pairs")
         table = own.score(sample)
         good &= pc.equal(table["status"].cast(pa.string()), Status.OK.value).to_numpy()
         columns |= {

@@ -19,6 +19,7 @@ from pairsift.cli.common import (
     table,
     tell,
 )
+from pairsift.cli.progress import ProgressDisplay
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:
@@ -116,15 +117,16 @@ def cascade(
         encoding=encoding,
     )
     tell(found.notes)
-    plan = make_plan(
-        found,
-        [Stage(name, number) for name, number in zip(names, numbers, strict=True)],
-        Stage(full, by, _options(full_option or [])),
-        request,
-        pairs=pairs,
-        device=device,
-        tell=lambda words: typer.echo(words, err=True),
-    )
+    with ProgressDisplay() as progress:
+        plan = make_plan(
+            found,
+            [Stage(name, number) for name, number in zip(names, numbers, strict=True)],
+            Stage(full, by, _options(full_option or [])),
+            request,
+            pairs=pairs,
+            device=device,
+            listener=progress,
+        )
     plan.write(out)
     emit(plan.to_json(), json, f"{describe(plan)}\nin {out}")
 

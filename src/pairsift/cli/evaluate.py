@@ -9,7 +9,7 @@ import typer
 from pairsift.cli import evaluate_cost, evaluate_downstream
 from pairsift.cli.common import BatchSize, Device, Dtype, Encoding, Json, Separator
 from pairsift.cli.evaluation import show_result, split, split_all
-from pairsift.cli.progress import Progress
+from pairsift.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from pairsift.evaluate.results import Evaluation
@@ -134,7 +134,7 @@ def human(
     options = _options(
         scorer, images, columns, resamples, seed, skip_missing, device, dtype, batch_size
     )
-    with _Scoring() as progress:
+    with ProgressDisplay() as progress:
         evaluation = evaluate_human(protocol, request, out, options, progress)
     _show(evaluation, out, json)
 
@@ -176,7 +176,7 @@ def pairs(
     options = _options(
         scorer, images, columns, resamples, seed, skip_missing, device, dtype, batch_size
     )
-    with _Scoring() as progress:
+    with ProgressDisplay() as progress:
         evaluation = evaluate_pairs(
             pairs,
             out,
@@ -213,11 +213,6 @@ def _options(
         skip_missing=skip_missing,
         scorer_options={"device": device, "dtype": dtype},
     )
-
-
-class _Scoring(Progress):
-    def scoring(self, scorer: str, done: int, total: int) -> None:
-        self.show(scorer, done, total)
 
 
 def _show(evaluation: Evaluation, out: str, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from pairsift.cli.common import Device, Json
 from pairsift.cli.evaluation import show_result, split, split_all
-from pairsift.cli.progress import Progress
+from pairsift.cli.progress import ProgressDisplay
 
 NO_SHAPE = "none"
 
@@ -84,18 +84,10 @@ def cost(
         devices=devices,
         price_per_hour=price_per_hour,
     )
-    with _Turns() as turns:
-        found = evaluate_cost(out, options, turns)
+    with ProgressDisplay() as progress:
+        found = evaluate_cost(out, options, progress)
     tables = {
         "": found.header_and_rows(),
         found.projection_title: found.projection_table(),
     }
     show_result(found, tables, out, json)
-
-
-class _Turns(Progress):
-    def stage(self, words: str) -> None:
-        self.say(words)
-
-    def measured(self, done: int, total: int) -> None:
-        self.show("turns", done, total)

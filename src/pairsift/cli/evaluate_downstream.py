@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
 from pairsift.cli.common import Json, emit
 from pairsift.cli.evaluation import print_table, show_result, split, split_all
-from pairsift.cli.progress import Progress
+from pairsift.cli.progress import ProgressDisplay
 from pairsift.errors import PairsiftError
-
-if TYPE_CHECKING:
-    from pairsift.engines.base import Listener
+from pairsift.progress import MessageListener
 
 Many = list[str]
 
@@ -193,7 +192,7 @@ def downstream(
         batch_size=batch_size,
         pool=PoolSettings(rows=rows_per_image, seed=pool_seed),
     )
-    with _Stages() as progress:
+    with ProgressDisplay() as progress:
         comparison = evaluate_downstream(sources, out, options, progress)
     show_result(comparison, {"": comparison.header_and_rows()}, out, json)
 
@@ -219,7 +218,7 @@ def _datacomp(
                 "\n".join(step.text() for step in steps(run)),
             )
             return
-        results = [str(drive(run, lambda words: typer.echo(words, err=True)))]
+        results = [str(drive(run, MessageListener(partial(typer.echo, err=True))))]
     rows = [row for path in results for row in datacomp_results.read_results(path)]
     datacomp_results.write(rows, scale, out)
     if as_json:
@@ -236,16 +235,3 @@ def _fractions(text: str) -> list[float]:
         return [float(value) for value in split(text)]
     except ValueError:
         raise PairsiftError(f"--keep {text!r}: write fractions, for example 0.1,0.3") from None
-
-
-class _Stages(Progress):
-    def stage(self, words: str) -> None:
-        self.say(words)
-
-    def scoring(self) -> Listener:
-        from pairsift.engines.base import Silence
-
-        return Silence()
-
-    def trained(self, done: int, total: int) -> None:
-        self.show("training", done, total)

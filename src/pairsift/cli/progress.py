@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import typer
 
 from pairsift.printable import one_line
 from pairsift.printable import printable as safe
 
-if TYPE_CHECKING:
-    from pairsift.engines.base import ShardResult
-
 EVERY_S = 60.0
 
-Self = TypeVar("Self", bound="Progress")
+Self = TypeVar("Self", bound="ProgressDisplay")
 
 
 @dataclass(slots=True)
@@ -28,7 +23,7 @@ class _Task:
     done: int = 0
     total: int | None = None
     unit: str = ""
-    words: str = ""
+    detail: str = ""
     about: str = ""
     begin: float = 0.0
 
@@ -45,11 +40,11 @@ class _Task:
             parts.append(f"{rate:,.1f}{unit}/s")
             if self.total is not None and self.total > self.done:
                 parts.append(f"{duration((self.total - self.done) / rate)} to go")
-        return ", ".join(parts + ([self.words] if self.words else []))
+        return ", ".join(parts + ([self.detail] if self.detail else []))
 
 
-class Progress:
-    """Context manager that shows how far one or several named tasks are.
+class ProgressDisplay:
+    """A listener that shows how far one or several tasks are; a context manager.
 
     Args:
         every: seconds between two lines where stderr is no terminal; `EVERY_S` if None.
@@ -71,7 +66,7 @@ class Progress:
         self._every = EVERY_S if every is None else every
         self._tasks: dict[str, _Task] = {}
         self._ids: dict[str, Any] = {}
-        self._news: dict[str, None] = {}
+        self._changed: dict[str, None] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tell, name="pairsift-progress", daemon=True)
 
@@ -91,89 +86,36 @@ class Progress:
         self._ended.set()
         self._bars.stop()
 
-    def say(self, words: str) -> None:
+    def message(self, text: str) -> None:
         """Print a line above the bars."""
         if self._console.is_terminal:
-            self._console.print(safe(words), markup=False, highlight=False)
+            self._console.print(safe(text), markup=False, highlight=False)
         else:
-            typer.echo(safe(words), err=True)
+            typer.echo(safe(text), err=True)
 
-    def show(
+    def progress(
         self,
-        name: str,
+        task: str,
         done: int,
         total: int | None,
-        words: str = "",
+        *,
         unit: str = "",
-        about: bool = False,
+        detail: str = "",
+        estimated: bool = False,
     ) -> None:
-        """Set how far a task is.
-
-        Args:
-            total: None if it is not known.
-            words: what else there is to tell.
-            unit: of `done` and `total`, in the plural.
-            about: whether `total` is an estimate.
-        """
+        """Set how far a task is."""
         now = time.monotonic()
-        task = self._tasks.setdefault(name, _Task(begin=now))
-        task.done, task.total, task.unit = done, total, unit
-        task.words, task.about = one_line(words), "about " if about else ""
-        self._news[name] = None
+        state = self._tasks.setdefault(task, _Task(begin=now))
+        state.done, state.total, state.unit = done, total, unit
+        state.detail, state.about = one_line(detail), "about " if estimated else ""
+        self._changed[task] = None
         if self._console.is_terminal:
-            if name not in self._ids:
-                self._ids[name] = self._bars.add_task(one_line(name), line="", total=total)
-            self._bars.update(self._ids[name], completed=done, total=total, line=task.line(now))
+            if task not in self._ids:
+                self._ids[task] = self._bars.add_task(one_line(task), line="", total=total)
+            self._bars.update(self._ids[task], completed=done, total=total, line=state.line(now))
 
     def _tell(self) -> None:
         while not self._ended.wait(self._every):
-            news, self._news = self._news, {}
-            for name in news or list(self._tasks)[-1:]:  # without news, where it stands still
-                self.say(f"{one_line(name)}: {self._tasks[name].line(time.monotonic())}")
-
-
-class ScoreProgress(Progress):
-    """A listener (see :class:`pairsift.engines.base.Listener`) that shows.
-
-    How many pairs there are is known only as shards are finished: until the first is, there is no
-    total, and then the mean shard stands for those to come.
-    """
-
-    def __init__(self, every: float | None = None) -> None:
-        super().__init__(every)
-        self._shards = self._finished = self._done = 0
-        self._done_rows = 0
-        self._statuses: Counter[str] = Counter()
-
-    def started(self, shards: int, finished: int) -> None:
-        self._shards, self._finished = shards, finished
-        if finished:
-            self.say(f"{finished:,} of {shards:,} shards were finished before")
-        self._update()
-
-    def rows(self, statuses: Mapping[str, int]) -> None:
-        self._statuses.update(statuses)
-        self._update()
-
-    def shard_done(self, result: ShardResult) -> None:
-        self._done += 1
-        self._done_rows += result.rows
-        if result.problem:
-            self.say(one_line(f"{result.name}: {result.problem}"))
-        self._update()
-
-    def _update(self) -> None:
-        from pairsift.engines.base import describe_statuses
-
-        rows = self._statuses.total()
-        todo = self._shards - self._finished
-        total = round(self._done_rows / self._done * todo) if self._done_rows else None
-        self.show(
-            "scoring",
-            rows,
-            None if total is None else max(total, rows),
-            f"shard {self._finished + self._done:,}/{self._shards:,}, "
-            f"{describe_statuses(self._statuses)}",
-            "pairs",
-            about=self._done < todo,
-        )
+            changed, self._changed = self._changed, {}
+            for name in changed or list(self._tasks)[-1:]:  # if none has, where it stands still
+                self.message(f"{one_line(name)}: {self._tasks[name].line(time.monotonic())}")

@@ -20,11 +20,11 @@ def run(
     json: Json = False,
 ) -> None:
     """Score, select, write and report as one file says. Run it again to continue after a stop."""
-    from pairsift.cli.progress import ScoreProgress
+    from pairsift.cli.progress import ProgressDisplay
     from pairsift.config import read_config
     from pairsift.pipeline import run_pipeline
 
-    with ScoreProgress() as progress:
+    with ProgressDisplay() as progress:
         result = run_pipeline(read_config(config), progress)
     tell(result.notes)
     emit(result.to_json(), json, result.text())

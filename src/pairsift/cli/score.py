@@ -31,12 +31,12 @@ def score(
     how far the run is.
     """
     from pairsift import steps
-    from pairsift.cli.progress import ScoreProgress
+    from pairsift.cli.progress import ProgressDisplay
 
     steps.check_score(options)
     found = steps.find_input(options)
     tell(found.notes)
-    with ScoreProgress() as progress:
+    with ProgressDisplay() as progress:
         summary = steps.score(options, found, out, progress)
     declared = f"{summary.declared:,} marked failed by the source, " if summary.declared else ""
     line = (

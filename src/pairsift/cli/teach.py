@@ -22,15 +22,13 @@ from pairsift.cli.common import (
     Separator,
     emit,
 )
-from pairsift.cli.progress import Progress
+from pairsift.cli.progress import ProgressDisplay
 from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:
     from pairsift.sources.image_store import Images
-    from pairsift.teach.cost import Bill
     from pairsift.teach.dialect import Structured
     from pairsift.teach.items import Item
-    from pairsift.teach.openai import Estimate
     from pairsift.teach.records import Record
 
 commands = typer.Typer(
@@ -282,7 +280,7 @@ def openai(
             result = {"pairs": estimate.pairs, "cached": estimate.cached}
             emit(result | estimate.bill.to_json(), json, estimate.text())
             return
-        with _Teaching() as progress:
+        with ProgressDisplay() as progress:
             bill = teacher.judge(records, store, progress)
     summary = finish(out, records, teacher.facts | chosen, len(items), bill.to_json())
     emit(summary.to_json(), json, f"{summary.text()}\nthis run: {bill.text()}")
@@ -334,7 +332,7 @@ def local(
     items, store = _Asked(shards, captions, images, limit, source).read()
     records, chosen = _candidates(items, shards, candidates, alt_text, embedder, seed)
     scorer = load_scorer(model, device=device, dtype=dtype)
-    with _Teaching() as progress:
+    with ProgressDisplay() as progress:
         facts = judge_locally(
             records,
             store,
@@ -342,7 +340,7 @@ def local(
             scorer,
             cache or f"{out}.cache",
             batch_size=batch_size,
-            progress=progress.scored,
+            listener=progress,
         )
     summary = finish(out, records, facts | chosen, len(items))
     emit(summary.to_json(), json, summary.text())
@@ -421,19 +419,3 @@ def _temperature(text: str) -> float | None:
         return float(text)
     except ValueError:
         raise PairsiftError(f"--temperature {text!r}: give a number, or none") from None
-
-
-class _Teaching(Progress):
-    """Shows the estimate, then the number of annotated pairs and their cost so far."""
-
-    def estimated(self, estimate: Estimate) -> None:
-        self.say(estimate.text())
-
-    def noted(self, words: str) -> None:
-        self.say(words)
-
-    def answered(self, done: int, total: int, bill: Bill) -> None:
-        self.show("annotating", done, total, bill.text(), "pairs")
-
-    def scored(self, done: int, total: int) -> None:
-        self.show("annotating", done, total, unit="pairs")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pairsift.cli.common import Json, emit
+from pairsift.progress import MessageListener
 
 
 def register(app: typer.Typer) -> None:
@@ -191,9 +192,10 @@ def train(
         workers=workers,
         keep_checkpoints=keep_checkpoints,
     )
-    say = partial(typer.echo, err=json)  # with --json, stdout is for the result alone
+    # With --json, stdout is for the result alone.
+    listener = MessageListener(partial(typer.echo, err=json))
     if dry_run:
-        emit(describe(settings, say), json, "nothing was trained (--dry-run)")
+        emit(describe(settings, listener), json, "nothing was trained (--dry-run)")
         return
-    summary = run_training(settings, say)
+    summary = run_training(settings, listener)
     emit(summary.to_json(), json, summary.text())

@@ -1,4 +1,4 @@
-"""What all engines share: jobs, their results, the failure limit and the progress listener."""
+"""What all engines share: jobs, their results and the failure limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from pairsift import moved
 from pairsift.errors import PairsiftError
@@ -235,19 +235,6 @@ class StatusUpdate:
         return cls(Counter(row.status.value for row in rows), words)
 
 
-class Listener(Protocol):
-    """Receives the progress of a run, for example a progress bar or a log."""
-
-    def started(self, shards: int, finished: int) -> None:
-        """The run has `shards` shards; earlier runs have finished `finished` of them."""
-
-    def rows(self, statuses: Mapping[str, int]) -> None:
-        """Some samples are scored or have failed; their number by status."""
-
-    def shard_done(self, result: ShardResult) -> None:
-        """The table of a shard is committed, or the shard is unreadable."""
-
-
 def describe_statuses(statuses: Mapping[str, int]) -> str:
     """Count failures by status; samples that the source marks as failed are counted apart."""
     failed = _failed(statuses)
@@ -273,16 +260,6 @@ def _counts(failed: Counter[str]) -> str:
     return ", ".join(f"{count:,} {status}" for status, count in failed.most_common())
 
 
-class Silence:
-    """A listener that ignores everything."""
-
-    def started(self, shards: int, finished: int) -> None: ...
-
-    def rows(self, statuses: Mapping[str, int]) -> None: ...
-
-    def shard_done(self, result: ShardResult) -> None: ...
-
-
 def part_of(shards: tuple[Shard, ...], part: tuple[int, int] | None) -> tuple[Shard, ...]:
     """Every n-th shard beginning with the i-th, for `--part i/n` on independent machines.
 
@@ -297,4 +274,12 @@ def part_of(shards: tuple[Shard, ...], part: tuple[int, int] | None) -> tuple[Sh
     return shards[index - 1 :: count]
 
 
-__getattr__ = moved.renamed(__name__, {"Guard": "FailureLimit", "News": "StatusUpdate"})
+__getattr__ = moved.renamed(
+    __name__,
+    {
+        "Guard": "pairsift.engines.base.FailureLimit",
+        "Listener": "pairsift.progress.Listener",
+        "News": "pairsift.engines.base.StatusUpdate",
+        "Silence": "pairsift.engines.progress.RunProgress",
+    },
+)

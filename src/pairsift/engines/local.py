@@ -6,9 +6,11 @@ import os
 import time
 import uuid
 
-from pairsift.engines.base import FailureLimit, Listener, RunSummary, Silence, StatusUpdate
+from pairsift.engines.base import FailureLimit, RunSummary, StatusUpdate
 from pairsift.engines.plan import plan_run
+from pairsift.engines.progress import run_progress
 from pairsift.engines.worker import ShardWorker
+from pairsift.progress import Listener
 from pairsift.scorers.base import Scorer
 from pairsift.scores import ScoreFolder, source_identity
 from pairsift.sources import ShardSet
@@ -80,18 +82,18 @@ def score_shards(
         >>> score_shards(find_shards("pool"), scorer, "new_scores", workers=0).skipped
         1
     """
-    listener = listener or Silence()
+    progress = run_progress(listener)
     scores = ScoreFolder(out, scorer.fingerprint, shard_set.root, source_identity(shard_set))
     plan = plan_run(shard_set, scores, part, retry_failed, rescore_changed)
     scores.claim()
     scores.expect(shard.name for shard in shard_set.shards)
-    listener.started(plan.shards, plan.skipped)
+    progress.started(plan.shards, plan.skipped)
     limit = FailureLimit(max_failure_rate)
     summary = RunSummary(out, plan.shards, plan.skipped, first_failures=limit.first_failures)
 
     def tell(update: StatusUpdate) -> None:
         limit.add(update)
-        listener.rows(update.statuses)
+        progress.rows(update.statuses)
 
     begin = time.perf_counter()
     processes = default_workers() if workers is None else workers
@@ -99,7 +101,7 @@ def score_shards(
         with ShardWorker(scorer, scores, batch_size, processes, uuid.uuid4().hex) as worker:
             for result in worker.run(plan.jobs, tell):
                 summary.add(result, time.perf_counter() - begin)
-                listener.shard_done(result)
+                progress.shard_done(result)
                 limit.add_shard(result)
     except BaseException:
         scores.release()

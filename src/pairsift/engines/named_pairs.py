@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pairsift import __version__
 from pairsift.arrow import read_parquet
 from pairsift.pair import Pair, Status
+from pairsift.progress import Listener, NullListener
 from pairsift.scorers.base import Scorer
 from pairsift.scorers.scope import Scope
 from pairsift.scores import ScoreFolder
@@ -35,9 +36,6 @@ ImageCaption = tuple[str, str]
 CHUNK = 512
 # The spread of a score says how sure the model is, not how good the pair is.
 _NOT_SCORES = ("_std", "_validity")
-
-Progress = Callable[[int, int], None]
-"""Told how many of how many pairs are scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +86,14 @@ def score_pairs(
     out: str,
     *,
     batch_size: int | None = None,
-    progress: Progress | None = None,
+    listener: Listener | None = None,
 ) -> PairScores:
     """Score every distinct pair, or find its scores in the cache under `out`.
 
     Raises:
         PairsiftError: an image is missing, or the cache cannot be written.
     """
+    listener = listener or NullListener()
     distinct = sorted(set(pairs))
     keys = _keys(distinct, images)
     cache = ScoreFolder(_cache_folder(out, name, scorer.fingerprint), scorer.fingerprint, "")
@@ -108,8 +107,7 @@ def score_pairs(
         table = _score_chunk(scorer, chunk, images, batch_size, cache)
         known.update((row["key"], row) for row in table.to_pylist())
         done += len(chunk)
-        if progress:
-            progress(done, len(waiting))
+        listener.progress(name, done, len(waiting), unit="pairs")
     rows = [known[key] for key in keys]
     failures: dict[str, int] = {}
     for row in rows:

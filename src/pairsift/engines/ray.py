@@ -26,15 +26,15 @@ from pairsift.engines.base import (
     FIRST_FAILURES,
     FailureLimit,
     Job,
-    Listener,
     RunSummary,
     ShardResult,
-    Silence,
     StatusUpdate,
 )
 from pairsift.engines.plan import Plan, plan_run
+from pairsift.engines.progress import run_progress
 from pairsift.engines.worker import ShardWorker
 from pairsift.errors import PairsiftError
+from pairsift.progress import Listener
 from pairsift.scorers.base import Scorer
 from pairsift.scorers.registry import load_scorer
 from pairsift.scores import ScoreFolder, source_identity
@@ -106,11 +106,11 @@ def score_shards(
     """
     _import_ray()
     options = ray_options or RayOptions()
-    listener = listener or Silence()
+    progress = run_progress(listener)
     out = out if not Folder(out).is_local else os.path.abspath(out)
     scores = ScoreFolder(out, None, shard_set.root)
     plan = plan_run(shard_set, scores, part, retry_failed, rescore_changed)
-    listener.started(plan.shards, plan.skipped)
+    progress.started(plan.shards, plan.skipped)
     limit = FailureLimit(max_failure_rate)
     summary = RunSummary(out, plan.shards, plan.skipped, first_failures=limit.first_failures)
     with _session(options.address) as owned:
@@ -123,10 +123,10 @@ def score_shards(
                     continue
                 if isinstance(item, StatusUpdate):
                     limit.add(item)
-                    listener.rows(item.statuses)
+                    progress.rows(item.statuses)
                     continue
                 summary.add(item, time.perf_counter() - begin)
-                listener.shard_done(item)
+                progress.shard_done(item)
                 limit.add_shard(item)
         except BaseException:
             # Leaving a cluster that this run started ends everything at once.

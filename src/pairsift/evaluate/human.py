@@ -15,8 +15,6 @@ from pairsift.evaluate.results import ColumnResult, Evaluation
 from pairsift.evaluate.run import (
     MISSING_IMAGE,
     Options,
-    ScoringListener,
-    Silence,
     open_images,
     preference_results,
     score_all,
@@ -25,6 +23,7 @@ from pairsift.evaluate.run import (
 )
 from pairsift.evaluate.slices import measure_slices
 from pairsift.evaluate.statistics import Floats
+from pairsift.progress import Listener
 from pairsift.sources.outputs import OUTPUT_KEY
 from pairsift.storage import Folder
 
@@ -36,7 +35,7 @@ def evaluate_human(
     request: Request,
     out: str,
     options: Options,
-    listener: ScoringListener | None = None,
+    listener: Listener | None = None,
 ) -> Evaluation:
     """Measure scorers against human judgments and write the result to `out`.
 
@@ -57,7 +56,7 @@ def evaluate_human(
     if options.scorers:
         store, there = open_images(judgments.images, options)
         judgments = judgments.keep(there, MISSING_IMAGE)
-        found = score_all(judgments.pairs(), store, options, out, listener or Silence())
+        found = score_all(judgments.pairs(), store, options, out, listener)
     if isinstance(judgments, Preferences):
         columns, slices = preference_results(judgments, found, options, request.by)
     else:

@@ -15,8 +15,6 @@ from pairsift.evaluate.results import Evaluation
 from pairsift.evaluate.run import (
     MISSING_IMAGE,
     Options,
-    ScoringListener,
-    Silence,
     open_images,
     preference_results,
     score_all,
@@ -24,6 +22,7 @@ from pairsift.evaluate.run import (
 )
 from pairsift.evaluate.slices import read_labels, slice_values
 from pairsift.evaluate.statistics import ACCURACY
+from pairsift.progress import Listener
 from pairsift.sources.columns import IMAGE_NAME_COLUMNS, find_column, match_column
 from pairsift.sources.tables import read_rows
 
@@ -87,7 +86,7 @@ def evaluate_pairs(
     path: str,
     out: str,
     options: Options,
-    listener: ScoringListener | None = None,
+    listener: Listener | None = None,
     *,
     by: Sequence[str] = (),
     draw: bool = False,
@@ -108,7 +107,7 @@ def evaluate_pairs(
     preferences = read_pairs(path, by, draw, options.seed, separator=separator, encoding=encoding)
     store, there = open_images(preferences.images, options)
     preferences = preferences.keep(there, MISSING_IMAGE)
-    found = score_all(preferences.pairs(), store, options, out, listener or Silence())
+    found = score_all(preferences.pairs(), store, options, out, listener)
     columns, slices = preference_results(preferences, found, options, by)
     evaluation = Evaluation(
         title="Right caption against wrong caption",

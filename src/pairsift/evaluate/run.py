@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -16,22 +16,10 @@ from pairsift.evaluate.results import ColumnResult, SliceResult
 from pairsift.evaluate.slices import measure_slices
 from pairsift.evaluate.statistics import Floats, ImageBootstrap
 from pairsift.pair import counts_in_words
+from pairsift.progress import Listener
 from pairsift.sources.image_store import ImageStore
 
 MISSING_IMAGE = "image missing"
-
-
-class ScoringListener(Protocol):
-    """Receives the progress of scoring."""
-
-    def scoring(self, scorer: str, done: int, total: int) -> None:
-        """`done` of the `total` pairs that were not in the cache are scored."""
-
-
-class Silence:
-    """A listener that does nothing."""
-
-    def scoring(self, scorer: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +83,7 @@ def score_all(
     store: ImageStore,
     options: Options,
     out: str,
-    listener: ScoringListener,
+    listener: Listener | None,
 ) -> list[PairScores]:
     """Score every pair with every scorer; only one scorer is in memory at a time.
 
@@ -109,12 +97,8 @@ def score_all(
     found = []
     for name in options.scorers:
         scorer = load_scorer(name, **options.scorer_options)
-
-        def progress(done: int, total: int, name: str = name) -> None:
-            listener.scoring(name, done, total)
-
         scores = score_pairs(
-            name, scorer, pairs, store, out, batch_size=options.batch_size, progress=progress
+            name, scorer, pairs, store, out, batch_size=options.batch_size, listener=listener
         )
         if scores.rows and sum(scores.failures.values()) == len(scores.rows):
             why = counts_in_words(scores.failures)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pairsift.engines.named_pairs import Progress, score_pairs
+from pairsift.engines.named_pairs import score_pairs
 from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS
+from pairsift.progress import Listener
 from pairsift.scorers.base import Scorer
 from pairsift.sources.image_store import Images
 from pairsift.teach.records import Record
@@ -23,7 +24,7 @@ def judge_locally(
     cache: str,
     *,
     batch_size: int | None = None,
-    progress: Progress | None = None,
+    listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Fill in the scores of the records, in place; there are no rationales.
 
@@ -48,7 +49,7 @@ def judge_locally(
         images,
         cache,
         batch_size=batch_size,
-        progress=progress,
+        listener=listener,
     )
     columns = {metric: found.of(metric, names, captions) for metric in metrics}
     for index, record in enumerate(records):

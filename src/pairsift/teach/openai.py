@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageFaultError, decode_image, jpeg_data_uri
+from pairsift.progress import Listener, NullListener
 from pairsift.sources.image_store import Images
 from pairsift.teach.answers import ENOUGH, MalformedAnswerError, parse_answer, quote, wrong_scale
 from pairsift.teach.cache import Reply, ReplyCache, request_key
@@ -47,29 +48,6 @@ class Estimate:
             f"{self.pairs:,} pairs, {self.cached:,} answered before; to ask, estimated: "
             f"{self.bill.text()}"
         )
-
-
-class TeachListener(Protocol):
-    """Receives the progress of a run."""
-
-    def estimated(self, estimate: Estimate) -> None:
-        """Called before the first request."""
-
-    def answered(self, done: int, total: int, bill: Bill) -> None:
-        """Called when `done` of `total` pairs are settled; `bill` is the run's use so far."""
-
-    def noted(self, words: str) -> None:
-        """Called once per run for each thing to know about the endpoint."""
-
-
-class Silence:
-    """A listener that does nothing."""
-
-    def estimated(self, estimate: Estimate) -> None: ...
-
-    def answered(self, done: int, total: int, bill: Bill) -> None: ...
-
-    def noted(self, words: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +148,7 @@ class OpenAITeacher:
         self,
         records: Sequence[Record],
         images: Images,
-        listener: TeachListener | None = None,
+        listener: Listener | None = None,
     ) -> Bill:
         """Fill in scores, rationales and errors of the records, in place.
 
@@ -186,12 +164,12 @@ class OpenAITeacher:
                 first answers are all malformed or all on another scale; or `max_cost` is reached.
                 The replies so far are kept.
         """
-        listener = listener or Silence()
+        listener = listener or NullListener()
         keys, tasks = self.plan(records, images)
         known = [task.key for task in tasks if self._settled(task.key)]
         if len(known) >= ENOUGH:
             self._check_scale(known)
-        listener.estimated(self.estimate(tasks, images))
+        listener.message(self.estimate(tasks, images).text())
         run = _Run(self, images, listener, len(tasks))
         asyncio.run(run.ask([task for task in tasks if not self._settled(task.key)]))
         self._check_scale(keys)
@@ -259,7 +237,7 @@ class _Run:
     """One run of requests: its workers, answers and bill."""
 
     def __init__(
-        self, teacher: OpenAITeacher, images: Images, listener: TeachListener, total: int
+        self, teacher: OpenAITeacher, images: Images, listener: Listener, total: int
     ) -> None:
         self.teacher, self.images, self.listener, self.total = teacher, images, listener, total
         self.settings = teacher.settings
@@ -385,7 +363,7 @@ class _Run:
 
     def _note(self, words: str) -> None:
         self.teacher.notes.append(words)
-        self.listener.noted(words)
+        self.listener.message(words)
 
     def _fail(self, task: Task, words: str) -> None:
         self.errors[task.key] = words
@@ -393,7 +371,9 @@ class _Run:
 
     def _tick(self) -> None:
         self._done += 1
-        self.listener.answered(self._done, self.total, self.bill)
+        self.listener.progress(
+            "annotating", self._done, self.total, unit="pairs", detail=self.bill.text()
+        )
 
     def _check_cost(self) -> None:
         limit = self.teacher.max_cost

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pairsift.progress import Listener
 from pairsift.storage import Folder
 
-Say = Callable[[str], None]
 Number = int | float | None
 
 
@@ -18,9 +18,9 @@ class MetricsLog:
     numbers.
     """
 
-    def __init__(self, path: Path, say: Say) -> None:
+    def __init__(self, path: Path, listener: Listener) -> None:
         self.path = path
-        self.say = say
+        self.listener = listener
 
     def rewind(self, stage: int, step: int) -> None:
         """Remove everything after a step: what a killed run logged after its last checkpoint."""
@@ -46,12 +46,12 @@ class MetricsLog:
         """Log the loss and other numbers of training."""
         self._add({"stage": stage, "step": step, **numbers})
         text = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items() if value)
-        self.say(f"stage {stage}  step {step:,}/{steps:,}  {text}")
+        self.listener.message(f"stage {stage}  step {step:,}/{steps:,}  {text}")
 
     def measured(self, stage: int, step: int, numbers: Mapping[str, Number]) -> None:
         """Log the agreement on the dev pairs."""
         self._add({"stage": stage, "step": step, **{f"dev_{k}": v for k, v in numbers.items()}})
-        self.say(f"stage {stage}  step {step:,}  dev: {shown(numbers)}")
+        self.listener.message(f"stage {stage}  step {step:,}  dev: {shown(numbers)}")
 
     def _add(self, row: Mapping[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:

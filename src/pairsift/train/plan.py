@@ -11,6 +11,7 @@ from typing import Any
 from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS
 from pairsift.pair import counts_in_words
+from pairsift.progress import Listener
 from pairsift.scorers.checkpoints import checkpoint_digest
 from pairsift.scorers.mlm.prompt_files import load_prompts, recorded_prompts
 from pairsift.scorers.mlm.prompts import PromptPack
@@ -25,7 +26,6 @@ from pairsift.train.examples import (
     split_dev,
 )
 from pairsift.train.items import usable
-from pairsift.train.log import Say
 from pairsift.train.settings import MEAN, Settings
 from pairsift.train.student import Base, find_base
 
@@ -75,7 +75,7 @@ class Plan:
         return lines
 
 
-def make_plan(settings: Settings, say: Say) -> Plan:
+def make_plan(settings: Settings, listener: Listener) -> Plan:
     """Read the data and check everything that could fail later.
 
     Raises:
@@ -84,7 +84,7 @@ def make_plan(settings: Settings, say: Say) -> Plan:
     settings.check()
     check_packages(settings)
     base = find_base(settings.model)
-    say(f"reading {', '.join(settings.data)}")
+    listener.message(f"reading {', '.join(settings.data)}")
     data = usable(read_data(settings.data, settings.images, settings.metrics))
     metrics = _metrics_of(data, settings)
     if settings.dev_data is not None:

@@ -17,6 +17,7 @@ import torch
 
 from pairsift.errors import PairsiftError
 from pairsift.manifest import Difference, Manifest
+from pairsift.progress import Listener, MessageListener
 from pairsift.scorers.mlm.load import ADAPTER_CONFIG
 from pairsift.scorers.mlm.scorer import MLMScorer
 from pairsift.scorers.placement import pick_device
@@ -25,7 +26,7 @@ from pairsift.storage import Folder, hold
 from pairsift.train.checkpoints import move_into
 from pairsift.train.dev import decisive, measure
 from pairsift.train.items import Collator, RowMaker, TrainingItems, UserPrompt
-from pairsift.train.log import MetricsLog, Say, shown
+from pairsift.train.log import MetricsLog, shown
 from pairsift.train.objective import Objective
 from pairsift.train.param_groups import choose_trainable, count_parameters
 from pairsift.train.plan import Plan, make_plan
@@ -91,7 +92,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def train(settings: Settings, say: Say = print) -> Summary:
+def train(settings: Settings, listener: Listener | None = None) -> Summary:
     """Train, or resume a killed run with the same settings.
 
     ``out`` becomes a checkpoint folder (with LoRA, an adapter's folder) with its prompt pack. It
@@ -100,21 +101,22 @@ def train(settings: Settings, say: Say = print) -> Summary:
     Raises:
         PairsiftError: the input is bad, or the folder belongs to another run.
     """
-    plan = make_plan(settings, say)
+    listener = listener or MessageListener(print)
+    plan = make_plan(settings, listener)
     out = Path(settings.out)
     with _alone(out):
         claim(out, plan)
-        return _train(plan, out, say)
+        return _train(plan, out, listener)
 
 
-def _train(plan: Plan, out: Path, say: Say) -> Summary:
+def _train(plan: Plan, out: Path, listener: Listener) -> Summary:
     begin, settings = time.monotonic(), plan.settings
     if (done := _finished(out)) is not None:
-        say(f"{out} is already finished")
+        listener.message(f"{out} is already finished")
         return done
     for line in plan.lines():
-        say(line)
-    log = MetricsLog(out / WORK_FOLDER / METRICS_FILE, say)
+        listener.message(line)
+    log = MetricsLog(out / WORK_FOLDER / METRICS_FILE, listener)
     runner = _Runner(plan, out, log)
     results = []
     start: Path | None = None
@@ -125,7 +127,7 @@ def _train(plan: Plan, out: Path, say: Say) -> Summary:
         start, tau = folder.best()
         results.append((start, stage, tau))
     best, stage, _ = max(results, key=lambda result: (result[2] or 0.0, result[1].number))
-    say(f"best checkpoint: {best}")
+    listener.message(f"best checkpoint: {best}")
     runner.export(best)
     runner.free()
     measured = runner.measure_result()
@@ -146,23 +148,24 @@ def _train(plan: Plan, out: Path, say: Say) -> Summary:
     return summary
 
 
-def describe(settings: Settings, say: Say = print) -> dict[str, Any]:
+def describe(settings: Settings, listener: Listener | None = None) -> dict[str, Any]:
     """Say what `train` would do: the data, and each stage's steps and trainable parameters.
 
     Raises:
         PairsiftError: the input is bad.
     """
-    plan = make_plan(settings, say)
-    runner = _Runner(plan, Path(settings.out), MetricsLog(Path(os.devnull), say))
+    listener = listener or MessageListener(print)
+    plan = make_plan(settings, listener)
+    runner = _Runner(plan, Path(settings.out), MetricsLog(Path(os.devnull), listener))
     student = runner.student(None)
     items = runner.items(MLMScorer(student.backbone, plan.pack, plan.metrics))
     stages = {}
     for line in plan.lines():
-        say(line)
+        listener.message(line)
     for stage in settings.stages:
         counts = choose_trainable(student.model, stage.parts, student.is_lora)
         stages[stage.name] = {"steps": planned_steps(stage, len(items), settings)} | counts
-        say(_stage_line(stage, stages[stage.name]["steps"], counts, student))
+        listener.message(_stage_line(stage, stages[stage.name]["steps"], counts, student))
     return {
         "train": len(plan.train),
         "dev": len(plan.dev),
@@ -281,7 +284,7 @@ class _Runner:
         folder.clean()
         reached = folder.reached
         if folder.finished:
-            self.log.say(f"stage {stage.name}: already finished, {reached:,} steps")
+            self.log.listener.message(f"stage {stage.name}: already finished, {reached:,} steps")
             return
         student = self.student(folder.last if reached else start)
         counts = choose_trainable(student.model, stage.parts, student.is_lora)
@@ -308,9 +311,9 @@ class _Runner:
         )
         steps = trainer.args.max_steps
         self.log.rewind(stage.number, reached)
-        self.log.say(_stage_line(stage, steps, counts, student))
+        self.log.listener.message(_stage_line(stage, steps, counts, student))
         if reached:
-            self.log.say(f"resuming after step {reached:,}")
+            self.log.listener.message(f"resuming after step {reached:,}")
         elif plan.dev and stage.number == 1 and not self.log.rows():
             trainer.evaluate()
         trainer.run()
@@ -340,7 +343,7 @@ class _Runner:
         scorer = load_scorer(self.out, metrics=self.plan.metrics, device=str(self.device))
         assert isinstance(scorer, MLMScorer)
         found = self.measure(scorer, self.items(scorer).maker)
-        self.log.say(f"the finished scorer: {shown(found)}")
+        self.log.listener.message(f"the finished scorer: {shown(found)}")
         return found
 
     def free(self) -> None:

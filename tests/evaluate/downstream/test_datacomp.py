@@ -29,6 +29,7 @@ from pairsift.evaluate.downstream.datacomp_results import (
     read_results,
     table,
 )
+from pairsift.progress import MessageListener, NullListener
 from pairsift.scorers.registry import load_scorer
 from pairsift.select import select
 from pairsift.sources import find_shards
@@ -173,7 +174,7 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
     ):
         assert words in problems
     with pytest.raises(PairsiftError, match="cannot run here: .*--dry-run prints the commands"):
-        drive(_run(tmp_path), print)
+        drive(_run(tmp_path), NullListener())
 
 
 SCRIPT = """
@@ -221,19 +222,21 @@ def test_the_steps_run_in_order_and_once(tmp_path: Path, monkeypatch: pytest.Mon
     select(str(scores), top=0.5, by="caption_characters", out=str(tmp_path / "selection"))
     run = _run(tmp_path)
     told: list[str] = []
-    results = run_steps(run, told.append)
+    results = run_steps(run, MessageListener(told.append))
     assert read_results(str(results))[0].scores == {}
     assert log.read_text().split() == ["resharder.py", "train.py", "evaluate.py"]
     assert len(told) == len(steps(run))
     assert len(np.load(tmp_path / "out" / "subset.npy")) == 6
     # Only what finds out by itself what is left to do is called again.
-    run_steps(run, told.append)
+    run_steps(run, MessageListener(told.append))
     assert log.read_text().split() == ["resharder.py", "train.py", "evaluate.py", "evaluate.py"]
     # Another selection must not be taken for the one that was trained on.
     select(str(scores), top=0.25, by="caption_characters", out=str(tmp_path / "selection2"))
     with pytest.raises(PairsiftError, match="samples of another selection"):
-        run_steps(_run(tmp_path, selection=str(tmp_path / "selection2")), told.append)
+        run_steps(
+            _run(tmp_path, selection=str(tmp_path / "selection2")), MessageListener(told.append)
+        )
     # A command that fails is named.
     (tmp_path / "code" / "evaluate.py").write_text("raise SystemExit(7)")
     with pytest.raises(PairsiftError, match="step evaluate ended with exit code 7"):
-        run_steps(run, told.append)
+        run_steps(run, MessageListener(told.append))

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -22,6 +23,7 @@ from pairsift.evaluate.downstream.data import read_classes, read_pool
 from pairsift.evaluate.downstream.features import FeatureCache, Sample, join_parts
 from pairsift.evaluate.downstream.results import mean_over_seeds, summarise
 from pairsift.evaluate.downstream.run import Options, Sources, evaluate_downstream
+from pairsift.progress import NullListener
 from pairsift.sources import find_shards
 from tests.evaluate.downstream.conftest import World
 
@@ -98,20 +100,14 @@ def test_a_second_run_does_only_what_is_missing(done: Path, world: World) -> Non
     gone.unlink()
     times = {path: path.stat().st_mtime_ns for path in done.rglob("*.npz")}
     times |= {path: path.stat().st_mtime_ns for path in runs if path != gone}
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, int | None]] = []
 
-    class Reporter:
-        def stage(self, words: str) -> None: ...
+    class Diary(NullListener):
+        def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:
+            if task == "training":
+                told.append((done, total))
 
-        def scoring(self) -> object:
-            from pairsift.engines.base import Silence
-
-            return Silence()
-
-        def trained(self, done: int, total: int) -> None:
-            told.append((done, total))
-
-    evaluate_downstream(_sources(world), str(done), _options(), Reporter())  # type: ignore[arg-type]
+    evaluate_downstream(_sources(world), str(done), _options(), Diary())
     assert told == [(0, 1), (1, 1)]
     assert {path: path.stat().st_mtime_ns for path in times} == times
     again = json.loads(gone.read_text())

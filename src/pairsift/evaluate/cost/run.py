@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -24,28 +24,11 @@ from pairsift.evaluate.cost.results import Cost
 from pairsift.evaluate.cost.scorer_cost import ScorerCost
 from pairsift.evaluate.cost.subjects import NamedScorer, RandomClip, Subject, check_names, installed
 from pairsift.evaluate.output import write_evaluation
+from pairsift.progress import Listener, NullListener
 from pairsift.scorers.placement import pick_device, pick_dtype
 
 IMAGES, IMAGES_ON_GPU = 12, 768
 _LAST = "ViT-L/14"
-
-
-class Reporter(Protocol):
-    """Receives the progress of a measurement."""
-
-    def stage(self, words: str) -> None:
-        """A new stage begins."""
-
-    def measured(self, done: int, total: int) -> None:
-        """`done` of `total` measurements are finished."""
-
-
-class Silence:
-    """A reporter that does nothing."""
-
-    def stage(self, words: str) -> None: ...
-
-    def measured(self, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +66,7 @@ class Options:
     price_per_hour: float | None = None
 
 
-def evaluate_cost(out: str, options: Options, reporter: Reporter | None = None) -> Cost:
+def evaluate_cost(out: str, options: Options, listener: Listener | None = None) -> Cost:
     """Measure, and write table, JSON and plot into `out`.
 
     Every scorer has its own process. All of them are in memory at once and are measured in turns,
@@ -93,7 +76,7 @@ def evaluate_cost(out: str, options: Options, reporter: Reporter | None = None) 
         PairsiftError: a scorer cannot be loaded, a pair cannot be scored, or there are too few
             pairs.
     """
-    reporter = reporter or Silence()
+    listener = listener or NullListener()
     subjects, left_out = _subjects(options)
     check_names(subjects)
     if options.baseline is not None and options.baseline not in [each.name for each in subjects]:
@@ -109,7 +92,7 @@ def evaluate_cost(out: str, options: Options, reporter: Reporter | None = None) 
             process = ScorerProcess(subject, options.threads, options.batch_size)
             stack.callback(process.close)
             processes.append(process)
-        reporter.stage(f"loading {len(subjects)} scorers")
+        listener.message(f"loading {len(subjects)} scorers")
         ready: dict[ScorerProcess, Loaded] = {}
         for process in processes:
             try:
@@ -118,7 +101,7 @@ def evaluate_cost(out: str, options: Options, reporter: Reporter | None = None) 
                 if options.scorers is not None or process.subject.random_weights:
                     raise
                 left_out[process.subject.name] = str(error)
-        cost = _measure(ready, rounds, device, left_out, options, reporter)
+        cost = _measure(ready, rounds, device, left_out, options, listener)
     write_evaluation(out, cost.to_json(), cost.markdown(), pictures(cost))
     return cost
 
@@ -152,12 +135,12 @@ def _measure(
     device: torch.device,
     left_out: dict[str, str],
     options: Options,
-    reporter: Reporter,
+    listener: Listener,
 ) -> Cost:
     warm_up, *timed = rounds
-    reporter.stage("warming up, and counting operations")
+    listener.message("warming up, and counting operations")
     flops = {process: process.warm_up(warm_up) / len(warm_up) for process in processes}
-    reporter.stage(f"measuring, {len(timed)} rounds")
+    listener.message(f"measuring, {len(timed)} rounds")
     timings: dict[ScorerProcess, list[Timing]] = {process: [] for process in processes}
     peaks: dict[str, float] = {}
     order = list(processes)
@@ -171,7 +154,9 @@ def _measure(
         start = number % len(order)
         for turn, process in enumerate(order[start:] + order[:start]):
             timings[process].append(process.time(pairs))
-            reporter.measured(number * len(order) + turn + 1, len(timed) * len(order))
+            listener.progress(
+                "measuring", number * len(order) + turn + 1, len(timed) * len(order), unit="turns"
+            )
     scorers = [
         ScorerCost(
             name=process.subject.name,

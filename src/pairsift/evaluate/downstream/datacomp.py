@@ -19,11 +19,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pairsift.errors import PairsiftError
+from pairsift.progress import Listener
 
 SUBSET = "subset.npy"
 SHARDS = "shards"
@@ -192,11 +192,11 @@ def missing(run: DatacompRun) -> list[str]:
     return problems
 
 
-def drive(run: DatacompRun, tell: Callable[[str], None]) -> Path:
+def drive(run: DatacompRun, listener: Listener) -> Path:
     """Run the steps that are not finished yet.
 
     Args:
-        tell: called with each command before it runs.
+        listener: told each command before it runs.
 
     Returns:
         the file with the results.
@@ -210,10 +210,10 @@ def drive(run: DatacompRun, tell: Callable[[str], None]) -> Path:
             f"DataComp at scale {run.scale} cannot run here: {'; '.join(problems)}. --dry-run "
             "prints the commands, to be run where all this is"
         )
-    return run_steps(run, tell)
+    return run_steps(run, listener)
 
 
-def run_steps(run: DatacompRun, tell: Callable[[str], None]) -> Path:
+def run_steps(run: DatacompRun, listener: Listener) -> Path:
     """Do the same as :func:`drive`, without checking first that everything is there.
 
     Raises:
@@ -222,9 +222,9 @@ def run_steps(run: DatacompRun, tell: Callable[[str], None]) -> Path:
     Path(run.out).mkdir(parents=True, exist_ok=True)
     for step in steps(run):
         if step.done is not None and step.done.is_file():
-            tell(f"# {step.name}: already done")
+            listener.message(f"# {step.name}: already done")
             continue
-        tell(step.text())
+        listener.message(step.text())
         if step.name == "folder":
             _refuse_another_subset(Path(run.out))
         code = subprocess.run(_here(step.command), cwd=step.cwd, check=False).returncode

@@ -7,12 +7,10 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from pairsift.engines.base import Listener
-from pairsift.engines.base import Silence as EngineSilence
 from pairsift.engines.local import score_shards
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.downstream.data import Pool, read_classes, read_pool, read_retrieval
@@ -29,6 +27,7 @@ from pairsift.evaluate.downstream.results import Downstream, summarise
 from pairsift.evaluate.downstream.student import StudentSettings
 from pairsift.evaluate.downstream.training import Bench, plan, train_all
 from pairsift.evaluate.output import write_evaluation
+from pairsift.progress import Listener, NullListener
 from pairsift.scorers.registry import load_scorer
 from pairsift.sources import ShardSet, find_shards
 from pairsift.sources.image_store import ImageStore
@@ -39,30 +38,6 @@ SCORES = "scores"
 SCORERS = ("heuristics", "dual-encoder", "pairsift-tiny")
 EPOCHS = 3
 """Default for the samples seen, as a multiple of the pool."""
-
-
-class Reporter(Protocol):
-    """Receives the progress of a comparison."""
-
-    def stage(self, words: str) -> None:
-        """A new stage begins."""
-
-    def scoring(self) -> Listener:
-        """Return the listener for the progress of scoring."""
-
-    def trained(self, done: int, total: int) -> None:
-        """`done` of `total` students are trained."""
-
-
-class Silence:
-    """A reporter that does nothing."""
-
-    def stage(self, words: str) -> None: ...
-
-    def scoring(self) -> Listener:
-        return EngineSilence()
-
-    def trained(self, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -115,7 +90,7 @@ class Options:
 
 
 def evaluate_downstream(
-    sources: Sources, out: str, options: Options, reporter: Reporter | None = None
+    sources: Sources, out: str, options: Options, listener: Listener | None = None
 ) -> Downstream:
     """Make or find the pool, score it, train students on what each filter keeps, and compare them.
 
@@ -126,23 +101,23 @@ def evaluate_downstream(
         PairsiftError: sources are missing or do not fit together, test images are in the pool, or
             a scorer cannot be loaded.
     """
-    reporter = reporter or Silence()
+    listener = listener or NullListener()
     begin = time.perf_counter()
     _check(sources, options)
-    shards, labels = _pool(sources, out, options, reporter)
+    shards, labels = _pool(sources, out, options, listener)
     for name in options.scorers:
-        reporter.stage(f"scoring the pool with {name}")
+        listener.message(f"scoring the pool with {name}")
         scorer = load_scorer(name, **options.scorer_options)
         score_shards(
             shards,
             scorer,
             scores_folder(out, name),
             batch_size=options.batch_size,
-            listener=reporter.scoring(),
+            listener=listener,
         )
         del scorer  # the next scorer may need the memory
     scored = time.perf_counter()
-    reporter.stage("computing image features")
+    listener.message("computing image features")
     bench = _bench(sources, shards, labels, out, options)
     featured = time.perf_counter()
     filters = baselines(bench.pool)
@@ -151,10 +126,10 @@ def evaluate_downstream(
     names = [each.name for each in filters]
     if len(set(names)) < len(names):
         raise PairsiftError(f"two filters share a name: {', '.join(sorted(names))}")
-    reporter.stage(f"training students for {len(filters)} filters")
+    listener.message(f"training students for {len(filters)} filters")
     tasks = plan(bench, filters, options.keep, options.seeds)
     jobs = options.jobs or len(os.sched_getaffinity(0))
-    runs = train_all(bench, tasks, out, jobs, reporter.trained)
+    runs = train_all(bench, tasks, out, jobs, listener)
     compared = [NONE, RANDOM, *(name for name in ("dual-encoder",) if name in names)]
     comparison = Downstream(
         summarise(runs, compared),
@@ -205,11 +180,11 @@ def _check(sources: Sources, options: Options) -> None:
 
 
 def _pool(
-    sources: Sources, out: str, options: Options, reporter: Reporter
+    sources: Sources, out: str, options: Options, listener: Listener
 ) -> tuple[ShardSet, str | None]:
     if sources.pool:
         return find_shards(sources.pool), sources.labels
-    reporter.stage("building the pool")
+    listener.message("building the pool")
     assert sources.captions is not None  # checked
     images = ImageStore(sources.images)
     items = read_items(sources.captions, images)

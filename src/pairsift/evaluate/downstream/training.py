@@ -14,7 +14,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -35,6 +35,7 @@ from pairsift.evaluate.downstream.zeroshot import (
     classify,
     retrieve,
 )
+from pairsift.progress import Listener, NullListener
 from pairsift.storage import Folder, join
 
 RUNS = "runs"
@@ -114,13 +115,13 @@ def train_all(
     tasks: Sequence[Task],
     out: str,
     jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    listener: Listener | None = None,
 ) -> list[dict[str, Any]]:
     """Return the results of all tasks, in order; those on disk are not trained again.
 
     Args:
         jobs: number of processes, with one thread each. Results do not depend on it.
-        progress: called with the number of trained students and of all to train.
+        listener: told the number of trained students and of all to train.
     """
     folder = Folder(join(out, RUNS))
     folder.create()
@@ -128,15 +129,14 @@ def train_all(
     there = folder.names()
     # Two filters may keep the same pairs; their students are then trained twice, under two names.
     todo = [task for task in tasks if task.file not in there]
-    if progress:
-        progress(0, len(todo))
+    listener = listener or NullListener()
+    listener.progress("training", 0, len(todo), unit="students")
     if todo:
         vocabulary = Vocabulary.of(bench.pool.part.texts)
         ids = vocabulary(bench.pool.part.texts)
         for done, (task, result) in enumerate(_results(bench, vocabulary, ids, todo, jobs), 1):
             folder.write(task.file, (json.dumps(result, indent=1) + "\n").encode())
-            if progress:
-                progress(done, len(todo))
+            listener.progress("training", done, len(todo), unit="students")
     return [json.loads(folder.read(task.file)) for task in tasks]
 
 

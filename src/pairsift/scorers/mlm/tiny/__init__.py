@@ -6,10 +6,10 @@ from pairsift import moved
 __getattr__ = moved.renamed(
     __name__,
     {
-        "NUM_SCORES": "config.NUM_SCORES",
-        "TinyConfig": "config.TinyConfig",
-        "image_features": "features.image_features",
-        "TinyModel": "model.TinyModel",
-        "distribution": "model.distribution",
+        "NUM_SCORES": "pairsift.scorers.mlm.tiny.config.NUM_SCORES",
+        "TinyConfig": "pairsift.scorers.mlm.tiny.config.TinyConfig",
+        "image_features": "pairsift.scorers.mlm.tiny.features.image_features",
+        "TinyModel": "pairsift.scorers.mlm.tiny.model.TinyModel",
+        "distribution": "pairsift.scorers.mlm.tiny.model.distribution",
     },
 )
