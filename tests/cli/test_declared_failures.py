@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.cli.test_mistakes import pairsift
 from tests.samples import CAPTION, jpeg
+from tests.support.commands import pairsift
 
 DECLARED = 1_200
 

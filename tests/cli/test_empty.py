@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import pytest
 from pairsift.select import read_selection
 from pairsift.teach.records import write_records
 from tests.samples import good_samples, jpeg, write_tar
+from tests.support.commands import Done, pairsift
 
 POOLS = ("empty tar", "header only", "empty parquet", "all failed", "one", "empty beside one")
 
@@ -36,21 +34,15 @@ def _pool(kind: str, folder: Path) -> str:
     return str(folder)
 
 
-def _pairsift(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "pairsift", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
+def _pairsift(*arguments: object, cwd: Path) -> Done:
+    done = pairsift(*arguments, cwd=cwd)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
 @pytest.mark.parametrize("kind", POOLS)
 def test_every_step_from_scores_to_report(tmp_path: Path, kind: str) -> None:
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object) -> Done:
         return _pairsift(*arguments, cwd=tmp_path)
 
     pool = _pool(kind, tmp_path / "pool")

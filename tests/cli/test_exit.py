@@ -12,8 +12,8 @@ import pytest
 from pairsift import load_scorer
 from pairsift.engines.local import score_shards
 from pairsift.sources import find_shards
-from tests.cli.test_mistakes import pairsift
 from tests.samples import good_samples, write_tar
+from tests.support.commands import start
 
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
@@ -56,8 +56,8 @@ def test_threads_that_read_at_the_end_do_not_abort(scores: Path) -> None:
 
 
 def test_status_ends_cleanly_every_time(scores: Path) -> None:
-    for _ in range(15):
-        done = pairsift("status", scores)
+    for _ in range(6):
+        done = start("status", scores)
         assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -70,7 +70,7 @@ assert read_table(Folder(sys.argv[1]), "0")[0].num_rows == 10
 
 
 def test_a_program_that_reads_tables_ends_cleanly(scores: Path) -> None:
-    for _ in range(15):
+    for _ in range(6):
         done = subprocess.run([sys.executable, "-c", _READ_AND_LEAVE, str(scores)])
         assert done.returncode == 0
 

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from pairsift.cli import main
-
-
-def pairsift(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", "pairsift", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-    )
+from tests.support.commands import pairsift, start
 
 
 @pytest.fixture
@@ -67,43 +55,29 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistake_is_one_line(
-    folder: Path,
-    name: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_mistake_is_one_line(folder: Path, name: str) -> None:
     arguments, expected = MISTAKES[name]
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["pairsift", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    captured = capfd.readouterr()
-    assert stop.value.code == 2
-    assert captured.out == ""
-    [line] = captured.err.splitlines()
+    done = pairsift(*arguments, cwd=folder)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
     assert line.startswith("pairsift: ")
     for part in expected:
         assert part in line
 
 
 def test_the_installed_command_does_the_same(folder: Path) -> None:
-    done = pairsift("score", "none/*.tar", "--out", "out", cwd=folder)
+    done = start("score", "none/*.tar", "--out", "out", cwd=folder)
     assert done.returncode == 2
     assert done.stderr.startswith("pairsift: ")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_shard_that_is_no_tar_is_named_and_the_exit_code_tells(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(folder)
+def test_shard_that_is_no_tar_is_named_and_the_exit_code_tells(folder: Path) -> None:
     arguments = ["score", "not-a-tar.tar", "--scorer", "heuristics", "--out", "out"]
-    monkeypatch.setattr(sys, "argv", ["pairsift", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 3
-    last = capfd.readouterr().err.splitlines()[-1]
+    done = pairsift(*arguments, cwd=folder)
+    assert done.returncode == 3
+    last = done.stderr.splitlines()[-1]
     assert last.startswith("pairsift: 1 shards could not be read")
     assert "not-a-tar.tar is not a tar" in last
 

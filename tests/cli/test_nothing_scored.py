@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_mistakes import pairsift
 from tests.samples import good_samples, jpeg, write_tar
+from tests.support.commands import pairsift
 
 
 def _pool(tmp_path: Path, samples: dict[str, dict[str, bytes | str]]) -> Path:

@@ -17,8 +17,8 @@ import pytest
 from pairsift.cli.progress import ProgressDisplay
 from pairsift.engines.base import ShardResult
 from pairsift.engines.progress import RunProgress
-from tests.cli.test_mistakes import pairsift
 from tests.samples import good_samples, jpeg, write_tar
+from tests.support.commands import pairsift, start
 
 NASTY = [
     "[/a]x",
@@ -99,10 +99,10 @@ def nasty_pool(tmp_path: Path) -> Path:
 
 def test_nothing_of_a_nasty_tar_reaches_a_pipe_raw(nasty_pool: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    scored = pairsift("score", nasty_pool, "--scorer", "heuristics", "--out", out)
+    scored = start("score", nasty_pool, "--scorer", "heuristics", "--out", out)
     assert scored.returncode == 0
     for command in (["status", out], ["status", out, "--failures", "--limit", "50"]):
-        done = pairsift(*command)
+        done = start(*command)
         assert done.returncode == 0
         scored.stdout += done.stdout
         scored.stderr += done.stderr
