@@ -6,12 +6,16 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint types unit docs dist test-integrations test-lowest clean
+.PHONY: demo test test-fast lint types unit docs dist test-integrations test-lowest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/pairsift demo --out demo-output
 
 test: lint types unit docs dist
+
+# While you work: all areas, without the tests marked `slow`; under 2 minutes on 2 cores.
+test-fast: $(VENV)/.dev
+	$(BIN)/pytest -n 2 --dist loadgroup -m 'not slow'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -34,6 +34,7 @@ READERS: list[Callable[[Path], object]] = [
 ]
 
 
+@pytest.mark.slow
 def test_broken_bytes_are_told(tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
     write_tar(tmp_path / "pool" / "0.tar", good_samples(4))

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from pairsift.doctor import Findings, Package, _look_up, _state, anonymous, examine
 
 
+@pytest.mark.slow
 def test_core_packages_are_found_with_their_versions() -> None:
     findings = examine()
     torch = next(package for package in findings.core if package.requirement.startswith("torch"))
@@ -42,6 +43,7 @@ def test_what_is_missing_comes_with_the_command(requirement: str, expected: str)
     assert _state(_look_up(Requirement(requirement))).startswith(expected)
 
 
+@pytest.mark.slow
 def test_command_prints_json() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pairsift", "doctor", "--json"],

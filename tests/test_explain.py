@@ -35,6 +35,7 @@ def test_highest_score_belongs_to_the_last_block() -> None:
     assert _explanation(p).plot() == " " * (BINS - 1) + "█"
 
 
+@pytest.mark.slow
 def test_agrees_with_the_score_table() -> None:
     scorer = load_scorer("pairsift-tiny", metrics="itm,ctq")
     found = explain(jpeg(), CAPTION, scorer)
@@ -71,6 +72,7 @@ def test_bad_image_is_told() -> None:
         explain(b"no image", CAPTION, load_scorer("pairsift-tiny"))
 
 
+@pytest.mark.slow
 def test_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

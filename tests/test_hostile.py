@@ -98,6 +98,7 @@ def _check_row(row: Mapping[str, Any], kind: str, allowed: frozenset[str]) -> No
     assert len(row["error"] or "") < 1000, where
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_a_thousand_malformed_samples(tmp_path: Path) -> None:
     pool = write_pool(tmp_path / "pool")
@@ -114,6 +115,7 @@ def test_a_thousand_malformed_samples(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"pool", "out"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_one_of_each_kind_with_the_embedded_filter(tmp_path: Path) -> None:
     pool = write_pool(tmp_path / "pool", only_one=True)

@@ -395,6 +395,7 @@ class TestFaults:
         assert (fault.status, fault.size) == (Status.IMAGE_CORRUPT, (200, 150))
         assert "truncated" in str(fault)
 
+    @pytest.mark.slow
     def test_cut_off_where_another_library_wants_the_rest_grey(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -260,6 +260,7 @@ def scorer() -> Scorer:
     return load_scorer("heuristics")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", POOLS)
 @settings(
     max_examples=10,

@@ -85,6 +85,7 @@ def _begin(url: str, number: int, start: Any, results: Any) -> None:
         results.put(None)
 
 
+@pytest.mark.slow
 def test_of_runs_that_begin_at_once_one_wins(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     for attempt in range(20):

@@ -24,6 +24,7 @@ def test_old_module_warns_and_gives_the_new_names(old: str) -> None:
     assert all(getattr(module, name) is getattr(new, name) for name in public)
 
 
+@pytest.mark.slow
 def test_new_modules_import_no_old_one() -> None:
     """Importing every new home warns of nothing."""
     homes = sorted({home for home, _ in MOVED.values()})

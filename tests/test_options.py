@@ -252,6 +252,7 @@ def contents(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(RUNS))
 def test_a_run_makes_what_the_commands_make(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

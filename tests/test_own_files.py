@@ -100,6 +100,7 @@ OUTPUTS: dict[str, tuple[str, Make]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_no_file_of_the_user_is_replaced(place: Path, output: str, user: str) -> None:
@@ -114,6 +115,7 @@ def test_no_file_of_the_user_is_replaced(place: Path, output: str, user: str) ->
     assert not list(place.glob(".*.tmp"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_an_output_replaces_its_own_kind_and_an_empty_file(place: Path, output: str) -> None:
     name, write = OUTPUTS[output]
@@ -154,6 +156,7 @@ def test_lists_of_nothing_are_replaced(place: Path) -> None:
         assert code == 0, words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["subset.npy", "kept.parquet", "report.html"])
 def test_a_run_refuses_before_it_scores(place: Path, name: str) -> None:
     (place / "run.toml").write_text(

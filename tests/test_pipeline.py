@@ -119,6 +119,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_outputs_of_a_changed_run_are_those_of_a_fresh_one(place: Path, change: str) -> None:
     run_pipeline(read_config("run.toml"))
@@ -160,6 +161,7 @@ print(count)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [4, 8, 12, 13, 14, 15, 16, 17, 18, 20])
 def test_killed_while_outputs_change_it_goes_on(place: Path, at: int) -> None:
     run_pipeline(read_config("run.toml"))

@@ -193,7 +193,7 @@ def test_the_command_prints_histograms(tmp_path: Path) -> None:
     arguments += ["--clusters", "1", "--per-metric", "30", "--metrics", "ctq"]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert "90-100" in result.stdout
-    assert "30 of 400 records" in result.stdout
+    assert "images, from 400 records; 30 entries in" in result.stdout
     # Without images the entries name them as the records do.
     entries = json.loads((tmp_path / "out" / "llava.json").read_text())
     assert {entry["metric"] for entry in entries} == {"ctq"}

@@ -44,6 +44,7 @@ def table(scorer: CascadeScorer, pairs: list[Pair]) -> pa.Table:
     return scorer.score(pairs)
 
 
+@pytest.mark.slow
 def test_each_pair_is_read_by_those_who_must(table: pa.Table, pairs: list[Pair]) -> None:
     full = load_scorer("tiny-glance").score(pairs)["glance"].to_pylist()
     stages = set()
@@ -105,6 +106,7 @@ def test_columns_are_those_of_all_its_scorers(scorer: CascadeScorer) -> None:
     assert scorer.fingerprint["heuristics.scorer_version"]
 
 
+@pytest.mark.slow
 def test_a_cheap_scorer_may_have_the_full_ones_columns(
     pool: Path, pairs: list[Pair], tmp_path: Path
 ) -> None:
@@ -143,6 +145,7 @@ def test_two_scorers_of_one_name_are_refused() -> None:
         stored_names([load_scorer("heuristics")] * 3)
 
 
+@pytest.mark.slow
 def test_the_first_stage_shares_the_model_of_the_full_scorer() -> None:
     full = load_scorer("pairsift-tiny", device="cpu")
     glance = load_scorer("tiny-glance", device="cpu", beside=full)
@@ -189,6 +192,7 @@ def _score(pool: str, plan: str, out: str) -> None:
     local.score_shards(find_shards(pool), load_scorer("cascade", plan=plan), out)
 
 
+@pytest.mark.slow
 def test_killed_and_gone_on_with_gives_the_same_tables(
     scorer: CascadeScorer, pool: Path, tmp_path: Path
 ) -> None:

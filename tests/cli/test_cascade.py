@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 from typer.testing import CliRunner
 
 from pairsift.cascade.plan import Plan
@@ -24,6 +25,7 @@ def _run(*arguments: str, fails: bool = False) -> str:
     return found.output
 
 
+@pytest.mark.slow
 def test_plan_score_select(pool: Path, tmp_path: Path) -> None:
     plan, scores = tmp_path / "plan.json", str(tmp_path / "scores")
     planned = _run(

@@ -40,6 +40,7 @@ def _pairsift(*arguments: object, cwd: Path) -> Done:
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", POOLS)
 def test_every_step_from_scores_to_report(tmp_path: Path, kind: str) -> None:
     def run(*arguments: object) -> Done:
@@ -123,6 +124,7 @@ def _shards(folder: Path) -> list[object]:
 MEASURES = (_judgments, _choices, _cost, _plan, _records, _captions, _shards)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", MEASURES)
 def test_what_measures_or_trains_names_what_is_empty(
     tmp_path: Path, make: Callable[[Path], list[object]]

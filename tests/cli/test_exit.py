@@ -46,6 +46,7 @@ command()
 """
 
 
+@pytest.mark.slow
 def test_threads_that_read_at_the_end_do_not_abort(scores: Path) -> None:
     for _ in range(5):
         done = subprocess.run(
@@ -55,6 +56,7 @@ def test_threads_that_read_at_the_end_do_not_abort(scores: Path) -> None:
         assert "1 of 1 shards done" in done.stdout
 
 
+@pytest.mark.slow
 def test_status_ends_cleanly_every_time(scores: Path) -> None:
     for _ in range(6):
         done = start("status", scores)
@@ -69,6 +71,7 @@ assert read_table(Folder(sys.argv[1]), "0")[0].num_rows == 10
 """
 
 
+@pytest.mark.slow
 def test_a_program_that_reads_tables_ends_cleanly(scores: Path) -> None:
     for _ in range(6):
         done = subprocess.run([sys.executable, "-c", _READ_AND_LEAVE, str(scores)])

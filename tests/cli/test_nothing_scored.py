@@ -78,6 +78,7 @@ def test_the_pipeline_stops_and_says_why(tmp_path: Path) -> None:
     assert len(list((tmp_path / "run" / "scores").glob("*.parquet"))) == 2
 
 
+@pytest.mark.slow
 def test_the_ray_engine_does_the_same(tmp_path: Path) -> None:
     pytest.importorskip("ray.data", reason="needs pairsift[ray]")
     pool, out = _pool(tmp_path, _no_image(20)), tmp_path / "out"

@@ -97,6 +97,7 @@ def nasty_pool(tmp_path: Path) -> Path:
     return tmp_path / "pool"
 
 
+@pytest.mark.slow
 def test_nothing_of_a_nasty_tar_reaches_a_pipe_raw(nasty_pool: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     scored = start("score", nasty_pool, "--scorer", "heuristics", "--out", out)
@@ -113,6 +114,7 @@ def test_nothing_of_a_nasty_tar_reaches_a_pipe_raw(nasty_pool: Path, tmp_path: P
     assert "[red]0: " in scored.stderr
 
 
+@pytest.mark.slow
 def test_nothing_of_a_nasty_tar_reaches_a_terminal_raw(nasty_pool: Path, tmp_path: Path) -> None:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))

@@ -70,6 +70,7 @@ def _end(process: subprocess.Popen[str], number: int, to_group: bool) -> str:
     return errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "number", "code", "to_group"),
     [
@@ -157,6 +158,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "number", "code"),
     [
@@ -180,6 +182,7 @@ def test_long_library_calls_are_interrupted(script: str, number: int, code: int)
     assert errors.startswith("pairsift: stopped;")
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_ctrl_c_ends_a_cluster_of_our_own(pool: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray.data", reason="needs pairsift[ray]")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 HEAVY = ("torch", "transformers", "pyarrow", "duckdb", "numpy", "PIL", "ray")
 
 
@@ -24,6 +26,7 @@ def test_command_line_is_light() -> None:
     assert _modules_after("import pairsift.cli").isdisjoint(HEAVY)
 
 
+@pytest.mark.slow
 def test_help_is_much_quicker_than_importing_torch() -> None:
     """A ratio in one run, because absolute times on a shared machine mean little."""
 

@@ -41,6 +41,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoSummary]:
     return folder, run_demo(str(folder))
 
 
+@pytest.mark.slow
 def test_right_captions_beat_wrong_ones(demo: tuple[Path, DemoSummary]) -> None:
     # On things that the filter was not trained on; the shipped weights reach 11 of 12.
     _, summary = demo

@@ -121,6 +121,7 @@ def test_python_blocks_are_python(page: Path) -> None:
             compile(block.body, str(page), "exec")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_run(page: Path, pool: Path, tmp_path: Path) -> None:
     shutil.copytree(pool / "pool", tmp_path / "pool")

@@ -144,6 +144,7 @@ def test_goes_on_with_another_batch_size_and_other_workers(pool: Path, tmp_path:
     assert tables(tmp_path / "out") == tables(tmp_path / "calm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [

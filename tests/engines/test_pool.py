@@ -109,6 +109,7 @@ def _score(
     return {row["key"]: row for row in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "troubles"),
     [

@@ -105,6 +105,7 @@ def test_one_prefetcher_serves_several_runs(pool: ShardSet) -> None:
             assert sum(1 for rows in _streams(prefetcher, pool) for _ in rows) == 150
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("deed", "reason", "count"),
     [(DEADLY, "ended the worker", CHUNK + 4), (ENDLESS, "took more than", 2)],
@@ -158,6 +159,7 @@ def pid_of_worker(pair: Pair) -> Prepared:
     return Prepared("", str(os.getpid()), None)
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed() -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", _ORPHAN_MAKER], stdout=subprocess.PIPE, text=True

@@ -65,6 +65,7 @@ HEURISTICS = engine.ScorerSpec("heuristics")
 TWO = engine.RayOptions(actors=2)
 
 
+@pytest.mark.slow
 def test_tables_are_those_of_the_local_engine(cluster: None, pool: Path, tmp_path: Path) -> None:
     (pool / "00004.tar").write_bytes(b"no tar" * 500)
     shards = find_shards(str(pool))
@@ -81,6 +82,7 @@ def test_tables_are_those_of_the_local_engine(cluster: None, pool: Path, tmp_pat
     assert [text.split(":")[0] for text in diary.messages] == ["00004"]
 
 
+@pytest.mark.slow
 def test_a_refused_run_leaves_no_names_of_its_shards(
     cluster: None, pool: Path, tmp_path: Path
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_refused_run_leaves_no_names_of_its_shards(
     assert (out / SHARD_NAMES).read_bytes() == before[SHARD_NAMES]
 
 
+@pytest.mark.slow
 def test_goes_on_where_the_local_engine_stopped(cluster: None, pool: Path, tmp_path: Path) -> None:
     shards = find_shards(str(pool))
     out = tmp_path / "out"
@@ -122,6 +125,7 @@ def test_goes_on_where_the_local_engine_stopped(cluster: None, pool: Path, tmp_p
             engine.score_shards(shards, HEURISTICS, str(out), ray_options=TWO)
 
 
+@pytest.mark.slow
 def test_a_cascade_is_a_scorer_like_any_other(cluster: None, pool: Path, tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     words_plan().write(plan)
@@ -133,6 +137,7 @@ def test_a_cascade_is_a_scorer_like_any_other(cluster: None, pool: Path, tmp_pat
     assert_same(tables(tmp_path / "ray"), tables(tmp_path / "local"))
 
 
+@pytest.mark.slow
 def test_unknown_scorer_is_one_clear_line(cluster: None, pool: Path, tmp_path: Path) -> None:
     with pytest.raises(PairsiftError, match="^no scorer 'nosuch'"):
         engine.score_shards(
@@ -140,6 +145,7 @@ def test_unknown_scorer_is_one_clear_line(cluster: None, pool: Path, tmp_path: P
         )
 
 
+@pytest.mark.slow
 def test_too_many_failures_stop_the_run(cluster: None, tmp_path: Path) -> None:
     pool = tmp_path / "pool"
     pool.mkdir()
@@ -150,6 +156,7 @@ def test_too_many_failures_stop_the_run(cluster: None, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_killed_actors_cost_nothing(cluster: None, tmp_path: Path) -> None:
     pool = tmp_path / "pool"
     pool.mkdir()
@@ -193,6 +200,7 @@ class _ActorKiller(threading.Thread):
         self.join()
 
 
+@pytest.mark.slow
 def test_a_shard_that_always_kills_its_scorer_is_left_out(
     cluster: None, pool: Path, tmp_path: Path
 ) -> None:
@@ -217,6 +225,7 @@ def test_a_shard_that_always_kills_its_scorer_is_left_out(
     assert (out / "00001.unreadable.json").exists()
 
 
+@pytest.mark.slow
 def test_stopping_ends_the_work_on_a_cluster_that_goes_on(cluster: None, tmp_path: Path) -> None:
     pool = tmp_path / "pool"
     pool.mkdir()

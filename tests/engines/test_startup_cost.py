@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.samples import good_samples, write_tar
 
 COUNT_OPENS = """
@@ -32,6 +34,7 @@ def _opens(pool: Path, out: Path) -> list[int]:
     return [int(number) for number in done.stdout.split()]
 
 
+@pytest.mark.slow
 def test_files_opened_do_not_depend_on_how_many_are_finished(tmp_path: Path) -> None:
     counts = {}
     for finished in (10, 300):

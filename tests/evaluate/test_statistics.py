@@ -149,6 +149,7 @@ def _judged(rng: np.random.Generator, images: int, rows: int = 4) -> tuple[np.nd
     return image, np.round(scores, 1), ratings.astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [20, 50, 200])
 def test_intervals_hold_the_truth_as_often_as_they_say(images: int) -> None:
     repeats, rng = 300, np.random.default_rng([images, 1])

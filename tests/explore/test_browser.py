@@ -37,6 +37,7 @@ def look(browser: Any, script: str) -> Any:
     return browser.execute_script(f"return {script}")
 
 
+@pytest.mark.slow
 def test_browse_search_and_turn_pages(browser: Any, served: Served) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys

@@ -18,6 +18,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dic
     return pool, folder / "reference", make_reference(pool, folder / "reference", "heuristics")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("index", "kills"), [(0, 5), (1, 3), (2, 3)], ids=["score", "select", "write"]
 )

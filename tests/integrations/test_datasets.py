@@ -250,6 +250,7 @@ print(json.dumps([seen, max(used[20:60]), max(used)]))
 """
 
 
+@pytest.mark.slow
 def test_streaming_holds_no_more_than_a_few_batches(tmp_path: Path) -> None:
     pytest.importorskip("psutil", reason="needs the extra dev")
     import pyarrow.parquet as pq

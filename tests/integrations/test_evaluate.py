@@ -36,6 +36,7 @@ def test_means_counts_and_scores() -> None:
     assert metric.compute() == whole
 
 
+@pytest.mark.slow
 def test_any_form_of_image_is_the_same_image(tmp_path: Path) -> None:
     _, png, caption = PAIRS[4]
     picture = Image.open(io.BytesIO(png))

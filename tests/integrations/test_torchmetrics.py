@@ -39,6 +39,7 @@ def _words(metric: str | tuple[str, ...] = "caption_words", **options: Any) -> P
 IMAGES = [_image(seed) for seed in range(6)]
 
 
+@pytest.mark.slow
 def test_swapping_the_import_is_enough() -> None:
     """Every call that CLIPScore's documentation shows."""
     from torchmetrics.functional.multimodal import clip_score
@@ -68,6 +69,7 @@ def test_swapping_the_import_is_enough() -> None:
     assert set(several) == {"itm", "su"}
 
 
+@pytest.mark.slow
 def test_pixels_arrive_as_they_are() -> None:
     seen = []
 
@@ -196,6 +198,7 @@ def _process(rank: int, rendezvous: str, out: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_value_of_one(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

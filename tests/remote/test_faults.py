@@ -117,6 +117,7 @@ def test_a_shard_that_is_refused_is_left_out_at_once(
     assert tables(tmp_path / "out") == calm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 @pytest.mark.usefixtures("quick")
 def test_a_server_that_fails_for_a_while_costs_nothing(
@@ -166,6 +167,7 @@ def test_a_host_out_of_reach_is_waited_for_once(
     assert time.monotonic() - begin < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code", "words"),
     [
@@ -192,6 +194,7 @@ def test_a_bucket_that_cannot_be_listed_is_one_sentence(
     assert len(server.seen) < 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError")])
 def test_a_bucket_that_is_overloaded_for_a_while_costs_nothing(
     store: tuple[FaultyServer, str], tmp_path: Path, status: int, code: str
@@ -210,6 +213,7 @@ def test_a_bucket_that_is_overloaded_for_a_while_costs_nothing(
     assert len(tables(out)) == SHARDS
 
 
+@pytest.mark.slow
 def test_an_object_that_is_denied_costs_its_shard(
     store: tuple[FaultyServer, str], tmp_path: Path
 ) -> None:
@@ -224,6 +228,7 @@ def test_an_object_that_is_denied_costs_its_shard(
     assert sorted(tables(out)) == ["0.parquet", "1.parquet", "3.parquet"]
 
 
+@pytest.mark.slow
 def test_credentials_that_expire_in_the_middle_end_the_run_at_once(
     store: tuple[FaultyServer, str], tmp_path: Path
 ) -> None:
@@ -243,6 +248,7 @@ def test_credentials_that_expire_in_the_middle_end_the_run_at_once(
     assert len(tables(out)) == SHARDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code", "words"),
     [(403, "AccessDenied", "access is denied (403)"), (400, "ExpiredToken", "have expired")],
@@ -262,6 +268,7 @@ def test_scores_that_may_not_be_written_are_one_sentence(
     assert words in line
 
 
+@pytest.mark.slow
 def test_writing_outlasts_an_overloaded_store(store: tuple[FaultyServer, str], pool: Path) -> None:
     server, url = store
     fault = Fault.s3(503, "SlowDown", 4)
@@ -274,6 +281,7 @@ def test_writing_outlasts_an_overloaded_store(store: tuple[FaultyServer, str], p
     assert f"{SHARDS} of {SHARDS} shards done" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -296,6 +304,7 @@ def test_missing_credentials_are_told_at_once(
     assert time.monotonic() - begin < 25
 
 
+@pytest.mark.slow
 def test_hub_that_is_offline(pool: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     for source in ("hf://datasets/org/name/a.tar", "hf://datasets/org/name"):
@@ -317,6 +326,7 @@ except PairsiftError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "status", "headers", "words"),
     [
@@ -350,6 +360,7 @@ def test_model_that_the_hub_does_not_give(
     assert "give the checkpoint as a folder" in line
 
 
+@pytest.mark.slow
 def test_model_of_an_offline_hub_through_the_command(pool: Path, tmp_path: Path) -> None:
     command = ("score", str(pool), "--scorer", "mlm", "--model", "org/name")
     done = _run(*command, "--out", str(tmp_path / "out"), HF_HUB_OFFLINE="1")
@@ -358,6 +369,7 @@ def test_model_of_an_offline_hub_through_the_command(pool: Path, tmp_path: Path)
     assert "HF_HUB_OFFLINE is set" in line
 
 
+@pytest.mark.slow
 def test_all_shards_refused_is_one_sentence(web: FaultyServer, tmp_path: Path) -> None:
     fault = Fault(403)
     web.fault = lambda method, path: fault

@@ -101,6 +101,7 @@ def test_listing_takes_no_call_per_file(bucket: Bucket, s3_server: Server) -> No
     assert len(s3_server.requests()) - before <= 10
 
 
+@pytest.mark.slow
 def test_large_file_goes_in_parts_and_appears_whole(bucket: Bucket) -> None:
     content = os.urandom(2**20) * 60  # s3fs sends parts of 50 MiB
     folder = Folder(f"{bucket.url}/large")
@@ -139,6 +140,7 @@ with Folder(sys.argv[1]).atomic("a.bin") as file:
 """
 
 
+@pytest.mark.slow
 def test_killed_upload_is_no_file(bucket: Bucket) -> None:
     process = subprocess.run([sys.executable, "-c", _KILLED_UPLOAD, f"{bucket.url}/cut"])
     assert process.returncode == -9

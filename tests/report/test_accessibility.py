@@ -32,6 +32,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield driver
 
 
+@pytest.mark.slow
 def test_names_for_everything(browser: Any, page: str, scored: Scored) -> None:
     """Pictures, plots and controls have names; headings leave out no level; ids are unique."""
     visit(browser, page)

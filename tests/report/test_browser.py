@@ -52,6 +52,7 @@ def open_page(browser: Any, report: Path, **window: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_quiet_offline_and_inert(browser: Any, report: Path) -> None:
     open_page(browser, report)
     assert browser.title == "Test"

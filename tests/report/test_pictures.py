@@ -154,6 +154,7 @@ def _report(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_report_tells_what_it_lacks_and_a_root_cures_it(pool: Path, tmp_path: Path) -> None:
     scores = _score(pool, tmp_path / "s")
     select(scores, where="caption_length > 3", out=tmp_path / "sel")
@@ -174,6 +175,7 @@ def test_report_tells_what_it_lacks_and_a_root_cures_it(pool: Path, tmp_path: Pa
     assert "have changed since" not in page
 
 
+@pytest.mark.slow
 def test_report_with_some_of_its_pictures_ends_well(pool: Path, tmp_path: Path) -> None:
     scores = _score(pool, tmp_path / "s")
     (pool / "1.tar").unlink()

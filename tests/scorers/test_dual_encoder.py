@@ -34,6 +34,7 @@ def _photo(name: str) -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.slow
 def test_the_right_caption_of_a_photograph_wins(scorer: DualEncoderScorer) -> None:
     pairs = [
         Pair(f"{image}-{caption}", _photo(image), CAPTIONS[caption])

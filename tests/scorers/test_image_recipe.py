@@ -64,6 +64,7 @@ def test_clip_mean_colour(tmp_path):
     assert ImageRecipe.read(tmp_path).mean_colour == (122, 116, 104)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 50_000), (50_000, 1), (30_000, 12), (12, 30_000)])
 @pytest.mark.parametrize("pad_to_square", [True, False])
 def test_banners_do_not_fill_the_memory(size, pad_to_square, tmp_path):

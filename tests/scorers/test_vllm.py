@@ -40,6 +40,7 @@ def _expected(pair: Pair, metric: str) -> tuple[float, float, int]:
     return mean, float(np.sqrt(p @ (np.arange(101) - mean) ** 2)), int(p.argmax())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lead", ["", " ", "\n\n"])
 def test_digits_are_walked_to_the_whole_distribution(lead: str) -> None:
     with VLLMServer("digits", lead=lead) as server:
@@ -59,6 +60,7 @@ def test_digits_are_walked_to_the_whole_distribution(lead: str) -> None:
             assert found[number, place] == pytest.approx(p, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_not_walked_is_told() -> None:
     """The tolerance bounds what is missing, and saves requests."""
     with VLLMServer("digits") as server:
@@ -180,6 +182,7 @@ def test_a_server_that_dies_costs_rows_not_the_run() -> None:
     assert len(server.requests) == 4 + 2 * len(PAIRS)
 
 
+@pytest.mark.slow
 def test_the_command_scores_through_a_server(tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", good_samples(5))
     with VLLMServer("whole", key="s3cret") as server:
@@ -250,6 +253,7 @@ def _refusal(status: int, message: str) -> tuple[int, dict[str, str], bytes]:
     return status, kind, json.dumps({"error": {"message": message}}).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trial", "says"),
     [

@@ -90,6 +90,7 @@ def test_where_keeps_what_numpy_keeps_in_order(tmp_path: Path) -> None:
     assert 0 < selection.kept < len(table)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -128,6 +128,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_selection_of_other_tables_is_refused_by_all(place: Path, change: str) -> None:
     for number, read in enumerate(READERS.values()):
@@ -188,6 +189,7 @@ def test_parts_of_a_selection_know_its_tables(place: Path) -> None:
         write_parquet(read_selection(str(bucket.selection.path)), place / "list.parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [None, "touched", "moved", "scored again alike"])
 def test_the_same_tables_are_taken(place: Path, change: str | None) -> None:
     if change == "touched":

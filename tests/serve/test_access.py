@@ -44,6 +44,7 @@ def test_key_opens_and_health_needs_none(locked: httpx2.Client) -> None:
     del locked.headers["Authorization"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "headers",
     [

@@ -25,6 +25,7 @@ from tests.support.serve_load import (
 )
 
 
+@pytest.mark.slow
 def test_no_answer_is_lost_wrong_or_an_error_of_the_server() -> None:
     good = good_requests(most=8)
     requests = mixed(48, 0.2, good)
@@ -42,6 +43,7 @@ def test_no_answer_is_lost_wrong_or_an_error_of_the_server() -> None:
     assert memory.peak - start < 256 * 2**20
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_what_is_in_hand() -> None:
     requests = good_requests(most=4) * 3
     with (

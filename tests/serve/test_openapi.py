@@ -33,10 +33,12 @@ def _run(url: str, folder: Path, *options: str) -> None:
     assert "Tested: 4" in done.stdout
 
 
+@pytest.mark.slow
 def test_uploads_do_what_the_document_says(url: str, tmp_path: Path) -> None:
     fuzz(url, tmp_path)
 
 
+@pytest.mark.slow
 def test_urls_do_what_the_document_says(scorer: Scorer, tmp_path: Path) -> None:
     # The made-up URLs lead nowhere, or to what is refused: every one ends as a row.
     options = ServeSettings(port=0, workers=0, allow_remote=True, fetch_time_limit=0.5, api_key=KEY)

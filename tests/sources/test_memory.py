@@ -44,6 +44,7 @@ def peak(folder: Path, shards: int) -> int:
     return kibibytes
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 @pytest.mark.parametrize("kind", ["tar", "parquet"])
 def test_peak_does_not_grow(tmp_path: Path, kind: str) -> None:

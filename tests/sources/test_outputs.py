@@ -122,6 +122,7 @@ def test_folder_of_images(tmp_path: Path) -> None:
     assert (shard.kind, shard.url) == ("folder", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_whole_run_inside_its_pool_is_done_twice(tmp_path: Path) -> None:
     write_tar(tmp_path / "00000.tar", good_samples(3))
     config = Config(

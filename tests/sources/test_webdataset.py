@@ -62,6 +62,7 @@ class TestGrouping:
         ]
         assert {pair.shard for pair in pairs} == {"s"}
 
+    @pytest.mark.slow
     def test_agrees_with_the_webdataset_library(self, tmp_path: Path) -> None:
         wds = pytest.importorskip("webdataset")
         members: list[tuple[str, bytes | str]] = []

@@ -78,6 +78,7 @@ def _check_same(out: Path, undisturbed: Path, weights: str) -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 def test_kills_change_nothing(tmp_path: Path) -> None:
     write_toy(tmp_path / "toy", 16)
     save_checkpoint(tmp_path / "base", "llava")
@@ -110,6 +111,7 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
     _check_same(out, undisturbed, "model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_kill_changes_nothing_for_adapters_with_dropout(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     write_toy(tmp_path / "toy", 16)

@@ -103,6 +103,7 @@ def _run(*arguments: object) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_from_a_teacher_to_a_filter_that_agrees_with_people(tmp_path: Path) -> None:
     images = _tar(tmp_path / "images.tar", 0, IMAGES)
     taught = [(image, caption) for image, caption, _ in _pairs(0, IMAGES)]

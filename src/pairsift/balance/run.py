@@ -89,8 +89,8 @@ class Summary:
         """Text for people."""
         blocks = [histogram.text() for histogram in self.histograms.values()]
         blocks.append(
-            f"{self.chosen:,} of {self.records:,} records: {self.captions:,} captions on "
-            f"{self.images:,} images; {self.entries:,} entries in {self.out}"
+            f"{self.chosen:,} scores of {self.captions:,} captions on {self.images:,} images, from "
+            f"{self.records:,} records; {self.entries:,} entries in {self.out}"
         )
         return "\n\n".join(blocks)
 

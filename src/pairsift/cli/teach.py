@@ -241,7 +241,7 @@ def openai(
     if cache is not None and os.path.abspath(cache) == os.path.abspath(out):
         raise PairsiftError(f"--cache and --out are both {out}; give each its own")
     key = os.environ.get(api_key_env)
-    if key is None and base_url is None:
+    if key is None and base_url is None and not dry_run:
         raise PairsiftError(
             f"no API key: set the environment variable {api_key_env}, or give --base-url to use "
             "your own endpoint"

@@ -14,6 +14,7 @@ from pairsift.evaluate.cost.flops import count_flops
 from tests.samples import jpeg
 
 
+@pytest.mark.slow
 def test_products_convolutions_and_attention_count_and_the_rest_does_not() -> None:
     linear = nn.Linear(8, 16)
     assert count_flops(lambda: linear(torch.ones(3, 8))) == 2 * 3 * 8 * 16
@@ -41,6 +42,7 @@ def _by_hand(shape: ClipShape, caption_tokens: int) -> int:
     return image + _layers(text, text_layers, caption_tokens) + 2 * text * shape.embedding
 
 
+@pytest.mark.slow
 def test_a_clip_shape_costs_what_its_config_says() -> None:
     shape = ClipShape("small", 64, 16, (32, 2, 4), (24, 3, 2), 20)
     scorer = random_clip(shape, device="cpu")

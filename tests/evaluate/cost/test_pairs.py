@@ -21,6 +21,7 @@ def _pixels(rounds: Rounds) -> list[str]:
     return [hashlib.sha256(preprocess(image).tobytes()).hexdigest() for image in images]
 
 
+@pytest.mark.slow
 def test_no_round_shows_an_image_that_a_scorer_could_remember() -> None:
     pytest.importorskip("skimage", reason="the demo's photographs come with scikit-image")
     pytest.importorskip("sklearn", reason="the demo's photographs come with scikit-learn")

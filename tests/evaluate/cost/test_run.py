@@ -27,6 +27,7 @@ def shard(tmp_path: Path) -> str:
     return str(write_tar(tmp_path / "00000.tar", good_samples(9)))
 
 
+@pytest.mark.slow
 def test_every_kind_of_scorer_is_measured_in_one_run(
     tmp_path: Path,
     shard: str,
@@ -73,6 +74,7 @@ def test_every_kind_of_scorer_is_measured_in_one_run(
     assert all(f"- {assumption}" in table for assumption in result["assumptions"])
 
 
+@pytest.mark.slow
 def test_captions_of_one_image_cost_less_than_their_number(shard: str) -> None:
     bench = Bench(NamedScorer("dual-encoder", {"device": "cpu"}), 1, None)
     images = [jpeg(seed=seed) for seed in range(3)]

@@ -199,6 +199,7 @@ entry = {"key": "k", "dataset": "Flickr", "metrics": {"main_metric": 0.25}}
 """
 
 
+@pytest.mark.slow
 def test_the_steps_run_in_order_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On scripts that take DataComp's options and leave the files that its own leave.
 

@@ -13,6 +13,7 @@ from pairsift.cli import main
 DATA = Path(__file__).parents[4] / "shared" / "data"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the data sets in {DATA}")
 def test_a_pool_of_photographs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

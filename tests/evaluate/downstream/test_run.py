@@ -56,6 +56,7 @@ def _options() -> Options:
     )
 
 
+@pytest.mark.slow
 def test_every_filter_is_measured(done: Path) -> None:
     result = json.loads((done / "result.json").read_text())
     filters = {entry["filter"]: entry for entry in result["filters"]}
@@ -92,6 +93,7 @@ def test_every_filter_is_measured(done: Path) -> None:
     assert b"pairsift-tiny itm AND odf" in (done / "plot.svg").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_second_run_does_only_what_is_missing(done: Path, world: World) -> None:
     runs = sorted((done / "runs").iterdir())
     assert len(runs) == 14
@@ -115,6 +117,7 @@ def test_a_second_run_does_only_what_is_missing(done: Path, world: World) -> Non
     assert again["scores"] == was["scores"]
 
 
+@pytest.mark.slow
 def test_worker_processes_find_the_same(done: Path, world: World, tmp_path: Path) -> None:
     """A user's own pool, with labels of its own, students in two processes."""
     options = Options(scorers=("heuristics",), seeds=1, samples_seen=1000, jobs=2)
@@ -138,6 +141,7 @@ def test_worker_processes_find_the_same(done: Path, world: World, tmp_path: Path
     assert before["pairs"] == found.pairs == 144
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_leaves_no_process_and_goes_on(
     blow: signal.Signals, done: Path, world: World, tmp_path: Path
@@ -172,6 +176,7 @@ def test_a_killed_run_leaves_no_process_and_goes_on(
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
+@pytest.mark.slow
 def test_test_images_in_the_pool_are_refused(done: Path, world: World) -> None:
     sources = Sources(
         pool=[str(done / "pool")],
@@ -237,6 +242,7 @@ def test_features_are_cached_and_bad_images_passed_over(world: World, tmp_path: 
     assert len(both.features) == 1
 
 
+@pytest.mark.slow
 def test_classes_are_sampled_the_same_way(world: World, tmp_path: Path) -> None:
     images, part = read_classes(str(world.classes), 10, 0, FeatureCache(str(tmp_path)))
     assert len(images.labels) == 10

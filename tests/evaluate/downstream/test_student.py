@@ -51,6 +51,7 @@ def test_words_become_numbers() -> None:
     assert (ids[2] == 2).all()
 
 
+@pytest.mark.slow
 def test_it_learns_and_right_captions_teach_more_than_wrong_ones() -> None:
     features, texts = _world(160, seed=0)
     unseen, their_texts = _world(40, seed=1)
@@ -65,6 +66,7 @@ def test_it_learns_and_right_captions_teach_more_than_wrong_ones() -> None:
     assert retrieve(student, vocabulary, pairs)["text_to_image_r1"] > 0.85
 
 
+@pytest.mark.slow
 def test_the_seed_decides() -> None:
     features, texts = _world(64, seed=0)
     weights = [_train(texts, features, seed)[0].image_head.weight for seed in (0, 0, 1)]

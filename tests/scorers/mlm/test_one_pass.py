@@ -39,6 +39,7 @@ def image_of(pair: Pair) -> Image.Image:
     return Image.open(io.BytesIO(pair.image)).convert("RGB")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["looped", "packed"])
 def test_logits_are_those_of_a_plain_pass_per_metric(folder, layout):
     scorer = load_mlm_scorer(folder, layout=layout)
@@ -93,6 +94,7 @@ def brute_force(plain: PlainModel, pair: Pair, metric: str) -> np.ndarray:
     return np.array(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole_numbers", [False, True], ids=["digits", "whole numbers"])
 @pytest.mark.parametrize("layout", ["looped", "packed"])
 def test_trie_gives_the_distribution_of_101_continuations(tmp_path, whole_numbers, layout):
@@ -117,6 +119,7 @@ def test_trie_gives_the_distribution_of_101_continuations(tmp_path, whole_number
         assert table[f"{metric}_validity"][row] == pytest.approx(mass.sum(), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "layout"), [("llava", "looped"), ("qwen2_5_vl", "packed")]
 )

@@ -61,6 +61,7 @@ class CheckpointServer(VLLMServer):
         return following
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole_numbers", [False, True])
 def test_both_read_the_same_distribution(tmp_path: Path, whole_numbers: bool) -> None:
     folder = save_checkpoint(tmp_path / "model", "llava", whole_numbers=whole_numbers)

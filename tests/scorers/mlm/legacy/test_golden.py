@@ -82,6 +82,7 @@ def collapsed(ids: np.ndarray) -> list[int]:
     ]
 
 
+@pytest.mark.slow
 def test_pixels_to_the_bit_features_and_projection(scorer, golden, pairs):
     model = scorer.backbone.model
     for index, pair in enumerate(pairs):
@@ -104,6 +105,7 @@ def test_ids_of_our_own_prompts(scorer, golden, pairs):
             assert ids == golden[f"{name}/{index}/input_ids"].tolist()
 
 
+@pytest.mark.slow
 def test_both_steps_of_the_answer(scorer, golden, pairs, prefix):
     backbone = scorer.backbone
     inputs = [scorer.preparer(pair).inputs for pair in pairs]
