@@ -61,8 +61,8 @@ def test_a_reader_is_found_by_its_extension_and_read(install, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "reader", "words"),
     [
-        ("parquet", "LineReader", "claims the kind 'parquet', which another source has"),
-        ("thief", "TarThief", "claims the extension .tar, which another source has"),
+        ("parquet", "LineReader", "uses the kind 'parquet', which another source already uses"),
+        ("thief", "TarThief", "uses the extension .tar, which another source already uses"),
     ],
 )
 def test_what_is_taken_stays_with_who_has_it(install, name: str, reader: str, words: str) -> None:  # type: ignore[no-untyped-def]

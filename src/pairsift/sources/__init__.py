@@ -1,4 +1,4 @@
-"""Where pairs come from: webdataset tars, parquet files, folders of images with captions."""
+"""Sources of pairs: webdataset tars, parquet files, folders of images with captions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Shard", "ShardReader", "ShardSet", "find_shards", "open_shard"]
 def open_shard(shard: Shard) -> ShardReader:
     """Make the reader of a shard: iterate over it for the shard's pairs, in their stored order.
 
-    Nothing is opened before the first pair is asked for. A sample that cannot be read is a pair
+    Nothing is opened before the first pair is requested. A sample that cannot be read is a pair
     with a `fault`.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a source is: shards that are found once and read as streams of pairs."""
+"""The records of a source: shards, which are listed once and read as streams of pairs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from pairsift.pair import Fault, Pair, Status
 
-# Samples of a shard fail alike if more than this share of them do.
+# If more than this fraction of a shard's samples fail in the same way, the shard is at fault.
 MOSTLY = 0.9
 _UID = re.compile(r"[0-9a-fA-F]{32}")
 
@@ -24,13 +24,13 @@ class Shard:
     """One unit of work: a tar, a parquet file, or a folder with its captions.
 
     Attributes:
-        name: path below the root of the run, without extension, ``/`` written as ``__``; it names
-            the score file and fills the ``shard`` column.
-        url: where it is, as a path or fsspec URL.
+        name: path below the root of the run, without extension, with ``/`` written as ``__``. It
+            names the score file and is the value of the ``shard`` column.
+        url: its path or fsspec URL.
         kind: which source reads it.
-        size: bytes, if the listing told; None otherwise.
-        options: of the source, for example the column that holds the caption.
-        version: see :class:`~pairsift.sources.files.FileEntry`; None if the listing did not tell.
+        size: bytes; None if the listing does not say.
+        options: options of the source, for example the column that holds the caption.
+        version: see :class:`~pairsift.sources.files.FileEntry`; None if the listing does not say.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ShardSet:
-    """The shards of a run, in order, and the folder they lie below.
+    """The shards of a run, in order, and the folder that contains them.
 
     Attributes:
         root: absolute local path, or URL without a trailing slash.
-        options: of the source, as the user gave them for all shards.
-        notes: what was found and left out, in sentences to be told once.
+        options: options of the source as the user gave them, for all shards.
+        notes: sentences on what was found but left out; to be shown once.
     """
 
     root: str
@@ -58,26 +58,26 @@ class ShardSet:
 
 
 class ShardReader(abc.ABC):
-    """Streams one shard's pairs in their stored order, in memory that does not grow.
+    """Streams one shard's pairs in their stored order, in bounded memory.
 
-    Iterating never raises for what is wrong with a sample: such a pair carries a ``fault``. What
-    is wrong with the shard itself (cut off, partly unreadable) is told in ``problem``, in words,
-    and all that can be read is yielded. It does raise :class:`PairsiftError` for a shard that
-    cannot be opened, and OSError where the storage, not the data, fails: reading the shard again
-    may help.
+    Iterating never raises for a bad sample: its pair has a ``fault``. If the shard itself is
+    damaged (truncated, partly unreadable), everything readable is yielded and ``problem`` says in
+    words what is wrong. Iterating does raise :class:`PairsiftError` for a shard that cannot be
+    opened, and OSError if the storage fails rather than the data, when reading the shard again may
+    help.
 
     A reader declares what it reads:
 
     - ``kind``: the name of the format.
-    - ``extensions``: ends of file names, in lower case with the dot; empty for a format that is
-      known by `kind` alone.
-    - ``options``: names of the options of :func:`pairsift.sources.find_shards` that it takes.
+    - ``extensions``: file extensions, in lower case with the dot; empty for a format that is only
+      read when `kind` names it.
+    - ``options``: names of the options of :func:`pairsift.sources.find_shards` that it accepts.
 
     Attributes:
         problem: None after a clean end.
-        notes: what was odd but did no harm, in words, with how often it was met.
-        byte_ranges: start and end in the shard of every sample yielded, one after the other; -1
-            twice for one that does not lie together; None where samples are no runs of bytes.
+        notes: harmless irregularities in words, each with how often it occurred.
+        byte_ranges: start and end in the shard of every sample yielded, one after the other; -1 twice
+            for a sample that is not contiguous; None for formats whose samples are not byte ranges.
     """
 
     kind: ClassVar[str]
@@ -92,12 +92,12 @@ class ShardReader(abc.ABC):
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[Pair]:
-        """Yield every sample as a pair, those that cannot be scored included."""
+        """Yield every sample as a pair, including those that cannot be scored."""
 
     def check(self, pair: Pair) -> int:
-        """Checksum, 32 bits, of the pair that was yielded last: what it is made of, byte for byte.
+        """Return a 32-bit checksum of all bytes that make up the pair yielded last.
 
-        A sample whose checksum is another one than when it was scored has changed since.
+        A sample whose checksum differs from the one at scoring time has changed since.
         """
         caption = (pair.caption or "").encode("utf-8", "surrogatepass")
         start = zlib.crc32(f"{len(caption)}\0{pair.uid}\0".encode() + caption)
@@ -105,7 +105,9 @@ class ShardReader(abc.ABC):
 
 
 def valid_uid(value: object) -> str | None:
-    """The value if it is a DataComp uid, 32 hexadecimal digits, or the 16 bytes these stand for."""
+    """Return the value if it is a DataComp uid: 32 hexadecimal digits, or the 16 bytes they stand
+    for.
+    """
     if isinstance(value, uuid.UUID):
         return value.hex
     if isinstance(value, bytes) and len(value) == 16:
@@ -114,16 +116,18 @@ def valid_uid(value: object) -> str | None:
 
 
 def declared_failure(metadata: Mapping[str, Any]) -> Fault | None:
-    """The fault of a sample that its source marks as failed, as img2dataset does; else None."""
+    """Return the fault of a sample that its source marks as failed, as img2dataset does;
+    else None.
+    """
     status = metadata.get("status")
     if not isinstance(status, str) or status == "success":
         return None
     if "error_message" not in metadata and not status.startswith("failed"):
-        return None  # another kind of status
+        return None  # a status with another meaning
     reason = metadata.get("error_message") or "no reason given"
     return Fault(Status.SOURCE_FAILED, printable(f"{status}: {reason}"))
 
 
 def printable(text: str) -> str:
-    """Text that UTF-8 can hold: bytes of a name that are not UTF-8 become ``\\xNN``."""
+    """Return text that UTF-8 can hold: bytes of a name that are not UTF-8 become ``\\xNN``."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

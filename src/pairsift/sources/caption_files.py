@@ -1,4 +1,4 @@
-"""Captions that judgments and teachers refer to by image and number."""
+"""Read captions that are identified by image and number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pairsift.sources.tables import read_fields, read_rows
 from pairsift.sources.text_files import open_unpacked, table_extension
 
 Captions = dict[tuple[str, int], str]
-"""By image file name and caption number, from 0."""
+"""Captions by image file name and caption number, from 0."""
 
 _TOKEN = re.compile(r"[^\t\n]*#\d+\t")
 
@@ -33,10 +33,10 @@ def read_captions(
     order within the image.
 
     Args:
-        separator, encoding: of the table; found if not given.
+        separator, encoding: of the table; detected if None.
 
     Raises:
-        PairsiftError: the file has another form, or a line is no row.
+        PairsiftError: the file has another form, or a line cannot be read.
     """
     if _is_token_file(path):
         return _token_file(path, encoding)

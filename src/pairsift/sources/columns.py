@@ -1,4 +1,4 @@
-"""The usual names of columns, one list for every command, and how a column is found by name."""
+"""The usual names of columns, for all commands, and how a column is found by name."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CAPTION_NUMBER_COLUMNS = ("caption_number", "comment_number")
 
 
 def match_column(columns: Sequence[str], names: Iterable[str], url: str) -> str | None:
-    """The first of `names` that a table has, as the table spells it; None if it has none.
+    """Return the table's spelling of the first of `names` that it has; None if it has none.
 
-    Case and surrounding spaces do not matter; a column of the very spelling comes first.
+    Case and surrounding spaces are ignored, but a column with the exact spelling comes first.
 
     Raises:
-        PairsiftError: two columns of the table fit one name.
+        PairsiftError: two columns of the table match one name.
     """
     for name in names:
         fitting = [column for column in columns if column == name]
@@ -53,15 +53,15 @@ def find_column(
     wanted: str | None = None,
     option: str | None = None,
 ) -> str:
-    """The column that a user named, or else the first of the usual ones.
+    """Return the column that the user named, or else the first of the usual ones.
 
     Args:
-        what: it holds, for messages: ``image``, ``caption``.
+        what: what the column holds, for messages: ``image``, ``caption``.
         wanted: the column that the user named.
-        option: of the command line that names the column.
+        option: the command line's option that names the column.
 
     Raises:
-        PairsiftError: there is no such column, or two columns fit one name.
+        PairsiftError: there is no such column, or two columns match one name.
     """
     found = match_column(columns, (wanted,) if wanted else usual, url)
     if found is not None:

@@ -1,7 +1,7 @@
-"""Rows of text whose fields a character separates: RFC 4180, or tabs without quoting.
+"""Rows of text whose fields are separated by a character: RFC 4180, or tabs without quoting.
 
-A quote that is never closed costs its own line, not those behind it: where the quoted field runs
-into what is a row by itself, the line with the quote is lost and reading goes on with the next.
+A quote that is never closed loses only its own line: when the quoted field reaches a line that is a
+complete row, the line with the quote is lost and reading continues with the next line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pairsift.sources.text_files import Line, Lines, table_extension
 
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|"}
 _KEY_DIGITS = 4
-# A quoted field of several lines, beside the rest of its row.
+# Most characters of a row with a quoted field over several lines.
 _MAX_SPAN_CHARACTERS = MAX_CAPTION_CHARACTERS + 2**20
 _KNOWN = frozenset(
     {*names.IMAGE_NAME_COLUMNS, *names.CAPTION_COLUMNS, *names.CAPTION_NUMBER_COLUMNS}
@@ -30,19 +30,19 @@ _STRAY = 'text follows a closing quote; within a quoted field a quote is written
 
 
 class DelimitedRows:
-    """The rows behind a header, each line one of them, part of one, or told to be lost.
+    """The rows after the header. Each line is a row, part of a row, or reported as lost.
 
     Args:
         url: for messages.
-        separator: one character; None to find it by the header.
-        encoding: that the user named.
+        separator: one character; None to detect it from the header.
+        encoding: the encoding that the user named.
 
     Attributes:
         columns: names in the header, without surrounding spaces.
-        spanning: rows so far with a quoted field of several lines.
+        spanning: rows so far with a quoted field over several lines.
 
     Raises:
-        PairsiftError: the header cannot be read, or the separator is not the table's.
+        PairsiftError: the header cannot be read, or the table has another separator.
     """
 
     def __init__(self, lines: Lines, url: str, separator: str | None, encoding: str | None) -> None:
@@ -87,7 +87,7 @@ class DelimitedRows:
                 yield Row(line.number, dict(zip(self.columns, record.fields, strict=True)))
 
     def _close(self, record: _Record, first: str) -> str:
-        """Read on to the quote's end; where it has none, give back the lines behind the first."""
+        """Read on to the end of the quote; if there is none, put back all lines after the first."""
         before = len(record.fields)
         taken: list[Line | Lost] = []
         texts = [first]
@@ -104,7 +104,7 @@ class DelimitedRows:
             if length > _MAX_SPAN_CHARACTERS:
                 state = f"{_UNCLOSED} within {_MAX_SPAN_CHARACTERS:,} characters"
             elif self._like_a_row(line.text, record.fields[:before], 0):
-                state = f"{_UNCLOSED} before line {line.number}, which is a row again"
+                state = f"{_UNCLOSED} before line {line.number}, which is a complete row"
             else:
                 state = record.feed(line.text)
         if state == _STRAY:
@@ -122,10 +122,10 @@ class DelimitedRows:
         return state
 
     def _like_a_row(self, text: str, cells: Sequence[str], place: int) -> bool:
-        """Whether a line has a name such as the record's in its place: then it is a row itself.
+        """Return whether a line is a row itself, because it has a similar name in the same column.
 
         Args:
-            cells: of the record, as they stand from `place` on (counted from the end if below 0).
+            cells: cells of the record from column `place` on (counted from the end if negative).
         """
         split = text.rstrip("\r\n").split(self._separator)
         return len(split) >= len(self.columns) and any(
@@ -138,7 +138,7 @@ class DelimitedRows:
         advice = (
             "a tab-separated table has no quoting"
             if self._separator == "\t"
-            else 'a field that holds the separator must stand in quotes (")'
+            else 'put a field that contains the separator in quotes (")'
         )
         return f"{few} fields: {len(fields)} instead of {len(self.columns)}; {advice}"
 
@@ -154,10 +154,10 @@ def _refuse_other_encoding(header: str, url: str, encoding: str | None) -> None:
 
 
 def check_separator(separator: str | None) -> str | None:
-    """The separator that the user gave.
+    """Return the separator that the user gave as one character.
 
     Raises:
-        PairsiftError: it is more than one character, or one that cannot separate.
+        PairsiftError: it is longer than one character, or cannot separate fields.
     """
     if separator is None:
         return None
@@ -170,7 +170,7 @@ def check_separator(separator: str | None) -> str | None:
 
 
 def _sniff(header: str, given: str | None, url: str) -> str:
-    """The separator: given, or the one that finds most of the usual names in the first line."""
+    """Return the given separator, or the one that finds most usual names in the first line."""
     usual = "\t" if table_extension(url) in (".tsv", ".txt", ".tab") else ","
     columns = {
         candidate: [name.strip().casefold() for name in _Record(candidate).whole(header) or [""]]
@@ -194,7 +194,7 @@ def _sniff(header: str, given: str | None, url: str) -> str:
 
 
 class _Record:
-    """The fields of one record, which is fed line by line; RFC 4180, or no quoting with tabs."""
+    """The fields of one record, which is read line by line; RFC 4180, or tabs without quoting."""
 
     def __init__(self, separator: str) -> None:
         self._separator = separator
@@ -202,15 +202,17 @@ class _Record:
         self.fields: list[str] = []
 
     def whole(self, text: str) -> list[str] | None:
-        """The fields of a record on one line; None if it is none."""
+        """Return the fields of a record on one line; None if it is not complete."""
         return self.fields if self.feed(text) == _DONE else None
 
     def so_far(self) -> list[str]:
-        """The fields of a record that was cut, the last one included."""
+        """Return the fields of a truncated record, including the last one."""
         return self.fields + (["".join(self._quoted)] if self._quoted is not None else [])
 
     def feed(self, text: str) -> str:
-        """Take a line with its end; `_DONE`, `_OPEN` (a quote is), or what is wrong in words."""
+        """Read a line with its end; return `_DONE`, `_OPEN` (a quote is open), or an error in
+        words.
+        """
         line = text.rstrip("\r\n")
         if self._separator == "\t" or (self._quoted is None and '"' not in line):
             self.fields += line.split(self._separator)
@@ -245,10 +247,10 @@ class _Record:
 
 
 def _name_shape(cell: str) -> tuple[str, bool] | None:
-    """What makes a cell look like the names in other rows; None if it is no name.
+    """Return what a cell has in common with the names in other rows; None if it is not a name.
 
-    Of an image's name the extension, and whether it has spaces; of a key with at least four digits
-    the key, its digits apart.
+    For an image's name: its extension, and whether it has spaces. For a key with at least four
+    digits: the key without its digits.
     """
     cell = cell.strip()
     if is_image_name(cell):

@@ -1,4 +1,4 @@
-"""From what a user writes on the command line to a list of shards."""
+"""Turn paths and patterns of the command line into a list of shards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pairsift.sources.registry import extensions, readers
 from pairsift.sources.tables import holds_bytes
 from pairsift.sources.text_files import check_encoding
 
-# Of the texts beside images, and of the tables that list them.
+# Extensions of texts beside images, and of tables that list images.
 _TEXT_EXTENSIONS = frozenset({"txt", "csv", "tsv", "jsonl"})
 _TABLES = ("metadata.", "captions.")
 _MAGIC = re.compile(r"[*?[]")
@@ -104,10 +104,10 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
 
 
 def _resolve(pattern: str, own: OwnOutputs) -> tuple[str, list[FileEntry]]:
-    """What exists of a pattern, and the folder above its first wildcard."""
+    """Return the existing files of a pattern, and the folder above its first wildcard."""
     literal = files.normalise(pattern)
     if not files.is_url(literal) and os.path.exists(literal):
-        # Before wildcards are looked for: names may hold brackets and braces.
+        # Checked before wildcards, because names may contain brackets and braces.
         is_folder = os.path.isdir(literal)
         return literal if is_folder else _parent(literal), [files.local_entry(literal)]
     names = _expand(literal, pattern)
@@ -132,11 +132,13 @@ def _expand(literal: str, pattern: str) -> list[str]:
         return [literal]
     names: list[str] = []
     too_many = PairsiftError(f"{pattern} stands for more than {MAX_EXPANSION:,} names")
-    for first, last in _RANGE.findall(literal):  # which the library lays out before it is asked
+    for first, last in _RANGE.findall(
+        literal
+    ):  # braceexpand builds the whole range in memory, so its length is checked first
         if abs(int(last) - int(first)) > MAX_EXPANSION:
             raise too_many
     try:
-        # Backslashes are taken literally: they are rare in names, and never meant as escapes.
+        # Backslashes are literal: they are rare in names, and nobody means them as escapes.
         for name in braceexpand.braceexpand(literal, escape=False):
             names.append(name)
             if len(names) > MAX_EXPANSION:
@@ -147,13 +149,17 @@ def _expand(literal: str, pattern: str) -> list[str]:
 
 
 def _look_up(names: Iterable[str], pattern: str) -> Iterator[FileEntry]:
-    """Entries of literal names: one listing per folder, not a call per file."""
+    """Return the entries of literal names with one listing per folder instead of one call
+    per file.
+    """
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in names:
         by_folder[_parent(name)].append(name)
     missing: list[str] = []
     for folder, wanted in by_folder.items():
-        if folder.startswith(("http://", "https://")):  # cannot be listed in general
+        if folder.startswith(
+            ("http://", "https://")
+        ):  # http servers cannot list folders in general
             yield from (FileEntry(name, None) for name in wanted)
             continue
         listing = {entry.url: entry for entry in _list(folder)}
@@ -177,7 +183,7 @@ def _list(folder: str) -> list[FileEntry]:
 
 
 def _top_level(name: str) -> FileEntry | None:
-    """A bucket or the like, which no parent lists."""
+    """Return a bucket or similar, which no parent folder lists."""
     if not files.is_url(name):
         return None
     filesystem, path = files.file_system(name)
@@ -191,7 +197,7 @@ def _top_level(name: str) -> FileEntry | None:
 def _shards(
     entries: list[FileEntry], kind: str | None, pattern: str, own: OwnOutputs, left_out: LeftOut
 ) -> Iterator[Shard]:
-    """Shards, not yet named, that files and folders stand for."""
+    """Return the shards, not yet named, of some files and folders."""
     for entry in entries:
         if entry.is_folder:
             yield from _shards_of_folder(entry.url, kind, own, left_out, alone=len(entries) == 1)
@@ -204,11 +210,11 @@ def _shards(
         told = kind or ("folder" if _lists_images(entry.url) else _kind_of(entry.url))
         if told is None:
             if len(entries) > 1:
-                if not is_own_file(entry.url):  # a pattern such as DIR/* also meets sizes.json
+                if not is_own_file(entry.url):  # a pattern such as DIR/* also matches sizes.json
                     left_out.add(entry.url)
                 continue
             raise PairsiftError(
-                f"{entry.url}: the extension does not tell the kind of source; known extensions "
+                f"{entry.url}: the extension does not identify the format; known extensions "
                 "are "
                 f"{', '.join(extensions())}. Give the kind with --kind ({', '.join(readers())})"
             )
@@ -228,7 +234,7 @@ def _shards_of_folder(
 ) -> Iterator[Shard]:
     by_kind: dict[str, list[FileEntry]] = {name: [] for name in readers()}
     count = 0
-    tables: list[FileEntry] = []  # beside images they list them, as Hugging Face has it
+    tables: list[FileEntry] = []  # beside images, a table lists them, as in Hugging Face's layout
     found = own.leave_out(files.walk(folder, left_out), folder, all_below=True)
     for entry in found:
         count += 1
@@ -251,7 +257,7 @@ def _shards_of_folder(
     present = [name for name in readers() if by_kind[name] and kind in (None, name)]
     if not present:
         if own.notes() and not count and not alone:
-            return  # one of many that a pattern such as DIR/** meets
+            return  # one of many folders that a pattern such as DIR/** matches
         own.refuse_nothing_else(folder)
         what = "is empty or does not exist" if not count else f"has {count} files, none of them"
         wanted = kind or "tar, parquet, image or captions file"
@@ -274,7 +280,7 @@ def _shards_of_folder(
 
 
 def _what_to_do(folder: str, found: list[FileEntry]) -> str:
-    """Advice where a folder has nothing to read."""
+    """Return advice for a folder that has nothing to read."""
     ends = {_extension(entry.url) for entry in found}
     if ends & {".arrow", ".feather"}:
         return (
@@ -288,7 +294,7 @@ def _what_to_do(folder: str, found: list[FileEntry]) -> str:
 
 
 def _note_unread(found: list[FileEntry], kind: str, left_out: LeftOut) -> None:
-    """Count the files that no shard of this kind reads, but for what img2dataset adds to tars."""
+    """Count the files that no shard of this kind reads, except what img2dataset adds to tars."""
     stems = {_stem(entry.url) for entry in found if _kind_of(entry.url) == kind}
     for entry in found:
         told = _kind_of(entry.url)
@@ -305,9 +311,9 @@ def _note_unread(found: list[FileEntry], kind: str, left_out: LeftOut) -> None:
 
 
 def folder_version(folder: str) -> str:
-    """The `version` of a folder: a digest of what its listing tells of images, texts and tables.
+    """Return the `version` of a folder: a digest of its listing of images, texts and tables.
 
-    What else lies in the folder does not matter.
+    Other files in the folder do not matter.
     """
     lines = sorted(
         f"{entry.url[len(folder) :]}\0{entry.size}\0{entry.version}\n"
@@ -326,12 +332,16 @@ def _matters(name: str) -> bool:
 
 
 def _lists_images(url: str) -> bool:
-    """Whether it is Hugging Face's parquet table of images beside it, and holds none itself."""
+    """Return whether a parquet file is Hugging Face's table of the images beside it, without images
+    inside.
+    """
     return url.endswith("/metadata.parquet") and not holds_bytes(url)
 
 
 def _is_separated(url: str) -> bool:
-    """Whether it is a table that is there for images; JSON lines are there for much else."""
+    """Return whether a file is CSV or TSV, which beside images lists them; JSON lines may be
+    anything.
+    """
     return _kind_of(url) == "folder" and not _extension(url).startswith(".jsonl")
 
 
@@ -358,7 +368,7 @@ def _parent(url: str) -> str:
 
 
 def _static_base(pattern: str) -> str:
-    """Folder above the first wildcard or brace, or above the file if there is none."""
+    """Return the folder above the first wildcard or brace, or above the file if there is none."""
     match = re.search(r"[*?[{]", pattern)
     return _parent(pattern[: match.start()] if match else pattern)
 
@@ -385,8 +395,8 @@ def _with(shard: Shard, root: str, options: dict[str, Any]) -> Shard:
     name = _stem(below) if shard.kind != "folder" else below
     if captions_file := dict(shard.options).get("captions_file"):
         name = f"{name}/{_stem(captions_file)}" if name else _stem(captions_file)
-    name = printable(name.replace("/", "__"))  # names may hold any bytes, tables only UTF-8
-    if name.startswith("\\"):  # which DuckDB takes for an absolute path, listing the tables
+    name = printable(name.replace("/", "__"))  # file names may hold any bytes, tables only UTF-8
+    if name.startswith("\\"):  # DuckDB would take such a name for an absolute path
         name = f"_{name}"
     return replace(shard, name=name, options=tuple(sorted(merged.items())))
 
@@ -414,6 +424,6 @@ def _refuse_same_names(shards: Sequence[Shard]) -> None:
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts shard 9 before shard 10."""
+    """Return a sort key that puts shard 9 before shard 10."""
     parts = re.split(r"(\d+)", name)
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]

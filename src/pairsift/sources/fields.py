@@ -16,24 +16,24 @@ _MOST_NAMES = 20
 
 
 class Items:
-    """Stands for a list of items that all look alike, where only their type is known."""
+    """Stands for a list whose items all have the same type, when only the type is known."""
 
     def __init__(self, item: Any) -> None:
         self.item = item
 
 
 class NoFieldError(Exception):
-    """The path leads nowhere; ``str()`` says where it ends and what is there."""
+    """The path does not exist in the data; the message says where it ends and what is there."""
 
 
 def follow(data: Any, path: str) -> tuple[tuple[Step, ...], Any]:
     """Walk along a path.
 
     Args:
-        data: mappings, lists and plain values, as JSON is read; :class:`Items` for types.
+        data: mappings, lists and plain values, as read from JSON; :class:`Items` for types.
 
     Returns:
-        the steps taken, and what they lead to.
+        the steps taken, and the value at the end.
 
     Raises:
         NoFieldError: a step finds nothing.
@@ -44,7 +44,7 @@ def follow(data: Any, path: str) -> tuple[tuple[Step, ...], Any]:
     while place < len(names):
         where = f" in {join_steps(taken)}" if taken else ""
         if isinstance(data, Mapping):
-            # The longest first: a name may hold dots.
+            # The longest name first, because a name may contain dots.
             for end in range(len(names), place, -1):
                 name = ".".join(names[place:end])
                 if name in data:
@@ -79,7 +79,7 @@ def follow(data: Any, path: str) -> tuple[tuple[Step, ...], Any]:
 
 
 def leaves(data: Any, prefix: tuple[Step, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Every path in the data, with what it leads to; of lists the first item."""
+    """Yield every path in the data with its value; of lists, only the first item."""
     if isinstance(data, Mapping):
         for name, value in data.items():
             yield from leaves(value, (*prefix, name))
@@ -92,19 +92,19 @@ def leaves(data: Any, prefix: tuple[Step, ...] = ()) -> Iterator[tuple[str, Any]
 
 
 def join_steps(steps: tuple[Step, ...] | list[Step]) -> str:
-    """The path that leads along these steps."""
+    """Return the path with these steps."""
     return ".".join(f'"{step}"' if "." in str(step) else str(step) for step in steps)
 
 
 def list_names(names: Any) -> str:
-    """Names for an error, the first ones if there are many."""
+    """Format names for an error, only the first ones if there are many."""
     listed = [str(name) for name in names]
     more = f" and {len(listed) - _MOST_NAMES} more" if len(listed) > _MOST_NAMES else ""
     return (", ".join(listed[:_MOST_NAMES]) or "none") + more
 
 
 def describe(value: Any) -> str:
-    """What a value of JSON is, in words."""
+    """Describe a JSON value in words."""
     if isinstance(value, Mapping):
         return f"an object with the fields {list_names(value)}"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Opening and listing files, on a local disk or behind any fsspec URL."""
+"""Open and list files, on a local disk or behind any fsspec URL."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pairsift.retry import Backoff, persist
 from pairsift.sources.left_out import HIDDEN, LINKED_FOLDERS, LeftOut
 from pairsift.storage_errors import Cause, find_cause, is_of_network, storage_error
 
-# Of listings: whoever started a run waits for its first line.
+# Attempts to list; few, because the user waits for the first line of output.
 BACKOFF = Backoff(attempts=3)
 Result = TypeVar("Result")
 
 _PROTOCOL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*(::|://)")
 
-# What stores call the thing that changes with a file's content, the surest first.
+# What storages call the value that changes with a file's content, the most reliable first.
 _VERSIONS = (
     "ETag", "etag", "generation", "md5Hash", "VersionId", "version_id", "blob_id", "content_md5",
     "LastModified", "last_modified", "updated", "mtime", "created",
@@ -35,9 +35,9 @@ class FileEntry:
     Attributes:
         url: URL or absolute local path.
         size: bytes, if known.
-        version: changes when the content does: a store's etag or version, else when it was last
-            written; None if the listing does not tell.
-        is_special: a pipe, device or socket, which is never opened.
+        version: changes when the content does: a storage's etag or version, else the time of the
+            last write; None if the listing does not say.
+        is_special: whether it is a pipe, device or socket, which is never opened.
     """
 
     url: str
@@ -48,15 +48,16 @@ class FileEntry:
 
 
 def is_url(path: str) -> bool:
-    """Whether fsspec, rather than the local file system, is asked for it."""
+    """Return whether fsspec handles it, rather than the local file system."""
     return bool(_PROTOCOL.match(path)) and not path.startswith(("file://", "local://"))
 
 
 def normalise(path: str) -> str:
-    """Absolute local path, or URL as its file system writes it, without a trailing slash.
+    """Return an absolute local path, or a URL in its file system's spelling, without a trailing
+    slash.
 
     Raises:
-        PairsiftError: unknown protocol, or the package that serves it is not installed.
+        PairsiftError: the protocol is unknown, or the package for it is not installed.
     """
     if is_url(path):
         filesystem, inner = file_system(path)
@@ -67,11 +68,11 @@ def normalise(path: str) -> str:
 
 
 def open_file(url: str) -> IO[bytes]:
-    """Open for reading.
+    """Open a file for reading.
 
     Raises:
-        PairsiftError: it is not there, is no file, may not be read, or its protocol is unknown;
-            behind a URL, a StorageError that tells whether it may succeed later.
+        PairsiftError: it does not exist, is not a file, is not readable, or its protocol is
+            unknown. For a URL it is a StorageError that says whether a retry may succeed.
     """
     if is_url(url):
         filesystem, path = file_system(url)
@@ -80,7 +81,7 @@ def open_file(url: str) -> IO[bytes]:
         except Exception as error:
             raise storage_error(error, url, "read") from error
     try:
-        refuse_special(url)  # opening a pipe waits for who writes into it
+        refuse_special(url)  # opening a pipe would wait for a writer
         return open(url, "rb")
     except FileNotFoundError:
         raise PairsiftError(
@@ -94,13 +95,14 @@ def open_file(url: str) -> IO[bytes]:
 
 
 def refuse_special(path: str) -> None:
-    """
+    """Refuse pipes, devices and sockets.
+
     Raises:
-        PairsiftError: a local path is a pipe, device or socket.
+        PairsiftError: the local path is one of them.
     """
     try:
         mode = os.stat(path).st_mode
-    except OSError:  # opening it will say
+    except OSError:  # opening the file will report the error
         return
     if _is_special(mode):
         raise PairsiftError(
@@ -118,8 +120,8 @@ def ask(url: str, action: Callable[[], Result]) -> Result:
 
     Raises:
         FileNotFoundError: nothing is there.
-        NotADirectoryError: a file is there, and a folder was asked for.
-        StorageError: it cannot be asked.
+        NotADirectoryError: a file is there, but a folder was asked for.
+        StorageError: the storage does not answer.
     """
     try:
         return persist(action, BACKOFF)
@@ -134,10 +136,10 @@ def ask(url: str, action: Callable[[], Result]) -> Result:
 
 
 def file_system(url: str) -> tuple[Any, str]:
-    """fsspec's file system for a URL, and the path in it.
+    """Return fsspec's file system for a URL, and the path in it.
 
     Raises:
-        PairsiftError: unknown protocol, or the package that serves it is not installed.
+        PairsiftError: the protocol is unknown, or the package for it is not installed.
     """
     import fsspec
 
@@ -149,7 +151,8 @@ def file_system(url: str) -> tuple[Any, str]:
 
 
 def list_folder(url: str) -> list[FileEntry]:
-    """Files and folders directly in a folder, from one listing; empty if there is no such folder.
+    """List files and folders directly in a folder, with one request; empty if there is no such
+    folder.
 
     Hidden names are left out.
     """
@@ -165,15 +168,15 @@ def list_folder(url: str) -> list[FileEntry]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     if len(found) == 1 and found[0]["name"].rstrip("/") == path.rstrip("/"):
-        return []  # some stores list a file as its own content
+        return []  # some storages list a file as its own content
     return [entry for entry in _remote(filesystem, found) if not _is_hidden(entry.url)]
 
 
 def walk(url: str, left_out: LeftOut | None = None) -> Iterator[FileEntry]:
-    """Files at any depth below a folder; hidden names and links to folders are left out.
+    """List files at any depth below a folder; hidden names and links to folders are left out.
 
     Args:
-        left_out: counts these.
+        left_out: counts what is left out.
     """
     url = url.rstrip("/")
     left_out = LeftOut() if left_out is None else left_out
@@ -190,14 +193,14 @@ def walk(url: str, left_out: LeftOut | None = None) -> Iterator[FileEntry]:
         for name in filter(_is_hidden, [*folders, *names]):
             left_out.add(os.path.join(folder, name), HIDDEN)
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        for name in folders:  # which are not followed: they may lead in a circle
+        for name in folders:  # links are not followed, because they may form a loop
             if os.path.islink(os.path.join(folder, name)):
                 left_out.add(os.path.join(folder, name), LINKED_FOLDERS)
         yield from (entry for entry in list_folder(folder) if not entry.is_folder)
 
 
 def glob(url: str) -> list[FileEntry]:
-    """Files and folders that match a pattern of ``*``, ``?``, ``[...]`` and ``**``."""
+    """List files and folders that match a pattern of ``*``, ``?``, ``[...]`` and ``**``."""
     if not is_url(url):
         import glob as local_glob
 
@@ -223,7 +226,7 @@ def look_up(url: str) -> FileEntry | None:
     if not is_url(url):
         return local_entry(url) if os.path.exists(url) else None
     filesystem, path = file_system(url)
-    with contextlib.suppress(Exception):  # not all have a cache to drop
+    with contextlib.suppress(Exception):  # not all file systems have a cache
         filesystem.invalidate_cache(path.rpartition("/")[0])
     try:
         return remote_entry(url, filesystem.info(path))
@@ -234,7 +237,7 @@ def look_up(url: str) -> FileEntry | None:
 
 
 def local_entry(path: str) -> FileEntry:
-    """A file or folder of a local disk that is there."""
+    """Make the entry of an existing local file or folder."""
     stat = os.stat(path)
     if S_ISDIR(stat.st_mode):
         return FileEntry(path, None, True)
@@ -247,12 +250,12 @@ def _local_file(path: str, stat: os.stat_result) -> FileEntry:
 
 
 def local_version(stat: os.stat_result) -> str:
-    """When a local file was last written, in nanoseconds: the `version` of its entry."""
+    """Return when a local file was last written, in nanoseconds: the `version` of its entry."""
     return f"mtime {stat.st_mtime_ns}"
 
 
 def remote_entry(url: str, info: Mapping[str, Any]) -> FileEntry:
-    """A file or folder from what a file system of fsspec says of it."""
+    """Make an entry from fsspec's description of a file or folder."""
     is_folder = info.get("type") == "directory"
     version = None if is_folder else _remote_version(info)
     return FileEntry(url, info.get("size"), is_folder, version)
@@ -271,7 +274,7 @@ def _local(entry: os.DirEntry[str]) -> FileEntry:
         return FileEntry(entry.path, None, True)
     try:
         stat = entry.stat()
-    except OSError:  # a dangling link; opening it will say so
+    except OSError:  # a dangling link; opening it will report the error
         return FileEntry(entry.path, None)
     return _local_file(entry.path, stat)
 

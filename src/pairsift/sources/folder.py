@@ -35,23 +35,25 @@ _USUAL = tuple(
     for extension in (".csv", ".tsv", ".jsonl", ".parquet")
     for name in ("metadata", "captions")
 )
-_ALONE = (".csv", ".tsv", ".jsonl")  # of any name, if there is but one
+_ALONE = (".csv", ".tsv", ".jsonl")  # any name, if there is only one table
 _KEY_COLUMNS = ("key", "__key__")
 
 
 class FolderReader(ShardReader):
     """Reads a folder as one shard.
 
-    With tables (option `captions_file`; else ``metadata.*`` and ``captions.*``, one a folder at
-    any depth; else the only table there): a pair a row, in the table's order, image paths relative
-    to the table (the imagefolder layout of Hugging Face). The key is the ``key`` column, or the
-    image's path without extension; further captions of the same image get ``-2``, ``-3``... A path
-    with ``..`` is refused, and an absolute one is only a name to be looked for in the folder. A
-    line that is no row is a pair with `Status.ROW_INVALID`, its key ``line-N``. Without tables: a
-    pair an image, in the order of names, the caption in ``NAME.txt``.
+    With tables, every row is a pair, in the table's order. The tables are option `captions_file`;
+    else ``metadata.*`` and ``captions.*``, one per folder at any depth; else the only table in the
+    folder. Image paths are relative to the table (Hugging Face's imagefolder layout). The key is
+    the ``key`` column, or the image's path without extension; further captions of the same image
+    get ``-2``, ``-3``... A path with ``..`` is refused, and an absolute path is only a name to
+    search in the folder. A line that cannot be read is a pair with `Status.ROW_INVALID` and the key
+    ``line-N``.
+
+    Without tables, every image is a pair, in the order of names, with the caption in ``NAME.txt``.
 
     Options: `image` and `caption` name the columns (``captions.0`` for a value within lists and
-    objects), `separator` and `encoding` are of the tables.
+    objects); `separator` and `encoding` describe the tables.
     """
 
     kind: ClassVar[str] = "folder"
@@ -87,7 +89,7 @@ class FolderReader(ShardReader):
         self._looked_at = set()
         for name in names:
             yield from self._from_table(name, keys)
-        if not self._captions_file:  # who names a table does not mean the others
+        if not self._captions_file:  # if the user names a table, the other tables are not meant
             self._tell_left_out(names)
 
     def _from_table(self, name: str, keys: _Keys) -> Iterator[Pair]:
@@ -108,7 +110,7 @@ class FolderReader(ShardReader):
             self.notes[f"rows of {printable(name)} over several lines"] += table.spanning
 
     def _tell_left_out(self, tables: list[str]) -> None:
-        """Note, and say once, which images no row names and which tables are passed over."""
+        """Note, and log once, which images no row names and which tables are not read."""
         images, others = [], []
         for entry in files.walk(self.shard.url):
             name = entry.url[len(self.shard.url) + 1 :]
@@ -195,7 +197,7 @@ class FolderReader(ShardReader):
             self.notes["text files without an image beside them"] += orphans
 
     def _image(self, path: str, folder: str) -> bytes | Fault:
-        """The image that a row of a table in `folder` names."""
+        """Return the image that a row of a table in `folder` names."""
         if not path:
             return Fault(Status.IMAGE_MISSING, "the row names no image")
         if files.is_url(path):
@@ -218,7 +220,7 @@ class FolderReader(ShardReader):
         return self._read_image(found)
 
     def _names(self) -> NameIndex[str]:
-        """The folder's images by name; listed when first a path is not there as it is written."""
+        """The folder's images by name, listed when a path is first not found as written."""
         if self._index is None:
             self._index = NameIndex()
             for entry in files.walk(self.shard.url):
@@ -245,20 +247,22 @@ class FolderReader(ShardReader):
         except PairsiftError as error:
             return Fault(missing, printable(str(error)))
         if len(data) > limit:
-            return Fault(too_large, f"more than the {limit:,} bytes that are read")
+            return Fault(too_large, f"more than {limit:,} bytes, the limit")
         return data
 
 
 def _is_json_table(name: str) -> bool:
-    """A table as one JSON document, which is not read; a .json beside an image is none."""
+    """Return whether it is a table as one JSON document, which is not read; a .json beside an image
+    is not one.
+    """
     return posixpath.basename(name).lower() in ("metadata.json", "captions.json")
 
 
 def tables_of(shard: Shard) -> list[str]:
-    """The tables of captions that a folder is read by, as paths below it; none: text files.
+    """Return the tables of captions of a folder, as paths below it; none if text files are used.
 
     Raises:
-        PairsiftError: there are several tables, none of a usual name.
+        PairsiftError: there are several tables, and none has a usual name.
     """
     named = dict(shard.options).get("captions_file")
     if named:
@@ -286,7 +290,7 @@ def tables_of(shard: Shard) -> list[str]:
 
 
 def _plain(path: str) -> str:
-    """A table's file name, in lower case and without the extension of a compression."""
+    """Return a table's file name, in lower case and without the extension of a compression."""
     name = posixpath.basename(path).lower()
     for compression in COMPRESSIONS:
         name = name.removesuffix(compression)
@@ -304,7 +308,7 @@ class _Columns:
     @classmethod
     def of(cls, table: TableReader, image: str | None, caption: str | None) -> _Columns:
         if not table.columns and table_extension(table.url).startswith(".json"):
-            return cls("", "", None)  # not one object in it
+            return cls("", "", None)  # the file has no object
         return cls(
             _column(table, image, IMAGE_NAME_COLUMNS, "image", "--image-field"),
             _column(table, caption, CAPTION_COLUMNS, "caption", "--caption-field"),
@@ -315,14 +319,18 @@ class _Columns:
 def _column(
     table: TableReader, wanted: str | None, usual: tuple[str, ...], what: str, option: str
 ) -> str:
-    if wanted and "." in wanted and wanted not in table.columns:  # within a list or object
+    if (
+        wanted and "." in wanted and wanted not in table.columns
+    ):  # the path leads into a list or object
         find_column(table.columns, usual, table.url, what, wanted.split(".")[0], option)
         return wanted
     return find_column(table.columns, usual, table.url, what, wanted, option)
 
 
 def _value(fields: Mapping[str, Any], path: str) -> Any:
-    """What a row has in a column, or within it; :class:`NoFieldError` as a value if nothing."""
+    """Return what a row has in a column, or inside it; a :class:`NoFieldError` as a value if
+    nothing.
+    """
     if path in fields:
         return fields[path]
     try:
@@ -345,10 +353,10 @@ def _caption(value: Any, column: str) -> str | Fault | None:
 
 
 def _decoded(caption: str) -> str | Fault:
-    """A caption as any source has it; bytes that were no text stand in it as surrogates."""
+    """Decode a caption as other sources do; invalid bytes are in it as surrogates."""
     try:
         data = caption.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half of a pair, which JSON can spell
+    except UnicodeEncodeError:  # one half of a surrogate pair, which JSON can contain
         data = caption.encode("utf-8", "surrogatepass")
     decoded = decode_caption(data)
     if isinstance(decoded, Fault) and decoded.status is Status.CAPTION_INVALID:
@@ -359,16 +367,16 @@ def _decoded(caption: str) -> str | Fault:
 
 @dataclass(slots=True)
 class _Keys:
-    """The keys of one folder, each given once."""
+    """The keys of one folder, each used once."""
 
     times: Counter[str] = field(default_factory=Counter)
     seen: set[str] = field(default_factory=set)
 
     def of(self, given: str | None, path: str, folder: str) -> tuple[str, bool]:
-        """The key of a row, and whether an earlier row has it.
+        """Return the key of a row, and whether an earlier row has it.
 
         Args:
-            given: by the table; None to make one from the image's path in `folder`.
+            given: the table's key; None to make one from the image's path in `folder`.
         """
         key = given or posixpath.join(folder, posixpath.splitext(path)[0]) or "row"
         self.times[key] += 1
@@ -379,7 +387,7 @@ class _Keys:
         return key, repeated
 
     def free(self, key: str) -> str:
-        """The key, or the next like it that no row has."""
+        """Return the key, or the next similar one that no row has."""
         free, count = key, 1
         while free in self.seen:
             count += 1

@@ -1,9 +1,9 @@
-"""Encoded images by name, out of folders, tars and parquet files: one lookup for every command.
+"""Encoded images by name, from folders, tars and parquet files: one lookup for every command.
 
-A name fits a stored image whose file name is the same (else: the same but for the extension, else:
-but for case). Of several, the one that shares the longest end of the path is taken; two that share
-as much are an error. So is an image whose folder is another than the one in the name:
-``val2017/3.jpg`` is never answered with ``train2017/3.jpg``.
+A name matches a stored image with the same file name; if there is none, the extension is ignored,
+then case. Of several images, the one with the longest common end of the path is taken; if two are
+equal in that, it is an error. It is also an error if the image's folder differs from the one in the
+name: ``val2017/3.jpg`` never returns ``train2017/3.jpg``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ROW_DIGITS = 9
 
 
 class OtherFolderError(PairsiftError):
-    """An image has the name that was asked for, but lies in another folder than the name says."""
+    """An image has the requested file name but is in another folder than the name says."""
 
 
 class Images(Protocol):
@@ -40,12 +40,12 @@ class Images(Protocol):
     places: Sequence[str]
 
     def read(self, name: str) -> bytes:
-        """Encoded bytes of an image; raises PairsiftError if it cannot be had."""
+        """Return the encoded bytes of an image; raises PairsiftError if it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored(Generic[Place]):
-    """A path as parts below `above`, the parts of the place it lies in."""
+    """A path as parts below `above`, the path parts of its folder or archive."""
 
     parts: tuple[str, ...]
     above: tuple[str, ...]
@@ -56,7 +56,7 @@ class _Stored(Generic[Place]):
 
 
 class NameIndex(Generic[Place]):
-    """Finds stored paths by names that may be longer or shorter than they are."""
+    """Finds stored paths by names that may be longer or shorter than the paths."""
 
     def __init__(self) -> None:
         self._stored: list[_Stored[Place]] = []
@@ -69,17 +69,17 @@ class NameIndex(Generic[Place]):
         """Store a path.
 
         Args:
-            place: what `find` answers with.
-            above: where the path begins, a folder or an archive: its parts may be named too.
+            place: what `find` returns.
+            above: the folder or archive where the path begins; names may include its parts.
         """
         self._stored.append(_Stored(_parts(path), _parts(above), place))
         self._tables.clear()
 
     def find(self, name: str) -> Place | None:
-        """The place of the stored path that fits best; None if none has that file name.
+        """Return the place of the stored path that fits best; None if none has that file name.
 
         Raises:
-            OtherFolderError: the only image of that file name lies in another folder.
+            OtherFolderError: the only image with that file name is in another folder.
             PairsiftError: two fit equally well.
         """
         try:
@@ -88,7 +88,7 @@ class NameIndex(Generic[Place]):
             if "\\" not in name:
                 raise
             found = None
-        if found is None and "\\" in name:  # as Windows writes paths
+        if found is None and "\\" in name:  # Windows paths
             found = self._find(name, _parts(name.replace("\\", "/")))
         return found
 
@@ -146,12 +146,12 @@ def _stem(name: str) -> str:
 
 
 def _image_stem(name: str) -> str:
-    """Without an image's extension; a name such as ``b.c`` has none."""
+    """Return a name without an image's extension; ``b.c`` has none."""
     return _stem(name) if is_image_name(name) else name
 
 
-# How names are compared, the strictest first: folding of every part, the stored file name, and
-# the one asked for, with or without its extension.
+# How names are compared, strictest first: case folding of every part, then the stored file name
+# and the requested one, with or without extension.
 _Spell = Callable[[str], str]
 _SPELLINGS: tuple[tuple[_Spell, _Spell, _Spell], ...] = tuple(
     (fold, of_stored, of_asked)
@@ -172,23 +172,23 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 def _shared(stored: _Stored[Any], asked: Sequence[str], fold: _Spell) -> int | None:
-    """How many folders at the end of both paths are the same; None if they contradict."""
+    """Return how many folders at the end of both paths are the same; None if they contradict."""
     below = len(stored.parts) - 1
     folders = [*stored.above, *stored.parts[:-1]]
     for count, (theirs, ours) in enumerate(
         zip(reversed(folders), reversed(asked[:-1]), strict=False)
     ):
         if fold(theirs) != ours:
-            # A place may be called anything, but not by the name of another split.
+            # A place may have any name except that of another split.
             splits = [match[1].lower() for n in (theirs, ours) if (match := _SPLIT.search(n))]
             return None if count < below or len(set(splits)) == 2 else count
     return min(len(folders), len(asked) - 1)
 
 
 class ImageStore:
-    """Images of one or several places; a name is found wherever it is (see the module).
+    """Images of one or several places; a name is found in any of them (see the module).
 
-    Bytes are not decoded here: a scorer does, with its own guards.
+    Images are not decoded here: a scorer does that, with its own limits.
 
     Args:
         places: folders, tars and parquet files; paths or fsspec URLs.
@@ -209,27 +209,27 @@ class ImageStore:
         return len(self._index)
 
     def find(self, name: str) -> tuple[_ImageSource, Any] | None:
-        """Where an image is; None if it is nowhere.
+        """Return where an image is; None if no place has it.
 
         Raises:
-            OtherFolderError: an image has that file name, but lies in another folder.
-            PairsiftError: two images go by that name.
+            OtherFolderError: an image has that file name but is in another folder.
+            PairsiftError: two images match that name.
         """
         return self._index.find(name)
 
     def missing(self, names: Iterable[str]) -> list[str]:
-        """Those of `names` that are nowhere, or only in another folder, in order."""
+        """Return those of `names` that no place has, or only in another folder, in order."""
         return [name for name in names if not self.has(name)]
 
     def has(self, name: str) -> bool:
-        """Whether an image is there, and not just one of that file name in another folder."""
+        """Return whether an image is there, not just one with that file name in another folder."""
         try:
             return self.find(name) is not None
         except OtherFolderError:
             return False
 
     def why_missing(self, name: str) -> str:
-        """Why a name is nowhere, in words."""
+        """Say in words why a name was not found."""
         try:
             self.find(name)
         except OtherFolderError as error:
@@ -237,10 +237,10 @@ class ImageStore:
         return f"{printable(name)!r} was not found"
 
     def read(self, name: str) -> bytes:
-        """Encoded bytes of an image.
+        """Return the encoded bytes of an image.
 
         Raises:
-            PairsiftError: it is nowhere, or cannot be read.
+            PairsiftError: no place has it, or it cannot be read.
         """
         found = self.find(name)
         if found is None:
@@ -253,11 +253,11 @@ class ImageStore:
 
 
 class _ImageSource(abc.ABC):
-    """One place. `entries` maps a path to whatever `read` needs to find it again."""
+    """One place. `entries` maps a path to what `read` needs to find the image again."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.above = url  # what names may have in front of the paths
+        self.above = url  # folders that names may have before the paths
         self.entries: dict[str, Any] = {}
 
     @abc.abstractmethod
@@ -300,7 +300,9 @@ class _ParquetSource(_ImageSource):
         self.entries = dict(self._names())
 
     def _names(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        """Names and places: of a column of names, else the path beside the bytes or the row."""
+        """Yield names and positions: from a column of names, else the path beside the bytes, else
+        the row number.
+        """
         column = self._name_column()
         first = 0
         for group in range(self._parquet.num_row_groups):
@@ -312,7 +314,7 @@ class _ParquetSource(_ImageSource):
             for row, value in enumerate(names):
                 name = value.get("path") if isinstance(value, dict) else value
                 if name is None or name == "":
-                    name = f"{first + row:0{_ROW_DIGITS}}"  # as a parquet source has its keys
+                    name = f"{first + row:0{_ROW_DIGITS}}"  # as a parquet source's keys
                 yield str(name), (group, row)
             first += rows
 
@@ -377,6 +379,6 @@ def _without_extension(url: str) -> str:
 
 
 def _only_images(entries: dict[str, Any]) -> dict[str, Any]:
-    """Entries that look like images; captions and metadata that lie beside them are passed over."""
+    """Return the entries that look like images; captions and metadata beside them are skipped."""
     images = {path: place for path, place in entries.items() if is_image_name(path)}
     return images or entries

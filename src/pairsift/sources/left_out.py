@@ -1,4 +1,4 @@
-"""What lies among the shards of a pool and is not read: counted, and named once."""
+"""Count the files in a pool that are not read, and report them once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _MOST_KINDS = 8
 
 
 class LeftOut:
-    """Counts files by suffix, and what else is passed over by what it is."""
+    """Counts files by suffix, and other entries by what they are."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
 
     def add(self, url: str, what: str | None = None) -> None:
-        """Note a file, or something that `what` names in the plural."""
+        """Count a file, or an entry that `what` names in the plural."""
         name = url.rsplit("/", 1)[-1]
         stem, dot, suffix = name.rpartition(".")
         kind = what or (f".{suffix.lower()}" if dot and stem else "without a suffix")
@@ -29,7 +29,7 @@ class LeftOut:
         self._first.setdefault(kind, url)
 
     def notes(self) -> tuple[str, ...]:
-        """What to tell of it: nothing, or one sentence."""
+        """Return nothing, or one sentence on what was left out."""
         if not self._counts:
             return ()
         common = self._counts.most_common()

@@ -1,4 +1,6 @@
-"""What Pairsift itself wrote among the shards of a pool: no input, unless it is named."""
+"""Recognise what Pairsift itself wrote among the shards of a pool; it is not input unless it is
+named.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from pairsift.errors import PairsiftError
 from pairsift.sources import files
 from pairsift.sources.files import FileEntry
 
-# Files that mark a folder of ours, with what their text must hold: others use such names too.
+# Files that mark our output folders, and text that must be in them, because others use such names.
 MARKERS = {
     "_run.json": b'"fingerprint"',
     "selection.json": b'"fingerprint"',
@@ -18,8 +20,8 @@ MARKERS = {
     "balance.json": b'"histograms"',
     "pool.json": b'"rates"',
 }
-_BESIDE = frozenset({"sizes.json"})  # webdataset's own name for it
-# Every key of ours in a parquet's metadata begins so.
+_BESIDE = frozenset({"sizes.json"})  # webdataset's own file name
+# All our keys in a parquet's metadata begin with this.
 METADATA_PREFIX = b"pairsift."
 OUTPUT_KEY = METADATA_PREFIX + b"output"
 _FOOTER_BYTES = 64 << 10
@@ -27,7 +29,7 @@ _NAMED = 3
 
 
 class OwnOutputs:
-    """Leaves our output out of what is found, and remembers what that was."""
+    """Leaves our own output out of what is found, and remembers what was left out."""
 
     def __init__(self) -> None:
         self._left_out: dict[str, None] = {}
@@ -35,13 +37,14 @@ class OwnOutputs:
     def leave_out(
         self, entries: Iterable[FileEntry], base: str, *, all_below: bool
     ) -> list[FileEntry]:
-        """The entries that are not our output.
+        """Return the entries that are not our own output.
 
-        A folder of ours below `base` is left out with all that it holds, and so is a local
-        parquet file of ours. `base` itself is what the user named: it is not looked at.
+        Our output folders below `base` are left out with everything in them, and so are our local
+        parquet files. `base` itself was named by the user, so it is not checked.
 
         Args:
-            all_below: the entries are all files below `base`, so that no folder need be listed.
+            all_below: whether the entries are all files below `base`, so that no folder has to be
+                listed.
         """
         entries, base = list(entries), base.rstrip("/")
         ours: dict[str, bool] = defaultdict(bool) if all_below else _Listed()
@@ -60,7 +63,7 @@ class OwnOutputs:
         return kept
 
     def notes(self) -> tuple[str, ...]:
-        """What to tell of it: nothing, or one sentence."""
+        """Return nothing, or one sentence on what was left out."""
         if not self._left_out:
             return ()
         names = list(self._left_out)
@@ -71,23 +74,23 @@ class OwnOutputs:
         )
 
     def refuse_nothing_else(self, pattern: str) -> None:
-        """To be called where nothing is left.
+        """Call this if no entry is left.
 
         Raises:
-            PairsiftError: because all of it was ours.
+            PairsiftError: all entries were our own output.
         """
         if self._left_out:
             raise PairsiftError(f"{pattern} holds no shards: {self.notes()[0]}")
 
 
 def is_own_file(url: str) -> bool:
-    """Whether a file is one of those that tell of an output, in a folder that was named."""
+    """Return whether a file in a folder that the user named describes an output of ours."""
     name = url.rpartition("/")[2]
     return name in _BESIDE or (name in MARKERS and _holds(url, MARKERS[name]))
 
 
 def _owner(folder: str, base: str, known: dict[str, bool]) -> str | None:
-    """The topmost folder of ours below `base` that a folder is or lies in."""
+    """Return the topmost of our output folders below `base` that contains a folder."""
     if len(folder) <= len(base):
         return None
     if (owner := _owner(folder.rpartition("/")[0], base, known)) is not None:
@@ -96,7 +99,7 @@ def _owner(folder: str, base: str, known: dict[str, bool]) -> str | None:
 
 
 class _Listed(dict[str, bool]):
-    """Whether a folder is ours, from its listing when first asked."""
+    """Tells whether a folder is our output, by listing it when first asked."""
 
     def __missing__(self, folder: str) -> bool:
         self[folder] = any(
@@ -118,7 +121,7 @@ def _holds(url: str, text: bytes) -> bool:
 
 
 def _is_table_of_ours(entry: FileEntry) -> bool:
-    """Whether a local parquet's metadata, which ends the file, has a key of ours."""
+    """Return whether a local parquet's metadata, at the end of the file, has a key of ours."""
     if entry.is_folder or files.is_url(entry.url) or not entry.url.lower().endswith(".parquet"):
         return False
     try:
@@ -127,8 +130,8 @@ def _is_table_of_ours(entry: FileEntry) -> bool:
             file.seek(max(0, size - _FOOTER_BYTES))
             if METADATA_PREFIX not in file.read():
                 return False
-        import pyarrow.parquet as pq  # not before: this may have been a caption
+        import pyarrow.parquet as pq  # the match before may have been inside a caption
 
         return any(key.startswith(METADATA_PREFIX) for key in pq.read_metadata(entry.url).metadata)
-    except (PairsiftError, OSError, ValueError, TypeError):  # TypeError: it has no metadata
+    except (PairsiftError, OSError, ValueError, TypeError):  # TypeError: the file has no metadata
         return False

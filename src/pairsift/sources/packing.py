@@ -1,4 +1,4 @@
-"""Packed files, told by their first bytes: gzip, bzip2, xz, zstandard, lz4."""
+"""Compressed files, detected by their first bytes: gzip, bzip2, xz, zstandard, lz4."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _PACKAGES = {"zstd": "zstandard", "lz4": "lz4"}
 
 
 def find_packing(start: bytes) -> str | None:
-    """How a file is packed by its first 6 bytes; None if it is not."""
+    """Return how a file is compressed, from its first 6 bytes; None if it is not."""
     return next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
 
 
 def open_packed(file: io.BufferedReader[Any]) -> tuple[Any, str | None]:
-    """What a file that was just opened holds, to be read forwards, and how that is packed.
+    """Return the decompressed content of an open file, to be read forwards, and its compression.
 
     Raises:
-        PairsiftError: the package that unpacks it is not installed.
+        PairsiftError: the package that decompresses it is not installed.
     """
     packing = find_packing(file.peek(6)[:6])
     return (file if packing is None else unpacked(file, packing)), packing
 
 
 def unpacked(file: Any, packing: str) -> Any:
-    """A file with what is packed in `file`, to be read forwards.
+    """Return a file with the decompressed content of `file`, to be read forwards.
 
     Raises:
-        PairsiftError: the package that unpacks it is not installed.
+        PairsiftError: the package that decompresses it is not installed.
     """
     from fsspec.compression import compr
 
@@ -54,9 +54,11 @@ def unpacked(file: Any, packing: str) -> Any:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether reading an unpacked file failed for its content, not for its storage."""
+    """Return whether reading failed because of the compressed content, not because of its
+    storage.
+    """
     if isinstance(error, OSError):
-        return error.errno is None  # bzip2 and gzip raise such, without a number
+        return error.errno is None  # bzip2 and gzip raise OSError without a number
     return isinstance(error, EOFError | zlib.error | lzma.LZMAError) or type(
         error
     ).__module__.startswith(("zstandard", "backports.zstd", "compression", "lz4", "_lz4"))

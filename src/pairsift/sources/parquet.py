@@ -42,7 +42,7 @@ KEY_COLUMNS = ("key", "__key__")
 _BATCH_ROWS = 16
 _ROW_DIGITS = 9
 _MOST_TYPE = 60
-# Last names of paths that are likely to be meant.
+# Last parts of paths that users probably mean.
 _LIKELY = {*map(str.lower, (*IMAGE_COLUMNS, *CAPTION_COLUMNS)), "value", "content", "en"}
 _MISSING = {Status.IMAGE_MISSING: "image", Status.CAPTION_MISSING: "caption"}
 
@@ -50,19 +50,20 @@ _MISSING = {Status.IMAGE_MISSING: "image", Status.CAPTION_MISSING: "caption"}
 class ParquetReader(ShardReader):
     """Reads a parquet file in small batches, so that memory depends on neither file nor row group.
 
-    - Image: option `image`, else the first of `IMAGE_COLUMNS`, else the only column of such a
-      type. Binary of any kind, or a struct with ``bytes`` (and ``path``) as Hugging Face's
-      ``Image`` feature writes it; where the option names it, also text that is base64.
-    - Caption: option `caption`, else the first of `CAPTION_COLUMNS`; text, where the option names
-      it also binary.
+    - Image: option `image`, else the first of `IMAGE_COLUMNS`, else the only column of a suitable
+      type. Suitable are binary types, and a struct with ``bytes`` (and ``path``) as Hugging Face's
+      ``Image`` feature writes it; if the option names it, also base64 text.
+    - Caption: option `caption`, else the first of `CAPTION_COLUMNS`; text, or binary if the option
+      names it.
     - Both options are paths into the columns: ``sample.image``, ``captions.0`` (see
       :mod:`pairsift.sources.fields`).
     - Key: the first of `KEY_COLUMNS`, else the row's number in nine digits. uid: column ``uid``,
       or ``uid`` of a ``json`` struct. All other columns are metadata.
     - img2dataset's failed rows are ``source_failed``, with its reason.
-    - Every row of the file is a pair. Those of row groups that cannot be read are ``read_error``,
-      with their key, or, where that cannot be read either, the row's number; they are told in
-      `problem` too, as is what most rows lack.
+    - Every row of the file is a pair. Rows of unreadable row groups are ``read_error``, with their
+    key
+      or, if that cannot be read either, the row's number. `problem` reports them too, and also what
+      most rows lack.
     """
 
     kind: ClassVar[str] = "parquet"
@@ -99,7 +100,7 @@ class ParquetReader(ShardReader):
                         row += batch.num_rows
                 except (pa.ArrowException, OSError, ValueError) as error:
                     if isinstance(error, OSError) and error.errno:
-                        raise  # the storage, not the data
+                        raise  # the storage failed, not the data
                     why = _first_line(error)
                 begin, first_row = first_row, first_row + table.metadata.row_group(group).num_rows
                 if row < first_row:
@@ -115,7 +116,7 @@ class ParquetReader(ShardReader):
 
     def _open(self, file: Any) -> pq.ParquetFile:
         try:
-            # Buffered, not pre-buffered: a column chunk of images is never held whole.
+            # Without pre-buffering, so that a column chunk of images is never in memory as a whole.
             return pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False)
         except (pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno:
@@ -128,8 +129,8 @@ class ParquetReader(ShardReader):
     def _unreadable(
         self, table: pq.ParquetFile, layout: _Layout, group: int, begin: int, row: int, why: str
     ) -> Iterator[Pair]:
-        """The rows of a row group, which begins at `begin`, from one on that cannot be read."""
-        # Each column on its own: what is damaged is mostly the images.
+        """Yield the rows of the row group that begins at `begin`, from an unreadable one on."""
+        # Each column separately, because mostly only the images are damaged.
         keys, uids = (
             itertools.islice(
                 itertools.chain(_values(table, group, name), itertools.repeat(None)),
@@ -139,7 +140,7 @@ class ParquetReader(ShardReader):
             for name in (next(iter(layout.keys), None), layout.uid)
         )
         for number, key, uid in zip(itertools.count(row), keys, uids, strict=False):
-            # Such a row does not make a later one with its key, or its number for a key, a repeat.
+            # An unreadable row does not make a later row with the same key a duplicate.
             yield Pair(
                 key=f"{number:0{_ROW_DIGITS}}" if key is None else printable(str(key)),
                 image=None,
@@ -195,7 +196,7 @@ class ParquetReader(ShardReader):
         if size > self._max_image_bytes * (2 if _is_text(value.type) else 1):
             return Fault(
                 Status.IMAGE_TOO_LARGE,
-                f"{size:,} bytes; at most {self._max_image_bytes:,} are read",
+                f"{size:,} bytes; the limit is {self._max_image_bytes:,}",
             )
         data: bytes = value.as_buffer().to_pybytes()
         return self._from_base64(data) if _is_text(value.type) else data
@@ -235,7 +236,7 @@ class _List(Items):
 
 
 def _shape(kind: pa.DataType) -> Any:
-    """A type as :func:`~pairsift.sources.fields.follow` walks through it."""
+    """Return a type in the form that :func:`~pairsift.sources.fields.follow` walks through."""
     bare = _bare(kind)
     if pa.types.is_struct(bare):
         struct = _Struct((field.name, _shape(field.type)) for field in bare)
@@ -249,7 +250,7 @@ def _shape(kind: pa.DataType) -> Any:
 
 
 def _bare(kind: pa.DataType) -> pa.DataType:
-    """The type without what is wrapped around it."""
+    """Return the type inside dictionary and extension types."""
     while True:
         if isinstance(kind, pa.BaseExtensionType):
             kind = kind.storage_type
@@ -261,13 +262,13 @@ def _bare(kind: pa.DataType) -> pa.DataType:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in a row a value is: the number of its column, and the steps from there."""
+    """Where in a row a value is: the number of its column, and the steps inside it."""
 
     column: int
     steps: tuple[Step, ...]
 
     def find(self, batch: pa.RecordBatch, row: int) -> pa.Scalar | str:
-        """The value, or in words why there is none."""
+        """Return the value, or in words why there is none."""
         scalar = _unwrapped(batch.column(self.column)[row])
         for number, step in enumerate(self.steps[1:], 1):
             where = join_steps(self.steps[:number])
@@ -293,7 +294,7 @@ class _Layout:
     """Which columns hold what.
 
     Raises:
-        PairsiftError: no image or caption column, or one of a wrong type.
+        PairsiftError: there is no image or caption column, or it has a wrong type.
     """
 
     def __init__(self, schema: pa.Schema, image: str | None, caption: str | None, url: str) -> None:
@@ -301,7 +302,7 @@ class _Layout:
         self._url = url
         self._columns = _Struct()
         self._numbers: dict[str, int] = {}
-        for number, column in enumerate(schema):  # of two with the same name the first
+        for number, column in enumerate(schema):  # of two columns with the same name, the first
             self._columns.setdefault(column.name, _shape(column.type))
             self._numbers.setdefault(column.name, number)
         self.image = self._named("image", image) if image else self._usual_image()
@@ -379,7 +380,7 @@ class _Layout:
         )
 
     def _hint(self, what: str, below: str = "") -> str:
-        """Paths to values of the right type, and the option that takes them."""
+        """Return paths to values of the right type, and the option for them."""
         fits = _holds_images if what == "image" else _is_text
         taken = getattr(self, "image", None)
         inside = join_steps(_up_to_list(taken.steps)) if taken else None
@@ -395,7 +396,7 @@ class _Layout:
             return ""
         likely = (path for path in paths if path.lower().rpartition(".")[2] in _LIKELY)
         best = next(likely, paths[0])
-        if best.endswith((".0.value", ".0.content")):  # of a conversation: the answer
+        if best.endswith((".0.value", ".0.content")):  # for a conversation, the answer
             best = best.replace(".0.", ".1.")
         shown = list_names(paths)
         counted = " (0 is the first)" if re.search(r"\b0\b", shown) else ""
@@ -405,7 +406,7 @@ class _Layout:
 
 
 def _up_to_list(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """The steps before the first that counts into a list."""
+    """Return the steps before the first index into a list."""
     return tuple(itertools.takewhile(lambda step: isinstance(step, str), steps))
 
 
@@ -447,12 +448,12 @@ def _is_text(kind: pa.DataType) -> bool:
         pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
         or pa.types.is_string_view(kind)
-        or pa.types.is_null(kind)  # a shard without a single caption
+        or pa.types.is_null(kind)  # the shard has not a single caption
     )
 
 
 def _plain(scalar: pa.Scalar, without: tuple[Step, ...]) -> Any:
-    """A value as Python has it, without the image that lies in it."""
+    """Return a value as Python has it, without image bytes inside it."""
     try:
         if not without or not scalar.is_valid:
             return scalar.as_py()
@@ -460,7 +461,7 @@ def _plain(scalar: pa.Scalar, without: tuple[Step, ...]) -> Any:
         names = [field.name for field in scalar.type if rest or field.name != first]
         return {name: _plain(scalar[name], tuple(rest) if name == first else ()) for name in names}
     except (UnicodeDecodeError, ValueError, OverflowError):
-        return None  # metadata that Python cannot hold is not worth a sample
+        return None  # metadata that Python cannot represent must not lose the sample
 
 
 def _uid(metadata: dict[str, Any]) -> str | None:
@@ -471,7 +472,7 @@ def _uid(metadata: dict[str, Any]) -> str | None:
 
 
 def _values(table: pq.ParquetFile, group: int, name: str | None) -> Iterator[Any]:
-    """A column of a row group, as far as it can be read."""
+    """Return a column of a row group, as far as it can be read."""
     if name is None:
         return
     try:

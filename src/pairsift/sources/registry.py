@@ -1,4 +1,4 @@
-"""Which formats there are: a reader for each kind of source, and the extensions it goes by."""
+"""The known formats: a reader for each kind of source, and its file extensions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BUILT_IN = {
 
 @cache
 def readers() -> Mapping[str, type[ShardReader]]:
-    """Readers by kind: the built-in ones, then those of `pairsift.sources` entry points.
+    """Return readers by kind: the built-in ones, then those of `pairsift.sources` entry points.
 
     Raises:
-        PairsiftError: a reader of an installed package claims a kind or an extension that another
-            one has.
+        PairsiftError: a reader of an installed package uses a kind or an extension of another
+            reader.
     """
     found: dict[str, type[ShardReader]] = {}
     for kind, path in BUILT_IN.items():
@@ -39,8 +39,8 @@ def readers() -> Mapping[str, type[ShardReader]]:
         ):
             if other is not None:
                 raise PairsiftError(
-                    f"the source {plugin.name} of {plugin.value} claims the {what}, which "
-                    "another source has already; uninstall one of the two packages"
+                    f"the source {plugin.name} of {plugin.value} uses the {what}, which "
+                    "another source already uses; uninstall one of the two packages"
                 )
         found[plugin.name] = reader
         taken |= dict.fromkeys(reader.extensions, plugin.name)
@@ -49,6 +49,6 @@ def readers() -> Mapping[str, type[ShardReader]]:
 
 @cache
 def extensions() -> Mapping[str, str]:
-    """Kind by extension of a file's name, in lower case, the longest extensions first."""
+    """Return kind by file extension, in lower case, the longest extensions first."""
     kinds = {end: kind for kind, reader in readers().items() for end in reader.extensions}
     return dict(sorted(kinds.items(), key=lambda item: -len(item[0])))

@@ -1,4 +1,4 @@
-"""What a line of a table is: a row, or a loss that is told."""
+"""A line of a table: a row, or a line that is lost and why."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row; `line` is where it begins, from 1 (in JSON lists and parquet its number)."""
+    """A row; `line` is where it begins, from 1 (in JSON lists and parquet, its number)."""
 
     line: int
     fields: Fields
@@ -20,12 +20,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A line that is no row.
+    """A line that cannot be read as a row.
 
     Attributes:
-        why: in words, without the line's number.
-        fields: what could be read of it.
-        too_long: it has more than `MAX_LINE_CHARACTERS`; the last of `fields` is cut.
+        why: the reason in words, without the line's number.
+        fields: the fields that could be read.
+        too_long: whether it has more than `MAX_LINE_CHARACTERS`; the last of `fields` is truncated.
     """
 
     line: int

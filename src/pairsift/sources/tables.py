@@ -1,6 +1,6 @@
-"""Tables that people made: CSV, TSV, JSON lines, JSON lists and parquet, plain or packed.
+"""Read tables that people made: CSV, TSV, JSON lines, JSON lists and parquet, plain or compressed.
 
-Every line of a table is a row or a told loss.
+Every line of a table becomes a row or is reported as lost.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ _log = logging.getLogger("pairsift.inputs")
 
 
 class TableReader:
-    """Streams a table, a row or a loss at a time; a context manager.
+    """Streams a table; every entry is a row or a lost line. A context manager.
 
-    The format is told from the name (``.csv``, ``.tsv``, ``.jsonl``, ``.json``, ``.parquet``,
-    and ``.gz``, ``.bz2``, ``.xz``, ``.zst`` behind it); anything else is a table with separators.
+    The format follows from the name (``.csv``, ``.tsv``, ``.jsonl``, ``.json``, ``.parquet``, each
+    also with ``.gz``, ``.bz2``, ``.xz``, ``.zst``); any other file is a table with separators.
 
     Args:
         url: path or fsspec URL.
-        separator: one character, or comma, tab, semicolon or pipe; found by the first line if
-            not given.
+        separator: one character, or comma, tab, semicolon or pipe; detected from the first line if
+            None.
         encoding: a name that Python knows; by default UTF-8, or what a byte order mark says.
-        with_bytes: also read columns of bytes (parquet), such as images.
+        with_bytes: whether to read columns of bytes too (parquet), such as images.
 
     Attributes:
-        columns: names as the table has them, without surrounding spaces.
-        lines, rows, lost: how many were met so far; lines counts the header and empty lines too,
-            and is None where a format has no lines.
-        spanning: rows with a quoted field of several lines.
+        columns: names as in the table, without surrounding spaces.
+        lines, rows, lost: counts so far; lines includes the header and empty lines, and is None if
+            the format has no lines.
+        spanning: rows with a quoted field over several lines.
 
     Raises:
-        PairsiftError: it cannot be opened, or separator or encoding are not those of the table.
+        PairsiftError: it cannot be opened, or has another separator or encoding.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class TableReader:
         return self._rows.spanning if self._rows is not None else 0
 
     def counts(self) -> str:
-        """How many lines and rows there were, for people."""
+        """Say how many lines and rows there were, for people."""
         lines = f"{self.lines:,} lines, " if self.lines is not None else ""
         lost = f", {self.lost:,} lines that are not rows" if self.lost else ""
         spanning = f", {self.spanning:,} of them over several lines" if self.spanning else ""
@@ -116,9 +116,9 @@ class TableReader:
         self._file = file = open_unpacked(self.url)
         start = file.peek(4096)[:4096]
         encoding = encoding_of(start, self._encoding, self.url)
-        # Old Macs ended lines with a carriage return alone.
+        # Files of old Macs end lines with only a carriage return.
         newline = "\r" if b"\r" in start and b"\n" not in start else "\n"
-        # Bytes that are no text survive, and are told where they stand.
+        # Invalid bytes are kept, so that the error can name their place.
         return io.TextIOWrapper(file, encoding, errors=errors_of(encoding), newline=newline)
 
     def _delimited(self) -> Iterator[Row | Lost]:
@@ -129,7 +129,7 @@ class TableReader:
 
     def _json_lines(self) -> Iterator[Row | Lost]:
         entries = self._json_rows()
-        held = list(islice(entries, _FIRST_OBJECTS))  # which name the columns
+        held = list(islice(entries, _FIRST_OBJECTS))  # they name the columns
         objects = [entry.fields for entry in held if isinstance(entry, Row)]
         if not objects and len(held) == _FIRST_OBJECTS:
             raise PairsiftError(
@@ -204,15 +204,15 @@ def read_rows(
     encoding: str | None = None,
     with_bytes: bool = False,
 ) -> list[Fields]:
-    """Rows of a small table; how many lines and rows there are is logged.
+    """Read the rows of a small table; the numbers of lines and rows are logged.
 
     Args:
         path, separator, encoding, with_bytes: see :class:`TableReader`.
-        needed: columns that must be there; the rows hold them by these very names.
-        usual: other names that a needed column may have in the table, the likeliest first.
+        needed: required columns; the rows use these names.
+        usual: other names that a required column may have in the table, the most likely first.
 
     Raises:
-        PairsiftError: the table cannot be read, a line is no row, or a needed column is not there.
+        PairsiftError: the table or a line cannot be read, or a required column is missing.
     """
     try:
         with TableReader(path, separator, encoding, with_bytes=with_bytes) as table:
@@ -220,7 +220,7 @@ def read_rows(
                 name: _match_needed(table, name, (usual or {}).get(name, ()), needed)
                 for name in needed
             }
-            # Objects of JSON lines need not have all fields.
+            # Objects in JSON lines may lack fields.
             rows = [dict.fromkeys(table.columns) | checked_fields(entry, path) for entry in table]
     except OSError as error:
         raise PairsiftError(f"cannot read {path}: {error}") from error
@@ -234,7 +234,7 @@ def read_rows(
 def _match_needed(
     table: TableReader, name: str, usual: Sequence[str], needed: Sequence[str]
 ) -> str:
-    """The table's spelling of a column that must be there."""
+    """Return the table's spelling of a required column."""
     found = names.match_column(table.columns, (name, *usual), table.url)
     if found is None:
         raise PairsiftError(
@@ -245,10 +245,10 @@ def _match_needed(
 
 
 def checked_fields(entry: Row | Lost, path: str) -> Fields:
-    """The fields of a row of a table in which every line must be one.
+    """Return the fields of a row, for tables in which every line must be readable.
 
     Raises:
-        PairsiftError: the line is no row, or not text.
+        PairsiftError: the line is not a row, or not text.
     """
     if isinstance(entry, Lost):
         raise PairsiftError(f"{path}, line {entry.line}: {entry.why}")
@@ -271,22 +271,23 @@ def _refuse_other_bytes(text: str, path: str, line: int) -> None:
 
 
 def read_fields(path: str, encoding: str | None = None) -> Iterator[tuple[int, list[str]]]:
-    """Line number and tab-separated fields of every line that is not empty; no header.
+    """Yield line number and tab-separated fields of every line that is not empty; there is no
+    header.
 
     Raises:
         PairsiftError: the file cannot be read, or a line is not text.
     """
-    # Not splitlines(), which also breaks at characters that a caption may hold.
+    # Not splitlines(), which also splits at characters that a caption may contain.
     for number, line in enumerate(read_text(path, encoding).split("\n"), start=1):
         if line.strip():
             yield number, line.rstrip("\r").split("\t")
 
 
 def number(value: Any, path: str, where: str) -> float:
-    """A finite number of a cell; NaN where it is empty or says nan.
+    """Return the finite number in a cell; NaN if it is empty or says nan.
 
     Raises:
-        PairsiftError: it is neither.
+        PairsiftError: it is something else.
     """
     if value is None or value == "":
         return float("nan")
@@ -297,7 +298,7 @@ def number(value: Any, path: str, where: str) -> float:
 
 
 def is_table(url: str) -> bool:
-    """Whether a file is a table by its name."""
+    """Return whether a file is a table, judging by its name."""
     return table_extension(url) in TABLE_EXTENSIONS
 
 
@@ -321,7 +322,7 @@ def _json_type(content: Any) -> str:
 
 
 def holds_bytes(url: str) -> bool:
-    """Whether a parquet file has a column of bytes, such as images.
+    """Return whether a parquet file has a column of bytes, such as images.
 
     Raises:
         PairsiftError: it cannot be read.

@@ -1,9 +1,9 @@
-"""Members of a tar, forwards only, in bounded memory whatever its headers claim.
+"""Read the members of a tar, forwards only, in bounded memory whatever its headers claim.
 
-:mod:`tarfile` does the parsing. Around it: headers may not be larger than `MAX_HEADER_BYTES`
-(tarfile reads a pax header whole, and gzip packs a gigabyte of one into a megabyte), skipping
-ends where the file does, a header that leads backwards is refused, and damage is told apart from
-the end of the archive.
+:mod:`tarfile` parses the headers. This module adds limits: a header may have at most
+`MAX_HEADER_BYTES` (tarfile reads a whole pax header, and gzip can compress a gigabyte of one into a
+megabyte), skipping ends at the end of the file, a header that leads backwards is refused, and
+damage is distinguished from the end of the archive.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ _BUFFER_BYTES = 2**16
 
 
 class DamagedTarError(Exception):
-    """The tar cannot be read on from here; ``str()`` says what is wrong and where.
+    """The tar cannot be read further; the message says what is wrong and where.
 
     Attributes:
-        position: byte of the (unpacked) tar.
-        in_member: the content of a member is cut, rather than something between members.
+        position: byte offset in the (decompressed) tar.
+        in_member: whether the content of a member is truncated, rather than something between
+            members.
     """
 
     def __init__(self, message: str, position: int, in_member: bool = False) -> None:
@@ -36,16 +37,16 @@ class DamagedTarError(Exception):
 
 
 class BehindEndError(DamagedTarError):
-    """Something follows the mark that ends the archive; what comes before is whole."""
+    """There is data after the mark that ends the archive; everything before it is complete."""
 
 
 class Member:
-    """A regular file of a tar, to be read, or not, before the next one is asked for.
+    """A regular file of a tar; it can be read only before the next one is requested.
 
     Attributes:
-        start, end: of its headers and padded content, in bytes of the (unpacked) tar.
-        check: CRC-32 of the bytes from `start` to `end`, behind those of the member it follows;
-            holds once the next member was asked for, or the tar has ended.
+        start, end: of its headers and padded content, as byte offsets in the (decompressed) tar.
+        check: CRC-32 of the bytes from `start` to `end`, continued from the member that it follows;
+            valid once the next member was requested or the tar has ended.
     """
 
     def __init__(self, name: str, size: int, start: int, end: int, stream: _Stream) -> None:
@@ -58,11 +59,11 @@ class Member:
         self.follow(0)
 
     def follow(self, check: int) -> None:
-        """Count on from another member's `check`; before anything of this one is read."""
+        """Continue another member's `check`; call it before reading this one."""
         self._stream.check = zlib.crc32(self._stream.header, check)
 
     def read(self) -> bytes:
-        """The whole content; the caller has looked at `size`.
+        """Return the whole content; the caller has checked `size`.
 
         Raises:
             DamagedTarError: the tar ends before the content does.
@@ -74,16 +75,17 @@ class Member:
 
 
 def iterate_tar(file: IO[bytes], left_out: Counter[str] | None = None) -> Iterator[Member]:
-    """Yield the regular files of a tar, plain or packed; links, folders and devices are left out.
+    """Yield the regular files of a plain or compressed tar; links, folders and devices are left
+    out.
 
     Args:
-        left_out: counts these, folders not among them, by what they are.
+        left_out: counts what is left out, by kind, except folders.
 
     Raises:
-        BehindEndError: all members were read, and something else follows the end of the archive.
-        DamagedTarError: it cannot be read on; at position 0 if it is no tar at all.
+        BehindEndError: all members were read, and there is data after the end of the archive.
+        DamagedTarError: the tar cannot be read further; at position 0 if it is not a tar at all.
         OSError: the storage fails.
-        PairsiftError: unpacking it needs a package that is not installed.
+        PairsiftError: decompressing it needs a package that is not installed.
     """
     stream = _Stream(file)
     tar: _Tar | None = None
@@ -98,14 +100,14 @@ def iterate_tar(file: IO[bytes], left_out: Counter[str] | None = None) -> Iterat
             raise
         except _MissingMarkError:
             raise DamagedTarError("ends without an end-of-archive mark", _offset(tar)) from None
-        except Exception as error:  # tarfile lets ValueError, RecursionError and more slip out
+        except Exception as error:  # tarfile also raises ValueError, RecursionError and others
             position = _offset(tar)
             words = f"no readable header at byte {position:,}: {error}"
             raise DamagedTarError(words, position) from error
         if header is None:
             _refuse_more(stream)
             return
-        # tarfile would remember every header it has seen, and all global pax fields.
+        # Otherwise tarfile keeps every header and all global pax fields in memory.
         tar.members.clear()
         tar.pax_headers = {}
         begin = stream.tell()
@@ -129,7 +131,7 @@ def iterate_tar(file: IO[bytes], left_out: Counter[str] | None = None) -> Iterat
 
 
 def _refuse_more(stream: _Stream) -> None:
-    """Read what is left of the file behind the end of the archive: zeros, if all is well."""
+    """Read the rest of the file after the end of the archive; it must be zeros."""
     while data := stream.read_data(_BUFFER_BYTES, in_member=False):
         if data.strip(b"\0"):
             raise BehindEndError(
@@ -147,7 +149,7 @@ def _what(header: tarfile.TarInfo) -> str:
 
 
 def _skip(stream: _Stream, end: int) -> None:
-    """Read on to `end`, or to the end of the file."""
+    """Skip to `end`, or to the end of the file."""
     while (left := end - stream.tell()) > 0:
         if not stream.read_data(min(left, _BUFFER_BYTES)):
             return
@@ -163,7 +165,7 @@ def _offset(tar: tarfile.TarFile | None) -> int:
 
 
 class _Tar(tarfile.TarFile):
-    members: list[tarfile.TarInfo]  # public, but typeshed has it not
+    members: list[tarfile.TarInfo]  # public, but missing in typeshed
 
 
 class _MissingMarkError(Exception):
@@ -175,7 +177,7 @@ class _BadHeaderError(Exception):
 
 
 class _Header(tarfile.TarInfo):
-    """A header whose damage is not silently taken for the end, as TarFile.next would."""
+    """A header whose damage is an error, where TarFile.next would take it for the end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
@@ -190,11 +192,11 @@ class _Header(tarfile.TarInfo):
 
 
 class _Stream:
-    """What TarFile reads from: knows its place, and does not hand out absurd headers.
+    """The file that TarFile reads from; it knows its position and limits the size of headers.
 
     Attributes:
         header: bytes of the headers read since `expect_header`.
-        check: CRC-32 of what was read since a member last set it.
+        check: CRC-32 of the bytes read since a member last set it.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -214,7 +216,7 @@ class _Stream:
         return self._position
 
     def read(self, size: int) -> bytes:
-        """For TarFile, which reads nothing but headers here."""
+        """Read for TarFile, which reads only headers here."""
         self._header_left -= size
         if self._header_left < 0:
             raise DamagedTarError(
@@ -226,7 +228,7 @@ class _Stream:
         return data
 
     def read_data(self, size: int, in_member: bool = True) -> bytes:
-        """Read `size` bytes, fewer only at the end of the file."""
+        """Read `size` bytes; fewer only at the end of the file."""
         try:
             data: bytes = self._file.read(size)
         except Exception as error:

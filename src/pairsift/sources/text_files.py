@@ -1,4 +1,4 @@
-"""Text files as people keep them: packed or not, in any encoding, with lines of any length."""
+"""Text files: compressed or not, in any encoding, with lines of any length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pairsift.sources.rows import MAX_LINE_CHARACTERS, Lost
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, because its mark begins with that of UTF-16
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -26,7 +26,7 @@ _BOMS = (
 
 
 def table_extension(url: str) -> str:
-    """The extension that tells the format, without that of a compression; lower case."""
+    """Return the extension that names the format, without that of a compression; lower case."""
     name = url.rsplit("/", 1)[-1].lower()
     for compression in COMPRESSIONS:
         name = name.removesuffix(compression)
@@ -34,10 +34,10 @@ def table_extension(url: str) -> str:
 
 
 def open_unpacked(url: str) -> io.BufferedReader:
-    """A file's bytes, unpacked if it is packed by its first bytes.
+    """Open a file's bytes, decompressed if its first bytes say that it is compressed.
 
     Raises:
-        PairsiftError: it cannot be opened, or unpacking it needs a package that is not there.
+        PairsiftError: it cannot be opened, or the package that decompresses it is not installed.
     """
     file, _ = open_packed(_buffered(files.open_file(files.normalise(url))))
     return _buffered(file)
@@ -69,7 +69,7 @@ def encoding_of(start: bytes, given: str | None, url: str) -> str:
 
 
 def _without_mark(start: bytes, given: str, url: str) -> str:
-    """The encoding of a text without a byte order mark, the order told by its zero bytes."""
+    """Return the encoding of a text without a byte order mark; zero bytes show the byte order."""
     if given not in ("utf-16", "utf-32"):
         return given
     width = int(given[-2:]) // 8
@@ -91,15 +91,15 @@ def _as_surrogate(error: UnicodeError) -> tuple[str, int]:
     return "\udcff", error.end
 
 
-# For encodings of several bytes a unit, which surrogateescape is not made for.
+# For encodings with several bytes per unit, which surrogateescape cannot handle.
 codecs.register_error("pairsift-surrogates", _as_surrogate)
 
 
 def check_encoding(encoding: str | None) -> str | None:
-    """The encoding that a user named.
+    """Return the encoding that a user named.
 
     Raises:
-        PairsiftError: there is none of that name.
+        PairsiftError: there is no encoding of that name.
     """
     if encoding is None:
         return None
@@ -113,10 +113,11 @@ def check_encoding(encoding: str | None) -> str | None:
 
 
 def read_text(path: str, encoding: str | None = None) -> str:
-    """Whole text of a file: UTF-8, or what a byte order mark or `encoding` says; unpacked.
+    """Return the whole text of a file: decompressed; UTF-8, or what a byte order mark or `encoding`
+    says.
 
     Raises:
-        PairsiftError: it cannot be read, or is not text of that encoding.
+        PairsiftError: it cannot be read, or is not text in that encoding.
     """
     try:
         with open_unpacked(path) as file:
@@ -135,7 +136,7 @@ def read_text(path: str, encoding: str | None = None) -> str:
 
 
 def read_json(path: str, encoding: str | None = None) -> Any:
-    """A JSON document.
+    """Read a JSON document.
 
     Raises:
         PairsiftError: it cannot be read, or is not JSON.
@@ -148,7 +149,7 @@ def read_json(path: str, encoding: str | None = None) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line with its end, from 1; `cut` where it is absurdly long."""
+    """A line with its end, numbered from 1; `cut` if it was too long and is truncated."""
 
     number: int
     text: str
@@ -156,7 +157,7 @@ class Line:
 
 
 class Lines:
-    """Numbered lines, which can be given back. Damaged compression ends them with a loss."""
+    """Numbered lines, which can be put back. Damaged compression ends them with a lost line."""
 
     def __init__(self, stream: IO[str], url: str) -> None:
         self.count = 0
@@ -165,7 +166,7 @@ class Lines:
         self._waiting: deque[Line | Lost] = deque()
 
     def first(self) -> str | None:
-        """The first line that is not empty, for the header; None if there is none."""
+        """Return the first line that is not empty, the header; None if there is none."""
         while (line := self.next()) is not None:
             if isinstance(line, Lost):
                 raise PairsiftError(f"{self._url}, line {line.line}: {line.why}")

@@ -27,8 +27,8 @@ _SHOWN_SUFFIXES = 8
 
 _CAPTION = re.compile("capt|text|alt|desc", re.IGNORECASE)
 
-# webdataset's rule: the key ends at the first dot after the last slash. Names without a dot, or
-# whose base begins with one, belong to no sample.
+# webdataset's rule: the key ends at the first dot after the last slash. A name without a dot, or
+# with a dot at its start, belongs to no sample.
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]*)", re.DOTALL)
 
 
@@ -37,10 +37,10 @@ class Layout:
     """Which members of a sample are read, by their suffixes in lower case.
 
     Attributes:
-        images: with their rank; of several the one of least rank is taken.
-        caption: suffix; None where only the json has the caption.
+        images: image suffixes with their rank; the lowest rank is preferred.
+        caption: suffix; None if only the json has the caption.
         json: suffix of the member with the metadata.
-        field: path to the caption in the json; None where it is not looked for there.
+        field: path to the caption in the json; None if the caption is not there.
     """
 
     images: Mapping[str, int]
@@ -50,7 +50,7 @@ class Layout:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Layout:
-        """The layout that options of the source ask for.
+        """Make the layout from the options of the source.
 
         Raises:
             PairsiftError: the option `image` names no member.
@@ -71,12 +71,12 @@ class Layout:
             )
         if json:
             return cls(images, None, f"{before}.json".lstrip(".").lower(), path)
-        # A suffix asked for by name has no understudy.
+        # If the user names a suffix, no other suffix is used instead.
         return cls(images, _suffix(caption), "json", "caption" if caption == "txt" else None)
 
     @property
     def suffixes(self) -> frozenset[str]:
-        """Of all members that are read: a second one of these begins another sample."""
+        """The suffixes of all members that are read; a repeated one begins another sample."""
         return frozenset({*self.images, self.json} | ({self.caption} if self.caption else set()))
 
 
@@ -86,7 +86,7 @@ def _suffix(text: object) -> str:
 
 @dataclass(slots=True)
 class _Sample:
-    """Members of one key as they come in; of the images only the preferred one is held."""
+    """Members of one key as they arrive; of the images only the preferred one is kept."""
 
     key: str
     start: int
@@ -104,7 +104,7 @@ class _Sample:
 
 
 class WebdatasetReader(ShardReader):
-    """Reads one tar, plain or packed, front to back.
+    """Reads one tar, plain or compressed, from start to end.
 
     - Image: the member with the suffix of option `image`, else the first of `IMAGE_SUFFIXES` that
       the sample has. Caption: the member with the suffix of option `caption` (default ``txt``),
@@ -112,15 +112,17 @@ class WebdatasetReader(ShardReader):
       :mod:`pairsift.sources.fields`). Suffixes may have several parts (``input.jpg``) and are
       compared in lower case.
     - uid: the json's ``uid`` if it is 32 hexadecimal digits; metadata: the json's fields.
-    - A key met before in the shard, or a suffix met before in the sample, begins a sample that is
-      a ``duplicate_key``; so are the members of a sample that do not follow the others, as
+    - A key that the shard had before, or a suffix that the sample had before, begins a sample that
+    is
+      a ``duplicate_key``. So are members of a sample that do not follow the others, because
       webdataset takes them for another sample.
     - A sample with neither image nor caption whose json says that it failed is ``source_failed``.
-    - Where most samples fail alike, `problem` says what was found and which option helps.
-    - Where the tar is cut off, the sample it cuts is ``shard_truncated``; one that has its image
-      and caption is not cut.
-    - Members larger than their limit are skipped unread. Nothing is ever written by name, so
-      absolute names and ``..`` are just names; links and devices are no samples.
+    - If most samples fail in the same way, `problem` says what was found and which option helps.
+    - If the tar is truncated, its last sample is ``shard_truncated``, unless image and caption are
+      complete.
+    - Members larger than their limit are skipped. Nothing is ever written by name, so absolute
+    names
+      and ``..`` are just names; links and devices are not samples.
     """
 
     kind: ClassVar[str] = "webdataset"
@@ -158,7 +160,8 @@ class WebdatasetReader(ShardReader):
                         yield self._pair(sample, seen)
                         sample = None
                     sample = sample or _Sample(key, member.start, member.start)
-                    # Other entries between its members would be copied along: no extent then.
+                    # No extent if other entries are between its members, because they would be
+                    # copied too.
                     sample.end = member.end if member.start == sample.end else -1
                     member.follow(sample.last.check if sample.last else 0)
                     sample.last = member
@@ -189,7 +192,7 @@ class WebdatasetReader(ShardReader):
             if member.size > self._max_image_bytes:
                 sample.image_fault = Fault(
                     Status.IMAGE_TOO_LARGE,
-                    f"{member.size:,} bytes; at most {self._max_image_bytes:,} are read",
+                    f"{member.size:,} bytes; the limit is {self._max_image_bytes:,}",
                 )
                 return
             sample.image = member.read()
@@ -202,9 +205,7 @@ class WebdatasetReader(ShardReader):
         elif suffix == layout.json:
             sample.suffixes.add(suffix)
             if member.size > MAX_JSON_BYTES:
-                sample.json_fault = (
-                    f"has {member.size:,} bytes; at most {MAX_JSON_BYTES:,} are read"
-                )
+                sample.json_fault = f"has {member.size:,} bytes; the limit is {MAX_JSON_BYTES:,}"
                 return
             sample.json = member.read()
         elif len(sample.others) < _MOST_SUFFIXES:
@@ -221,7 +222,7 @@ class WebdatasetReader(ShardReader):
             apart = suffixes.isdisjoint(earlier)
             fault = Fault(Status.DUPLICATE_KEY, _why_duplicate(suffixes, earlier, apart))
             self._findings.apart += apart
-        # Samples of a shard look alike: one set stands for all of them.
+        # Samples of a shard have the same suffixes, so one set is shared by all of them.
         seen[sample.key] = self._findings.shared(suffixes | (earlier or frozenset()))
         self._findings.add(sample, metadata, caption, repeated=earlier is not None)
         self._note_extent(sample)
@@ -242,7 +243,7 @@ class WebdatasetReader(ShardReader):
         if declared is not None:
             return declared
         if not sample.others:
-            return None  # nothing to add to what the decoder says
+            return None  # the decoder's error says enough
         return Fault(
             Status.IMAGE_MISSING,
             f"no image member; the sample has {_dotted(sample.suffixes | sample.others)}",
@@ -289,7 +290,7 @@ class WebdatasetReader(ShardReader):
                     paths = (f"{layout.json}.{layout.field}.{path}" for path in _texts(value))
                     words += f"; choose one text in it: --caption-field {next(paths, 'json.PATH')}"
         elif layout.caption is None:
-            words = f"no .{layout.json} member to take {layout.field} from"
+            words = f"no .{layout.json} member with {layout.field}"
         elif sample.others:
             words = f"{missing}the sample has {_dotted(sample.suffixes | sample.others)}"
         return Fault(Status.CAPTION_MISSING, printable(words)) if words else None
@@ -300,19 +301,19 @@ class WebdatasetReader(ShardReader):
         return Pair(sample.key, None, None, shard=self.shard.name, fault=fault)
 
     def check(self, pair: Pair) -> int:
-        """CRC-32 of the sample's members in the tar, headers and all, one behind the other."""
+        """Return the CRC-32 of the sample's members in the tar, headers included, in order."""
         return self._check
 
     def _note_extent(self, sample: _Sample) -> None:
         assert self.byte_ranges is not None
         assert sample.last is not None
         self._check = sample.last.check
-        together = 0 <= sample.end < 2**63  # headers may claim any size
+        together = 0 <= sample.end < 2**63  # headers may name any size
         self.byte_ranges.extend((sample.start, sample.end) if together else (-1, -1))
 
 
 class Findings:
-    """What the samples of a tar have in common, to say why they fail alike; bounded in memory."""
+    """What the samples of a tar have in common, to explain why they fail; bounded in memory."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -322,7 +323,7 @@ class Findings:
         self._sets: dict[frozenset[str], frozenset[str]] = {}
 
     def shared(self, suffixes: frozenset[str]) -> frozenset[str]:
-        """An equal set, the same object every time."""
+        """Return an equal set, always the same object."""
         if len(self._sets) >= 1000:
             return suffixes
         return self._sets.setdefault(suffixes, suffixes)
@@ -351,7 +352,7 @@ class Findings:
                 self.first_caption_fault = fault.error
 
     def problems(self, url: str, members: int, left_out: Counter[str]) -> Iterator[str]:
-        """Sentences, each with what was found, what was expected, and what helps."""
+        """Return sentences: what was found, what was expected, and what helps."""
         told = [f"{count:,} {what}" for what, count in left_out.items()]
         found = f"; left out: {', '.join(told)}" if told else ""
         if not self.samples:
@@ -370,7 +371,7 @@ class Findings:
                 f"tar -C unpacked --sort=name -cf sorted.tar ."
             )
             return
-        # Where nothing else was met, the statuses of the rows say it all.
+        # If nothing else was found, the statuses of the rows say enough.
         if self.without_image > MOSTLY * self.samples and (self.others or left_out):
             usual = f"looked for: {_dotted(self.layout.images)}"
             advice = self._advice("--image-field", IMAGE_SUFFIXES)
@@ -385,7 +386,7 @@ class Findings:
         return f"{'all' if count == self.samples else f'{count:,} of'} {self.samples:,} samples"
 
     def _advice(self, option: str, likely: Iterable[str]) -> str:
-        """Members that are not read, and the option with the one that is likeliest meant."""
+        """Name the members that are not read, and the option with the most likely one."""
         if not self.others:
             return ""
         ends = set(likely)
@@ -414,7 +415,7 @@ def _dotted(suffixes: Iterable[str]) -> str:
 
 
 def _likely_caption(metadata: Mapping[str, Any]) -> str | None:
-    """Path to the text of a json that is likeliest meant for the caption."""
+    """Return the path to the text in a json that is most likely the caption."""
     paths = list(islice(_texts(metadata), _MOST_SUFFIXES))
     return next((path for path in paths if _CAPTION.search(path)), paths[0] if paths else None)
 
