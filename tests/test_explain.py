@@ -63,7 +63,7 @@ def test_reasons_stand_behind_the_number(answer: str, reason: str | None) -> Non
 
 
 def test_plain_scorers_have_nothing_to_explain() -> None:
-    with pytest.raises(PairsiftError, match="'heuristics' gives plain numbers"):
+    with pytest.raises(PairsiftError, match="'heuristics' returns only numbers"):
         explain(jpeg(), CAPTION, load_scorer("heuristics"))
 
 

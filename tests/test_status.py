@@ -75,7 +75,7 @@ def test_text_names_what_matters(scores: Path) -> None:
     ):
         assert words in text
     late = to_text(read_status(str(scores), now=NOW + 7200), NOW + 7200)
-    assert "no rate: the last table was finished 2.0 h ago" in late
+    assert "no rate, because the last table was finished 2.0 h ago" in late
 
 
 def test_prometheus_text_is_well_formed(scores: Path) -> None:

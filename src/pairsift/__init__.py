@@ -1,4 +1,4 @@
-"""Pairsift picks the image-text pairs worth training on."""
+"""Pairsift selects the image-text pairs that are worth training on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ moved.install()
 
 
 def __getattr__(name: str) -> Any:
-    # Scorers pull in pyarrow and numpy; `import pairsift` stays light without them.
+    # Scorers import pyarrow and numpy, so they are imported on first use.
     if name == "load_scorer":
         from pairsift.scorers.registry import load_scorer
 

@@ -1,8 +1,8 @@
-"""Parquet read on the calling thread alone.
+"""Read parquet on the calling thread only.
 
-Arrow's own threads may still hold Python's buffers and files when a read has returned. One that
-lets go of them while the interpreter ends aborts the process. So whatever is no plain local path
-is read without these threads.
+Arrow's own threads may still hold Python buffers and files after a read has returned. If they
+release them while the interpreter ends, the process aborts. So anything that is not a plain local
+path is read without these threads.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ Source = bytes | IO[bytes]
 
 
 def read_parquet(source: Source, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a parquet file that is held in memory or open.
+    """Read a parquet file that is in memory or open.
 
     Args:
-        columns: which; None for all.
+        columns: the columns to read; None for all.
 
     Raises:
         pyarrow.ArrowInvalid: it is not parquet, or is damaged.
@@ -29,16 +29,16 @@ def read_parquet(source: Source, columns: Sequence[str] | None = None) -> pa.Tab
 
 
 def read_batches(source: Source, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """As :func:`read_parquet`, in batches of constant memory."""
+    """Read like :func:`read_parquet`, in batches of bounded memory."""
     names = None if columns is None else list(columns)
     file = _open(source)
-    if file.num_row_groups:  # pyarrow 18 fails on a file without rows
+    if file.num_row_groups:  # pyarrow 18 raises an error for a file without rows
         yield from file.iter_batches(columns=names, use_threads=False)
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether an error of a read says that the content is broken, and not that storage failed."""
-    # Arrow and the thrift of its footers raise OSError too, without the number of a system's error.
+    """Return whether an error means that the content is damaged, not that the storage failed."""
+    # Arrow also raises OSError for damage, but without a system error number.
     return isinstance(error, (ValueError, pa.ArrowException)) or (
         type(error) is OSError and error.errno is None
     )

@@ -1,7 +1,7 @@
-"""Where samples lie in their tar, and their checksums, as noted when they were scored.
+"""Positions and checksums of samples, as recorded when they were scored.
 
-With the places a subset is copied unsearched; with the checksums nothing else is copied than what
-was scored. Both stand in the score table's key-value metadata.
+With the positions, a subset is copied without searching the tar. With the checksums, only samples
+that were scored are copied. Both are in the score table's key-value metadata.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import numpy as np
 BYTE_RANGES_KEY = b"pairsift.extents"
 """base64 of deflated little-endian int64 differences"""
 CHECKS_KEY = b"pairsift.checks"
-"""base64 of a little-endian uint32 a row: what :meth:`ShardReader.check` gave"""
+"""base64 of one little-endian uint32 per row: the result of :meth:`ShardReader.check`"""
 
 
 def encode_byte_ranges(places: Sequence[int]) -> bytes:
-    """Bytes for the table's metadata, some four a row.
+    """Encode positions for the table's metadata, about four bytes per row.
 
     Args:
-        places: start and end of every row's sample in the (unpacked) tar, one after the other; -1
-            twice where its members do not lie together.
+        places: start and end of every row's sample in the (decompressed) tar, one after the other;
+            -1 twice if its members are not contiguous.
     """
     flat = np.asarray(places, dtype="<i8")
     return base64.b64encode(zlib.compress(np.diff(flat, prepend=0).tobytes(), 6))
 
 
 def decode_byte_ranges(metadata: Mapping[bytes, bytes] | None) -> np.ndarray | None:
-    """(rows, 2) int64 from a table's metadata; None where there is nothing usable."""
+    """Decode (rows, 2) int64 from a table's metadata; None if there is nothing usable."""
     stored = (metadata or {}).get(BYTE_RANGES_KEY)
     if stored is None:
         return None
@@ -42,7 +42,7 @@ def decode_byte_ranges(metadata: Mapping[bytes, bytes] | None) -> np.ndarray | N
 
 
 def encode_checks(checks: Sequence[int]) -> bytes:
-    """Bytes for the table's metadata, six a row.
+    """Encode checksums for the table's metadata, six bytes per row.
 
     Args:
         checks: the checksum of every row.
@@ -51,7 +51,7 @@ def encode_checks(checks: Sequence[int]) -> bytes:
 
 
 def decode_checks(metadata: Mapping[bytes, bytes] | None) -> np.ndarray | None:
-    """(rows,) uint32 from a table's metadata; None for tables of before there were checksums."""
+    """Decode (rows,) uint32 from a table's metadata; None for tables older than checksums."""
     stored = (metadata or {}).get(CHECKS_KEY)
     if stored is None:
         return None

@@ -19,10 +19,10 @@ from pairsift.options import ReportOptions, ScoreOptions, SelectOptions, WriteOp
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole run. Everything is written below `out`.
+    """All settings of a run. Everything is written below `out`.
 
     Attributes:
-        write: its outputs are names below `out`.
+        write: options of the step; the paths of its outputs are below `out`.
     """
 
     out: str
@@ -36,8 +36,8 @@ def read_config(path: str | Path) -> Config:
     """Read a run's configuration.
 
     Raises:
-        PairsiftError: the file is not there, is not TOML or YAML, or has an unknown section, an
-            unknown key, a value of the wrong type, or lacks one that is needed.
+        PairsiftError: the file does not exist, is not TOML or YAML, or has an unknown section, an
+            unknown key, a value of a wrong type, or lacks a required key.
     """
     path = Path(path)
     config = _build(Config, _parse(path), str(path))
@@ -73,12 +73,12 @@ def _parse(path: Path) -> Mapping[str, Any]:
     else:
         raise PairsiftError(f"{path}: the file's name must end in .toml, .yaml or .yml")
     if not isinstance(content, Mapping):
-        raise PairsiftError(f"{path}: sections and keys are needed, not a bare value")
+        raise PairsiftError(f"{path}: the file must have sections with keys, not a single value")
     return content
 
 
 def _outputs(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The outputs of ``[write]``: their names below the run's `out` in place of true."""
+    """Replace true by a path below the run's `out` for each output of ``[write]``."""
     from pairsift.writers.registry import BUILT_IN
 
     named = dict(values)
@@ -95,7 +95,7 @@ def _outputs(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _scorer_options(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """``[score.options]`` of older files: its keys as those of ``[score]``."""
+    """Move ``[score.options]``, which older files have, into ``[score]``."""
     given = dict(values)
     old = given.pop("options", None) or {}
     if not isinstance(old, Mapping):
@@ -112,7 +112,7 @@ Section = TypeVar("Section")
 
 
 def _build(section: type[Section], values: Any, where: str) -> Section:
-    """Make a dataclass from a mapping, checking names and types."""
+    """Make a dataclass from a mapping; check names and types."""
     if not isinstance(values, Mapping):
         raise PairsiftError(f"{where}: a section with keys is needed, not {values!r}")
     if section in _PREPARE:
@@ -137,7 +137,7 @@ def _is_section(kind: Any) -> bool:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """A value of the kind that a field has, within its limits."""
+    """Convert a value to a field's type and check its limits."""
     from pydantic import TypeAdapter, ValidationError
 
     sections = [kind for kind in (hint, *get_args(hint)) if _is_section(kind)]
@@ -146,7 +146,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         is_left_out = value is None and section is not hint
         return None if is_left_out else _build(section, value, where)
     kind = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
-    if get_origin(kind) is tuple:  # files have lists; one text is a list of one
+    if get_origin(kind) is tuple:  # a single text stands for a list with one entry
         value = (value,) if isinstance(value, str) else tuple(value or ())
     try:
         return TypeAdapter(hint).validate_python(value, strict=True)

@@ -1,4 +1,4 @@
-"""What this installation has, lacks, and how to get what it lacks."""
+"""Check this installation: what is there, what is missing, and how to install it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ _FAULTY = "cannot be loaded"
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One requirement; `found` is None if it is not installed, `fits` whether the version does."""
+    """One requirement; `found` is None if it is not installed, `fits` says whether the version
+    does.
+    """
 
     requirement: str
     found: str | None
@@ -30,7 +32,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that `pairsift doctor` tells."""
+    """Everything that `pairsift doctor` reports."""
 
     pairsift: str
     python: str
@@ -42,11 +44,11 @@ class Findings:
     scorers: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `--json`."""
+        """Return plain values for `--json`."""
         return asdict(self)
 
     def lines(self) -> list[tuple[str, str]]:
-        """Label and text, one a line."""
+        """Return label and text of each line."""
         lines = [
             ("pairsift", self.pairsift),
             ("python", f"{self.python} on {self.system}, {self.cores} cores"),
@@ -66,9 +68,10 @@ class Findings:
         return lines + [(f"scorer {name}", state) for name, state in self.scorers.items()]
 
     def report(self) -> str:
-        """Markdown for an issue: versions, device, extras; no paths, no names of user or machine.
+        """Return Markdown for an issue: versions, device, extras; no paths, no names of user or
+            machine.
 
-        The environment and the configuration are left out altogether, and so are secrets in them.
+        Environment variables and configuration are left out, because they may hold secrets.
         """
         core = [f"{_name(package)} {package.found or 'missing'}" for package in self.core]
         lines = [
@@ -100,7 +103,7 @@ def _state(package: Package) -> str:
 
 
 def examine() -> Findings:
-    """Look at this installation; nothing is changed and nothing is fetched."""
+    """Check this installation; nothing is changed and nothing is downloaded."""
     core, extras = _packages()
     return Findings(
         pairsift=version("pairsift"),
@@ -161,12 +164,12 @@ def _scorers() -> dict[str, str]:
 
 
 def anonymous(text: str) -> str:
-    """The text without URLs, paths, and the names of this user and this machine."""
+    """Return the text without URLs, paths, and the names of this user and this machine."""
     text = re.sub(r"[a-z][a-z0-9+.-]*://[^\s'\",)]+", "<url>", text)
     text = re.sub(r"(?<![\w.<])[~.]{0,2}/[^\s'\",:;)]+", "<path>", text)
     text = re.sub(r"\b[A-Za-z]:\\[^\s'\",;)]+", "<path>", text)
     for name, stands_for in ((_user(), "<user>"), (socket.gethostname(), "<host>")):
-        if len(name) > 2:  # shorter ones are parts of words, and tell little
+        if len(name) > 2:  # shorter names occur inside words, and identify little
             text = re.sub(rf"\b{re.escape(name)}\b", stands_for, text)
     return text
 
@@ -174,7 +177,7 @@ def anonymous(text: str) -> str:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # containers run as numbers that have no name
+    except (OSError, KeyError):  # in containers, a user number may have no name
         return ""
 
 

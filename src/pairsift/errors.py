@@ -1,15 +1,15 @@
-"""The exceptions whose message is for the user."""
+"""Exceptions whose message is written for the user."""
 
 from __future__ import annotations
 
 
 class PairsiftError(Exception):
-    """Bad input, or a run that must stop: one line that says what, where and what to do.
+    """Bad input, or a run that must stop. The message says what is wrong, where, and what to do.
 
     The command line prints the message without a traceback.
 
     Attributes:
-        exit_code: exit code of the command line: 2.
+        exit_code: exit code of the command line; 2.
 
     Examples:
         >>> from pairsift import load_scorer
@@ -24,6 +24,6 @@ class PairsiftError(Exception):
 
 
 class NothingScoredError(PairsiftError):
-    """A run that tried pairs and scored none of them; the command line exits with code 4."""
+    """A run tried pairs but could score none; the command line exits with code 4."""
 
     exit_code = 4

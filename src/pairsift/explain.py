@@ -1,4 +1,4 @@
-"""One pair looked at closely: its scores, their distributions, and what each metric asks."""
+"""Explain one pair: its scores, their distributions, and what each metric asks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 @runtime_checkable
 class Distributional(Protocol):
-    """A scorer that can show the whole distribution behind its scores."""
+    """A scorer that can return the whole distribution behind its scores."""
 
     metrics: tuple[str, ...]
 
@@ -30,10 +30,10 @@ class Distributional(Protocol):
 
 @runtime_checkable
 class Articulate(Protocol):
-    """A scorer whose model writes its answers in words."""
+    """A scorer whose model can answer in words."""
 
     def answers(self, pair: Pair) -> list[str]:
-        """Return the whole answer for each metric."""
+        """Return the full answer for each metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class Explanation:
         score: expected score, 0..100.
         top: most likely integer.
         std: standard deviation of the distribution.
-        probabilities: of the scores 0..100, 101 of them.
-        rationale: what the model wrote behind the number, if it writes anything.
+        probabilities: of the scores 0..100; 101 numbers.
+        rationale: what the model wrote after the number; None if it wrote nothing.
     """
 
     metric: str
@@ -58,14 +58,16 @@ class Explanation:
     rationale: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `--json`."""
+        """Return plain values for `--json`."""
         return asdict(self)
 
     def plot(self) -> str:
-        """The distribution as one line of blocks, two scores a character, 0 on the left."""
+        """Return the distribution as one line of blocks, two scores per character, 0 on
+        the left.
+        """
         heights = np.add.reduceat(np.array(self.probabilities), range(0, 2 * BINS, 2))
         levels = np.ceil(heights / heights.max() * (len(_BLOCKS) - 1)).astype(int)
-        # What rounds to nothing shows as nothing, or every plot would have a floor.
+        # Values that round to 0 are blank; otherwise every plot would have a base line.
         levels[heights < 0.01 * heights.max()] = 0
         return "".join(_BLOCKS[level] for level in levels)
 
@@ -73,17 +75,17 @@ class Explanation:
 def explain(
     image: bytes, caption: str, scorer: Scorer, *, rationale: bool = True
 ) -> list[Explanation]:
-    """Score one pair and keep the distributions.
+    """Score one pair and return its distributions.
 
     Args:
-        rationale: let a model that answers in words write on behind the number.
+        rationale: whether a model that answers in words continues after the number.
 
     Raises:
         PairsiftError: the scorer has no distributions, or the pair cannot be scored.
     """
     if not isinstance(scorer, Distributional):
         raise PairsiftError(
-            f"scorer {scorer.name!r} gives plain numbers; explain needs one that reads "
+            f"scorer {scorer.name!r} returns only numbers; explain needs a scorer with "
             "distributions, such as pairsift-tiny"
         )
     pair = Pair("image", image, caption)
@@ -98,7 +100,7 @@ def explain(
 
 
 def behind_the_number(answer: str) -> str | None:
-    """The words behind an answer's leading number, None where there are none."""
+    """Return the words after an answer's leading number; None if there are none."""
     rest = re.sub(r"^\W*\d+(?:\.\d+)?(?:\s*/\s*100)?", "", answer).strip(" \n\t.:;,-")
     return rest if re.search(r"\w", rest) else None
 

@@ -1,8 +1,8 @@
-"""Which image formats there are: their usual suffixes, and how their files begin.
+"""The list of image formats: their usual suffixes, and the first bytes of their files.
 
-The one list for all that tells images by name (sources, image look-up) or by content (decoding,
-writing). Only what stands here with ``read`` is decoded: Pillow reads more, some of it with code
-that is not made for bytes from the web, or by starting other programs.
+It is used wherever images are recognised by name (sources, image look-up) or by content (decoding,
+writing). Only formats with ``read`` are decoded. Pillow reads more, but partly with code that is
+not made for untrusted bytes, or by starting other programs.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ _HEAD_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class ImageFormat:
-    """A format.
+    """An image format.
 
     Attributes:
-        name: in words.
+        name: its name in messages.
         suffixes: of file names, lower case, without the dot; the usual one first.
-        begins: matches the first bytes of such a file.
-        read: whether it is decoded; False for what is recognised only to be named.
-        needs: what must be installed for that beside Pillow's usual build.
+        begins: matches the first bytes of a file.
+        read: whether it is decoded; False for formats that are only recognised for the error
+            message.
+        needs: what must be installed to decode it, besides Pillow's usual build.
     """
 
     name: str
@@ -39,13 +40,13 @@ def _format(
 
 
 def _brands(*brands: bytes) -> bytes:
-    """An ISO base media file with one of these as its major brand."""
+    """Match an ISO base media file with one of these major brands."""
     return rb".{4}ftyp(" + b"|".join(brands) + rb")"
 
 
 _SVG_START = rb"(\xef\xbb\xbf)?\s*<(svg[\s>]|(\?xml|!--|!DOCTYPE svg).*?<svg[\s>])"
 
-# In the order in which a sample's images are preferred. HEIC's brand `mif1` may be an AVIF.
+# In order of preference within a sample. HEIC's brand `mif1` may also be an AVIF.
 FORMATS: tuple[ImageFormat, ...] = (
     _format("JPEG", "jpg jpeg jpe jfif jif mpo", rb"\xff\xd8\xff"),
     _format("PNG", "png apng", rb"\x89PNG\r\n\x1a\n"),
@@ -83,25 +84,25 @@ FORMATS: tuple[ImageFormat, ...] = (
     _format("BPG", "bpg", rb"BPG\xfb", read=False),
 )
 
-# Of a sample with several images the first of these is scored.
+# If a sample has several images, the first of these suffixes is scored.
 IMAGE_SUFFIXES: tuple[str, ...] = tuple(
     suffix
     for each in sorted(FORMATS, key=lambda each: not each.read)
     for suffix in each.suffixes
-    # Documents lie beside images, as do drawings: alone they would not make a file an image.
+    # Documents and drawings often lie beside images, so these suffixes do not make a file an image.
     if each.name not in ("PDF", "PostScript")
 )
 """Lower case, without the dot, most preferred first; those of unreadable formats come last."""
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name ends like that of an image, in any case."""
+    """Return whether a file's name ends like that of an image; case is ignored."""
     _, dot, suffix = name.rpartition(".")
     return bool(dot) and suffix.lower() in IMAGE_SUFFIXES
 
 
 def find_format(data: bytes) -> ImageFormat | None:
-    """The format of a file by its first bytes."""
+    """Return the format of a file from its first bytes."""
     head = data[:_HEAD_BYTES]
     return next((each for each in FORMATS if each.begins.match(head)), None)
 
@@ -118,7 +119,7 @@ _NO_IMAGE = (
 
 
 def what_else(data: bytes) -> str:
-    """What a file that is no image seems to be, in words that follow "it is"."""
+    """Say what a file that is not an image seems to be, in words that follow "it is"."""
     head = data[:_HEAD_BYTES]
     for pattern, words in _NO_IMAGE:
         if pattern.match(head):

@@ -1,8 +1,8 @@
-"""Bounded looks at image headers, ahead of decoders that would trust them.
+"""Check image headers in bounded time, before decoders that trust them.
 
-A few hundred bytes can tell a decoder to allocate a canvas of gigabytes, to gather a tag's value
-ten thousand times from the same place, or to run over the pixels once per scan for hours. Here
-each walk takes time and memory in proportion to the header at most. ValueError means corrupt.
+A few hundred bytes can make a decoder allocate gigabytes, read a tag's value ten thousand times, or
+decode scans for hours. The functions here need time and memory at most proportional to the header.
+ValueError means that the file is corrupt.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ Size = tuple[int, int]
 
 ORIENTATION = 0x0112
 _TILE_WIDTH, _TILE_LENGTH = 0x0142, 0x0143
-# TIFF field types 1..13 and the bytes of one value of each.
+# Bytes of one value of each TIFF field type 1..13.
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
 _MAX_GIF_EXTENSION_BYTES = 2**20
 _MAX_JPEG_SCANS = 1000
-# Common progressive files have about ten scans; this many passes over the largest image allowed.
+# Usual progressive files have about ten scans. Allowed: this many passes over the largest image.
 _MAX_JPEG_PASSES = 20
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Start of codestream, the size segment's marker, its length, and the capabilities.
+# Start of codestream, the marker of the size segment, its length, and the capabilities.
 _JPEG_2000_START = re.compile(rb"\xff\x4f\xff\x51.{4}", re.DOTALL)
-# Width to height, by the number that stands for it.
+# Aspect ratios by their code.
 _JPEG_XL_RATIOS = ((1, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-# In a scan, ff is followed by 00 or a restart marker; anything else is a marker of its own.
+# In a scan, ff is followed by 00 or a restart marker; anything else begins a new marker.
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 
 
 def webp_size(data: bytes) -> Size:
-    """Canvas size of a WebP; its decoder allocates the canvas as soon as it is made."""
+    """Return the canvas size of a WebP, whose decoder allocates the canvas when it is created."""
     if len(data) < 30:
-        raise ValueError("WebP: the header is cut off")
+        raise ValueError("WebP: the header is truncated")
     chunk = data[12:16]
     if chunk == b"VP8X":
         width = 1 + int.from_bytes(data[24:27], "little")
@@ -49,10 +49,11 @@ def webp_size(data: bytes) -> Size:
 
 
 def gif_size(data: bytes) -> Size:
-    """Size of a GIF's screen or, where that sticks out, of its first frame.
+    """Return the size of a GIF's screen, or of its first frame if that is larger.
 
     Raises:
-        ValueError: cut off before the first frame, or a megabyte of extensions comes first.
+        ValueError: the file is truncated before the first frame, or has a megabyte of extensions
+            before it.
     """
     if len(data) < 13:
         raise ValueError("GIF: the header is cut off")
@@ -67,23 +68,23 @@ def gif_size(data: bytes) -> Size:
             return max(width, left + frame_width), max(height, top + frame_height)
         if introducer == 0x3B:
             raise ValueError("GIF: no frame")
-        if introducer != 0x21:  # Pillow skips stray bytes too
+        if introducer != 0x21:  # Pillow skips such bytes too
             position += 1
             continue
         position += 2
         while position < len(data) and data[position]:
             position += 1 + data[position]
         position += 1
-        if position > _MAX_GIF_EXTENSION_BYTES:  # Pillow joins comments in quadratic time
+        if position > _MAX_GIF_EXTENSION_BYTES:  # Pillow needs quadratic time for comments
             raise ValueError("GIF: more than a megabyte of extensions before the first frame")
-    raise ValueError("GIF: cut off before the first frame")
+    raise ValueError("GIF: truncated before the first frame")
 
 
 def jpeg2000_size(data: bytes) -> Size:
-    """Size in the codestream of a JPEG 2000, which the decoder goes by, whatever its box says.
+    """Return the size in a JPEG 2000's codestream, which the decoder uses, whatever its box says.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no codestream.
     """
     largest = (0, 0)
     for match in _JPEG_2000_START.finditer(data):
@@ -98,16 +99,16 @@ def jpeg2000_size(data: bytes) -> Size:
 
 
 def jpeg_xl_size(data: bytes) -> Size:
-    """Size of a JPEG XL; its decoder unpacks all pixels as soon as it is made.
+    """Return the size of a JPEG XL, whose decoder unpacks all pixels when it is created.
 
     Raises:
         ValueError: there is no codestream.
     """
     stream = data[:16]
     if not data.startswith(b"\xff\x0a"):
-        boxes = dict(reversed(list(_boxes(data))))  # the first of each kind
+        boxes = dict(reversed(list(_boxes(data))))  # the first box of each kind
         start = boxes.get(b"jxlc") or boxes.get(b"jxlp", slice(0, 0))
-        skipped = 0 if b"jxlc" in boxes else 4  # a part begins with its number
+        skipped = 0 if b"jxlc" in boxes else 4  # a partial codestream begins with its number
         stream = data[start.start + skipped : start.start + skipped + 16]
     if len(stream) < 8 or not stream.startswith(b"\xff\x0a"):
         raise ValueError("JPEG XL: no codestream")
@@ -131,10 +132,10 @@ def jpeg_xl_size(data: bytes) -> Size:
 
 
 def without_exif(data: bytes) -> bytes:
-    """An AVIF whose EXIF block its decoder passes over.
+    """Return an AVIF whose EXIF block the decoder ignores.
 
-    Pillow reads the whole block, whose directory may claim the same bytes thousands of times. How
-    an AVIF is turned is written elsewhere.
+    Pillow reads the whole block, whose directory may name the same bytes thousands of times. The
+    orientation of an AVIF is stored elsewhere.
     """
     for kind, content in _boxes(data):
         if kind in (b"meta", b"moov"):
@@ -144,7 +145,7 @@ def without_exif(data: bytes) -> bytes:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, slice]]:
-    """Kind and content of each box at the top of an ISO base media file."""
+    """Yield kind and content of each box at the top of an ISO base media file."""
     position = 0
     while position + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, position)
@@ -163,7 +164,7 @@ def check_jpeg(data: bytes, max_pixels: int) -> None:
     """Refuse a JPEG whose scans would take hours.
 
     Raises:
-        ValueError: too many scans for its size.
+        ValueError: it has too many scans for its size.
     """
     if data.count(b"\xff\xda") <= _MAX_JPEG_PASSES:  # the usual case; thumbnails count here too
         return
@@ -190,17 +191,17 @@ def _jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def check_tiff(data: bytes, max_pixels: int) -> None:
-    """Refuse a TIFF whose tags claim more than the file holds, or whose tile is a bomb.
+    """Refuse a TIFF whose tags claim more than the file holds, or whose tile is too large.
 
     Raises:
-        ValueError: either, or no readable directory.
+        ValueError: one of these, or there is no readable directory.
     """
     claimed, tile = 0, {_TILE_WIDTH: 1, _TILE_LENGTH: 1}
     for tag, kind, count, value in _directory(data):
         claimed += _TYPE_BYTES.get(kind, 1) * count
         if tag in tile:
             tile[tag] = value
-    # Tags may share bytes, but honest ones hardly do.
+    # Tags may share bytes, but in valid files they hardly do.
     if claimed > 2 * len(data):
         raise ValueError(f"TIFF: tags claim {claimed:,} bytes of a file of {len(data):,}")
     if tile[_TILE_WIDTH] * tile[_TILE_LENGTH] > max_pixels:
@@ -208,7 +209,7 @@ def check_tiff(data: bytes, max_pixels: int) -> None:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """EXIF orientation, 1 (upright) to 8; 1 where the block is broken or says nothing."""
+    """Return the EXIF orientation, 1 (upright) to 8; 1 if the block is broken or has none."""
     block = exif[6:] if exif.startswith(b"Exif\0\0") else exif
     try:
         for tag, kind, count, value in _directory(block):

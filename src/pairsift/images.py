@@ -1,17 +1,17 @@
-"""Encoded image bytes to RGB pixels, or the reason why not. Built for bytes nobody has vetted.
+"""Decode untrusted image bytes to RGB pixels, or say why not.
 
-Sizes are checked before pixels are allocated, metadata is never parsed by a decoder, and whatever
-a decoder throws becomes an :class:`ImageFaultError`. Threads and processes may decode side by side.
-Pillow's process-wide settings play no part: not its bomb limit, and not its switch for truncated
-images, which other libraries turn on and which would make grey pixels of what is missing.
+Sizes are checked before pixels are allocated, no decoder parses metadata, and every error of a
+decoder becomes an :class:`ImageFaultError`. Threads and processes may decode at the same time.
+Pillow's process-wide settings have no effect: neither its limit of pixels, nor its switch for
+truncated images, which other libraries turn on and which would replace missing pixels by grey.
 
-What the pixels are:
+The pixels are:
 
 - the first frame of an animation;
-- turned the way the EXIF orientation says;
-- transparent parts over white, as a web page shows them;
-- 16-bit, 32-bit and float greys scaled to 8 bits, not clipped;
-- colour profiles ignored, CMYK converted plainly, as CLIP-style training pipelines do.
+- rotated as the EXIF orientation says;
+- with transparent parts over white, as on a web page;
+- scaled to 8 bits from 16-bit, 32-bit and float greys, not clipped;
+- without colour profiles, and with plainly converted CMYK, as in CLIP's training pipelines.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ class ImageLimits:
 
 
 class ImageFaultError(Exception):
-    """The image cannot be had; ``str()`` is the reason in words.
+    """The image cannot be read or decoded; the message is the reason.
 
     Attributes:
         status: image_missing, image_corrupt, image_unsupported or image_too_large.
-        size: (width, height) as stored, in pixels, if the file got far enough to tell.
+        size: (width, height) as stored, in pixels, if it could be read.
     """
 
     def __init__(self, status: Status, message: str, size: Size | None = None) -> None:
@@ -115,7 +115,7 @@ def decode_image(data: bytes | None, limits: ImageLimits | None = None) -> tuple
         raise ImageFaultError(Status.IMAGE_CORRUPT, "the image is empty (0 bytes)")
     if len(data) > limits.max_bytes:
         raise ImageFaultError(
-            Status.IMAGE_TOO_LARGE, f"{len(data):,} bytes; at most {limits.max_bytes:,} are read"
+            Status.IMAGE_TOO_LARGE, f"{len(data):,} bytes; the limit is {limits.max_bytes:,}"
         )
     size = None
     try:
@@ -123,16 +123,16 @@ def decode_image(data: bytes | None, limits: ImageLimits | None = None) -> tuple
         with _strict, open_file(io.BytesIO(data)) as file:
             orientation = _orientation(file, data)
             size = file.size
-            if max(size) > _MAX_SIDE:  # which no column of a score table holds
+            if max(size) > _MAX_SIDE:  # no column of a score table can hold such a size
                 refused, size = size, None
                 raise ImageFaultError(
                     Status.IMAGE_TOO_LARGE, f"{refused[0]} x {refused[1]} pixels declared"
                 )
             if isinstance(file, _Tiff) and orientation > 4:
-                size = size[1], size[0]  # Pillow tells it turned, for TIFF alone
+                size = size[1], size[0]  # only for TIFF, Pillow returns the size after rotation
             _check_size(size, limits)
             file.load()
-            _check_size(file.size, limits)  # some decoders find out late
+            _check_size(file.size, limits)  # some decoders know the size only after decoding
             image = _to_rgb(file)
     except ImageFaultError:
         raise
@@ -142,12 +142,12 @@ def decode_image(data: bytes | None, limits: ImageLimits | None = None) -> tuple
         raise ImageFaultError(Status.IMAGE_CORRUPT, _in_words(error), size) from error
     if orientation in _TURNS:
         image = image.transpose(_TURNS[orientation])
-    image.info = {}  # profiles and EXIF, which would only be carried around
+    image.info = {}  # profiles and EXIF are not needed any more
     return image, size
 
 
 def jpeg_data_uri(image: Image.Image, max_side: int) -> str:
-    """An RGB image as services take it: scaled down to fit, JPEG, without metadata."""
+    """Encode an RGB image for web services: scaled down to fit, JPEG, without metadata."""
     sent = image.copy()
     sent.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
@@ -156,15 +156,17 @@ def jpeg_data_uri(image: Image.Image, max_side: int) -> str:
 
 
 class _Strict:
-    """Keeps Pillow's switch for truncated images off while at least one decode is going on.
+    """Keeps Pillow's switch for truncated images off while at least one decode is running.
 
-    There is no other way to be told. Where nobody turned it on, nothing is changed.
+    Pillow offers no argument for it. If nobody turned it on, nothing is changed.
     """
 
     def __init__(self) -> None:
         self._switch = False
         self._begin()
-        os.register_at_fork(after_in_child=self._begin)  # other threads are not there any more
+        os.register_at_fork(
+            after_in_child=self._begin
+        )  # after a fork, other threads do not exist any more
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
@@ -187,22 +189,23 @@ _strict = _Strict()
 
 
 class _Jpeg(JpegImageFile):
-    # Pillow looks for the resolution in EXIF, whose directory may claim the same bytes thousands
-    # of times over; the orientation is all that is needed, and is read apart.
+    # Pillow reads the resolution from EXIF, whose directory may name the same bytes thousands of
+    # times. Only the orientation is needed, and it is read separately.
     def getexif(self) -> Image.Exif:
         return Image.Exif()
 
 
 class _Tiff(TiffImageFile):
-    # The same, and Pillow would turn the image while loading it.
+    # As above; also, Pillow would rotate the image while loading it.
     def getexif(self) -> Image.Exif:
         return Image.Exif()
 
 
 def _find_format(data: bytes, limits: ImageLimits) -> Callable[[io.BytesIO], Image.Image]:
-    """Tell the format by its first bytes, and check what its decoder would trust blindly.
+    """Recognise the format by its first bytes, and check what its decoder would trust.
 
-    Classes are used instead of ``Image.open``, which warns and raises by a process-wide limit.
+    The decoder's classes are used instead of ``Image.open``, which warns and raises errors by a
+    process-wide limit.
     """
     found = find_format(data)
     if found is None:
@@ -214,7 +217,7 @@ def _find_format(data: bytes, limits: ImageLimits) -> Callable[[io.BytesIO], Ima
     if opener is None:
         cure = f"install {found.needs} to read it" if found.needs else "convert it to PNG or JPEG"
         raise ImageFaultError(
-            Status.IMAGE_UNSUPPORTED, f"the image is {found.name}, which is not read; {cure}"
+            Status.IMAGE_UNSUPPORTED, f"the image is {found.name}, which cannot be read; {cure}"
         )
     if check is not None:
         check(data, limits)
@@ -254,7 +257,7 @@ def _avif() -> _Opener | None:
 def _heic() -> _Opener | None:
     try:
         from pillow_heif import HeifImageFile
-    except Exception:  # not there, or its libraries are not
+    except Exception:  # the package or its libraries are missing
         return None
     opener: _Opener = HeifImageFile
     return opener
@@ -267,11 +270,11 @@ def _jpeg_xl() -> _Opener | None:
         return None
 
     def open_jpeg_xl(file: io.BytesIO) -> Image.Image:
-        # Not the plug-in's own class: it has Pillow open a JPEG packed in it without our guards.
+        # Not the plug-in's own class, which lets Pillow open a JPEG inside it without our checks.
         try:
             is_jpeg, info, content, *_ = Decoder(num_threads=0)(file.getvalue())
-        except Exception as error:  # whose words are about how it was built
-            raise ValueError("JPEG XL: broken or cut off") from error
+        except Exception as error:  # its own error is about how it was compiled
+            raise ValueError("JPEG XL: broken or truncated") from error
         if is_jpeg:
             return _Jpeg(io.BytesIO(content))
         return Image.frombytes(info.mode, (info.width, info.height), content)
@@ -283,7 +286,7 @@ def _checks_size(size_of: Callable[[bytes], Size]) -> _Check:
     return lambda data, limits: _check_size(size_of(data), limits)
 
 
-# By the format's name: what is checked before the decoder is made, and where the decoder is.
+# By format: what is checked before the decoder is created, and where the decoder is.
 _DECODERS: dict[str, tuple[_Check | None, Callable[[], _Opener | None]]] = {
     "JPEG": (
         lambda data, limits: image_headers.check_jpeg(data, limits.max_pixels),
@@ -336,8 +339,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey_to_8_bits(image: Image.Image) -> np.ndarray:
-    """Scale to 0..255: 16-bit values by their range, others from their least to their greatest."""
-    if image.mode == "I;16B":  # numpy gets it in the wrong byte order from some versions of Pillow
+    """Scale to 0..255: 16-bit values by their full range, others from their minimum to their
+    maximum.
+    """
+    if image.mode == "I;16B":  # some versions of Pillow give numpy the wrong byte order
         image = image.convert("I")
     values = np.asarray(image)
     eight_bits: np.ndarray
@@ -352,6 +357,6 @@ def _grey_to_8_bits(image: Image.Image) -> np.ndarray:
 
 
 def _in_words(error: BaseException) -> str:
-    # Messages may quote the file; a score table holds no half surrogates and no novels.
+    # Messages may quote the file; a score table needs short, valid text.
     words = str(error).encode("utf-8", "backslashreplace").decode()[:300]
     return words or type(error).__name__

@@ -1,4 +1,4 @@
-"""How far a share that was counted on a sample may be from the true one."""
+"""Confidence intervals of a fraction that was counted on a sample."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _HALVINGS = 60
 
 @cache
 def binomial_bounds(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact (Clopper-Pearson) interval of a probability of which `hits` of `trials` came true.
+    """Return the exact (Clopper-Pearson) interval of a probability with `hits` of `trials`.
 
-    It covers the true value with at least the confidence, also where all came true or none. SciPy
-    has it too; this needs none, so that whoever selects and scores does not either.
+    It covers the true value with at least the confidence, also if all or none are hits. SciPy has
+    it too, but this way select and score do not need SciPy.
     """
     tail = (1 - confidence) / 2
     return _lower(hits, trials, tail), 1 - _lower(trials - hits, trials, tail)
 
 
 def _lower(hits: int, trials: int, tail: float) -> float:
-    """The probability with which `hits` or more come true just so seldom."""
+    """Return the probability at which `hits` or more become just unlikely enough."""
     if hits == 0:
         return 0.0
-    many = hits > trials / 2  # sum the side that has fewer terms
+    many = hits > trials / 2  # sum the side with fewer terms
     terms = np.arange(hits, trials + 1) if many else np.arange(hits)
     log_gamma = np.array([math.lgamma(term + 1) for term in terms])
     log_gamma += [math.lgamma(trials - term + 1) for term in terms]

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for."""
+"""Import names of a package when they are first used."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 def importer(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """A package's ``__getattr__`` (PEP 562).
+    """Return a package's ``__getattr__`` (PEP 562).
 
     Args:
         package: its ``__name__``.
-        homes: names in each of its modules.
+        homes: the names in each of its modules.
     """
     home_of = {name: f"{package}.{module}" for module, names in homes.items() for name in names}
 

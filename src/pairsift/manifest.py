@@ -31,13 +31,13 @@ class Manifest:
     """The file that records the settings that a folder was created with.
 
     Args:
-        folder: of the work.
-        name: of the file in it.
-        identity: everything that decides what the folder will hold, as JSON values; mappings may
-            be nested.
-        refusal: gives the error message, from the stored identity and the differences.
-        optional: fields that manifests of older versions lack; where they do, what is there now
-            is accepted.
+        folder: the folder of the work.
+        name: file name of the manifest in it.
+        identity: everything that decides what the folder will hold, as JSON values; mappings may be
+            nested.
+        refusal: returns the error message, from the stored identity and the differences.
+        optional: fields that manifests of older versions lack; if so, the current value is
+            accepted.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Manifest:
         self._taken = False
 
     def read(self) -> dict[str, Any] | None:
-        """Read the manifest; None if there is none.
+        """Return the manifest; None if there is none.
 
         Raises:
-            PairsiftError: it is not readable.
+            PairsiftError: it cannot be read.
         """
         path = self.folder.file(self.name)
         try:
@@ -79,7 +79,7 @@ class Manifest:
         return content
 
     def check(self) -> bool:
-        """Whether the folder has a manifest, of the same identity. Writes nothing.
+        """Return whether the folder has a manifest with the same identity. Writes nothing.
 
         Raises:
             PairsiftError: it was created with other settings; the message names what differs.
@@ -112,7 +112,7 @@ class Manifest:
             content = (json.dumps(self.identity, indent=1) + "\n").encode()
             if self.folder.write_new(self.name, content):
                 self._taken = True
-            # Another run may have created it meanwhile, with other settings.
+            # Another run may have created it in the meantime, with other settings.
             self.check()
             return self._taken
 
@@ -120,7 +120,7 @@ class Manifest:
         """Remove the manifest that :meth:`take` wrote, for a run that then wrote nothing else.
 
         Returns:
-            whether there was one to remove.
+            whether there was one.
         """
         with self._lock:
             taken, self._taken = self._taken, False
@@ -130,7 +130,7 @@ class Manifest:
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """Fields of two identities that are not the same; of nested ones, the innermost fields."""
+    """Return the fields in which two identities differ; of nested ones, the innermost fields."""
     found: list[Difference] = []
     for field in sorted(there.keys() | now.keys()):
         theirs, ours = there.get(field), now.get(field)
@@ -142,10 +142,10 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[Differ
 
 
 def in_words(found: Iterable[Difference]) -> str:
-    """``field is 'a' there and 'b' now; ...``."""
+    """Format differences: ``field is 'a' there and 'b' now; ...``."""
     return "; ".join(f"{each.field} is {each.there!r} there and {each.now!r} now" for each in found)
 
 
 def changes(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What differs between two identities, in words; empty where nothing does."""
+    """Say in words what differs between two identities; empty if nothing does."""
     return in_words(differences(there, now))

@@ -1,4 +1,4 @@
-"""The four quality metrics of MLM-Filter (arXiv 2403.02677), in the one order used everywhere."""
+"""The four quality metrics of MLM-Filter (arXiv 2403.02677), in their canonical order."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ METRICS: dict[str, Metric] = {
 
 
 def parse_metrics(names: str | Iterable[str]) -> tuple[str, ...]:
-    """Return the asked metrics in canonical order, without repeats.
+    """Return the requested metrics in canonical order, without repeats.
 
     Raises:
         PairsiftError: a name is not one of :data:`METRICS`, or none is given.

@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-# Old module: where it is now, and its old names that have new ones.
+# Old module: its new place, and its old names with their new ones.
 MOVED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "pairsift.evaluate.captions": ("pairsift.sources.caption_files", {}),
     "pairsift.evaluate.images": ("pairsift.sources.image_store", {}),
@@ -90,7 +90,7 @@ class _Finder(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         home, renamed = MOVED[module.__name__]
         warnings.warn(
-            f"{module.__name__} is now {home}; the old name goes with the next version",
+            f"{module.__name__} is now {home}; the next version removes the old name",
             DeprecationWarning,
             stacklevel=2,
         )
@@ -102,7 +102,7 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Let old names be imported."""
+    """Make old names importable."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        # First: a folder that a checkout leaves behind (__pycache__) would pass for a package.
+        # Before the other finders, which would take a left-over folder (__pycache__) for a package.
         sys.meta_path.insert(0, _Finder())

@@ -1,7 +1,7 @@
-"""The options of each step, once for the command line, the file of `pairsift run` and Python.
+"""The options of each step, declared once for the command line, `pairsift run` and Python.
 
-A field's note :class:`Doc` is its help text. ``pairsift.cli.options`` makes command-line options
-of the fields, :mod:`pairsift.config` reads them from a file, ``docs/reference/run.md`` lists them.
+The :class:`Doc` of a field is its help text. ``pairsift.cli.options`` makes command-line options of
+the fields, :mod:`pairsift.config` reads them from a file, and ``docs/reference/run.md`` lists them.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Texts = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """A field that the command line takes by its place, not by a name."""
+    """Marks a field that is a positional argument on the command line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commas:
-    """A field whose values are joined by commas on the command line."""
+    """Marks a field whose values are separated by commas on the command line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """A field of names and values: NAME=VALUE, repeated, on the command line."""
+    """Marks a field of names and values: NAME=VALUE, repeated, on the command line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,20 +245,22 @@ class WriteOptions:
         Pairs(),
         Doc("NAME=PATH: output of a writer from another package; may be repeated."),
     ] = field(default_factory=dict)
-    bucket_by: Annotated[str, Doc("Score column that --buckets go by.")] = "itm"
+    bucket_by: Annotated[str, Doc("Score column that divides the --buckets.")] = "itm"
     bucket_edges: Annotated[
         tuple[float, ...],
         Commas(),
-        Doc("Scores where one bucket ends and the next begins, joined by commas."),
+        Doc("Scores that separate the buckets, separated by commas, e.g. 50,66."),
     ] = (50.0, 66.0, 80.0)
     samples_per_shard: Annotated[int, Ge(1), Doc("Samples in each new tar.")] = 10_000
     add_scores: Annotated[
         Texts,
         Commas(),
-        Doc("Score columns, joined by commas, to put into each sample's .json."),
+        Doc("Score columns, separated by commas, to put into each sample's .json."),
     ] = ()
     workers: Annotated[
-        int | None, Ge(1), Doc("Threads that write tars; default: as many as pay.")
+        int | None,
+        Ge(1),
+        Doc("Threads that write tars; default: chosen by the number of cores and samples."),
     ] = None
     root: Annotated[
         str | None, Doc("Folder where the scored shards are now, if they were moved.")

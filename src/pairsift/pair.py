@@ -1,4 +1,4 @@
-"""The records that flow through Pairsift: a pair, and what can be wrong with it."""
+"""The records that flow through Pairsift: a pair, and why a sample has no scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Status(str, Enum):
-    """What became of one sample. The list is closed: a score table holds no other value.
+    """The result of one sample. The list is closed: a score table holds no other value.
 
     Examples:
         >>> Status("image_corrupt").meaning
@@ -30,7 +30,7 @@ class Status(str, Enum):
     SHARD_TRUNCATED = "shard_truncated"
     READ_ERROR = "read_error"
     MODEL_ERROR = "model_error"
-    # Added later; the order is that of the score tables' dictionary, so new ones come last.
+    # Added later; score tables store the position in this list, so new ones come last.
     IMAGE_UNSUPPORTED = "image_unsupported"
     SOURCE_FAILED = "source_failed"
     ROW_INVALID = "row_invalid"
@@ -47,14 +47,14 @@ class Status(str, Enum):
 
     @property
     def of_caption(self) -> bool:
-        """Whether the caption alone is at fault; the image can still be decoded."""
+        """Whether only the caption is at fault; the image can still be decoded."""
         return self.value.startswith("caption_")
 
     @property
     def declared(self) -> bool:
         """Whether the source itself says that the sample failed, as img2dataset does.
 
-        Such samples are expected: they count apart and never stop a run.
+        Such samples are expected: they are counted separately and never stop a run.
         """
         return self is Status.SOURCE_FAILED
 
@@ -65,7 +65,7 @@ _MEANING = {
     Status.IMAGE_CORRUPT: "the image bytes cannot be decoded",
     Status.IMAGE_TOO_LARGE: "the image has more bytes or pixels than allowed",
     Status.CAPTION_MISSING: "the sample has no caption",
-    Status.CAPTION_EMPTY: "the caption holds nothing but white space",
+    Status.CAPTION_EMPTY: "the caption has only white space",
     Status.CAPTION_INVALID: "the caption is not valid UTF-8",
     Status.CAPTION_TOO_LARGE: "the caption is longer than allowed",
     Status.DUPLICATE_KEY: "an earlier sample of the shard has the same key",
@@ -79,7 +79,9 @@ _MEANING = {
 
 
 def counts_in_words(counts: Mapping[str, int]) -> str:
-    """``2 image_corrupt (the image bytes cannot be decoded), ...``; of statuses or reasons."""
+    """Format counts of statuses or reasons: ``2 image_corrupt (the image bytes cannot be decoded),
+    ...``.
+    """
     meanings = {status.value: f" ({status.meaning})" for status in Status}
     return ", ".join(f"{count:,} {name}{meanings.get(name, '')}" for name, count in counts.items())
 

@@ -1,8 +1,8 @@
-"""The whole way from shards to a filtered subset, as one configuration says.
+"""Run all steps from shards to a filtered subset, as one configuration says.
 
-The selection and what is written of it are one set (see :mod:`pairsift.swap`): where a run selects
-otherwise than the last one, all of it is made anew in ``next`` and then takes its place. Scores are
-kept, and the report comes last.
+The selection and its written outputs are one set (see :mod:`pairsift.swap`): if a run selects
+otherwise than the last one, all of them are made again in ``next`` and then replace the old ones.
+Scores are kept, and the report comes last.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from pairsift.writers.manifest import MANIFEST
 from pairsift.writers.parquet import LIST
 from pairsift.writers.registry import BUILT_IN, Written, outputs_of, write_outputs
 
-# Names below the run's `out`.
+# File and folder names in the run's `out`.
 SCORES = "scores"
 SELECTION = "selection"
 REPORT = "report.html"
 _FILES = {entry.name: entry.file for entry in BUILT_IN}
-# What tells a folder of ours, which may be replaced, from others.
+# Files that mark our own folders, which may be replaced.
 _MARKS = {SELECTION: ROWS} | {
     _FILES[name]: MANIFEST for name in ("webdataset", "buckets", "dataset")
 }
@@ -49,7 +49,7 @@ _MARKS = {SELECTION: ROWS} | {
 
 @dataclass(frozen=True, slots=True)
 class PipelineResult:
-    """What each step did; None for a step the configuration leaves out."""
+    """The result of each step; None for a step that the configuration leaves out."""
 
     out: str
     score: RunSummary
@@ -60,7 +60,7 @@ class PipelineResult:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `--json`."""
+        """Return plain values for `--json`."""
         return {
             "out": self.out,
             "score": self.score.to_json(),
@@ -72,7 +72,7 @@ class PipelineResult:
         }
 
     def text(self) -> str:
-        """One line a step, and the failures by reason."""
+        """One line per step, and the failures by reason."""
         lines = [
             f"{self.score.rows:,} pairs scored, {self.score.failures:,} failed "
             f"({self.score.pairs_per_second:,.1f} pairs/s); "
@@ -94,21 +94,20 @@ def run_pipeline(
 ) -> PipelineResult:
     """Score, select, write and report.
 
-    Everything the configuration asks for is checked before the first pair is scored. Each step can
-    be killed and run again: scoring and writing go on where they stopped, selecting and reporting
-    take seconds and start over.
+    All settings are checked before the first pair is scored. Each step can be killed and run again:
+    scoring and writing resume, selecting and reporting take seconds and start again.
 
     Args:
-        scorer: in place of the one the configuration names, if it is loaded already.
+        scorer: a loaded scorer to use instead of the one that the configuration names.
 
     Raises:
-        PairsiftError: see the steps.
+        PairsiftError: as the steps raise it.
     """
     steps.check_score(config.score)
     shards = steps.find_input(config.score)
     scores = join(config.out, SCORES)
     others = config.write.to.values() if config.write else ()
-    # First: it finishes a swap that was interrupted, whose half would pass for somebody else's.
+    # Done first: it finishes an interrupted swap, whose half-moved outputs would be refused below.
     outputs = OutputSet(config.out, (REPORT, SELECTION, *_FILES.values(), *others))
     _refuse_others(config.out)
     if config.score.engine == "local" and scorer is None:
@@ -136,16 +135,16 @@ def run_pipeline(
 
 
 def _missing(scores: str) -> int:
-    """How many shards that runs were given have no table yet."""
+    """Count the shards of all runs that have no table yet."""
     folder = Folder(scores)
     return len(read_shard_names(folder) - without_suffix(folder.names(), TABLE_SUFFIX))
 
 
 def _refuse_others(out: str) -> None:
-    """Refuse an `out` whose files or folders of our names are not ours.
+    """Refuse an `out` with files or folders of our names that are not ours.
 
     Raises:
-        PairsiftError: naming it.
+        PairsiftError: there is one; the error names it.
     """
     folder = Folder(out)
     for name, kind in ((_FILES["datacomp"], SUBSET), (_FILES["parquet"], LIST), (REPORT, PAGE)):
@@ -153,7 +152,7 @@ def _refuse_others(out: str) -> None:
     for name, mark in _MARKS.items():
         if folder.exists(name) and not folder.exists(f"{name}/{mark}"):
             raise PairsiftError(
-                f"{join(out, name)} is there and is none of Pairsift's; choose another `out`"
+                f"{join(out, name)} exists and was not written by Pairsift; choose another `out`"
             )
 
 
@@ -161,7 +160,7 @@ def _check(config: Config, scorer: Scorer | None) -> None:
     """Check the steps after scoring against the columns that the scores will have.
 
     Raises:
-        PairsiftError: naming the section.
+        PairsiftError: a step cannot run; the error names the section.
     """
     score, select = config.score, config.select
     if (placed := _placed(config.write, config.out)) is not None:
@@ -174,9 +173,9 @@ def _check(config: Config, scorer: Scorer | None) -> None:
     else:
         columns = known_columns(score.scorer, **steps.scorer_options(score))
     if columns is None:
-        return  # only the cluster loads the scorer
+        return  # only the cluster's workers load the scorer
     schema = score_schema(columns)
-    # Columns of joined tables are known only beside the scores.
+    # Columns of joined tables are known only once there are scores.
     if select is not None and not select.join:
         asked = ("where", "top", "count", "by", "per", "agreement")
         try:
@@ -202,12 +201,12 @@ def _select_and_write(
     result: PipelineResult,
     outputs: OutputSet,
 ) -> PipelineResult:
-    """Select, and write what is asked for; in place if this is the last run's selection."""
+    """Select, and write the requested outputs; in place if the selection is the last run's."""
     out = result.out
     selection = steps.select(join(out, SCORES), asked, join(outputs.stage, SELECTION))
     failed = selection.record.failed
     tried = {name: count for name, count in failed.items() if not Status(name).declared}
-    if tried and selection.record.rows == sum(failed.values()):  # also of a run that goes on
+    if tried and selection.record.rows == sum(failed.values()):  # also for a resumed run
         why = ", ".join(f"{count:,} {status}" for status, count in tried.items())
         raise NothingScoredError(
             f"no pair has scores: all failed ({why}). Nothing was selected or written; the tables "
@@ -237,18 +236,18 @@ def _identity(selection: Selection) -> Any:
 
 
 def _plain(content: Any) -> Any:
-    """As it is read back from JSON."""
+    """Return the options as JSON would give them back."""
     return json.loads(json.dumps(content))
 
 
 def _write(section: WriteOptions | None, selection: Selection, out: str) -> dict[str, Written]:
-    """Write what is asked for below a folder."""
+    """Write the requested outputs below a folder."""
     placed = _placed(section, out)
     return write_outputs(selection, placed) if placed else {}
 
 
 def _placed(section: WriteOptions | None, out: str) -> WriteOptions | None:
-    """The options with their outputs below a folder; None if no output is asked for."""
+    """Return the options with their outputs below a folder; None if no output is requested."""
     if section is None:
         return None
     named = {name: getattr(section, name) for name in _FILES}
@@ -258,7 +257,7 @@ def _placed(section: WriteOptions | None, out: str) -> WriteOptions | None:
 
 
 def _moved(made: Any, stage: str, out: str) -> Any:
-    """What was written in the stage, with the paths that it has now."""
+    """Return what was written in the stage, with its final paths."""
     if isinstance(made, tuple):
         return tuple(_moved(item, stage, out) for item in made)
     if is_dataclass(made) and not isinstance(made, type):

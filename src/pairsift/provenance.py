@@ -1,8 +1,8 @@
-"""Where the rows of a score table came from, and whether that is still what was scored.
+"""The source of a score table's rows, and whether it is still what was scored.
 
-A shard may be written again, or moved, after it was scored. Whatever reads samples for rows of a
-score table reads them through here, so that what changed is told and never taken for what was
-scored.
+A shard may be written again, or moved, after it was scored. All code that reads samples for rows of
+a score table reads them through this module, so that a changed sample is reported and never taken
+for the one that was scored.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Provenance:
     """The source shard of a score table.
 
     Attributes:
-        shard: where it is looked for now; size and version are those it had when it was scored.
-        checks: a checksum for each row of the table, see :meth:`ShardReader.check`; None in tables
-            of before there were any.
-        byte_ranges: start and end of each row's sample in the tar, (rows, 2); None if not noted.
+        shard: where the shard is now; its size and version are those at scoring time.
+        checks: a checksum for each row of the table, see :meth:`ShardReader.check`; None in older
+            tables.
+        byte_ranges: start and end of each row's sample in the tar, (rows, 2); None if not recorded.
     """
 
     shard: Shard
@@ -45,13 +45,14 @@ class Provenance:
     byte_ranges: np.ndarray | None = None
 
     def look(self) -> str | None:
-        """How the shard differs now from the one that was scored, in words, as its storage tells.
+        """Say in words how the shard differs from the one that was scored, judging by its storage's
+        listing.
 
-        None where nothing differs, or the storage does not tell. A file that was written again is
-        told even if its content is the same: :meth:`is_same` says that.
+        None if nothing differs, or the storage does not say. A file that was written again is
+        reported even if its content is the same; :meth:`is_same` compares the content.
 
         Raises:
-            ChangedShardError: it is not there.
+            ChangedShardError: the shard does not exist.
         """
         if self.shard.kind == "folder":
             now = folder_version(self.shard.url)
@@ -71,41 +72,44 @@ class Provenance:
         return entry
 
     def refuse_missing(self) -> None:
-        """
+        """Check that the shard exists.
+
         Raises:
-            ChangedShardError: the shard is not there.
+            ChangedShardError: it does not.
         """
         self._entry()
 
     def refuse_other_size(self, size: int | None) -> None:
-        """
+        """Check the shard's size.
+
         Raises:
-            ChangedShardError: `size` is not the shard's.
+            ChangedShardError: `size` is not the size that it had when scored.
         """
         if None not in (size, self.shard.size) and size != self.shard.size:
             raise self.changed(f"it has {size:,} bytes, and had {self.shard.size:,}")
 
     def changed(self, how: str) -> ChangedShardError:
-        """An error that says how, and what to do."""
+        """Return an error that says how the shard has changed, and what to do."""
         try:
             hidden = self.shard.version is not None and self.look() is None
         except PairsiftError:
             hidden = False
-        # Scoring goes by a listing, and would take the shard for the one it has scored.
+        # Scoring compares only the listing, so it would not notice this change.
         first = "; its size and time are still the same, so `touch` it first" if hidden else ""
         return ChangedShardError(
             f"{self.shard.url} has changed since it was scored: {how}{first}; {AGAIN}"
         )
 
     def rows(self, places: Iterable[int], keys: Iterable[str]) -> Iterator[Pair]:
-        """Read the samples of some rows; each is the one that was scored, byte for byte.
+        """Read the samples of some rows, and check that each is the one that was scored, byte for
+        byte.
 
         Args:
             places: row numbers in the table, ascending.
-            keys: what the table calls them.
+            keys: the keys of these rows in the table.
 
         Raises (while iterating):
-            ChangedShardError: a sample is not there, or another one.
+            ChangedShardError: a sample is missing or differs.
             PairsiftError: the shard cannot be read.
         """
         self.refuse_other_size(self._entry().size)
@@ -122,10 +126,10 @@ class Provenance:
             yield pair
 
     def is_same(self, keys: Iterable[str]) -> bool:
-        """Read the whole shard: whether it holds what was scored, and nothing else.
+        """Read the whole shard; return whether it holds exactly what was scored.
 
         Args:
-            keys: of all rows of the table.
+            keys: the keys of all rows of the table.
 
         Raises:
             PairsiftError, OSError: the shard cannot be read.
@@ -146,7 +150,7 @@ class Provenance:
 
 
 def difference(scored: Shard, size: int | None, version: str | None) -> str | None:
-    """How a file differs from a shard as it was scored, by what a listing tells; None if not."""
+    """Say how a file's listing differs from that of the scored shard; None if it does not."""
     if None not in (size, scored.size) and size != scored.size:
         return f"it has {size:,} bytes, and had {scored.size:,}"
     if None not in (version, scored.version) and version != scored.version:
@@ -157,17 +161,18 @@ def difference(scored: Shard, size: int | None, version: str | None) -> str | No
 def read_provenance(
     scores: Folder, name: str, root: str | None = None, scored_root: str | None = None
 ) -> Provenance:
-    """Where the rows of a score table came from, from the table's footer.
+    """Read where the rows of a score table came from, from the table's footer.
 
     Args:
         scores: the score folder.
-        name: of the shard; the table is ``scores/name.parquet``.
-        root: where the source shards lie now, if they were moved since they were scored.
-        scored_root: their root then; needed with `root` for tables that do not tell it.
+        name: name of the shard; the table is ``scores/name.parquet``.
+        root: where the source shards are now, if they were moved since scoring.
+        scored_root: their root at scoring time; needed with `root` for tables that do not record
+            it.
 
     Raises:
-        PairsiftError: the table is gone or is not one of Pairsift; or `root` is given, but the
-            shard did not lie below the old one.
+        PairsiftError: the table is missing or is not one of Pairsift; or `root` is given, but the
+            shard was not below the old root.
     """
     path = scores.file(name + TABLE_SUFFIX)
     try:
@@ -188,15 +193,15 @@ def find_source(
     root: str | None = None,
     scored_root: str | None = None,
 ) -> Shard:
-    """The shard that a score table was made from; size and version as they were then.
+    """Return the shard of a score table, with its size and version at scoring time.
 
     Args:
-        facts: of the table, see :func:`pairsift.scores.read_facts`.
+        facts: the table's facts, see :func:`pairsift.scores.read_facts`.
         root, scored_root: see :func:`read_provenance`.
 
     Raises:
-        PairsiftError: the facts do not say; or `root` is given, but the shard did not lie below
-            the old one.
+        PairsiftError: the facts do not name it; or `root` is given, but the shard was not below the
+            old root.
     """
     if not facts.get("source") or not facts.get("source_kind"):
         raise PairsiftError(f"the score table of {name} does not say where its source shard is")

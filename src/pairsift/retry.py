@@ -1,4 +1,4 @@
-"""Trying again where a storage may do better the next time."""
+"""Retry calls to a storage or network that may succeed later."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Backoff:
     """How long to wait between attempts.
 
     Attributes:
-        attempts: in all, the first one included.
+        attempts: total number, including the first.
         first: seconds before the second attempt; doubled each time, up to `longest`.
     """
 
@@ -38,17 +38,19 @@ class Backoff:
     longest: float = 30.0
 
     def delays(self) -> Iterator[float]:
-        """Seconds to wait before each further attempt.
+        """Yield the seconds to wait before each further attempt.
 
-        Up to a quarter is random, so that a thousand workers whom one outage stopped do not all
-        come back at once.
+        Up to a quarter is random, so that a thousand workers that the same outage stopped do not
+        all retry at the same moment.
         """
         for attempt in range(self.attempts - 1):
             yield min(self.longest, self.first * 2**attempt) * random.uniform(0.75, 1.0)
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same call may succeed later: a failing storage or network, not a wrong path."""
+    """Return whether the same call may succeed later: the storage or network failed, the path is
+    not wrong.
+    """
     cause = error.cause if isinstance(error, StorageError) else find_cause(error)
     if cause is not Cause.OTHER:
         return cause.passing
@@ -60,15 +62,15 @@ def is_transient(error: BaseException) -> bool:
 
 
 def wait_before_retry(error: BaseException, delay: float, backoff: Backoff) -> float:
-    """Seconds to wait: what the server asks for, within reason, if that is longer."""
+    """Return the seconds to wait: what the server asks for, within limits, if that is longer."""
     return max(delay, min(backoff.longest, retry_after(error) or 0.0))
 
 
 def persist(action: Callable[[], Result], backoff: Backoff) -> Result:
-    """Call until it succeeds, fails for good, or the attempts are used up.
+    """Call until it succeeds, fails permanently, or the attempts are used up.
 
     Raises:
-        Exception: the last one of `action`.
+        Exception: the last error of `action`.
     """
     for delay in backoff.delays():
         try:

@@ -1,9 +1,9 @@
 """The score table: its schema, its fingerprint, and how one shard's file is committed.
 
-One parquet file per source shard, one row per input sample in input order, failures included.
-The schema is fixed, never inferred, so that a shard without a single caption or uid has the same
-columns as its neighbours. A file appears under its final name complete or not at all: its presence
-is the commit that resume relies on.
+There is one parquet file per source shard, with one row per sample in the same order, failures
+included. The schema is fixed, never inferred, so that a shard without any caption or uid has the
+same columns as the others. A file gets its final name only when it is complete; its existence is
+the commit that resuming relies on.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ FINGERPRINT_KEY = b"pairsift.fingerprint"
 FACTS_KEY = b"pairsift.shard"
 IDENTITY_KEY = b"pairsift.identity"
 TABLE_SUFFIX = ".parquet"
-# None of these is *.parquet, so that no reader of the score folder takes one for a table.
+# None of these ends in .parquet, so that no reader of the score folder takes one for a table.
 MANIFEST = "_run.json"
 SHARD_NAMES = "_shards.txt.gz"
 UNREADABLE_SUFFIX = ".unreadable.json"
-# Of the sources' options, those the user knows by another name.
+# Options of sources that have another name on the command line.
 _OPTION_NAMES = {"caption": "caption_field", "image": "image_field"}
 
 Fingerprint = Mapping[str, str]
@@ -73,13 +73,15 @@ def score_schema(columns: Iterable[pa.Field]) -> pa.Schema:
 
 
 def status_array(statuses: Sequence[Status]) -> pa.DictionaryArray:
-    """Statuses as Arrow; the dictionary is the whole closed list, the same in every file."""
+    """Return statuses as an Arrow array; its dictionary is the whole closed list, the same in every
+    file.
+    """
     indices = pa.array([_STATUS_INDEX[status] for status in statuses], pa.int8())
     return pa.DictionaryArray.from_arrays(indices, pa.array([status.value for status in Status]))
 
 
 def read_fingerprint(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, str]:
-    """Fingerprint out of a score file's key-value metadata.
+    """Read the fingerprint from a score file's key-value metadata.
 
     Raises:
         PairsiftError: the file was not written by Pairsift.
@@ -95,13 +97,15 @@ def read_fingerprint(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[
 
 
 def source_identity(shard_set: ShardSet) -> dict[str, Any]:
-    """What decides the caption and the image of a run's samples; see :class:`ScoreFolder`."""
+    """Return what decides the caption and the image of a run's samples; see
+    :class:`ScoreFolder`.
+    """
     kinds = sorted({shard.kind for shard in shard_set.shards})
     return {"kind": "+".join(kinds), **input_options("+".join(kinds), shard_set.options)}
 
 
 def input_options(kind: str, options: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A source's options by the names the user knows; defaults are left out, however written."""
+    """Return a source's options by their names on the command line; defaults are left out."""
     named = {_OPTION_NAMES.get(name, name): value for name, value in options}
     if kind == "webdataset":
         if "image_field" in named:
@@ -109,26 +113,28 @@ def input_options(kind: str, options: Iterable[tuple[str, Any]]) -> dict[str, An
         if "caption_field" in named:
             caption = str(named.pop("caption_field")).lstrip(".")
             if ".json." not in f".{caption}":
-                caption = caption.lower()  # suffixes are compared so, fields of a json are not
+                caption = (
+                    caption.lower()
+                )  # suffixes are compared in lower case, fields of a json are not
             if caption != "txt":
                 named["caption_field"] = caption
     return named
 
 
 class TableIdentity(NamedTuple):
-    """What tells a score table from another one of the same name.
+    """Distinguishes a score table from another one with the same name.
 
     Attributes:
-        rows: in the table.
-        content: a digest of all rows, their samples' checksums and the fingerprint; of tables of
-            before there was one, the run that made them; empty where nothing tells.
+        rows: number of rows.
+        content: a digest of all rows, their samples' checksums and the fingerprint; for older
+            tables the run that made them; empty if unknown.
     """
 
     rows: int
     content: str
 
     def difference(self, now: TableIdentity) -> str | None:
-        """How a table differs from this one, in words; None if it does not."""
+        """Say in words how a table differs from this one; None if it does not."""
         if now.rows != self.rows:
             return f"it has {now.rows:,} rows, and had {self.rows:,}"
         if now.content != self.content:
@@ -137,7 +143,7 @@ class TableIdentity(NamedTuple):
 
 
 def content_identity(metadata: Mapping[bytes, bytes] | None) -> str:
-    """A table's :attr:`TableIdentity.content`, out of its key-value metadata."""
+    """Return a table's :attr:`TableIdentity.content` from its key-value metadata."""
     stored = (metadata or {}).get(IDENTITY_KEY)
     if stored is not None:
         return stored.decode(errors="replace")
@@ -146,7 +152,7 @@ def content_identity(metadata: Mapping[bytes, bytes] | None) -> str:
 
 
 def table_bytes(table: pa.Table) -> bytes:
-    """Rows and columns of a table as bytes, the same however it is chunked."""
+    """Return rows and columns of a table as bytes that do not depend on its chunks."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as stream:
         stream.write_table(table.replace_schema_metadata(None).combine_chunks())
@@ -163,28 +169,28 @@ def _digest(table: pa.Table, metadata: Mapping[bytes, bytes]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Names of shards that have a table, and of those a run could not read."""
+    """Names of the shards that have a table, and of those that a run could not read."""
 
     finished: set[str]
     unreadable: set[str]
 
 
 class ScoreFolder:
-    """A folder of score tables, all made by one scorer in one configuration of one kind of input.
+    """A folder of score tables, all made by one scorer in one configuration from one kind of input.
 
     Args:
         url: local path or fsspec URL.
         fingerprint: everything that decides a score: scorer name and version, checkpoint digest,
-            prompt digest, preprocessing, dtype, metrics. Batch size, worker count and engine are
-            not in it, because scores do not depend on them. None to look only, not to commit.
-        root: the common folder of the source shards. Score files are named by a shard's path
-            below it, so two roots in one folder could name two shards alike.
-        source: what decides which caption and image a sample has: kind of source and its options,
-            see :func:`source_identity`. None where there are no source shards.
+            prompt digest, preprocessing, dtype, metrics. Batch size, number of workers and engine
+            are not in it, because scores do not depend on them. None to read only, not to commit.
+        root: the common folder of the source shards. A score file is named by its shard's path
+            below it, so with two roots two shards could get the same name.
+        source: what decides which caption and image a sample has: the kind of source and its
+            options, see :func:`source_identity`. None if there are no source shards.
 
     Raises:
         PairsiftError: the folder holds scores of another fingerprint, source or root; or it was
-            not begun, and holds a parquet file that is no score table.
+            not begun, and holds a parquet file that is not a score table.
     """
 
     def __init__(
@@ -211,18 +217,18 @@ class ScoreFolder:
                 self._refuse_other_tables()
 
     def claim(self) -> None:
-        """Begin the folder, before the first table is committed.
+        """Begin the folder; called before the first table is committed.
 
         Raises:
-            PairsiftError: another run has begun it, with something else.
+            PairsiftError: another run has begun it with other settings.
         """
         if self._manifest is not None:
             self._manifest.take()
 
     def release(self) -> None:
-        """For a run that ends early: leave nothing in a folder that it began and wrote nothing to.
+        """Undo :meth:`claim` for a run that ends before it has written anything.
 
-        A folder with a table, or a word about a shard that could not be read, stays begun.
+        A folder with a table, or with the record of an unreadable shard, stays begun.
         """
         listing = self.listing()
         if self._manifest is None or listing.finished or listing.unreadable:
@@ -231,7 +237,9 @@ class ScoreFolder:
             self.folder.remove(SHARD_NAMES)
 
     def _refuse_other_tables(self) -> None:
-        """Refuse a folder that readers of its scores would refuse later."""
+        """Refuse a folder with other parquet files, which readers of its scores would
+        refuse later.
+        """
         for name in sorted(without_suffix(self.folder.names(), TABLE_SUFFIX)):
             path = self.folder.file(name + TABLE_SUFFIX)
             if self.folder.is_local:
@@ -244,17 +252,17 @@ class ScoreFolder:
                 ours = False
             if not ours:
                 raise PairsiftError(
-                    f"{path} is not a score table of Pairsift, and would be among them; "
+                    f"{path} is not a score table of Pairsift, and must not be in a score folder; "
                     "choose another --out"
                 )
 
     def _refusal(self, there: dict[str, Any], found: list[Difference]) -> str:
-        """Words for what a folder begun with something else is refused with."""
+        """Return the error for a folder that was begun with other settings."""
         differing = in_words(found)
         if changes(there.get("fingerprint") or {}, self.fingerprint):
             return (
                 f"{self.folder.url} holds scores made in another way: {differing}. "
-                "Choose another --out, or go on with the scorer and options it was begun with"
+                "Choose another --out, or continue with the scorer and options it was begun with"
             )
         if there.get("root") != self.root:
             return (
@@ -264,12 +272,12 @@ class ScoreFolder:
             )
         return (
             f"{self.folder.url} holds scores of other captions or images: {differing}. Choose "
-            "another --out for these (`pairsift select --join` can use both), or go on with the "
-            "options it was begun with"
+            "another --out for these (`pairsift select --join` can use both), or continue with "
+            "the options it was begun with"
         )
 
     def listing(self) -> Listing:
-        """What is there, from one listing, however many tables there are."""
+        """List the folder with one request, however many tables there are."""
         names = self.folder.names()
         return Listing(
             finished=without_suffix(names, TABLE_SUFFIX),
@@ -277,15 +285,15 @@ class ScoreFolder:
         )
 
     def finished(self) -> set[str]:
-        """Names (without `.parquet`) of the shards whose table is there."""
+        """Return the names (without `.parquet`) of the shards that have a table."""
         return self.listing().finished
 
     def is_finished(self, name: str) -> bool:
-        """Whether a shard's table is there now."""
+        """Return whether a shard has a table now."""
         return self.folder.exists(name + TABLE_SUFFIX)
 
     def expect(self, names: Iterable[str]) -> None:
-        """Write down which shards there are to score, for those who ask how far the run is."""
+        """Record which shards there are to score, for `pairsift status`."""
         known = read_shard_names(self.folder)
         merged = known | set(names)
         if merged != known:
@@ -300,10 +308,10 @@ class ScoreFolder:
         byte_ranges: Sequence[int] | None = None,
         checks: Sequence[int] | None = None,
     ) -> None:
-        """Write one shard's table whole, with the fingerprint and the run's facts about it.
+        """Write one shard's table whole, with the fingerprint and facts about the shard.
 
         Args:
-            byte_ranges: where the rows' samples lie in the shard; see :mod:`pairsift.byte_ranges`.
+            byte_ranges: positions of the rows' samples in the shard; see :mod:`pairsift.byte_ranges`.
             checks: a checksum for each row; see :mod:`pairsift.byte_ranges`.
         """
         self.claim()
@@ -321,7 +329,7 @@ class ScoreFolder:
         self.folder.write(name + TABLE_SUFFIX, buffer.getvalue())
 
     def renew(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Change the facts about a shard; rows and all else of its table stay."""
+        """Change the facts about a shard; rows and everything else in its table stay."""
         content = io.BytesIO(self.folder.read(name + TABLE_SUFFIX))
         table = pq.read_table(content)
         metadata = dict(table.schema.metadata)
@@ -331,21 +339,21 @@ class ScoreFolder:
         self.folder.write(name + TABLE_SUFFIX, buffer.getvalue())
 
     def record_unreadable(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Leave word that a shard could not be read; the next run tries it again."""
+        """Record that a shard could not be read; the next run tries it again."""
         content = (json.dumps(facts, sort_keys=True, indent=1) + "\n").encode()
         self.folder.write(name + UNREADABLE_SUFFIX, content)
 
     def forget_unreadable(self, name: str) -> None:
-        """Take that word back, once the shard has its table."""
+        """Remove that record, once the shard has its table."""
         self.folder.remove(name + UNREADABLE_SUFFIX)
 
     def read(self, name: str) -> tuple[pa.Table, dict[str, Any]]:
-        """A committed table and the facts about it."""
+        """Return a committed table and the facts about it."""
         return read_table(self.folder, name)
 
 
 def read_table(folder: Folder, name: str) -> tuple[pa.Table, dict[str, Any]]:
-    """A shard's table and the facts about it.
+    """Return a shard's table and the facts about it.
 
     Raises:
         PairsiftError: it is not a table of Pairsift, or is damaged.
@@ -359,7 +367,7 @@ def read_table(folder: Folder, name: str) -> tuple[pa.Table, dict[str, Any]]:
 
 @contextlib.contextmanager
 def telling_damage(path: str) -> Iterator[None]:
-    """Around what reads a score table, whichever part of it is broken.
+    """Turn errors of broken score tables inside the block into one clear error.
 
     Raises:
         PairsiftError: the table is damaged.
@@ -375,7 +383,7 @@ def telling_damage(path: str) -> Iterator[None]:
 
 
 def read_facts(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, Any]:
-    """What the run wrote down about a shard, out of its table's key-value metadata.
+    """Read what the run recorded about a shard from its table's key-value metadata.
 
     Raises:
         PairsiftError: the file was not written by Pairsift.
@@ -391,7 +399,7 @@ def read_facts(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[str, A
 
 
 def read_table_facts(folder: Folder, name: str) -> dict[str, Any]:
-    """Facts about a shard from its table's footer alone.
+    """Read the facts about a shard from its table's footer only.
 
     Raises:
         PairsiftError: it is not a table of Pairsift, or is damaged.
@@ -403,7 +411,7 @@ def read_table_facts(folder: Folder, name: str) -> dict[str, Any]:
 
 
 def _read_metadata(folder: Folder, path: str) -> Mapping[bytes, bytes]:
-    """Key-value metadata of a parquet file, from its footer alone."""
+    """Read the key-value metadata of a parquet file from its footer only."""
     if folder.is_local:
         return pq.read_metadata(path).metadata or {}
     with folder.fs.open(path, "rb", cache_type="none") as file:
@@ -411,7 +419,9 @@ def _read_metadata(folder: Folder, path: str) -> Mapping[bytes, bytes]:
 
 
 def read_shard_names(folder: Folder) -> set[str]:
-    """Names of all shards that runs into this score folder were given; empty if none told."""
+    """Return the names of all shards that runs into this score folder were given; empty if not
+    recorded.
+    """
     try:
         return set(gzip.decompress(folder.read(SHARD_NAMES)).decode().split("\n")) - {""}
     except (FileNotFoundError, OSError, EOFError, ValueError):
@@ -419,5 +429,5 @@ def read_shard_names(folder: Folder) -> set[str]:
 
 
 def without_suffix(names: Iterable[str], suffix: str) -> set[str]:
-    """Of the names that end so, what comes before."""
+    """Return the names that end with the suffix, without it."""
     return {name[: -len(suffix)] for name in names if name.endswith(suffix)}

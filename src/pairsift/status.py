@@ -1,8 +1,8 @@
-"""How far a score folder is: for people, for programs, for Prometheus.
+"""The progress of a score folder, for people, programs and Prometheus.
 
-All that one listing tells is told exactly: which shards are done, left or unreadable, and from
-when the tables are. What the rows became is written in each table's footer. Of many tables an even
-sample of footers is read and scaled up, unless all are asked for.
+One listing gives exact numbers of finished, left and unreadable shards, and the times of the
+tables. The number of rows by status is in each table's footer. If there are many tables, an even
+sample of footers is read and scaled up, unless all are requested.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pairsift.scores import (
 from pairsift.storage import Folder
 
 SAMPLE = 500
-# A run that has not finished a shard for so long is taken to have ended.
+# A run that has finished no shard for this long is considered to have ended.
 WINDOW_S = 3600.0
 FIRST_FAILURES = 5
 _READERS = 16
@@ -42,20 +42,21 @@ Facts = Sequence[tuple[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """What is known of a score folder.
+    """The state of a score folder.
 
     Attributes:
-        shards: all that runs into this folder were given; None if none has told.
-        done, unreadable: with a table; without one because they could not be read.
-        left: shards that have no table, the unreadable included; None if `shards` is.
-        tables_read: of how many tables `rows` and `statuses` are; scaled up to all if fewer.
-        rows, statuses: samples in all tables, and what became of them.
-        shards_per_hour, rows_per_second: over the last hour's tables; None without at least two.
-        seconds_left: at that rate; None if it is not known.
-        last_finished: seconds since 1970; None without a table.
-        first_failures: samples that have no scores, in words.
-        first_unreadable: shards that could not be read, and why.
-        first_problems: shards that have a table, and what is wrong with them all the same.
+        shards: number of shards that runs into this folder were given; None if not recorded.
+        done, unreadable: shards with a table; shards without one because they could not be read.
+        left: shards without a table, including the unreadable ones; None if `shards` is None.
+        tables_read: number of tables behind `rows` and `statuses`, which are scaled up if it is
+            below `done`.
+        rows, statuses: samples in all tables, in total and by status.
+        shards_per_hour, rows_per_second: over the last hour's tables; None with fewer than two.
+        seconds_left: at that rate; None if unknown.
+        last_finished: seconds since 1970; None if there is no table.
+        first_failures: some samples without scores, in words.
+        first_unreadable: some shards that could not be read, and why.
+        first_problems: some shards that have a table but also a problem, and which.
     """
 
     folder: str
@@ -82,19 +83,19 @@ class RunStatus:
         return self.tables_read < self.done
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `--json`."""
+        """Return plain values for `--json`."""
         return asdict(self) | {"estimated": self.estimated}
 
 
 def read_status(folder: str, *, sample: int | None = SAMPLE, now: float | None = None) -> RunStatus:
-    """Look into a score folder.
+    """Read the state of a score folder.
 
     Args:
-        sample: how many tables' footers are read at most; None for all.
+        sample: the most tables whose footers are read; None for all.
         now: seconds since 1970, for tests.
 
     Raises:
-        PairsiftError: it is no score folder, or a table in it is damaged.
+        PairsiftError: it is not a score folder, or a table in it is damaged.
     """
     place = Folder(folder)
     manifest = _read_manifest(place)
@@ -152,7 +153,7 @@ def _read_manifest(folder: Folder) -> dict[str, Any]:
 
 
 def _evenly(names: Sequence[str], count: int | None) -> list[str]:
-    """At most `count` names, spread over all of them, the first and the last included."""
+    """Return at most `count` names, evenly spread, including the first and the last."""
     if count is None or len(names) <= count:
         return list(names)
     step = (len(names) - 1) / (count - 1) if count > 1 else 0.0
@@ -166,13 +167,13 @@ def _read_facts(folder: Folder, names: Sequence[str]) -> list[tuple[str, dict[st
 
 
 def _rate(times: Sequence[float], now: float) -> tuple[float | None, float | None]:
-    """Shards an hour over the last hour's tables, and when the last one was finished."""
+    """Return shards per hour over the last hour's tables, and when the last one was finished."""
     known = [moment for moment in times if not math.isnan(moment)]
     if not known:
         return None, None
     recent = [moment for moment in known if moment > now - WINDOW_S]
     last = max(known)
-    # The first of them marks the begin: when it was begun itself is not known.
+    # The first of them only marks the start, because the time when it was begun is unknown.
     if len(recent) < 2 or (span := now - min(recent)) <= 0:
         return None, last
     return (len(recent) - 1) / span * 3600, last
@@ -190,7 +191,7 @@ def _first_failures(folder: Folder, facts: Facts) -> list[str]:
 def _failed_rows(
     folder: Folder, facts: Facts, wanted: Callable[[set[str]], bool]
 ) -> Iterator[dict[str, Any]]:
-    """Rows without scores, from the tables whose failed statuses are wanted."""
+    """Return rows without scores, from the tables that have the wanted statuses."""
     for name, fact in facts:
         failed = {status for status, n in fact["statuses"].items() if n} - {Status.OK.value}
         if not failed or not wanted(failed):
@@ -206,8 +207,8 @@ class Failures:
     """Samples without scores, by status, the most frequent first.
 
     Attributes:
-        counts: how many have which status, over all tables.
-        first: the first of each, as ``shard``, ``key`` and ``error``.
+        counts: number of samples by status, over all tables.
+        first: the first samples of each status, as ``shard``, ``key`` and ``error``.
         unreadable: shards that could not be read, and why.
     """
 
@@ -217,11 +218,11 @@ class Failures:
     unreadable: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `--json`."""
+        """Return plain values for `--json`."""
         return asdict(self)
 
     def text(self) -> str:
-        """A page for a person."""
+        """Text for people."""
         if not self.counts and not self.unreadable:
             return f"{self.folder}: every row has scores"
         lines = []
@@ -238,15 +239,15 @@ class Failures:
 
 
 def read_failures(folder: str, limit: int = 10) -> Failures:
-    """List what has no scores in a score folder, and why.
+    """List the samples without scores in a score folder, and why.
 
-    Every table's footer is read; of rows no more than are needed.
+    Every table's footer is read, but only as many rows as needed.
 
     Args:
-        limit: rows listed for each status.
+        limit: the most rows listed for each status.
 
     Raises:
-        PairsiftError: it is no score folder, or a table in it is damaged.
+        PairsiftError: it is not a score folder, or a table in it is damaged.
     """
     place = Folder(folder)
     _read_manifest(place)
@@ -277,11 +278,11 @@ def read_failures(folder: str, limit: int = 10) -> Failures:
 def _why_unreadable(folder: Folder, name: str) -> str:
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
         return str(json.loads(folder.read(name + UNREADABLE_SUFFIX))["source_error"])
-    return "no reason was noted"
+    return "no reason was recorded"
 
 
 def to_text(status: RunStatus, now: float | None = None) -> str:
-    """A page for a person."""
+    """Format a status for people."""
     now = time.time() if now is None else now
     of_all = f" of {status.shards:,}" if status.shards is not None else ""
     about = "about " if status.estimated else ""
@@ -306,7 +307,7 @@ def to_text(status: RunStatus, now: float | None = None) -> str:
         lines.append(f"{duration(status.seconds_left)} to go at this rate")
     elif status.last_finished is not None and status.left:
         ago = duration(max(0.0, now - status.last_finished))
-        lines.append(f"no rate: the last table was finished {ago} ago")
+        lines.append(f"no rate, because the last table was finished {ago} ago")
     lines.append(f"shards below {status.root}")
     lines += [f"  {name}: {value}" for name, value in sorted(status.fingerprint.items())]
     if status.first_failures:
@@ -322,7 +323,7 @@ def to_text(status: RunStatus, now: float | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time span in the unit that suits it."""
+    """Format a time span in a suitable unit."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 2 * 3600:
@@ -333,7 +334,7 @@ def duration(seconds: float) -> str:
 
 
 def to_prometheus(status: RunStatus) -> str:
-    """Prometheus' text format, for the text-file collector of its node exporter, say."""
+    """Format for Prometheus, for example for the text-file collector of its node exporter."""
     lines: list[str] = []
     folder = f'folder="{_escape(status.folder)}"'
 
@@ -345,9 +346,9 @@ def to_prometheus(status: RunStatus) -> str:
         for labels, value in known:
             lines.append(f"pairsift_{name}{{{folder}{labels}}} {value:.15g}")
 
-    gauge("shards", "Shards that runs into the folder were given.", [("", status.shards)])
+    gauge("shards", "Shards to score, as given to all runs into the folder.", [("", status.shards)])
     gauge("shards_done", "Shards that have a score table.", [("", status.done)])
-    gauge("shards_left", "Shards that have none yet.", [("", status.left)])
+    gauge("shards_left", "Shards that have no score table yet.", [("", status.left)])
     gauge("shards_unreadable", "Shards that could not be read.", [("", status.unreadable)])
     gauge(
         "rows",
@@ -355,17 +356,25 @@ def to_prometheus(status: RunStatus) -> str:
         [(f',status="{each.value}"', status.statuses.get(each.value, 0)) for each in Status],
     )
     gauge("tables_read", "Tables whose footer was read.", [("", status.tables_read)])
-    gauge("shards_per_hour", "Rate over the last hour's tables.", [("", status.shards_per_hour)])
-    gauge("rows_per_second", "The same in rows.", [("", status.rows_per_second)])
-    gauge("seconds_left", "Until all shards are done.", [("", status.seconds_left)])
+    gauge(
+        "shards_per_hour",
+        "Shards per hour over the last hour's tables.",
+        [("", status.shards_per_hour)],
+    )
+    gauge(
+        "rows_per_second",
+        "Rows per second over the last hour's tables.",
+        [("", status.rows_per_second)],
+    )
+    gauge("seconds_left", "Seconds until all shards are done.", [("", status.seconds_left)])
     gauge(
         "last_finished_timestamp_seconds",
-        "When the last table was finished.",
+        "Time when the last table was finished.",
         [("", status.last_finished)],
     )
     gauge(
         "info",
-        "What makes the scores.",
+        "Name and version of the scorer.",
         [
             (
                 "".join(

@@ -1,6 +1,7 @@
-"""What the commands and `pairsift run` share: a step, from its options.
+"""The steps that the commands and `pairsift run` share.
 
-Each step is one call here. The command line adds words for people, the pipeline the order.
+Each step is one function of its options. The command line adds messages, the pipeline adds the
+order.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ _CLUSTER = ("ray_address", "actors", "gpus_per_actor", "cpus_per_actor")
 
 
 def find_input(options: ScoreOptions) -> ShardSet:
-    """The shards of a run.
+    """Find the shards of a run.
 
     Raises:
-        PairsiftError: as of :func:`pairsift.sources.find_shards`.
+        PairsiftError: as :func:`pairsift.sources.find_shards` raises it.
     """
     return find_shards(
         options.shards,
@@ -45,12 +46,12 @@ def find_input(options: ScoreOptions) -> ShardSet:
 
 
 def scorer_options(options: ScoreOptions) -> dict[str, Any]:
-    """The options that :func:`pairsift.load_scorer` takes."""
+    """Return the options for :func:`pairsift.load_scorer`."""
     return {name: getattr(options, name) for name in _SCORER} | dict(options.scorer_option)
 
 
 def check_score(options: ScoreOptions) -> None:
-    """Check options that belong together, before anything is read.
+    """Check options that depend on each other, before anything is read.
 
     Raises:
         PairsiftError: an option has an unknown value, or belongs to another engine.
@@ -79,10 +80,10 @@ def score(
     """Score shards into a folder.
 
     Args:
-        scorer: for the local engine, if it is loaded already.
+        scorer: a loaded scorer, for the local engine.
 
     Raises:
-        PairsiftError: as of :func:`check_score`, of the scorer and of the engine.
+        PairsiftError: as :func:`check_score`, the scorer and the engine raise it.
     """
     check_score(options)
     shared: dict[str, Any] = {
@@ -116,7 +117,7 @@ def select(scores: str | Sequence[str], options: SelectOptions, out: str | None)
     """Select from score folders.
 
     Raises:
-        PairsiftError: as of :func:`pairsift.select.select`.
+        PairsiftError: as :func:`pairsift.select.select` raises it.
     """
     from pairsift.select import select as select_rows
 
@@ -130,7 +131,7 @@ def report(
     """Write the report.
 
     Raises:
-        PairsiftError: as of :func:`pairsift.report.write_report`.
+        PairsiftError: as :func:`pairsift.report.write_report` raises it.
     """
     from pairsift.report import write_report
 
@@ -165,5 +166,7 @@ def parse_actors(value: str | None) -> int | tuple[int, int] | None:
     if not least.isdigit() or (colon and not most.isdigit()):
         raise PairsiftError(f"--actors {value!r}: write a number, or least:most, e.g. 2:16")
     if int(least) < 1 or (colon and int(most) < int(least)):
-        raise PairsiftError(f"--actors {value!r}: at least 1, and not more than the most")
+        raise PairsiftError(
+            f"--actors {value!r}: the least number must be at least 1 and not above the most"
+        )
     return (int(least), int(most)) if colon else int(least)

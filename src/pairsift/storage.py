@@ -1,4 +1,4 @@
-"""Folders whose files appear whole or not at all, on a local disk or behind any fsspec URL."""
+"""Folders whose files are written whole or not at all, on a local disk or behind any fsspec URL."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from pairsift.storage_errors import (
     storage_error,
 )
 
-# .<final name>.<kernel>~<random>.tmp, locked while it is written. The kernel drops the lock of a
-# process that dies in whatever way, so one that can be had tells a dead run's leftover from a file
-# a neighbour is writing right now. Locks may not be seen from another machine: its files go by age.
+# .<final name>.<kernel>~<random>.tmp, locked while it is written. The kernel releases the lock when
+# the process ends, so a file that can be locked was left by a dead run, and one that cannot is
+# being written by another run. Other machines may not see locks, so their files are judged by age.
 _TEMPORARY = re.compile(r"^\..+\.(?P<kernel>[^~]+)~[0-9a-f]+\.tmp$")
 _FOREIGN_TEMPORARY_LIFETIME_S = 6 * 3600
 
-# Many small writes at odd places cost a file system more than few large ones.
+# Few large writes are cheaper for a file system than many small ones.
 _BUFFER_BYTES = 4 << 20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
@@ -52,14 +52,14 @@ Result = TypeVar("Result")
 
 
 def join(folder: str, name: str) -> str:
-    """Path or URL of a name in a folder; a local path stays as short as it was given."""
+    """Return the path or URL of a name in a folder; a local path is not made absolute."""
     return f"{folder.rstrip('/')}/{name}"
 
 
 def split(path: str) -> tuple[str, str]:
-    """Folder and name of a path or URL of a file, such that :class:`Folder` takes the folder.
+    """Return folder and name of a file's path or URL, in a form that :class:`Folder` accepts.
 
-    A name alone lies in the current folder, ``/x`` in the root, ``memory://x`` in the store's root.
+    A name alone is in the current folder, ``/x`` in the root, ``memory://x`` in the storage's root.
     """
     folder, slash, name = path.rpartition("/")
     if not slash:
@@ -68,11 +68,11 @@ def split(path: str) -> tuple[str, str]:
 
 
 def hold(path: str | os.PathLike[str]) -> IO[bytes] | None:
-    """Lock a local file, made if there is none, until it is closed or this process dies.
+    """Lock a local file, created if needed, until it is closed or this process ends.
 
     Returns:
-        the open file; None if another process (or another call in this one) holds it. Where the
-        file system has no locks, nobody is kept out.
+        the open file; None if another process (or another call in this one) holds the lock. On file
+        systems without locks, nobody is kept out.
     """
     file = open(path, "ab")  # noqa: SIM115 - the caller closes it
     if _lock(file.fileno()) is False:
@@ -82,11 +82,11 @@ def hold(path: str | os.PathLike[str]) -> IO[bytes] | None:
 
 
 class OutputKind(NamedTuple):
-    """What an existing file must be so that an output may replace it.
+    """What an existing file must be, so that an output may replace it.
 
     Attributes:
-        name: for people, with its article.
-        matches: whether an open file is of this kind; one that it cannot read (OSError,
+        name: the kind for messages, with its article.
+        matches: returns whether an open file is of this kind; a file that it cannot read (OSError,
             ValueError) is not.
     """
 
@@ -95,15 +95,15 @@ class OutputKind(NamedTuple):
 
 
 def output_file(path: str | os.PathLike[str], kind: OutputKind | None = None) -> tuple[Folder, str]:
-    """Split the path or URL of a file to write into its folder and its name.
+    """Split the path or URL of an output file into its folder and its name.
 
-    Call it before the work begins: an output that cannot be written is then told at once.
+    Call it before the work begins, so that an output that cannot be written is reported at once.
 
     Args:
-        kind: of the output, so that no other file is replaced; None to replace any.
+        kind: kind of the output, so that no other file is replaced; None to replace any file.
 
     Raises:
-        PairsiftError: the path names a folder, or something else that this file must not replace;
+        PairsiftError: the path is a folder, or something else that this file must not replace;
             see :meth:`Folder.check_output`.
     """
     target = os.fspath(path)
@@ -120,7 +120,7 @@ def output_file(path: str | os.PathLike[str], kind: OutputKind | None = None) ->
 class Folder:
     """A folder at a local path or an fsspec URL (``s3://``, ``gs://``, ``hf://``, ``memory://``).
 
-    Behind a URL, what fails for a passing reason is tried again (see :mod:`pairsift.retry`).
+    Behind a URL, temporary failures are retried (see :mod:`pairsift.retry`).
 
     Raises:
         PairsiftError: the URL's protocol is unknown or its package is not installed.
@@ -139,11 +139,13 @@ class Folder:
         return f"Folder({self.url!r})"
 
     def file(self, name: str) -> str:
-        """Path of a file in this folder, as the file system (not fsspec's URL layer) knows it."""
+        """Return the path of a file in this folder, in the file system's form (not
+        fsspec's URL).
+        """
         return f"{self.path}/{name}"
 
     def create(self) -> None:
-        """Make the folder; object stores need none."""
+        """Create the folder; object storages need none."""
         try:
             self._persist("create", lambda: self.fs.makedirs(self.path, exist_ok=True))
         except (FileExistsError, NotADirectoryError) as error:
@@ -152,7 +154,7 @@ class Folder:
             ) from error
 
     def names(self) -> set[str]:
-        """Names of the finished files, from a single listing; hidden ones are left out."""
+        """List the names of finished files with one request; hidden ones are left out."""
         if not self.is_local:
             return set(self._remote_times())
         try:
@@ -166,16 +168,19 @@ class Folder:
             ) from error
 
     def names_below(self) -> list[str]:
-        """Paths of all finished files below this folder, sorted; hidden ones are left out."""
+        """List the paths of all finished files below this folder, sorted; hidden ones are
+        left out.
+        """
         self.fs.invalidate_cache(self.path)
         found = self._persist("list", lambda: self.fs.find(self.path))
         names = (path.removeprefix(f"{self.path}/") for path in sorted(found))
         return [name for name in names if not name.rpartition("/")[2].startswith(".")]
 
     def times(self) -> dict[str, float]:
-        """Names as :meth:`names`, with when each was finished, in seconds since 1970.
+        """List names like :meth:`names`, with the time when each was finished, in seconds since
+        1970.
 
-        NaN where the listing does not tell. On a local disk this looks at every file.
+        NaN if the listing does not say. On a local disk this reads the attributes of every file.
         """
         if not self.is_local:
             return self._remote_times()
@@ -206,7 +211,7 @@ class Folder:
         return entries
 
     def exists(self, name: str) -> bool:
-        """Whether a file is there now, whatever an earlier listing said."""
+        """Return whether a file exists now, whatever an earlier listing said."""
         if self.is_local:
             return os.path.exists(self.file(name))
         self.fs.invalidate_cache(self.path)
@@ -214,30 +219,31 @@ class Folder:
         return found
 
     def read(self, name: str) -> bytes:
-        """Whole content of a file; FileNotFoundError if it is not there."""
+        """Return the whole content of a file; FileNotFoundError if it does not exist."""
         content: bytes = self._persist("read", lambda: self.fs.cat_file(self.file(name)), name)
         return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Commit `content` under `name`, replacing what was there."""
+        """Commit `content` under `name`; an existing file is replaced."""
         if not self.is_local:
-            # A single PUT is the commit. In parts, which large ones take, so is the last request.
+            # A single PUT is the commit; for a large file in parts, the last request is.
             try:
                 self._persist("write", lambda: self.fs.pipe_file(self.file(name), content), name)
-            except FileNotFoundError as error:  # a bucket
+            except FileNotFoundError as error:  # the root of a storage, where buckets are
                 raise PairsiftError(f"cannot write {join(self.url, name)}: {error}") from error
             return
         with self.atomic(name) as file:
             file.write(content)
 
     def check_output(self, name: str, kind: OutputKind | None = None) -> None:
-        """Make sure that a file may be written under a name: nothing or a regular file is there.
+        """Check that a file may be written under a name: nothing or a regular file is there.
 
-        A link stands for what it points to: a link to a file stays, and the file is replaced.
-        Behind a URL nothing is checked.
+        A link counts as its target: a link to a file stays, and the file is replaced. Behind a URL
+            nothing
+        is checked.
 
         Args:
-            kind: what a file that is there must be, unless it is empty; None for any.
+            kind: what an existing file must be, unless it is empty; None for any.
 
         Raises:
             PairsiftError: a folder, device, FIFO or socket has that name, or a file of another
@@ -248,7 +254,7 @@ class Folder:
         path = self.file(name)
         try:
             there = os.stat(path)
-        except OSError:  # nothing there, or no way to it, which opening it will tell
+        except OSError:  # it does not exist, or cannot be reached, which opening it will report
             return
         mode = there.st_mode
         if not stat.S_ISREG(mode):
@@ -263,10 +269,11 @@ class Folder:
             )
 
     def write_new(self, name: str, content: bytes) -> bool:
-        """Commit `content` under `name` unless there is such a file; returns whether it was new.
+        """Commit `content` under `name` unless the file exists; return whether it was new.
 
-        On a local disk, and on stores that offer it (fsspec's mode ``create``, as S3), one of two
-        writers wins for sure. On other stores the last one does: read the file back to see.
+        On a local disk, and on storages that support it (fsspec's mode ``create``, as S3 does),
+        exactly one of two writers succeeds. On other storages the last one does: read the file back
+        to see.
         """
         if self.is_local:
             return self._write_new_local(name, content)
@@ -280,7 +287,11 @@ class Folder:
             )
         except FileExistsError:
             return False
-        except (TypeError, NotImplementedError, ValueError):  # this store knows no such mode
+        except (
+            TypeError,
+            NotImplementedError,
+            ValueError,
+        ):  # this storage does not support the mode
             self.write(name, content)
         return True
 
@@ -291,7 +302,7 @@ class Folder:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                os.link(temporary, self.file(name))  # unlike a rename, this replaces nothing
+                os.link(temporary, self.file(name))  # unlike a rename, a link replaces nothing
             _sync_directory(self.path)
         except FileExistsError:
             return False
@@ -306,7 +317,7 @@ class Folder:
         return True
 
     def stamps(self) -> dict[str, str]:
-        """Names as :meth:`names`, each with something that changes when the file does."""
+        """List names like :meth:`names`, each with a value that changes when the file does."""
         if self.is_local:
             stamps = {}
             with contextlib.suppress(FileNotFoundError), os.scandir(self.path) as entries:
@@ -345,11 +356,11 @@ class Folder:
 
     @contextlib.contextmanager
     def atomic(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a file for writing that takes its name only when the block ends without an error.
+        """Open a file for writing that gets its name only when the block ends without an error.
 
         Raises:
-            PairsiftError: the disk is full, and nothing is left behind; or the name is taken by
-                what is not a file.
+            PairsiftError: the disk is full, and nothing is left behind; or something that is not a
+                file has that name.
         """
         if not self.is_local:
             with self._atomic_remote(name) as file:
@@ -366,7 +377,7 @@ class Folder:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(temporary, final)  # still locked: nobody takes it for a leftover
+                os.replace(temporary, final)  # still locked, so that nobody takes it for a leftover
             _sync_directory(os.path.dirname(final))
         except BaseException as error:
             with contextlib.suppress(FileNotFoundError):
@@ -380,7 +391,7 @@ class Folder:
 
     @contextlib.contextmanager
     def _atomic_remote(self, name: str) -> Iterator[IO[bytes]]:
-        """In parts as it grows; the request that joins them is the commit."""
+        """Upload the file in parts as it grows; the request that joins them is the commit."""
         file: Any = self._persist(
             "write", lambda: self.fs.open(self.file(name), "wb", autocommit=False), name
         )
@@ -392,22 +403,22 @@ class Folder:
             except Exception as error:
                 raise self._failed("write", name, error) from error
         except BaseException:
-            # Not close(), which would send the rest. Parts already sent are to be deleted.
+            # Not close(), which would send the rest; parts that were sent must be deleted.
             file.closed = True
             with contextlib.suppress(Exception):
                 file.discard()
             raise
 
     def remove(self, name: str) -> None:
-        """Delete a file if it is there."""
+        """Delete a file if it exists."""
         with contextlib.suppress(FileNotFoundError):
             self._persist("delete", lambda: self.fs.rm_file(self.file(name)), name)
 
     def remove_leftovers(self) -> int:
-        """Delete temporary files of dead runs and return how many there were.
+        """Delete temporary files of dead runs and return their number.
 
-        Files of runs on this machine go as soon as the run is dead, those of other machines when
-        they have not been touched for some hours.
+        Files of this machine are deleted as soon as their run is dead; those of other machines when
+        they were not modified for some hours.
         """
         if not self.is_local or not os.path.isdir(self.path):
             return 0
@@ -436,11 +447,11 @@ def _open_temporary(final: str) -> tuple[str, IO[bytes]]:
         file = open(path, "wb", _BUFFER_BYTES)  # noqa: SIM115 - the caller closes it
         if _lock(file.fileno()) is not False and os.fstat(file.fileno()).st_nlink:
             return path, file
-        file.close()  # a neighbour took it for a leftover before it was locked
+        file.close()  # another run took it for a leftover before it was locked
 
 
 def _modified(entry: dict[str, Any]) -> float:
-    """When a listed file was last written: stores call it by different names."""
+    """Return when a listed file was last written; storages have different names for it."""
     for field in ("LastModified", "mtime", "updated", "last_modified", "created"):
         value = entry.get(field)
         if value is None:
@@ -454,7 +465,7 @@ def _modified(entry: dict[str, Any]) -> float:
 
 @functools.cache
 def _kernel() -> str:
-    """What names this machine since its last start, alike in all its containers."""
+    """Return an id of this machine since its last start, the same in all its containers."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()
@@ -463,7 +474,7 @@ def _kernel() -> str:
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Try to lock a file; False if another holds the lock, None where there are no locks."""
+    """Try to lock a file; False if another process holds the lock, None if there are no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -476,7 +487,7 @@ def _lock(descriptor: int) -> bool | None:
 def _remove_if_dead(path: str, kernel: str) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:  # finished, or removed by a neighbour, in the meantime
+    except FileNotFoundError:  # finished, or removed by another run, in the meantime
         return False
     try:
         dead = _lock(descriptor) if kernel == _kernel() else None
@@ -492,7 +503,7 @@ def _remove_if_dead(path: str, kernel: str) -> bool:
 
 
 def _sync_directory(path: str) -> None:
-    """Make a rename durable; file systems that cannot sync a folder are left to their own ways."""
+    """Make a rename durable, on file systems that can sync a folder."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -1,7 +1,7 @@
-"""What a storage's error means, in one sentence, and whether waiting helps.
+"""Explain an error of a storage in one sentence, and say whether waiting helps.
 
-Libraries wrap errors in errors: fsspec says that a file does not exist when the server is
-overloaded. So the whole chain of causes is looked at.
+Libraries wrap errors in other errors: fsspec says that a file does not exist when the server is
+overloaded. So the whole chain of causes is examined.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pairsift.errors import PairsiftError
 
-# Their errors are not all OSErrors: connections that break, answers that stop half way.
+# Not all of their errors are OSErrors, for example for broken connections and incomplete answers.
 NETWORK_PACKAGES = frozenset(
     {
         *("aiohttp", "aiobotocore", "azure", "botocore", "gcsfs", "google", "httpcore", "httpx"),
@@ -35,7 +35,7 @@ _LONGEST_CHAIN = 12
 
 
 class Cause(Enum):
-    """Why a storage does not do what it is asked."""
+    """Why a storage request fails."""
 
     MISSING = "it does not exist"
     DENIED = "access is denied; check the permissions and the credentials"
@@ -46,7 +46,8 @@ class Cause(Enum):
         "HF_TOKEN"
     )
     OFFLINE = (
-        "the hub is not asked, because it is offline here (HF_HUB_OFFLINE is set) or out of reach; "
+        "the hub cannot be asked: this machine is offline (HF_HUB_OFFLINE is set) or cannot reach "
+        "it; "
         "unset that, or use a copy on this machine"
     )
     BUSY = "the store is overloaded and asks for fewer requests"
@@ -69,12 +70,12 @@ class Cause(Enum):
 
     @property
     def everywhere(self) -> bool:
-        """Whether it concerns the whole store, not one file in it."""
+        """Whether it affects the whole storage, not only one file."""
         return self in (Cause.NO_LOGIN, Cause.EXPIRED, Cause.OFFLINE)
 
 
 class StorageError(PairsiftError):
-    """A storage that does not do what it is asked; `cause` tells why."""
+    """A storage request failed; `cause` says why."""
 
     def __init__(self, message: str, cause: Cause) -> None:
         super().__init__(message)
@@ -82,7 +83,7 @@ class StorageError(PairsiftError):
 
 
 def storage_error(error: BaseException, where: str, verb: str) -> StorageError:
-    """The error in one sentence: what could not be done, where, why, and what helps.
+    """Return the error in one sentence: what could not be done, where, why, and what helps.
 
     Args:
         where: path or URL.
@@ -97,7 +98,7 @@ def storage_error(error: BaseException, where: str, verb: str) -> StorageError:
 
 
 def reason(error: BaseException, where: str = "") -> str:
-    """Why, in words, and what helps."""
+    """Return the cause in words, and what helps."""
     cause = find_cause(error)
     if cause is Cause.OTHER:
         if isinstance(error, StorageError) and error.__cause__ is not None:
@@ -116,12 +117,12 @@ def reason(error: BaseException, where: str = "") -> str:
 
 
 def find_cause(error: BaseException) -> Cause:
-    """What is behind an error of a storage library."""
+    """Return the cause of an error of a storage library."""
     links = list(_chain(error))
     for link in links:
         if (cause := _cause(link)) is not None:
             return cause
-    for link in links:  # what libraries make of anything
+    for link in links:  # libraries turn many errors into these
         if type(link).__name__ == "LocalEntryNotFoundError":
             return Cause.OFFLINE
         if isinstance(link, FileNotFoundError):
@@ -132,19 +133,19 @@ def find_cause(error: BaseException) -> Cause:
 
 
 def is_of_network(error: BaseException) -> bool:
-    """Whether an error comes from a library that talks to a storage or a hub."""
+    """Return whether an error comes from a library that talks to a storage or a hub."""
     return any(
         type(link).__module__.partition(".")[0] in NETWORK_PACKAGES for link in _chain(error)
     )
 
 
 def status_of(error: BaseException) -> int | None:
-    """HTTP status behind an error; None if it has none."""
+    """Return the HTTP status of an error; None if it has none."""
     return next((status for link in _chain(error) if (status := _status(link))), None)
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Seconds that the server asks to wait; None if it does not say."""
+    """Return the seconds that the server asks to wait; None if it does not say."""
     for link in _chain(error):
         value = _headers(link).get("retry-after")
         if value is not None and str(value).strip().isdigit():
@@ -158,17 +159,17 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if link is None:
             return
         yield link
-        link = link.__cause__ or link.__context__  # even where the library hides it
+        link = link.__cause__ or link.__context__  # even if the library hides it
 
 
 def _cause(error: BaseException) -> Cause | None:
-    """What one link of the chain says for certain."""
+    """Return what one error of the chain says for certain."""
     name, code, status = type(error).__name__, _code(error), _status(error)
     if name == "OfflineModeIsEnabled":
         return Cause.OFFLINE
     if name == "GatedRepoError":
         return Cause.GATED
-    if name == "HfUriError":  # above a repository, where nothing can be listed
+    if name == "HfUriError":  # above a repository, nothing can be listed
         return Cause.MISSING
     if code in _EXPIRED_CODES:
         return Cause.EXPIRED
@@ -193,7 +194,7 @@ def _cause(error: BaseException) -> Cause | None:
 def _cause_of_status(status: int, code: str | None) -> Cause | None:
     if status == 401:
         return Cause.NO_LOGIN
-    if status == 400 and code == "400":  # a HEAD request of S3, which has no room for a reason
+    if status == 400 and code == "400":  # the answer to a HEAD request of S3 has no reason
         return Cause.EXPIRED
     if status == 403:
         return Cause.DENIED
@@ -207,7 +208,7 @@ def _cause_of_status(status: int, code: str | None) -> Cause | None:
 
 
 def _status(error: BaseException) -> int | None:
-    """HTTP status, wherever the library keeps it."""
+    """Return the HTTP status, wherever the library keeps it."""
     response = getattr(error, "response", None)
     found: Any
     if isinstance(response, Mapping):  # botocore
@@ -220,7 +221,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _code(error: BaseException) -> str | None:
-    """S3's name for an error."""
+    """Return S3's name for an error."""
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):
         found = response.get("Error", {}).get("Code")

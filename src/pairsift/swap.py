@@ -1,7 +1,7 @@
-"""Outputs that belong together, replaced together: all of them are of one run, or of the last one.
+"""Replace a set of outputs together, so that all of them belong to the same run.
 
-They are made in a folder aside and then take their places. A run that was killed while it made them
-goes on there; one that was killed while they took their places goes on with that first.
+The new outputs are made in a separate folder and then moved into place. If a run is killed while it
+makes or moves them, the next run continues there.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pairsift.storage import Folder, join
 
 STAGE = "next"
 IDENTITY = "_outputs.json"
-# In the stage once all outputs are made: what is to be moved, and what to be removed.
+# In the stage once all outputs are made: the names to move, and the names to remove.
 _READY = "_ready.json"
 
 
 class OutputSet:
-    """Named files and folders of a folder.
+    """A set of named files and folders in a folder.
 
     Args:
-        url: of the folder that they lie in, local or fsspec.
-        names: all that may ever belong to the set; nothing else in the folder is touched.
+        url: of the folder that holds them, local or fsspec.
+        names: all names that may belong to the set; nothing else in the folder is changed.
 
     Attributes:
-        stage: path or URL of the folder where new ones are made.
+        stage: path or URL of the folder where new outputs are made.
     """
 
     def __init__(self, url: str, names: Sequence[str]) -> None:
@@ -43,16 +43,18 @@ class OutputSet:
 
     @property
     def current(self) -> dict[str, Any]:
-        """Identity of the outputs in place; empty if there are none, or not known."""
+        """Return the identity of the outputs in place; empty if there are none, or it is
+        unknown.
+        """
         found: dict[str, Any] = _read(self._folder, IDENTITY) or {}
         return found
 
     def begin(self, identity: dict[str, Any], keep: Iterable[str] = ()) -> None:
-        """Prepare the stage; what is there is gone on with if it is of the same identity.
+        """Prepare the stage; outputs in it are kept if they have the same identity.
 
         Args:
-            identity: everything that decides the outputs, as JSON's plain values.
-            keep: names in the stage that are of this identity in any case.
+            identity: everything that decides the outputs, as JSON values.
+            keep: names in the stage that always have this identity.
         """
         if _read(self._aside, IDENTITY) != identity:
             for name in (IDENTITY, *(name for name in self.names if name not in set(keep))):
@@ -61,10 +63,10 @@ class OutputSet:
             self._aside.write(IDENTITY, json.dumps(identity).encode())
 
     def commit(self, *, drop: bool) -> None:
-        """Put what is in the stage in place of what is there.
+        """Move the outputs of the stage into place.
 
         Args:
-            drop: remove those in place that the stage has not.
+            drop: whether to remove outputs in place that the stage does not have.
         """
         made = [name for name in self.names if self._aside.fs.exists(self._aside.file(name))]
         dropped = [name for name in self.names if drop and name not in made]
@@ -72,19 +74,19 @@ class OutputSet:
         self._finish()
 
     def discard(self) -> None:
-        """Remove what is in the stage."""
+        """Delete what is in the stage."""
         for name in (IDENTITY, *self.names):
             _remove(self._aside, name)
         self._aside.remove_leftovers()
         if self._aside.is_local:
-            with contextlib.suppress(OSError):  # there is none, or it holds what is not ours
+            with contextlib.suppress(OSError):  # there is none, or it holds files that are not ours
                 os.rmdir(self._aside.path)
 
     def _finish(self) -> None:
         ready = _read(self._aside, _READY)
         if ready is None:
             return
-        _remove(self._folder, IDENTITY)  # until all are in place, they are of no identity
+        _remove(self._folder, IDENTITY)  # until all are in place, the set has no identity
         for name in ready["dropped"]:
             _remove(self._folder, name)
         for name in (*ready["moved"], IDENTITY):
@@ -93,10 +95,10 @@ class OutputSet:
         self.discard()
 
     def _move(self, name: str) -> None:
-        """Repeatable, wherever it was ended: behind a URL a copy, and the original stays."""
+        """Move one output. Safe to repeat after an interruption: behind a URL it copies first."""
         source, target = self._aside.file(name), self._folder.file(name)
         if not self._aside.fs.exists(source):
-            return  # moved before
+            return  # already moved
         _remove(self._folder, name)
         if self._folder.is_local:
             os.replace(source, target)

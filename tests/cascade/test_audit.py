@@ -133,7 +133,7 @@ def test_a_cut_that_was_not_planned_is_refused(one: Simulation, tmp_path: Path) 
 
 def test_columns_that_were_not_read_are_refused(one: Simulation) -> None:
     for options in ({"where": "itm >= 66"}, {"top": 0.3, "by": "0.5*itm"}):
-        with pytest.raises(PairsiftError, match="itm is null where a cheap scorer settled"):
+        with pytest.raises(PairsiftError, match="itm is null where a cheap scorer decided"):
             select(one.scores, **options)
     kept = select(one.scores, where="itm >= 0 and cascade_audit").kept
     assert kept == one.audited.sum()

@@ -167,7 +167,7 @@ def test_a_plan_goes_through_a_file(tmp_path: Path) -> None:
     content["learned"] = {"pairs": 7}
     assert Plan.from_json(content, "x").digest == plan.digest
     (tmp_path / "bad.json").write_text('{"cascade": 1}')
-    for name, words in (("bad.json", "is not a cascade's plan"), ("none.json", "there is no plan")):
+    for name, words in (("bad.json", "is not a cascade plan"), ("none.json", "there is no plan")):
         with pytest.raises(PairsiftError, match=words):
             Plan.load(tmp_path / name)
     with pytest.raises(PairsiftError, match="needs the option 'plan'"):

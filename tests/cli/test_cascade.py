@@ -73,14 +73,14 @@ def test_plan_score_select(pool: Path, tmp_path: Path) -> None:
     (tmp_path / "scores" / "00002.parquet").unlink()
     assert write_agreement(scores, Plan.load(plan)) is None  # not of half a run
     refused = _run("select", scores, "--top", "0.4", "--by", "glance", fails=True)
-    assert "glance is null where a cheap scorer settled the pair" in refused
+    assert "glance is null where a cheap scorer decided the pair" in refused
 
 
 def test_mistakes(pool: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "plan.json")
     for options, words in (
-        (("--keep", "0.3", "--at", "5"), "either --keep, a share, or --at"),
-        (("--keep", "30"), "is not a share"),
+        (("--keep", "0.3", "--at", "5"), "either --keep, a fraction, or --at"),
+        (("--keep", "30"), "is not a fraction"),
         (("--full-option", "dtype"), "write NAME=VALUE"),
         (("--cheap", "heuristics", "--cheap-by", "a", "--cheap-by", "b"), "2 times for 1"),
     ):

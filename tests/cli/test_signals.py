@@ -91,7 +91,7 @@ def test_scoring_stops_cleanly_and_goes_on(
     errors = _end(process, number, to_group)
     assert process.returncode == code, errors
     assert errors.strip() == (
-        "pairsift: stopped; what was finished is kept: run the same command again to go on"
+        "pairsift: stopped; what was finished is kept: run the same command again to continue"
     )
     done = len(tables(out))
     assert 1 <= done < 8

@@ -78,7 +78,7 @@ def test_failures_by_reason_come_with_the_command_that_shows_them() -> None:
     summary = _summary(ok=5, image_missing=2, caption_empty=30)
     summary.out = "a folder"
     first, second, command = summary.failure_lines()
-    assert "30  caption_empty: the caption holds nothing but white space" in first
+    assert "30  caption_empty: the caption has only white space" in first
     assert "2  image_missing" in second
     assert command == "to see them: pairsift status 'a folder' --failures"
     assert _summary(ok=5).failure_lines() == []

@@ -164,7 +164,7 @@ def test_other_options_of_the_model_are_refused_and_named(
     ScoreFolder(str(tmp_path / "out"), begun.fingerprint, shards.root).claim()
     with pytest.raises(PairsiftError, match=words) as refusal:
         score_shards(shards, load_scorer("pairsift-tiny", **options), str(tmp_path / "out"))
-    assert "Choose another --out, or go on with the scorer and options" in str(refusal.value)
+    assert "Choose another --out, or continue with the scorer and options" in str(refusal.value)
 
 
 @pytest.mark.parametrize("field", ["checkpoint", "prompts"])

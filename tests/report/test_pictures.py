@@ -164,7 +164,7 @@ def test_report_tells_what_it_lacks_and_a_root_cures_it(pool: Path, tmp_path: Pa
     assert done.returncode == 3
     assert "5 of 5 pairs have no picture" in done.stderr
     assert "--root" in done.stderr
-    assert "2 shards are gone or have changed" in done.stderr
+    assert "2 shards are missing or have changed" in done.stderr
     page = (tmp_path / "r.html").read_text()
     assert "Shards that have changed since they were scored: 2" in page
     assert "data:image/jpeg" not in page

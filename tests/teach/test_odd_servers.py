@@ -177,7 +177,10 @@ def test_passing_errors_inside_a_200_are_survived(tmp_path: Path, fault: Asked) 
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        (_inside(message="Provider returned error", code=502), "no answer after 3 tries.*Provider"),
+        (
+            _inside(message="Provider returned error", code=502),
+            "no answer after 3 attempts.*Provider",
+        ),
         (_inside(message="No auth", code=401), "refuses: HTTP 200 with an error inside: No auth"),
         (_inside(message="Insufficient credits", code=402), "refuses.*credit"),
         (_inside(message="no such image", code=400), "in a row failed.*no such image"),

@@ -194,7 +194,7 @@ def test_what_cannot_be_answered_is_a_record_with_a_reason(tmp_path: Path) -> No
         ({"status": 404, "message": "no such model"}, "refuses: HTTP 404"),
         ({"status": 429, "code": "insufficient_quota"}, "refuses: HTTP 429"),
         ({"status": 400}, "3 requests in a row failed"),
-        ({"status": 500, "headers": {"retry-after": "0"}}, "no answer after 2 tries"),
+        ({"status": 500, "headers": {"retry-after": "0"}}, "no answer after 2 attempts"),
     ],
 )
 def test_an_endpoint_out_of_service_stops_the_run(

@@ -1,11 +1,11 @@
-"""`cascade`: cheap scorers first, the expensive one only where the decision at a cut is open.
+"""`cascade`: cheap scorers first, the expensive one only for pairs that they cannot decide.
 
-    plan = make_plan(shards, ...)      thresholds, from a sample that all scorers read
+    plan = make_plan(shards, ...)      thresholds, from a sample that all scorers score
     load_scorer("cascade", plan=...)   a scorer like any other; the plan is in its fingerprint
 
-A pair whose value by a cheap scorer is below that stage's `low` is given up, from `high` on it is
-taken; in between the next stage decides, at last the full scorer. A share of all pairs, drawn by a
-hash, is read by the full scorer in any case: on these `pairsift.cascade.audit` measures how far
-a selection agrees with the one that full scoring would make. The sample that set the thresholds
-and the audited pairs have no pair in common, so that the measurement is honest.
+A cheap stage drops a pair whose value is below its `low`, and keeps a pair from its `high` on. The
+next stage decides the pairs between; the full scorer decides the rest. The full scorer also scores
+a fraction of all pairs, drawn by a hash. On these, `pairsift.cascade.audit` measures how far a
+selection agrees with the one by full scoring. The sample that sets the thresholds and the audited
+pairs are disjoint, so the measurement is not biased.
 """

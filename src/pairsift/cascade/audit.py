@@ -1,9 +1,9 @@
-"""How far a selection out of a cascade's scores is the one that full scoring would make.
+"""Measure how far a selection by a cascade's scores agrees with the one by full scoring.
 
-On the audited rows both are known: what the full scorer says, and what the cascade would have made
-of them. The same expressions and the same cut over the one and the other give two selections of
-these rows, and what they have in common is counted. Nothing is assumed about the cut: it may be
-another than the cascade was planned for, and the measurement then says what that costs.
+For audited rows two values are known: the full scorer's, and the cascade's own. The same
+expressions and the same cut are applied to both, which gives two selections of these rows, and
+their common rows are counted. The cut may differ from the one that the cascade was planned for; the
+measurement shows what that costs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class CascadeAudit:
         if unread and not used & {STAGE, AUDIT}:
             raise PairsiftError(
                 f"these are scores of a cascade ({self.fingerprint['stages']}): "
-                f"{', '.join(sorted(unread))} is null where a cheap scorer settled the pair. "
+                f"{', '.join(sorted(unread))} is null where a cheap scorer decided the pair. "
                 f"Select by {VALUE} (the cascade's cut is {self.fingerprint['cut']}), or add a "
                 f'condition on {STAGE}, e.g. "{AUDIT}" for the rows that were fully scored in any '
                 "case"
@@ -65,7 +65,7 @@ class CascadeAudit:
                 f"SELECT pos, grp FROM ({ranked(as_cascade)}) JOIN {above} "
                 "ON grp IS NOT DISTINCT FROM edge_group AND val >= edge"
             )
-            # As many of each group, so that the two selections are of one size, as in the whole.
+            # The same number per group, so that the two selections have equal sizes.
             theirs = (
                 "SELECT pos FROM (SELECT pos, grp, row_number() OVER "
                 f"(PARTITION BY grp ORDER BY val DESC, pos) AS place FROM ({ranked(audited)})) "

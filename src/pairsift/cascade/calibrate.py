@@ -1,8 +1,8 @@
-"""Thresholds of a cascade, from pairs that all its scorers have read.
+"""Set the thresholds of a cascade, from pairs that all its scorers have scored.
 
-A side of a stage (giving pairs up below `low`, taking them from `high` on) may be wrong about a
-small share of all pairs. How many that are is not known but counted on a sample; so a side is moved
-out only as far as a bound on the rate, not the count itself, stays within its share.
+Each side of a stage (dropping pairs below `low`, keeping them from `high` on) may be wrong for a
+small fraction of all pairs. That fraction is estimated from a sample. So a threshold is moved only
+as far as an upper bound of the rate, not the count itself, stays within the allowed fraction.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from pairsift.intervals import binomial_bounds
 Floats = NDArray[np.float64]
 
 CAUTION = 0.8
-"""Probability with which a side's rate of wrong decisions stays within its share."""
+"""Probability that a side's rate of wrong decisions stays within the allowed fraction."""
 _POINTS = 40
 _PAIRS_A_POINT = 25
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a sample of n pairs says.
+    """The result of calibrating on a sample of n pairs.
 
     Attributes:
-        thresholds: one a stage.
+        thresholds: one per stage.
         threshold: of the full scorer's value, at the cut.
-        settled: pairs of the sample that each stage settles.
-        agreement: of the sample's own selection with that by full scoring; too good by a little,
-            since the thresholds were made for this sample.
-        pairs, kept: of the sample, and above the cut by full scoring.
+        settled: pairs of the sample that each stage decides.
+        agreement: of the sample's own selection with that by full scoring; slightly too high,
+            because the thresholds were fitted to this sample.
+        pairs, kept: size of the sample, and its pairs above the cut by full scoring.
     """
 
     thresholds: tuple[Thresholds, ...]
@@ -48,7 +48,7 @@ class Calibration:
 
     @property
     def open(self) -> float:
-        """Share of pairs that the full scorer must read."""
+        """Fraction of pairs that the full scorer must score."""
         return 1 - sum(self.settled) / self.pairs
 
 
@@ -63,13 +63,13 @@ def calibrate(
     """Set the thresholds of a cascade's stages.
 
     Args:
-        values: a stage's values of the n pairs, shape (n,), finite; one entry a stage.
-        full: the full scorer's value of each, shape (n,), finite.
-        agreement: share of the selection that shall be the same as by full scoring.
-        keep, at: the cut, as of :class:`~pairsift.cascade.plan.Plan`.
+        values: each stage's values of the n pairs, shape (n,), finite.
+        full: the full scorer's value of each pair, shape (n,), finite.
+        agreement: fraction of the selection that must be the same as by full scoring.
+        keep, at: the cut, as in :class:`~pairsift.cascade.plan.Plan`.
 
     Raises:
-        PairsiftError: the cut keeps all of the pairs or none.
+        PairsiftError: the cut keeps all pairs or none.
     """
     count = len(full)
     threshold = _threshold(full, keep) if keep is not None else float(at or 0.0)
@@ -84,7 +84,7 @@ def calibrate(
     limit = _most_wrong(share, count)
     thresholds, settled = [], []
     left = np.ones(count, dtype=bool)
-    decided = kept.copy()  # as the cascade decides; what stays open is decided rightly
+    decided = kept.copy()  # as the cascade decides; undecided pairs get the full scorer's decision
     for value in values:
         low, high = _sides(value[left], kept[left], limit)
         own = Thresholds(low, high, *_median_curve(value[left], full[left]))
@@ -110,8 +110,10 @@ def _threshold(full: Floats, keep: float) -> float:
 
 
 def _most_wrong(share: float, count: int) -> int:
-    """How many wrong decisions in `count` still speak for a rate within `share`; -1 for none."""
-    # binomial_bounds leaves 1 - confidence for both ends together.
+    """Return the most wrong decisions in `count` for which the rate is still within `share`; -1 for
+    none.
+    """
+    # binomial_bounds splits 1 - confidence between its two ends.
     two_sided = 2 * CAUTION - 1
     wrong = -1
     while wrong + 1 < count and binomial_bounds(wrong + 1, count, two_sided)[1] <= share:
@@ -120,18 +122,22 @@ def _most_wrong(share: float, count: int) -> int:
 
 
 def _sides(value: Floats, kept: NDArray[np.bool_], limit: int) -> tuple[float | None, float | None]:
-    """The lower and upper threshold, each with at most `limit` wrong decisions beyond it."""
+    """Return the lower and upper threshold, each with at most `limit` wrong decisions beyond it."""
     if limit < 0 or not len(value):
         return None, None
     low, high = _edge(value, kept, limit), _edge(-value, ~kept, limit)
     high = None if high is None else -high
-    if low is not None and high is not None and low > high:  # so good that none need be open
+    if (
+        low is not None and high is not None and low > high
+    ):  # the two sides meet, so no pair has to stay undecided
         low = high = (low + high) / 2
     return low, high
 
 
 def _edge(value: Floats, wrong: NDArray[np.bool_], limit: int) -> float | None:
-    """Coming from below, halfway to the pair that would be one wrong decision too many."""
+    """Return the point halfway to the pair, from below, that would be one wrong decision
+    too many.
+    """
     places = np.argsort(value)
     beyond = np.flatnonzero(np.cumsum(wrong[places]) > limit)
     if not len(beyond):
@@ -142,7 +148,7 @@ def _edge(value: Floats, wrong: NDArray[np.bool_], limit: int) -> float | None:
 
 
 def _median_curve(value: Floats, full: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Points of a rising curve through the medians of neighbours."""
+    """Return points of a rising curve through the medians of neighbouring values."""
     places = np.argsort(value)
     groups = np.array_split(places, max(1, min(_POINTS, len(value) // _PAIRS_A_POINT)))
     middles = [float(np.median(value[group])) for group in groups if len(group)]
@@ -151,7 +157,9 @@ def _median_curve(value: Floats, full: Floats) -> tuple[tuple[float, ...], tuple
 
 
 def _rising(values: Sequence[float]) -> list[float]:
-    """Nearest non-decreasing sequence in squares: neighbours that fall are set to their mean."""
+    """Return the closest non-decreasing sequence (least squares): falling neighbours are
+    averaged.
+    """
     blocks: list[tuple[float, int]] = []
     for value in values:
         size = 1

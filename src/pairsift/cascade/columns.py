@@ -1,4 +1,4 @@
-"""Names that the scores of a cascade are known by, to those who make them and who read them."""
+"""Names of the columns in a cascade's scores."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ UNAUDITED = "cascade_unaudited"
 STAGE = "cascade_stage"
 AUDIT = "cascade_audit"
 
-# Fields of the fingerprint.
+# Names of fields in the fingerprint.
 AGREEMENT = "agreement"
 READ_WHEN_OPEN = "read_when_open"
-"""Columns that are null where a cheap stage settled the pair, by commas."""
+"""Columns that are null where a cheap stage decided the pair, separated by commas."""
 
 
 def stored_names(scorers: Sequence[Scorer]) -> list[dict[str, str]]:
-    """Under which name each scorer's columns are stored, for each scorer.
+    """Return the name under which each scorer's columns are stored, for each scorer.
 
-    Their own, but where a later one has a column of that name: ``itm`` of a `pairsift-tiny` that
-    comes before another multimodal model is ``pairsift_tiny_itm``.
+    It is the column's own name, unless a later scorer has a column with the same name: ``itm`` of a
+    `pairsift-tiny` before another multimodal model is stored as ``pairsift_tiny_itm``.
 
     Raises:
-        PairsiftError: two columns would have the same name all the same.
+        PairsiftError: two columns would still have the same name.
     """
     stored: list[dict[str, str]] = []
     later: set[str] = set()
@@ -45,9 +45,10 @@ def stored_names(scorers: Sequence[Scorer]) -> list[dict[str, str]]:
 
 
 def seen_by(place: int, stored: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Columns that the value of the scorer at `place` may be made of, and as what they are stored.
+    """Return the columns that an expression of the scorer at `place` may use, with their stored
+    names.
 
-    Its own by their own names, those of scorers before it as they are stored.
+    The scorer's own columns have their own names; those of earlier scorers have their stored names.
     """
     before = {name: name for columns in stored[:place] for name in columns.values()}
     return before | stored[place]

@@ -1,4 +1,4 @@
-"""What a cascade does, as a file: which scorers, and between which values each leaves open."""
+"""The plan of a cascade, as a file: its scorers and their thresholds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLAN = OutputKind("the plan of a cascade", _is_plan)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A scorer of a cascade, and the value that it decides by.
+    """A scorer of a cascade, and the value by which it decides.
 
     Attributes:
         scorer, options: as for :func:`pairsift.load_scorer`; no options by default.
@@ -49,7 +49,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The thresholds of a cheap scorer. Pairs between them go on to the next scorer.
+    """The thresholds of a cheap scorer. The next scorer decides the pairs between them.
 
     Attributes:
         low: a pair below it is dropped; None if no pair is.
@@ -153,7 +153,7 @@ class Plan:
         return left + self.audit * (1 - left)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return plain values."""
         return {"cascade": FORMAT, **asdict(self)}
 
     @classmethod
@@ -175,7 +175,7 @@ class Plan:
             return cls(**values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PairsiftError(
-                f"{name} is not a cascade's plan of this version of Pairsift ({error}); "
+                f"{name} is not a cascade plan of this version of Pairsift ({error}); "
                 "make one with `pairsift cascade`"
             ) from error
 
@@ -216,7 +216,7 @@ def _with_tuples(thresholds: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_fingerprint(stages: Sequence[Stage]) -> dict[str, str]:
-    """Fingerprints of a cascade's scorers as one, each field with its scorer's name before it."""
+    """Merge the fingerprints of a cascade's scorers; each field gets its scorer's name in front."""
     return {
         f"{stage.scorer}.{name}": value
         for stage in stages

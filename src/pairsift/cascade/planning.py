@@ -1,4 +1,4 @@
-"""A plan out of shards: draw a sample, let every scorer read it, set the thresholds."""
+"""Make a plan from shards: draw a sample, score it with every scorer, set the thresholds."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from pairsift.scorers.base import Scorer
 from pairsift.scores import IDENTITY_FIELDS
 from pairsift.sources import Shard, ShardSet, open_shard
 
-# Shards looked into first: a few are as good as all, unless they are small.
+# Shards that are read first; a few are enough, unless they are small.
 _SHARDS = 16
 AGREEMENTS = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
-"""Those the trade-off is told for."""
+"""Agreements for which the trade-off is printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,13 @@ class PlanRequest:
 
     def __post_init__(self) -> None:
         if (self.keep is None) == (self.at is None):
-            raise PairsiftError("a cut is either --keep, a share, or --at, a value; give one")
+            raise PairsiftError(
+                "the cut is either --keep, a fraction, or --at, a value; give one of them"
+            )
         if self.keep is not None and not 0 < self.keep < 1:
-            raise PairsiftError(f"--keep {self.keep:g} is not a share between 0 and 1")
+            raise PairsiftError(f"--keep {self.keep:g} is not a fraction between 0 and 1")
         if not 0 < self.agreement < 1:
-            raise PairsiftError(f"--agreement {self.agreement:g} is not a share between 0 and 1")
+            raise PairsiftError(f"--agreement {self.agreement:g} is not a fraction between 0 and 1")
         if not 0 < self.audit <= 0.5:
             raise PairsiftError(f"--audit {self.audit:g} must be above 0 and at most 0.5")
 
@@ -175,7 +177,7 @@ def make_plan(
 
 
 def only_column(scorer: Scorer) -> str:
-    """The number a scorer gives, where it gives but one.
+    """Return the scorer's only column.
 
     Raises:
         PairsiftError: it has several.
@@ -191,9 +193,10 @@ def only_column(scorer: Scorer) -> str:
 
 
 def draw_sample(shard_set: ShardSet, pairs: int, request: PlanRequest) -> tuple[list[Pair], int]:
-    """Pairs that will not be audited, in an order that a hash decides; and from how many shards.
+    """Draw pairs that will not be audited, in an order given by a hash; return also the number of
+    shards.
 
-    Only a few shards are read, drawn at random, and from each the pairs that a hash draws.
+    Only a few randomly drawn shards are read, and from each the pairs that a hash selects.
     """
     order = sorted(shard_set.shards, key=lambda shard: draw(request.seed, shard.name, ""))
     quota = -(-pairs // max(1, min(_SHARDS, len(order))))

@@ -1,4 +1,4 @@
-"""What is written beside a cascade's scores: its plan, and how far it agrees with full scoring."""
+"""Files beside a cascade's scores: its plan, and its agreement with full scoring."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ NAME = "_cascade.json"
 
 
 def write_agreement(scores: str, plan: Plan) -> dict[str, Any] | None:
-    """Measure the planned cut on the audited rows, and write it into the score folder.
+    """Measure the planned cut on the audited rows, and write the result into the score folder.
 
     Returns:
-        what :meth:`pairsift.select.agreement.Agreement.to_json` says; None, and nothing is
-        written, while tables of the run are missing.
+        :meth:`pairsift.select.agreement.Agreement.to_json`; None, and nothing is written, while
+        tables of the run are missing.
     """
     folder = Folder(scores)
     if read_shard_names(folder) - without_suffix(folder.names(), TABLE_SUFFIX):

@@ -1,4 +1,4 @@
-"""The cascade as a scorer: stage by stage, each reads what those before left open."""
+"""The cascade as a scorer: each stage scores the pairs that earlier stages left undecided."""
 
 from __future__ import annotations
 
@@ -41,21 +41,23 @@ _FIELDS = (
     pa.field(STAGE, pa.string()),
     pa.field(AUDIT, pa.bool_()),
 )
-# Pairs are gathered so that those left open about fill a batch of the full scorer; no more than so
-# many batches of them, since all that is gathered is held prepared.
+# Pairs are collected until the undecided ones about fill a batch of the full scorer, but at most
+# this many batches, because all collected pairs are in memory after preprocessing.
 _MOST_GATHERED = 4
 _FILLED = 0.85
 
 
 class CascadeInputs(NamedTuple):
-    """One pair, prepared for every scorer; `parts` has one entry for each distinct transform."""
+    """One pair, preprocessed for every scorer; `parts` has one entry for each distinct
+    transform.
+    """
 
     parts: tuple[Any, ...]
     audited: bool
 
 
 class _Transforms:
-    """Several scorers' transforms of one decoded image. Picklable where they are."""
+    """The transforms of several scorers, applied to one decoded image. Picklable if they are."""
 
     def __init__(self, transforms: Sequence[Callable[[Any, str], Any]]) -> None:
         self.transforms = tuple(transforms)
@@ -80,7 +82,7 @@ class CascadePreparer:
         return row
 
     def limited(self, limits: ImageLimits) -> CascadePreparer:
-        """One with other limits; this one stays as it is."""
+        """Return a copy with other limits."""
         return replace(self, prepare=self.prepare.limited(limits))
 
 
@@ -191,9 +193,9 @@ class CascadeScorer(Scorer):
         rows: np.ndarray,
         batch: _Batch,
     ) -> None:
-        """Let a scorer read some rows, in batches of its own and in the order it likes."""
+        """Let a scorer score some rows, with its own batch size and order."""
         own = {row: inputs[row].parts[self._part_of[place]] for row in rows.tolist()}
-        # Where more pairs come at a time than by default, so may each scorer have more.
+        # If the caller's batches are larger than by default, each scorer's batches may grow too.
         size = scorer.batch_size * max(1, len(inputs) // self.batch_size)
         waiting = list(own)
         order = [waiting[place] for place in scorer.order(list(own.values()))]
@@ -203,7 +205,7 @@ class CascadeScorer(Scorer):
             batch.put(place, part, found)
 
     def _schema(self, place: int) -> pa.Schema:
-        """Of what the value of the scorer at `place` may be made of."""
+        """Return the schema of the columns that the scorer at `place` may use."""
         seen = seen_by(place, self._stored)
         return pa.schema([pa.field(name, self._types[stored]) for name, stored in seen.items()])
 
@@ -227,7 +229,9 @@ class _Batch:
             self.columns[self._stored[place][name]][rows] = values
 
     def table(self, place: int, rows: np.ndarray) -> pa.Table:
-        """What the value of the scorer at `place` is made of, in the types of the score table."""
+        """Return the columns that the scorer at `place` may use, in the types of the
+        score table.
+        """
         return pa.table(
             {
                 name: pa.array(self.columns[stored][rows], from_pandas=True).cast(
@@ -239,7 +243,7 @@ class _Batch:
 
 
 def join_preparers(scorers: Sequence[Scorer]) -> tuple[Preparer, list[int]]:
-    """One preprocess function for several scorers, and which inputs belong to which scorer.
+    """Return one preprocess function for several scorers, and which inputs belong to which scorer.
 
     Raises:
         PairsiftError: a scorer preprocesses in another way.
@@ -249,7 +253,8 @@ def join_preparers(scorers: Sequence[Scorer]) -> tuple[Preparer, list[int]]:
     for scorer in scorers:
         if not isinstance(scorer.preparer, Preparer):
             raise PairsiftError(
-                f"scorer {scorer.name!r} cannot be part of a cascade: its preparer is no Preparer"
+                f"scorer {scorer.name!r} cannot be part of a cascade: its preparer is not a "
+                "Preparer"
             )
         transform = scorer.preparer.transform
         if transform not in transforms:
@@ -264,7 +269,7 @@ def load_stage(stage: Stage, *, device: str | None = None, beside: Scorer | None
     """Load one scorer of a cascade.
 
     Args:
-        beside: a scorer loaded before, some of whose parts may serve this one too.
+        beside: a scorer that is already loaded, some of whose parts may be shared.
     """
     options: dict[str, Any] = dict(stage.options)
     for name, value in (("device", device), ("beside", beside)):
@@ -279,11 +284,11 @@ def load_cascade(
     """Load a cascade.
 
     Args:
-        plan: its file, as a path or fsspec URL, or the plan itself.
-        device: of all its scorers; None takes a GPU where there is one.
+        plan: the path or fsspec URL of its file, or the plan itself.
+        device: of all its scorers; None takes a GPU if there is one.
 
     Raises:
-        PairsiftError: there is no plan, or one of its scorers is not what it was when it was made.
+        PairsiftError: there is no plan, or one of its scorers has changed since it was made.
     """
     if not isinstance(plan, Plan):
         plan = Plan.load(plan)
@@ -297,9 +302,10 @@ def load_cascade(
 
 
 def check_same(scorer: Scorer, stage: Stage) -> None:
-    """
+    """Check that a scorer is the one that the plan was made with.
+
     Raises:
-        PairsiftError: the scorer is not the one that the plan was made with.
+        PairsiftError: it is another one.
     """
     if differing := changes(stage.fingerprint, scorer.fingerprint):
         raise PairsiftError(

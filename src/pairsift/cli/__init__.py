@@ -1,4 +1,4 @@
-"""The command line: a thin shell over the functions of the package.
+"""The command line: a thin layer over the functions of the package.
 
 Each command imports what it needs when it runs, so that `pairsift --help` answers at once.
 """
@@ -43,7 +43,7 @@ from pairsift.storage_errors import is_of_network, reason
 USER_ERROR = 2
 
 app = typer.Typer(
-    help="Pick the image-text pairs worth training on.",
+    help="Select the image-text pairs that are worth training on.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -73,7 +73,7 @@ for module in (
 
 @app.callback(invoke_without_command=True)
 def _version(
-    version: bool = typer.Option(False, "--version", help="Print the version and leave."),
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
 ) -> None:
     if version:
         from pairsift import __version__
@@ -83,14 +83,15 @@ def _version(
 
 
 class _StoppedBySignal(KeyboardInterrupt):
-    """SIGINT or SIGTERM, raised where the program stands so that open files are dropped."""
+    """SIGINT or SIGTERM, raised in the running code so that open files are discarded."""
 
 
 class _Signals:
-    """Turns the first SIGINT or SIGTERM into an exception; sees to it that the process then ends.
+    """Turns the first SIGINT or SIGTERM into an exception, and makes sure that the process then
+    ends.
 
-    Python runs handlers between its own instructions, and some calls of libraries take minutes. A
-    thread ends the process when its time is up; what is committed is safe from that.
+    Python runs signal handlers only between its own instructions, and some library calls take
+    minutes. So a thread ends the process after a time limit; what is committed is not affected.
     """
 
     def __init__(self) -> None:
@@ -98,7 +99,7 @@ class _Signals:
         self._since = 0.0
 
     def install(self) -> None:
-        """To be called once, in the main thread."""
+        """Install the handlers; call it once, in the main thread."""
         watched, woken = os.pipe()
         os.set_blocking(woken, False)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
@@ -106,7 +107,7 @@ class _Signals:
             target=self._end_in_time, args=(watched,), name="pairsift-signals", daemon=True
         ).start()
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Left alone where it is ignored: a shell does that for what it runs behind.
+            # An ignored signal stays ignored, because shells do that for background jobs.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
 
@@ -114,7 +115,7 @@ class _Signals:
         if self.received is None:
             self.received, self._since = number, time.monotonic()
             raise _StoppedBySignal
-        # Terminals, launchers and batch systems often send one twice; a person waits first.
+        # Terminals, launchers and batch systems often send a signal twice at once; people wait.
         if time.monotonic() - self._since > _TWICE_S:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -127,7 +128,7 @@ class _Signals:
         os._exit(128 + number)
 
     def stop_if_received(self) -> None:
-        """Leave, if there was a signal."""
+        """Exit if a signal was received."""
         if self.received is not None:
             _stop(128 + self.received, _STOPPED)
 
@@ -135,21 +136,21 @@ class _Signals:
 def main() -> None:
     """Entry point of the `pairsift` command.
 
-    Exit codes: 0 done; 3 done but for shards that could not be read; 4 every pair that was tried
-    failed; 2 bad input or options, with one line on stderr; 130 and 143 stopped by SIGINT and
+    Exit codes: 0 success; 3 success except for shards that could not be read; 4 every pair that was
+    tried failed; 2 bad input or options, with one line on stderr; 130 and 143 stopped by SIGINT and
     SIGTERM, with everything finished kept.
     """
     signals = _Signals()
     signals.install()
     _tell_inputs()
     try:
-        code = app(standalone_mode=False)  # what a command left with, not 0
+        code = app(standalone_mode=False)  # a command's exit code that is not 0
     except BaseException as error:
-        # Whatever it is: libraries that are interrupted raise errors of their own.
+        # Any error, because libraries raise their own errors when they are interrupted.
         signals.stop_if_received()
         if isinstance(error, PairsiftError):
             _stop(error.exit_code, str(error))
-        if isinstance(error, typer.Abort):  # a question was answered with no
+        if isinstance(error, typer.Abort):  # the user answered a question with no
             _stop(USER_ERROR, "aborted")
         if isinstance(error, typer.Exit):
             sys.exit(error.exit_code)
@@ -159,20 +160,19 @@ def main() -> None:
                     _stop(USER_ERROR, f"a storage failed: {reason(error)}")
                 _ask_for_report()
             raise
-        show()  # a usage error of the option parser
+        show()  # wrong usage, from the option parser
         sys.exit(getattr(error, "exit_code", USER_ERROR))
     if code:
-        signals.stop_if_received()  # the option parser makes a code of it
+        signals.stop_if_received()  # the option parser turns it into an exit code
         sys.exit(code)
 
 
 def command() -> NoReturn:
-    """Run :func:`main` as a process of its own, and end the process in an orderly way.
+    """Run :func:`main` as a process, and end the process cleanly.
 
-    Threads that libraries leave behind (Arrow, DuckDB, storage clients) must not meet an
-    interpreter that is being taken apart: they would abort a process that has done its work. So
-    everything that is registered for the exit is run, the output is flushed, and the process ends
-    without the rest.
+    Libraries (Arrow, DuckDB, storage clients) leave threads behind that may abort the process while
+    the interpreter shuts down. So the registered exit functions run, the output is flushed, and the
+    process ends without the rest of the shutdown.
     """
     code: int | str | None = 0
     try:
@@ -193,7 +193,7 @@ def command() -> NoReturn:
 
 
 def _flush() -> int:
-    """Flush the output; 120, as Python has it, if nobody takes it."""
+    """Flush the output; return 120, as Python does, if it cannot be written."""
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not stream.closed:
@@ -209,7 +209,7 @@ class _ToStderr(logging.Handler):
 
 
 def _tell_inputs() -> None:
-    """Write what readers log about their inputs (lines, rows, what is left out) to stderr."""
+    """Write to stderr what readers log about their inputs (lines, rows, what is left out)."""
     log = logging.getLogger("pairsift.inputs")
     log.handlers = [_ToStderr()]
     log.setLevel(logging.INFO)
@@ -217,7 +217,7 @@ def _tell_inputs() -> None:
 
 
 def _ask_for_report() -> None:
-    """Tell what to do with the traceback that follows: no user's mistake should end in one."""
+    """Say what to do with the traceback that follows; no user's mistake should end in one."""
     typer.echo(
         "pairsift: this is a defect, or a mistake that should have been explained. Please report "
         "it with the lines below and the output of `pairsift doctor --report`, which names no "
@@ -228,9 +228,9 @@ def _ask_for_report() -> None:
 
 _NOT_FLUSHED = 120
 _TWICE_S = 2.0
-# Less than batch systems and clouds give between SIGTERM and SIGKILL, which is 30 s and more.
+# Batch systems and clouds wait at least 30 s between SIGTERM and SIGKILL.
 _GRACE_S = 20.0
-_STOPPED = "stopped; what was finished is kept: run the same command again to go on"
+_STOPPED = "stopped; what was finished is kept: run the same command again to continue"
 
 
 def _stop(code: int, message: str) -> NoReturn:

@@ -23,19 +23,23 @@ def balance(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Metrics to choose for, e.g. itm,odf; default: all that the records have."
+            help="Metrics to select for, e.g. itm,odf; default: all that the records have."
         ),
     ] = None,
     per_metric: Annotated[int, typer.Option(min=1, help="Records for each metric.")] = 1000,
     buckets: Annotated[
         int,
         typer.Option(
-            min=1, max=101, help="Equal ranges of the score, 0 to 100, to sample evenly from."
+            min=1,
+            max=101,
+            help="Number of equal ranges of the score, 0 to 100, to sample evenly from.",
         ),
     ] = 10,
     clusters: Annotated[
         int,
-        typer.Option(min=1, help="Clusters of captions to sample across; 1 turns clustering off."),
+        typer.Option(
+            min=1, help="Number of caption clusters to sample evenly from; 1 turns clustering off."
+        ),
     ] = 64,
     embedder: Annotated[
         str,
@@ -56,7 +60,7 @@ def balance(
     seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
     json: Json = False,
 ) -> None:
-    """Choose training data from teacher records: spread evenly over scores and over captions."""
+    """Select training data from teacher records: spread evenly over scores and over captions."""
     from pairsift.balance.run import Options, balance_records
     from pairsift.metrics import parse_metrics
 

@@ -42,22 +42,23 @@ def cascade(
     cheap_by: Annotated[
         list[str] | None,
         typer.Option(
-            help="Score column or expression that it decides by, if it has several; one for each "
-            "--cheap."
+            help="Score column or expression by which a cheap scorer decides, if it has several "
+            "columns; one for each --cheap."
         ),
     ] = None,
     full: Annotated[
-        str, typer.Option(help="Scorer or checkpoint that scores the pairs left open.")
+        str, typer.Option(help="Scorer or checkpoint that scores the undecided pairs.")
     ] = "pairsift-tiny",
     full_option: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=VALUE: an option of the full scorer, as of `pairsift score`; may be "
+            help="NAME=VALUE: an option of the full scorer, as for `pairsift score`; may be "
             "repeated."
         ),
     ] = None,
     by: Annotated[
-        str, typer.Option(help="Score column or expression of the cut, as `pairsift select --by`.")
+        str,
+        typer.Option(help="Score column or expression of the cut, as for `pairsift select --by`."),
     ] = "itm",
     keep: Annotated[
         float | None, typer.Option(help="Fraction of pairs that the cut keeps; default: 0.3.")
@@ -68,12 +69,12 @@ def cascade(
     ] = None,
     agreement: Annotated[
         float,
-        typer.Option(help="Share of the selection that must be the same as with full scoring."),
+        typer.Option(help="Fraction of the selection that must be the same as with full scoring."),
     ] = 0.98,
     audit: Annotated[
         float,
         typer.Option(
-            help="Share of all pairs that is always fully scored, to measure the agreement."
+            help="Fraction of all pairs that is always fully scored, to measure the agreement."
         ),
     ] = 0.02,
     pairs: Annotated[
@@ -91,7 +92,7 @@ def cascade(
 ) -> None:
     """Plan a cascade: cheap scorers decide the clear cases, the full scorer gets the others.
 
-    All of them score a sample, which sets the thresholds. `pairsift score --scorer cascade
+    All scorers score a sample, which sets the thresholds. `pairsift score --scorer cascade
     --plan FILE` then scores by the plan, and `pairsift select --by cascade` makes the cut.
     """
     from pairsift.cascade.plan import PLAN, Stage
@@ -99,7 +100,7 @@ def cascade(
     from pairsift.sources import find_shards
     from pairsift.storage import output_file
 
-    output_file(out, PLAN)  # before hours of scoring
+    output_file(out, PLAN)  # checked before hours of scoring
     names = cheap or ["tiny-glance"]
     numbers = cheap_by or [""] * len(names)
     if len(numbers) != len(names):
@@ -132,7 +133,7 @@ def cascade(
 
 
 def describe(plan: Plan) -> str:
-    """A plan in words, with what other agreements would cost."""
+    """Describe a plan in words, with the cost of other agreements."""
     learned = plan.learned
     lines = [
         f"the cut: {plan.cut}, {plan.full.by} >= {plan.threshold:.4g} on "

@@ -15,7 +15,7 @@ from pairsift.printable import one_line, printable
 if TYPE_CHECKING:
     from pairsift.engines.base import RunSummary
 
-# Everything else went well; the same command tries these shards again.
+# Exit code if only some shards failed; the same command tries them again.
 SHARDS_UNREADABLE = 3
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
@@ -80,14 +80,14 @@ Separator = Annotated[
     str | None,
     typer.Option(
         help="What separates the fields of a table of captions or judgments: one character, or "
-        "comma, tab, semicolon or pipe. Found by the first line if not given."
+        "comma, tab, semicolon or pipe. Detected from the first line if omitted."
     ),
 ]
 Encoding = Annotated[
     str | None,
     typer.Option(
-        help="Encoding of a table of captions or judgments, for example utf-16 or latin-1. UTF-8, "
-        "or what the file's byte order mark says, if not given."
+        help="Encoding of a table of captions or judgments, for example utf-16 or latin-1; "
+        "default: UTF-8, or what the file's byte order mark says."
     ),
 ]
 
@@ -96,24 +96,24 @@ Roots = Annotated[
     list[str] | None,
     typer.Option(
         "--root",
-        help="Folder where the source shards lie now, if they were moved since they were scored. "
+        help="Folder where the source shards are now, if they were moved since they were scored. "
         "With several score folders, give it once for all of them or once for each in order.",
     ),
 ]
 
 
 def emit(result: Mapping[str, Any], as_json: bool, text: str) -> None:
-    """Print a command's result, for a machine or for a person."""
+    """Print a command's result, as JSON or as text."""
     typer.echo(json.dumps(result, indent=1, default=str) if as_json else printable(text))
 
 
 def warn(message: str) -> None:
-    """Print one line on stderr, as the command's own."""
+    """Print one line on stderr."""
     typer.echo(f"pairsift: {one_line(message)}", err=True)
 
 
 def end_scoring(summary: RunSummary) -> None:
-    """Leave with the exit code that a scoring run deserves; return if that is 0."""
+    """Exit with the right code after a scoring run; return if it is 0."""
     if summary.unreadable:
         name, why = next(iter(summary.unreadable.items()))
         count = f"{len(summary.unreadable):,} shards could not"
@@ -131,12 +131,12 @@ def end_scoring(summary: RunSummary) -> None:
 
 
 def tell(notes: Iterable[str]) -> None:
-    """Print what a user should know, on stderr."""
+    """Print a message for the user on stderr."""
     for note in notes:
         warn(note)
 
 
 def table(rows: list[tuple[str, str]]) -> str:
-    """Two aligned columns."""
+    """Format two aligned columns."""
     width = max((len(left) for left, _ in rows), default=0)
     return "\n".join(f"{left:<{width}}  {right}" for left, right in rows)

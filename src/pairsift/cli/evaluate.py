@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pairsift.evaluate.results import Evaluation
     from pairsift.evaluate.run import Options
 
-commands = typer.Typer(help="Measure how good a scorer is.", no_args_is_help=True)
+commands = typer.Typer(
+    help="Measure the quality, the cost and the effect of scorers.", no_args_is_help=True
+)
 
 Images = Annotated[
     list[str], typer.Option(help="Folder, .tar or .parquet file with the images. May be repeated.")

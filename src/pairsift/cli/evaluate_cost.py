@@ -22,49 +22,60 @@ def cost(
     scorer: Annotated[
         list[str],
         typer.Option(
-            help="Names or checkpoint folders, joined by commas or repeated; by default, every "
-            "installed scorer that needs no checkpoint."
+            help="Scorers to measure: names or checkpoint folders, separated by commas or "
+            "repeated; default: every installed scorer that needs no checkpoint."
         ),
     ] = [],  # noqa: B006 - Typer reads it and makes a new list for every call
     clip_shape: Annotated[
         str,
-        typer.Option(help="Shapes of CLIPScore with random weights, by commas; or none."),
+        typer.Option(
+            help="Shapes of CLIPScore to measure with random weights, separated by commas; or none."
+        ),
     ] = "ViT-B/32,ViT-L/14",
     shards: Annotated[
         list[str],
-        typer.Option(help="With the pairs; the demonstration's photographs by default."),
+        typer.Option(help="Shards with the pairs to score; default: the demo's photographs."),
     ] = [],  # noqa: B006
     pairs: Annotated[
-        int | None, typer.Option(min=1, help="Of a round; of 12 images by default, 768 with a GPU.")
+        int | None,
+        typer.Option(
+            min=1, help="Pairs per round; default: those of 12 images, or of 768 images with a GPU."
+        ),
     ] = None,
     captions_per_image: Annotated[
-        int, typer.Option(min=1, help="Pairs that share an image; models may encode it once.")
+        int, typer.Option(min=1, help="Captions per image; a model may encode the image only once.")
     ] = 1,
-    rounds: Annotated[int, typer.Option(min=1, help="In which all scorers take turns.")] = 3,
-    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch on the CPU.")] = 1,
+    rounds: Annotated[
+        int,
+        typer.Option(min=1, help="Number of rounds; in each, all scorers run one after the other."),
+    ] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="Number of PyTorch threads on the CPU.")] = 1,
     baseline: Annotated[
         str | None,
-        typer.Option(help="Which the others are compared with; CLIPScore ViT-L/14 by default."),
+        typer.Option(help="Scorer to compare the others with; default: CLIPScore ViT-L/14."),
     ] = None,
-    devices: Annotated[int, typer.Option(min=1, help="Of the projection.")] = 1,
+    devices: Annotated[int, typer.Option(min=1, help="Number of devices in the projection.")] = 1,
     price_per_hour: Annotated[
-        float | None, typer.Option(min=0, help="Of one device, in any currency.")
+        float | None, typer.Option(min=0, help="Price of one device for an hour, in any currency.")
     ] = None,
     device: Device = None,
     dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16, where a scorer takes it.")
+        str | None,
+        typer.Option(
+            help="Precision of the models, if a scorer has the option: float32, bfloat16 "
+            "or float16."
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Pairs a batch; each scorer's own by default.")
+        int | None, typer.Option(min=1, help="Pairs per batch; default: each scorer's own.")
     ] = None,
     json: Json = False,
 ) -> None:
     """Measure pairs per second, operations and memory of scorers, and project them to whole pools.
 
-    All scorers are in memory at once, each in a process of its own, and take turns on the same
-    pairs and the same number of threads, so that what disturbs the machine falls on all alike.
-    Every round has new images. CLIPScore's random weights cost what trained ones do; its scores
-    mean nothing here.
+    Each scorer has its own process. All are in memory at once and score the same pairs in turns,
+    with the same number of threads, so that a disturbance of the machine affects all. Every round
+    has new images. CLIPScore is measured with random weights: its cost is real, its scores are not.
     """
     from pairsift.evaluate.cost.clip_shapes import find_shape
     from pairsift.evaluate.cost.run import Options, evaluate_cost

@@ -35,9 +35,7 @@ def downstream(
         int | None,
         typer.Option(min=2, help="Make the pool from this many of the images, drawn at random."),
     ] = None,
-    pool: Annotated[
-        Many, typer.Option(help="Shards of a pool of your own, in place of --images.")
-    ] = [],  # noqa: B006
+    pool: Annotated[Many, typer.Option(help="Shards of your own pool, in place of --images.")] = [],  # noqa: B006
     labels: Annotated[
         str | None,
         typer.Option(
@@ -58,23 +56,31 @@ def downstream(
     classification_limit: Annotated[
         int,
         typer.Option(
-            min=0, help="Images to use of each classification set, drawn at random; 0 for all."
+            min=0,
+            help="Number of images to use of each classification set, drawn at random; 0 for all.",
         ),
     ] = 2000,
     scorer: Annotated[
         Many,
-        typer.Option(help="Names or checkpoint folders, joined by commas or repeated."),
+        typer.Option(
+            help="Scorers to compare: names or checkpoint folders, separated by commas or repeated."
+        ),
     ] = [],  # noqa: B006
     keep: Annotated[
-        str, typer.Option(help="Fractions that every filter keeps, joined by commas.")
+        str, typer.Option(help="Fractions that every filter keeps, separated by commas.")
     ] = "0.3",
     seeds: Annotated[
-        int, typer.Option(min=1, help="Models trained for each filter, with different seeds.")
+        int,
+        typer.Option(
+            min=1, help="Number of models to train for each filter, with different seeds."
+        ),
     ] = 3,
     samples_seen: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Samples that each model is trained for; default: three times the pool."
+            min=1,
+            help="Samples that each model is trained on, repeats included; default: "
+            "three times the pool.",
         ),
     ] = None,
     rows_per_image: Annotated[int, typer.Option(min=1, help="Pairs of the pool per image.")] = 4,
@@ -89,7 +95,8 @@ def downstream(
     datacomp: Annotated[
         str | None,
         typer.Option(
-            help="small, medium, large or xlarge: train on a --selection by DataComp's own code.",
+            help="Scale (small, medium, large or xlarge): train on a --selection with "
+            "DataComp's own code.",
             rich_help_panel="DataComp",
         ),
     ] = None,
@@ -128,13 +135,14 @@ def downstream(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print the commands, and run nothing.", rich_help_panel="DataComp"
+            "--dry-run", help="Print the commands and run nothing.", rich_help_panel="DataComp"
         ),
     ] = False,
     results: Annotated[
         Many,
         typer.Option(
-            help="Make a table of results instead: eval_results.jsonl, or open_clip's .csv.",
+            help="Results file to make a table of, instead of training: "
+            "eval_results.jsonl, or open_clip's .csv.",
             rich_help_panel="DataComp",
         ),
     ] = [],  # noqa: B006
@@ -142,8 +150,8 @@ def downstream(
 ) -> None:
     """Train the same small model on what each filter keeps of a noisy pool, and compare.
 
-    The pool is made of images whose captions are good, with noise of known kinds and rates; or it
-    is yours. Stop it at any moment and run it again: what is finished is kept.
+    The pool is made from images with good captions and from noise of known kinds and rates, or you
+    give your own. Stop it at any moment and run it again: what is finished is kept.
 
     With --datacomp, the official training and 38-task evaluation run instead, on a selection of
     DataComp's pool.
@@ -209,7 +217,7 @@ def _datacomp(
         for option in ("selection", "data"):
             if given[option] is None:
                 raise PairsiftError(f"--datacomp needs --{option}")
-        assert scale is not None  # or there would be results
+        assert scale is not None  # otherwise there would be results
         run = DatacompRun(scale=scale, out=out, **given)
         if dry_run:
             emit(

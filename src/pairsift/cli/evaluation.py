@@ -1,4 +1,4 @@
-"""What the commands below `pairsift evaluate` share: names in options, bars, tables."""
+"""Shared code of the `pairsift evaluate` commands: lists of names, progress, tables."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pairsift.cli.common import emit
 from pairsift.printable import printable
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
-"""Header and rows."""
+"""Header and rows of a table."""
 
 
 class Result(Protocol):
-    """What an evaluation found."""
+    """The result of an evaluation."""
 
     def to_json(self) -> dict[str, Any]: ...
 
@@ -23,12 +23,12 @@ class Result(Protocol):
 
 
 def split(names: str | None) -> list[str]:
-    """Names that are joined by commas."""
+    """Split names at commas."""
     return [name.strip() for name in (names or "").split(",") if name.strip()]
 
 
 def split_all(names: Sequence[str]) -> list[str]:
-    """Names of an option that may be repeated too."""
+    """Split the names of an option that may also be repeated."""
     return [name for joined in names for name in split(joined)]
 
 
@@ -39,12 +39,12 @@ def show_result(
     as_json: bool,
     left: int = 1,
 ) -> None:
-    """Print an evaluation, for a machine or for a person.
+    """Print an evaluation, as JSON or as text.
 
     Args:
-        tables: by title, which may be empty.
+        tables: tables by title, which may be empty.
         out: where the evaluation was written.
-        left: columns that are aligned to the left.
+        left: number of columns that are left-aligned.
     """
     if as_json:
         emit(result.to_json(), True, "")
@@ -58,7 +58,7 @@ def show_result(
 def print_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", left: int = 1
 ) -> None:
-    """Print a table, its first `left` columns aligned to the left."""
+    """Print a table; its first `left` columns are left-aligned."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -73,5 +73,5 @@ def print_table(
         )
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    # A pipe or a log file has no width of its own: there, nothing is folded.
+    # A pipe or a log file has no width, so nothing is wrapped there.
     Console(width=None if Console().is_terminal else 400).print(table)

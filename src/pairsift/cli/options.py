@@ -1,7 +1,7 @@
-"""Command-line options made from the dataclass that holds a step's options.
+"""Make command-line options from the dataclass of a step's options.
 
 Each step has one dataclass, see :mod:`pairsift.options`. Its fields become the options of the
-command, with their notes as the help texts.
+command, and their :class:`Doc` the help texts.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def with_options(**groups: type) -> Callable[[Command], Command]:
 
 
 def _parameters(model: type) -> list[tuple[str, Any, Any]]:
-    """Name, annotation and default that typer wants for each field."""
+    """Yield the name, annotation and default that typer needs for each field."""
     hints = get_type_hints(model, include_extras=True)
     found: list[tuple[str, Any, Any]] = []
     for field in fields(model):
@@ -102,7 +102,7 @@ def _parameters(model: type) -> list[tuple[str, Any, Any]]:
 
 
 def _value(field: Field[Any], given: Any) -> Any:
-    """What a field holds, of what the command line gave."""
+    """Convert a value from the command line to the field's value."""
     if field.default_factory is not MISSING:
         return _pairs(field.name, given or [])
     if given is None:
@@ -113,7 +113,7 @@ def _value(field: Field[Any], given: Any) -> Any:
 
 
 def _split(field: Field[Any], text: str) -> tuple[Any, ...]:
-    """Values joined by commas, numbers where the default has numbers."""
+    """Split values at commas; convert them to numbers if the default has numbers."""
     parts = [part.strip() for part in text.split(",")]
     default: Any = field.default
     if not default or isinstance(default[0], str):
@@ -123,7 +123,7 @@ def _split(field: Field[Any], text: str) -> tuple[Any, ...]:
     except ValueError:
         shown = ",".join(f"{number:g}" for number in default)
         raise PairsiftError(
-            f"--{field.name.replace('_', '-')} {text!r}: give numbers joined by commas, "
+            f"--{field.name.replace('_', '-')} {text!r}: give numbers separated by commas, "
             f"for example {shown}"
         ) from None
 

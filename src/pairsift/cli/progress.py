@@ -1,4 +1,4 @@
-"""How far a long command is: bars on a terminal, elsewhere a line a minute on stderr."""
+"""Progress of a long command: bars on a terminal, otherwise a line per minute on stderr."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Task:
     begin: float = 0.0
 
     def line(self, now: float) -> str:
-        """Done, rate, time left, and what else is known."""
+        """Return one line: amount done, rate, time left, and other facts."""
         from pairsift.status import duration
 
         unit = f" {self.unit}" if self.unit else ""
@@ -47,7 +47,7 @@ class ProgressDisplay:
     """A listener that shows how far one or several tasks are; a context manager.
 
     Args:
-        every: seconds between two lines where stderr is no terminal; `EVERY_S` if None.
+        every: seconds between two lines if stderr is not a terminal; `EVERY_S` if None.
     """
 
     def __init__(self, every: float | None = None) -> None:

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 @prompts.command("import")
 def import_(
     script: Annotated[
-        Path, typer.Argument(help="The published inference script. It is parsed, never run.")
+        Path, typer.Argument(help="The published inference script. It is parsed but never run.")
     ],
     out: Annotated[Path | None, typer.Option(help="TOML file to write; default: stdout.")] = None,
     name: Annotated[
@@ -40,7 +40,7 @@ def import_(
         typer.echo(text, nl=False)
         return
     if os.path.lexists(out):
-        raise PairsiftError(f"{out} exists; choose another --out, or remove it first")
+        raise PairsiftError(f"{out} already exists; choose another --out, or remove it first")
     folder, file = output_file(out)
     folder.create()
     folder.write(file, text.encode())

@@ -37,7 +37,7 @@ def report(
     emit(asdict(summary), json, f"report in {summary.path}")
     if summary.changed:
         warn(
-            f"{summary.changed:,} shards are gone or have changed since they were scored; "
+            f"{summary.changed:,} shards are missing or have changed since they were scored; "
             "the report names them under Failures"
         )
     if summary.without_picture:

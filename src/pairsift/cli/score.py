@@ -22,13 +22,13 @@ def score(
     out: Annotated[str, typer.Option(help="Folder for the score tables.")],
     json: Json = False,
 ) -> None:
-    """Score every pair of the shards; one parquet of scores per shard.
+    """Score every pair of the shards; one parquet file of scores per shard.
 
-    Stop it at any moment and run it again: finished shards are kept, the others are redone. A
-    shard that cannot be read is left out and named at the end; the exit code is then 3. If every
+    Stop it at any moment and run it again: finished shards are kept, the others are scored again. A
+    shard that cannot be read is skipped and named at the end; the exit code is then 3. If every
     pair that was tried failed, the exit code is 4, and one line says why. Samples that the source
-    itself marks as failed are counted apart. If stderr is not a terminal, one line a minute says
-    how far the run is.
+    itself marks as failed are counted separately. If stderr is not a terminal, the progress is one
+    line per minute.
     """
     from pairsift import steps
     from pairsift.cli.progress import ProgressDisplay
@@ -51,7 +51,7 @@ def score(
 
 
 def _tell_agreement(out: str, plan: str) -> None:
-    """With the last shard of a cascade's scores, how far they agree with full scoring."""
+    """After the last shard of a cascade's run, print the agreement with full scoring."""
     from pairsift.cascade.plan import Plan
     from pairsift.cascade.report import NAME, write_agreement
     from pairsift.select.agreement import describe_agreement

@@ -34,7 +34,7 @@ def select(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Choose pairs by their scores. Nothing is scored again and no image is read."""
+    """Select pairs by their scores. Nothing is scored again and no image is read."""
     from pairsift import steps
 
     selection = steps.select(scores, options, None if dry_run else out)
@@ -42,7 +42,7 @@ def select(
 
 
 def describe(selection: Selection) -> str:
-    """What a selection keeps, what it drops and why, as lines of text."""
+    """Describe a selection as lines of text: what it keeps, what it drops and why."""
     from pairsift.select.agreement import describe_agreement
 
     record = selection.record
@@ -68,7 +68,7 @@ def describe(selection: Selection) -> str:
 
 
 def _reason(drop: Drop) -> str:
-    """Why rows were removed; also what a condition would remove alone, where that is more."""
+    """Return why rows were removed, and how many the condition removes alone if that is more."""
     if drop.alone is None:
         return drop.reason
     if drop.alone == drop.rows:
@@ -88,7 +88,7 @@ def _threshold(cut: Cut, query: Mapping[str, Any]) -> str:
 
 
 def _rounded(number: float) -> str:
-    """A number with at most four decimals, or four significant digits if it is below 1."""
+    """Format a number with at most four decimals, or four significant digits if it is below 1."""
     if abs(number) < 1:
         return f"{number:.4g}"
     return f"{number:.4f}".rstrip("0").rstrip(".")

@@ -54,7 +54,7 @@ def serve(
     allow_network: Annotated[
         list[str] | None,
         typer.Option(
-            help="Private network that images may be fetched from, e.g. 10.1.0.0/16; may be "
+            help="Private network from which images may be fetched, e.g. 10.1.0.0/16; may be "
             "repeated."
         ),
     ] = None,
@@ -82,7 +82,9 @@ def serve(
     ] = 256.0,
     time_limit: Annotated[
         float,
-        typer.Option(min=0.1, help="Seconds a request may take; then the client gets status 504."),
+        typer.Option(
+            min=0.1, help="Time limit of a request in seconds; then the client gets status 504."
+        ),
     ] = (120.0),
 ) -> None:
     """Score over HTTP: POST /score, with /healthz, /metrics and /openapi.json.
@@ -127,6 +129,7 @@ def serve(
         loaded,
         settings,
         ready=lambda url: typer.echo(
-            f"serving {loaded.name} on {url} (Ctrl-C ends it); described at {url}/openapi.json"
+            f"serving {loaded.name} on {url} (press Ctrl-C to stop); API description: "
+            f"{url}/openapi.json"
         ),
     )

@@ -112,8 +112,8 @@ def reference(
 ) -> None:
     """Annotate captions by comparing them with those that people wrote for the image.
 
-    Needs no API key and costs nothing. See pairsift.teach.reference for what each score measures
-    and what it does not.
+    Needs no API key and costs nothing. The documentation of pairsift.teach.reference says what each
+    score measures and what it misses.
     """
     from pairsift.teach.candidates import DEFAULT_PLAN, parse_plan
     from pairsift.teach.items import read_alt_text

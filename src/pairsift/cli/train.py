@@ -18,13 +18,17 @@ def register(app: typer.Typer) -> None:
 def train(
     data: Annotated[
         list[str],
-        typer.Argument(help="Folders that `pairsift balance` wrote, or their json or parquet."),
+        typer.Argument(
+            help="Folders that `pairsift balance` wrote, or the .json or .parquet files in them."
+        ),
     ],
     model: Annotated[str, typer.Option(help="Checkpoint to start from: folder or hub name.")],
     out: Annotated[str, typer.Option(help="Folder for the trained checkpoint.")],
     images: Annotated[
         list[str] | None,
-        typer.Option(help="More images: folder, .tar or .parquet; may be repeated."),
+        typer.Option(
+            help="More places to search for images: folder, .tar or .parquet; may be repeated."
+        ),
     ] = None,
     prompts: Annotated[
         str | None,
@@ -61,14 +65,15 @@ def train(
     stages: Annotated[
         str,
         typer.Option(
-            help="Training stages, joined by commas: projector, language (projector and language "
+            help="Training stages, separated by commas: projector, language (projector "
+            "and language "
             "model), all."
         ),
     ] = "projector,all",
     epochs: Annotated[
         str | None,
         typer.Option(
-            help="Epochs of each stage, joined by commas, or one number for all; default: 1."
+            help="Epochs of each stage, separated by commas, or one number for all; default: 1."
         ),
     ] = None,
     steps: Annotated[
@@ -113,7 +118,9 @@ def train(
     log_every: Annotated[int, typer.Option(min=1, help="Steps between lines of the log.")] = 10,
     dev_fraction: Annotated[
         float,
-        typer.Option(min=0, max=0.9, help="Fraction of the images kept apart as the dev set."),
+        typer.Option(
+            min=0, max=0.9, help="Fraction of the images that is set apart as the dev set."
+        ),
     ] = 0.1,
     dev_data: Annotated[
         str | None, typer.Option(help="Other training data to use as the dev set.")
@@ -124,7 +131,7 @@ def train(
     best_by: Annotated[
         str | None,
         typer.Option(
-            help="Which dev correlation picks the best checkpoint: a metric, or mean. Default: "
+            help="Metric whose dev correlation selects the best checkpoint, or mean; default: "
             "itm if it is trained."
         ),
     ] = None,
@@ -135,16 +142,19 @@ def train(
         float, typer.Option(min=0, help="Instructions to mix in for each scored pair.")
     ] = 0.25,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device to train on: auto, cpu or cuda.")] = "auto",
     dtype: Annotated[
-        str, typer.Option(help="auto, float32 or bfloat16; auto is bfloat16 on GPUs that have it.")
+        str,
+        typer.Option(
+            help="Precision: auto, float32 or bfloat16; auto is bfloat16 on GPUs that support it."
+        ),
     ] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
     keep_checkpoints: Annotated[
         bool, typer.Option("--keep-checkpoints", help="Keep all checkpoints in OUT/training.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be trained, and stop.")
+        bool, typer.Option("--dry-run", help="Print what would be trained and stop.")
     ] = False,
     json: Json = False,
 ) -> None:

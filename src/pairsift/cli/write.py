@@ -22,7 +22,7 @@ def write(
     selection: Annotated[str, typer.Argument(help="Folder that `pairsift select` wrote.")],
     json: Json = False,
 ) -> None:
-    """Turn a selection into data to train on."""
+    """Write a selection as data to train on."""
     from dataclasses import asdict
 
     from pairsift.select import read_selection
