@@ -210,7 +210,7 @@ def test_a_worker_gets_a_name_not_a_model() -> None:
         (lambda d: score_dataset(d.remove_columns("caption"), "heuristics"), "name the captions"),
         (lambda d: score_dataset(d.remove_columns("image"), "heuristics"), "no image column"),
         (lambda d: score_dataset(d, "heuristics", image="picture"), "no column 'picture'"),
-        (lambda d: score_dataset(d, "heuristics", caption="image"), "'image' is no text"),
+        (lambda d: score_dataset(d, "heuristics", caption="image"), "'image' is not text"),
         (lambda d: score_dataset(d.rename_column("key", "width"), "heuristics"), "give a prefix"),
         (lambda d: score_dataset(d, HeuristicsScorer(), device="cpu"), "is loaded; device"),
         (lambda d: score_dataset(d, "heuristix"), "did you mean 'heuristics'"),
@@ -225,7 +225,7 @@ def test_a_worker_gets_a_name_not_a_model() -> None:
         ),
         (
             lambda d: score_dataset(d.to_iterable_dataset().map(lambda row: row), "heuristics"),
-            "name them first",
+            "declare them first",
         ),
     ],
 )

@@ -148,7 +148,7 @@ def test_who_does_not_say_must_be_told() -> None:
     with pytest.raises(PairsiftError, match="'lengths' does not say.*--languages en,de"):
         ScopeMarker(silent)
     assert ScopeMarker(silent, ["de"]).scope == Scope(("de",))
-    with pytest.raises(PairsiftError, match="columns of its own named language, language_score"):
+    with pytest.raises(PairsiftError, match="already has columns named language, language_score"):
         load_scorer("heuristics", mark_out_of_scope=True, languages="en")
 
 

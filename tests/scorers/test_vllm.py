@@ -159,7 +159,7 @@ def test_faults_are_survived_or_become_statuses() -> None:
         "image_corrupt", "caption_empty",
     ]  # fmt: skip
     assert "prompt too long" in rows[1]["error"]
-    assert "answers with no number" in rows[2]["error"]
+    assert "answer is not a number" in rows[2]["error"]
     assert "no logprobs" in rows[3]["error"]
     assert rows[1]["itm"] is None
     for place in (0, 4, 5):
@@ -257,7 +257,7 @@ def _refusal(status: int, message: str) -> tuple[int, dict[str, str], bytes]:
 @pytest.mark.parametrize(
     ("trial", "says"),
     [
-        (_completion(None), "cannot be asked for scores.*holds no logprobs"),
+        (_completion(None), "cannot be asked for scores.*has no logprobs"),
         (_completion({"content": None}), "log probabilities of 0 tokens where 20"),
         (_completion({"content": []}), "log probabilities of 0 tokens"),
         (_completion(_step()), "log probabilities of 0 tokens"),

@@ -103,7 +103,7 @@ def test_no_weights(tmp_path):
 def test_a_tensor_in_two_files(tmp_path):
     for number in (1, 2):
         save_file(TENSORS, tmp_path / f"model-{number:05d}-of-00002.safetensors")
-    with pytest.raises(PairsiftError, match=r"a\.weight is in another file"):
+    with pytest.raises(PairsiftError, match=r"a\.weight is also in another file"):
         Weights(tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""The demonstration: real photographs, honest and dishonest captions, one run through it all."""
+"""The demo: real photographs with right and wrong captions, run through all steps."""

@@ -1,7 +1,7 @@
-"""Photographs that scikit-image and scikit-learn carry, and what one may say of them.
+"""Photographs of scikit-image and scikit-learn, with captions.
 
 The captions are ours. Each photo gets a right caption, a wrong one (the right one of another
-photo), a vague one that fits almost any picture, and boilerplate as crawled alt text has it.
+photo), a vague one that fits almost any image, and boilerplate such as crawled alt text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pairsift.errors import PairsiftError
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photograph inside an installed package, and its four captions less the wrong one."""
+    """A photograph in an installed package, with its captions except the wrong one."""
 
     package: str
     path: str
@@ -29,7 +29,7 @@ class Photo:
         return Path(self.path).stem
 
     def read(self) -> bytes:
-        """The file's bytes, untouched.
+        """Return the file's bytes, unchanged.
 
         Raises:
             PairsiftError: the package is not installed.
@@ -130,12 +130,12 @@ PHOTOS = (
     ),
 )
 
-# How far along the list the wrong caption is taken from: nothing alike lies that far apart.
+# Distance in the list to the photo with the wrong caption; similar photos are not so far apart.
 _WRONG_OFFSET = 5
 
 
 def captions() -> Iterator[tuple[Photo, str, str]]:
-    """Every photo with every caption, and the caption's kind."""
+    """Yield every photo with each of its captions and the caption's kind."""
     for index, photo in enumerate(PHOTOS):
         wrong = PHOTOS[(index + _WRONG_OFFSET) % len(PHOTOS)].right
         yield photo, "right", photo.right

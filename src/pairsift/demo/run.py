@@ -1,4 +1,4 @@
-"""Run the demonstration and sum it up."""
+"""Run the demo and summarise it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pairsift.pipeline import REPORT, SCORES, run_pipeline
 
 MARKER = ".pairsift-demo"
 KEPT = 0.25
-MAX_FAILURE_RATE = 1.0  # the demo's two faulty samples are meant
+MAX_FAILURE_RATE = 1.0  # the demo has two faulty samples on purpose
 
 
 @dataclass(frozen=True, slots=True)
 class DemoSummary:
-    """What the demonstration found.
+    """The results of the demo.
 
     Attributes:
         right_beats_wrong: photos whose right caption has a higher `itm` than the wrong one.
         right_is_best: photos whose right caption has the highest `itm` of all four.
-        kept_right: kept pairs whose caption is the right one.
+        kept_right: kept pairs with the right caption.
     """
 
     pairs: int
@@ -42,16 +42,16 @@ class DemoSummary:
     report: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `--json`."""
+        """Return plain values for `--json`."""
         return asdict(self)
 
     def text(self) -> str:
-        """A few lines for a person."""
+        """A few lines for people."""
         return "\n".join(
             (
                 f"{self.pairs} pairs at {self.pairs_per_second:.1f} pairs/s, "
                 f"{self.failed} of them faulty on purpose",
-                f"the right caption beats the wrong one for {self.right_beats_wrong} of "
+                f"the right caption scores above the wrong one for {self.right_beats_wrong} of "
                 f"{self.photos} photos, and all three others for {self.right_is_best}",
                 f"of the {self.kept} pairs kept, {self.kept_right} have the right caption",
                 f"look at {self.report}",
@@ -60,11 +60,11 @@ class DemoSummary:
 
 
 def run_demo(out: str, scorer: str = "pairsift-tiny") -> DemoSummary:
-    """Build the demo's shard below `out`, then score, select, write and report it.
+    """Write the demo's shard below `out`, then score, select, write and report it.
 
     Raises:
-        PairsiftError: the packages with the photographs are not installed, or `out` holds
-            something that no demo wrote.
+        PairsiftError: the packages with the photographs are not installed, or `out` holds something
+            that the demo did not write.
     """
     folder = Path(out)
     _make_room(folder)
@@ -102,10 +102,10 @@ def run_demo(out: str, scorer: str = "pairsift-tiny") -> DemoSummary:
 
 
 def _make_room(folder: Path) -> None:
-    """Clear what an earlier demo left, and nothing else."""
+    """Delete what an earlier demo left, and nothing else."""
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER).exists():
-            raise PairsiftError(f"{folder} is not empty; give the demo a folder of its own (--out)")
+            raise PairsiftError(f"{folder} is not empty; give the demo its own folder (--out)")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()

@@ -1,4 +1,4 @@
-"""Pack the demonstration's pairs into a webdataset shard like those of a crawl."""
+"""Write the demo's pairs into a webdataset shard like those of a crawl."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ KEY_SEPARATOR = "-"
 
 
 def write_demo_shard(folder: Path) -> Path:
-    """Write ``00000.tar``: 48 pairs, then one cut image and one empty caption; return its path.
+    """Write ``00000.tar`` and return its path: 48 pairs, a truncated image and an empty caption.
 
-    Keys are ``<photo>-<kind of caption>``; uids are made from the keys, as DataComp's are
-    32 hexadecimal digits.
+    Keys are ``<photo>-<kind of caption>``; uids are hashes of the keys, 32 hexadecimal digits as in
+    DataComp.
     """
     target = Folder(str(folder))
     target.create()

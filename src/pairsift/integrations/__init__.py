@@ -1,5 +1,5 @@
-"""Pairsift inside other tools, each in a module of its own that imports the tool.
+"""Pairsift inside other tools. Each tool has a module, and only that module imports the tool.
 
-All of them go the way that `pairsift score` goes: undecoded bytes into the guarded decoder, a row
-with a status for every pair, and conditions that `pairsift select` would read the same way.
+All of them work as `pairsift score` does: undecoded bytes go into the checked decoder, every pair
+gets a status, and conditions have the same meaning as in `pairsift select`.
 """

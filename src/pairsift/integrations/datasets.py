@@ -1,6 +1,6 @@
-"""Hugging Face datasets: score columns for a dataset, and a filter that reads only those.
+"""Hugging Face datasets: add score columns to a dataset, and filter it by them.
 
-Works on datasets in memory and on disk, on streaming ones, and on dictionaries of splits.
+Works on datasets in memory and on disk, streaming datasets, and dictionaries of splits.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ else:
     AnyDataset = TypeVar("AnyDataset")
 
 _CAPTIONS = ("caption", "text", "txt")
-# Rows that one step of the streaming filter looks at. No more, since they wait with their images.
+# Rows per step of the streaming filter; few, because they are in memory with their images.
 _FILTER_ROWS = 256
 
 
@@ -73,7 +73,7 @@ def score_dataset(
         caption: column of the captions; ``json.caption`` is a field of the column ``json``. None
             takes ``caption``, ``text`` or ``txt``.
         prefix: text to put before the names of the new columns; none by default.
-        batch_size: pairs in a batch; None for the scorer's own.
+        batch_size: pairs per forward pass; None for the scorer's default.
         options: options of the scorer, as for :func:`pairsift.load_scorer`.
 
     Returns:
@@ -107,7 +107,7 @@ def score_dataset(
     new = {f"{prefix}{field.name}": field for field in fields}
     if taken := [name for name in new if name in features]:
         raise PairsiftError(
-            f"the dataset has a column {taken[0]!r} already; give a prefix for the new columns, "
+            f"the dataset already has a column {taken[0]!r}; give a prefix for the new columns, "
             'for example prefix="pairsift_"'
         )
     image = _image_column(features, image)
@@ -168,7 +168,7 @@ def filter_dataset(
 
     Raises:
         PairsiftError: the dataset is not scored, an expression names a column that does not exist,
-            or a cut is asked of a streaming dataset.
+            or a cut is requested for a streaming dataset.
 
     Examples:
         >>> from datasets import Dataset
@@ -194,12 +194,12 @@ def filter_dataset(
     if isinstance(dataset, datasets.IterableDataset):
         if where is None or (top, count, by, per) != (None, None, None, None):
             raise PairsiftError(
-                "a streaming dataset takes a condition (where) only: a cut (top, count) needs all "
-                "rows. Look for the threshold in a sample of it, or download it"
+                "a streaming dataset supports only a condition (where), because a cut (top, count) "
+                "needs all rows. Find the threshold on a sample, or download the dataset"
             )
         passes = _FilterBatch(RowFilter(where, features.arrow_schema, status=status))
         stream, format_type = _undecoded_stream(dataset)
-        # Not `filter`: behind it the library decodes no images any more, whatever features say.
+        # Not `filter`: after it, the library does not decode images any more.
         kept = stream.map(passes, batched=True, batch_size=_FILTER_ROWS)
         return _as_it_was(kept, features, format_type)
     query = {"where": where, "top": top, "count": count, "by": by, "per": per, "seed": seed}
@@ -209,7 +209,7 @@ def filter_dataset(
 
 @dataclass(frozen=True, slots=True)
 class _ScoreBatch:
-    """What `map` calls; pickles as a scorer's name where it was given by name."""
+    """The function for `map`; a scorer that was given by name is pickled as its name."""
 
     scorer: LazyScorer | LoadedScorer
     image: str
@@ -228,7 +228,7 @@ class _ScoreBatch:
 
 @dataclass(frozen=True, slots=True)
 class _FilterBatch:
-    """What `map` calls on a stream: of each batch the rows that pass."""
+    """The function for `map` on a stream: returns the rows of a batch that pass."""
 
     rows: RowFilter
 
@@ -242,7 +242,9 @@ class _FilterBatch:
 def _select_places(
     dataset: Any, features: Any, status: str, expressions: Sequence[str | None], **query: Any
 ) -> np.ndarray:
-    """Places of the rows that `select` keeps, by way of a score table of the columns it needs."""
+    """Return the positions of the rows that `select` keeps, by a score table of the needed
+    columns.
+    """
     schema = features.arrow_schema
     used = columns_used([text for text in expressions if text is not None], schema)
     identity = [
@@ -276,34 +278,35 @@ def _of_splits(splits: Any, function: Callable[[Any], Any]) -> Any:
 def _known_features(dataset: Any) -> Any:
     if dataset.features is None:
         raise PairsiftError(
-            "this streaming dataset does not know its columns; name them first, for example "
+            "the columns of this streaming dataset are unknown; declare them first, for example "
             'dataset.cast(Features({"image": Image(), "caption": Value("string")}))'
         )
     return dataset.features
 
 
 def _undecoded_stream(dataset: Any) -> tuple[Any, str | None]:
-    """A streaming dataset whose images stay bytes, in plain Python; and the format it had.
+    """Return a streaming dataset whose images stay bytes, in plain Python, and the format that it
+    had.
 
-    `load_dataset` puts threads into streams that decode ahead; these are taken out too.
+    `load_dataset` adds threads to streams that decode ahead; these are removed too.
     """
-    formatting = getattr(dataset, "_formatting", None)  # no public name in a stream
+    formatting = getattr(dataset, "_formatting", None)  # streams have no public name for it
     format_type = formatting.format_type if formatting else None
     stream = dataset.with_format(None) if format_type else dataset
     return stream.decode(False), format_type
 
 
 def _as_it_was(stream: Any, features: Any, format_type: str | None) -> Any:
-    """Decoding and format of the user's dataset on a stream made of it."""
+    """Restore the decoding and format of the user's dataset on a stream made from it."""
     stream = stream.cast(features)
     return stream.with_format(format_type) if format_type else stream
 
 
 def _beside(datasets: Any, dataset: Any, scores: Any, added: Any) -> Any:
-    """Both datasets' columns side by side, in the first one's format."""
+    """Join the columns of two datasets, in the first one's format."""
     if len(dataset):
         both = datasets.concatenate_datasets([dataset.with_format(None), scores], axis=1)
-    else:  # the library leaves out what has no row, columns and all
+    else:  # without rows, the library leaves out the columns too
         features = datasets.Features({**dataset.features, **added})
         both = datasets.Dataset.from_dict({name: [] for name in features}, features=features)
     shown = dataset.format
@@ -340,8 +343,8 @@ def _caption_column(features: Any, name: str | None) -> str:
         feature = feature.get(part) if isinstance(feature, Mapping) else None
     if feature is not None and getattr(feature, "dtype", None) not in ("string", "large_string"):
         raise PairsiftError(
-            f"column {name!r} is no text; give one caption a row (datasets.Dataset.map with "
-            "batched=True can spread several over rows)"
+            f"column {name!r} is not text; give one caption per row (datasets.Dataset.map with "
+            "batched=True can put several into separate rows)"
         )
     return name
 
@@ -365,7 +368,7 @@ def _is_text(schema: pa.Schema, name: str) -> bool:
 
 
 def _fingerprint(dataset: Any, scorer: Scorer, *settings: str) -> str:
-    """Under which the library caches the scores: all that decides them, and nothing else."""
+    """Return the name under which the library caches the scores: everything that decides them."""
     facts = [dataset._fingerprint, dict(scorer.fingerprint), *settings]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,7 +1,7 @@
-"""Scores behind the interface of Hugging Face's `evaluate`: add pairs, then compute.
+"""Scores with the interface of Hugging Face's `evaluate`: add pairs, then compute.
 
-For captioning and similar tasks: predictions are captions, references the images they are about.
-Needs nothing but Pairsift.
+For captioning and similar tasks: predictions are captions, references are their images. It needs
+only Pairsift.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pairsift.pair import Pair, Status
 
 
 class PairsiftMetric:
-    """Mean scores of captions (predictions) with images (references), as `evaluate` computes them.
+    """Mean scores of captions (predictions) with images (references), in the style of `evaluate`.
 
     Args:
         scorer: name of a scorer, folder of a checkpoint, or a loaded scorer.
         columns: score column or columns to average. None for those of itm, odf, ctq and su that the
-            scorer has; if it has none of these, all its columns of numbers.
-        batch_size: pairs in a batch; None for the scorer's own.
+            scorer has; if it has none of them, all its number columns.
+        batch_size: pairs per forward pass; None for the scorer's default.
         options: options of the scorer, as for :func:`pairsift.load_scorer`.
 
     Raises:
@@ -61,7 +61,7 @@ class PairsiftMetric:
         self.add_batch(predictions=[prediction], references=[reference])
 
     def add_batch(self, *, predictions: Iterable[str], references: Iterable[Any]) -> None:
-        """Add pairs. A batch is scored as soon as it is full, and its images are let go.
+        """Add pairs. A batch is scored as soon as it is full, and its images are freed.
 
         Args:
             predictions: captions.
@@ -69,7 +69,7 @@ class PairsiftMetric:
                 or ``{"bytes": ..., "path": ...}``.
 
         Raises:
-            PairsiftError: not as many predictions as references.
+            PairsiftError: the numbers of predictions and references differ.
         """
         captions, images = list(predictions), list(references)
         if len(captions) != len(images):
@@ -112,7 +112,7 @@ class PairsiftMetric:
             self.add_batch(predictions=predictions, references=references)
         self._flush()
         if not self._tables:
-            raise PairsiftError("there are no pairs to compute a mean of; add some first")
+            raise PairsiftError("there are no pairs to average; add some first")
         table = pa.concat_tables(self._tables)
         self._tables, self._count = [], 0
         statuses = Counter(table["status"].cast(pa.string()).to_pylist())

@@ -1,4 +1,4 @@
-"""Images as other tools hold them, back to the encoded bytes that the guarded decoder takes."""
+"""Convert images from other tools to encoded bytes for the checked decoder."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pairsift.images import ImageLimits
 from pairsift.pair import Fault, Status
 from pairsift.sources import files
 
-# Others are turned into RGB; PNG holds no more.
+# Other modes are converted to RGB, because PNG cannot store them.
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I")
 
 
 def encoded_image(value: Any, limits: ImageLimits | None = None) -> bytes | Fault | None:
-    """Encoded bytes of an image.
+    """Return the encoded bytes of an image.
 
     Args:
         value: None; bytes; a path or fsspec URL; ``{"bytes": ..., "path": ...}`` as in Hugging
             Face datasets; a PIL image; or uint8 pixels, (height, width) or (height, width, 3).
 
     Returns:
-        the bytes as they are; decoded images without loss as BMP or PNG; None where there is no
-        image; a fault where it cannot be read.
+        given bytes unchanged; decoded images without loss as BMP or PNG; None if there is no
+        image; a fault if it cannot be read.
     """
     limits = limits or ImageLimits()
     if isinstance(value, Mapping):
@@ -46,7 +46,7 @@ def encoded_image(value: Any, limits: ImageLimits | None = None) -> bytes | Faul
             value = _from_pixels(value)
         if isinstance(value, Image.Image):
             return _encode(value, limits)
-    except Exception as error:  # an image opened but not yet decoded fails here, in many ways
+    except Exception as error:  # an opened image that is decoded only now may fail in many ways
         return Fault(Status.IMAGE_CORRUPT, f"{type(error).__name__}: {error}"[:300])
     return Fault(Status.IMAGE_CORRUPT, f"not an image but a {type(value).__name__}")
 
@@ -56,13 +56,13 @@ def _read(path: str, limits: ImageLimits) -> bytes | Fault:
         if not files.is_url(path):
             files.refuse_special(path)
         with fsspec.open(path, "rb") as file:
-            # One byte more than is allowed is enough for the decoder to refuse it.
+            # One byte above the limit is enough for the decoder to refuse it.
             data: bytes = file.read(limits.max_bytes + 1)
     except FileNotFoundError:
         return Fault(Status.IMAGE_MISSING, f"there is no file {path}"[:300])
     except PairsiftError as error:
         return Fault(Status.IMAGE_MISSING, str(error))
-    except Exception as error:  # file systems fail in many ways; one image is one row
+    except Exception as error:  # file systems fail in many ways, and only this row may fail
         return Fault(Status.READ_ERROR, f"{path}: {type(error).__name__}: {error}"[:300])
     return data
 
@@ -76,7 +76,7 @@ def _from_pixels(pixels: np.ndarray) -> Image.Image:
 def _encode(image: Image.Image, limits: ImageLimits) -> bytes:
     if image.mode not in _PNG_MODES:
         image = image.convert("RGB")
-    # BMP takes no time, but a large one is over the limit on bytes.
+    # BMP is fast to write, but large images would exceed the limit of bytes.
     small = image.mode == "RGB" and 4 * image.width * image.height < limits.max_bytes
     file = io.BytesIO()
     if small:

@@ -1,8 +1,8 @@
 """NeMo Curator: a reader that keeps captions, a scoring stage, and a writer that copies bytes.
 
-Curator's own image reader takes the JPEGs out of a tar and leaves captions and keys behind; its
-writer encodes the images anew. These stages keep all of it, on Curator's own ``ImageBatch``, so
-that Curator's stages can stand between them.
+Curator's own image reader takes only the JPEGs out of a tar, without captions and keys, and its
+writer encodes the images again. The stages here keep everything. They use Curator's ``ImageBatch``,
+so Curator's stages can be put between them.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ CAPTION = "caption"
 
 @dataclass
 class PairObject(ImageObject):  # type: ignore[misc]
-    """An image with its caption, as the shard holds it.
+    """An image with its caption, as in the shard.
 
     ``metadata`` has the caption under `CAPTION` (none if there is none), ``key``, ``uid``,
     ``shard`` (path of the file), and the sample's other fields.
 
     Attributes:
-        encoded: bytes of the image as they are stored; None if the sample has none.
-        fault: why the sample cannot be scored, if its source knows.
+        encoded: bytes of the image as stored; None if the sample has none.
+        fault: why the sample cannot be scored, if its source says so.
     """
 
     encoded: bytes | None = None
@@ -58,13 +58,13 @@ class PairObject(ImageObject):  # type: ignore[misc]
 class PairReaderStage(ProcessingStage[FileGroupTask, ImageBatch]):  # type: ignore[misc]
     """Read webdataset tars (or parquet files with images) as pairs, broken ones included.
 
-    Put it behind Curator's ``FilePartitioningStage`` with ``file_extensions=[".tar"]``.
+    Put it after Curator's ``FilePartitioningStage`` with ``file_extensions=[".tar"]``.
 
     Args:
-        pairs_per_batch: in each ``ImageBatch`` that leaves the stage.
-        decode: fill ``image_data``, for Curator's own stages; left None for broken images.
-            Scoring does not need it.
-        source_options: as of :func:`pairsift.sources.find_shards`, such as ``caption``.
+        pairs_per_batch: pairs in each ``ImageBatch`` that the stage returns.
+        decode: whether to fill ``image_data``, for Curator's own stages; it is None for broken
+            images. Scoring does not need it.
+        source_options: as for :func:`pairsift.sources.find_shards`, such as ``caption``.
     """
 
     pairs_per_batch: int = 256
@@ -73,15 +73,15 @@ class PairReaderStage(ProcessingStage[FileGroupTask, ImageBatch]):  # type: igno
     name: str = "pairsift_reader"
 
     def inputs(self) -> tuple[list[str], list[str]]:
-        """Files."""
+        """Return what the stage needs: files."""
         return ["data"], []
 
     def outputs(self) -> tuple[list[str], list[str]]:
-        """Images, undecoded unless asked for."""
+        """Return what the stage adds: images, decoded only if requested."""
         return ["data"], ["image_path", "image_id", "metadata"]
 
     def process(self, task: FileGroupTask) -> list[ImageBatch]:
-        """One batch after the other, in the order of the files.
+        """Return the batches in the order of the files.
 
         Raises:
             PairsiftError: a file cannot be opened.
@@ -108,7 +108,7 @@ class PairReaderStage(ProcessingStage[FileGroupTask, ImageBatch]):  # type: igno
         if self.decode:
             try:
                 pixels = np.asarray(decode_image(pair.image)[0])
-            except ImageFaultError:  # scoring will say so, with its reason
+            except ImageFaultError:  # scoring will report the fault
                 pixels = None
         own = {"key": pair.key, "uid": pair.uid, "shard": path, CAPTION: pair.caption}
         return PairObject(
@@ -133,21 +133,21 @@ class PairReaderStage(ProcessingStage[FileGroupTask, ImageBatch]):  # type: igno
 class PairsiftStage(ProcessingStage[ImageBatch, ImageBatch]):  # type: ignore[misc]
     """Score the pairs of a batch, and keep those that meet a condition.
 
-    The scores go into each image's metadata: ``pairsift_itm`` and so on, with ``pairsift_status``
-    (``ok``, or why there are none). What is scored are the stored bytes where
+    The scores are added to each image's metadata: ``pairsift_itm`` and so on, and
+    ``pairsift_status`` (``ok``, or why there are no scores). The stored bytes are scored if
     :class:`PairReaderStage` read them, else ``image_data``.
 
     Args:
-        where: condition over the score columns, as of `pairsift select --where`, such as
-            ``itm >= 66 and odf >= 20``; pairs without scores never meet it. None keeps all.
+        where: condition over the score columns, as for `pairsift select --where`, such as ``itm >=
+            66 and odf >= 20``; pairs without scores never pass. None keeps all.
         scorer: name of a scorer, or the folder of a checkpoint.
-        scorer_options: such as ``metrics``, ``model`` or ``dtype``.
-        prefix: put before the names in the metadata.
+        scorer_options: options of the scorer, such as ``metrics``, ``model`` or ``dtype``.
+        prefix: text before the names in the metadata.
         model_batch_size: number of pairs in one forward pass; None for the scorer's default.
-        gpus: of each worker; 0 scores on the CPU.
+        gpus: GPUs of each worker; 0 scores on the CPU.
 
     Raises:
-        PairsiftError: no such scorer or option, or the condition names what it does not have.
+        PairsiftError: there is no such scorer or option, or the condition names an unknown column.
     """
 
     where: str | None = None
@@ -168,26 +168,26 @@ class PairsiftStage(ProcessingStage[ImageBatch, ImageBatch]):  # type: ignore[mi
         self._passes = (
             None if self.where is None else RowFilter(self.where, pa.schema(self._fields))
         )
-        # Where a worker has a GPU, the framework shows it no other.
+        # A worker with a GPU sees only that GPU.
         options = dict(self.scorer_options)
         if takes_option(self.scorer, "device"):
             options.setdefault("device", "cuda" if self.gpus else "cpu")
         self._reference = lazy_scorer(self.scorer, **options)
 
     def inputs(self) -> tuple[list[str], list[str]]:
-        """Images with their captions."""
+        """Return what the stage needs: images with their captions."""
         return ["data"], []
 
     def outputs(self) -> tuple[list[str], list[str]]:
-        """The same, with scores."""
+        """Return what the stage adds: scores in the metadata."""
         return ["data"], ["metadata"]
 
     def setup(self, worker_metadata: Any = None) -> None:
-        """Load the model, once a worker."""
+        """Load the model, once per worker."""
         self._reference.load()
 
     def process(self, task: ImageBatch) -> ImageBatch | None:
-        """Scores into the metadata; None where no pair of the batch is kept."""
+        """Add scores to the metadata; return None if no pair of the batch is kept."""
         pairs = [_pair(image, str(place)) for place, image in enumerate(task.data)]
         table = outcomes(self._reference.load().score(pairs, self.model_batch_size), self._fields)
         for image, row in zip(task.data, table.to_pylist(), strict=True):
@@ -203,22 +203,22 @@ class PairWriterStage(ProcessingStage[ImageBatch, FileGroupTask]):  # type: igno
     """Write each batch as a webdataset shard: the stored bytes, the caption, metadata as json.
 
     Args:
-        output_dir: folder, or fsspec URL.
+        output_dir: folder or fsspec URL.
     """
 
     output_dir: str = ""
     name: str = "pairsift_writer"
 
     def inputs(self) -> tuple[list[str], list[str]]:
-        """Pairs as :class:`PairReaderStage` read them."""
+        """Return what the stage needs: pairs as :class:`PairReaderStage` reads them."""
         return ["data"], []
 
     def outputs(self) -> tuple[list[str], list[str]]:
-        """Files."""
+        """Return what the stage adds: files."""
         return ["data"], []
 
     def process(self, task: ImageBatch) -> FileGroupTask:
-        """One tar a batch, named by the task; it appears whole or not at all."""
+        """Write one tar per batch, named after the task; it is written whole or not at all."""
         folder = Folder(self.output_dir)
         folder.create()
         name = f"{task.task_id or 'pairs'}.tar"

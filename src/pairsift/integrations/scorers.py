@@ -1,4 +1,4 @@
-"""A scorer as other tools want it: small to pickle, loaded where it works, once a process."""
+"""Scorers for other tools: small to pickle, and loaded once per process where they are used."""
 
 from __future__ import annotations
 
@@ -22,54 +22,56 @@ from pairsift.scores import IDENTITY_FIELDS
 
 ScorerLike = str | os.PathLike[str] | Scorer
 
-#: Columns that every score table has and other tools do not: what became of the pair.
+#: Columns of every score table that other tools do not have: the result of the pair.
 OUTCOME_FIELDS = tuple(
     pa.field(field.name, pa.string() if field.name == "status" else field.type)
     for field in IDENTITY_FIELDS
     if field.name not in ("shard", "key", "uid")
 )
-# Scorers kept at a time; an evaluation rarely has more.
+# Scorers in memory at a time; an evaluation rarely needs more.
 _KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class LazyScorer:
-    """A scorer by name; pickles as its name and options, whatever it weighs once loaded."""
+    """A scorer by name, loaded when needed; it is pickled as its name and options."""
 
     name: str
     options: bytes
 
     def load(self) -> Scorer:
-        """The scorer, the same one for all equal references in this process."""
+        """Return the scorer; equal references share it within a process."""
         return _load(self.name, self.options)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedScorer:
-    """A scorer that the caller has made; goes to other processes only if it can be pickled."""
+    """A scorer that is already loaded; it must be picklable to be used in other processes."""
 
     scorer: Scorer
 
     def load(self) -> Scorer:
-        """The scorer."""
+        """Return the scorer."""
         return self.scorer
 
 
 def lazy_scorer(scorer: ScorerLike, **options: Any) -> LazyScorer | LoadedScorer:
-    """Refer to a scorer.
+    """Make a reference to a scorer.
 
     Args:
         scorer: a name or a checkpoint's folder as in :func:`pairsift.load_scorer`, or a scorer.
-        options: as of :func:`pairsift.load_scorer`.
+        options: as for :func:`pairsift.load_scorer`.
 
     Raises:
-        PairsiftError: options for a scorer that is made already.
+        PairsiftError: options are given for a scorer that is already loaded.
     """
     if isinstance(scorer, Scorer):
         if given := [name for name, value in options.items() if value is not None]:
-            raise PairsiftError(f"the scorer is loaded; {given[0]} is chosen when it is loaded")
+            raise PairsiftError(
+                f"the scorer is already loaded, so {given[0]} cannot be changed any more"
+            )
         return LoadedScorer(scorer)
-    # As bytes, since a prompt pack cannot be hashed.
+    # Pickled, because a prompt pack cannot be hashed.
     return LazyScorer(os.fspath(scorer), pickle.dumps(sorted(options.items())))
 
 
@@ -79,9 +81,9 @@ def _load(name: str, options: bytes) -> Scorer:
 
 
 def takes_option(scorer: str | os.PathLike[str], option: str) -> bool:
-    """Whether a scorer by this name has an option.
+    """Return whether a scorer has an option.
 
-    Of a checkpoint's folder only ``device`` is told, which all scorers with a model have.
+    For a checkpoint's folder, only ``device`` is known, which all scorers with a model have.
     """
     entry = entries().get(os.fspath(scorer))
     if entry is None:
@@ -90,10 +92,10 @@ def takes_option(scorer: str | os.PathLike[str], option: str) -> bool:
 
 
 def make_pair(image: Any, caption: Any, key: str) -> Pair:
-    """A pair of whatever a tool holds; what cannot be read becomes a fault, never an exception.
+    """Make a pair from a tool's data; what cannot be read becomes a fault, never an exception.
 
     Args:
-        image: as of :func:`pairsift.integrations.images.encoded_image`.
+        image: as for :func:`pairsift.integrations.images.encoded_image`.
         caption: text; None if there is none.
     """
     encoded = encoded_image(image)
@@ -102,7 +104,7 @@ def make_pair(image: Any, caption: Any, key: str) -> Pair:
         encoded, fault = None, encoded
     if caption is not None and not isinstance(caption, str):
         kind = type(caption).__name__
-        caption, fault = None, fault or Fault(Status.CAPTION_INVALID, f"not a text but a {kind}")
+        caption, fault = None, fault or Fault(Status.CAPTION_INVALID, f"not text but a {kind}")
     return Pair(key, encoded, caption, fault=fault)
 
 
@@ -112,7 +114,9 @@ def score_values(
     captions: Iterable[Any],
     batch_size: int | None = None,
 ) -> pa.Table:
-    """Score values side by side; the table is that of :meth:`Scorer.score`, keys are positions."""
+    """Score pairs given as lists; the table is that of :meth:`Scorer.score`, and keys are
+    positions.
+    """
     pairs = (
         make_pair(image, caption, str(place))
         for place, (image, caption) in enumerate(zip(images, captions, strict=True))
@@ -121,25 +125,25 @@ def score_values(
 
 
 def outcome_columns(scorer: Scorer) -> list[pa.Field]:
-    """Fields that a scored sample gets: what became of it, then the scorer's own columns."""
+    """Return the fields that a scored sample gets: its status, then the scorer's columns."""
     return [*OUTCOME_FIELDS, *scorer.columns]
 
 
 def outcomes(table: pa.Table, fields: Sequence[pa.Field]) -> pa.Table:
-    """These columns of a score table, in plain types."""
+    """Return these columns of a score table, in plain types."""
     columns = [table[field.name].cast(field.type) for field in fields]
     return pa.table(columns, schema=pa.schema(fields))
 
 
 def number_columns(scorer: Scorer, asked: str | Iterable[str] | None = None) -> tuple[str, ...]:
-    """Names of score columns to average.
+    """Return the names of score columns to average.
 
     Args:
-        asked: names; None for the quality metrics that the scorer has, or all its columns of
-            numbers where it has none of these.
+        asked: names; None for the quality metrics that the scorer has, or all its number columns if
+            it has none of these.
 
     Raises:
-        PairsiftError: the scorer has no such column, or it holds no numbers.
+        PairsiftError: the scorer has no such column, or it does not hold numbers.
     """
     numbers = [
         field.name

@@ -1,7 +1,7 @@
-"""Pairsift's scores as a torchmetrics metric, in the shape of its CLIPScore.
+"""Pairsift's scores as a torchmetrics metric, with the interface of its CLIPScore.
 
-Where ``clip_score(images, texts, model_name_or_path=...)`` stands, ``pairsift_score`` takes its
-place with another model name, and :class:`PairsiftScore` that of ``CLIPScore``.
+``pairsift_score`` can replace ``clip_score(images, texts, model_name_or_path=...)``, with another
+model name, and :class:`PairsiftScore` can replace ``CLIPScore``.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def pairsift_score(
 
     Returns:
         a scalar, or (N,) with ``reduction="none"``, float32, on the images' device; NaN if no
-        pair has a score. A dictionary of these if several metrics are asked for.
+        pair has a score. A dictionary of these for several metrics.
 
     Raises:
         ValueError: images, captions or their numbers are not as above; or, with
@@ -100,7 +100,7 @@ def pairsift_score(
 class PairsiftScore(Metric):
     """Mean score of images and captions over all batches and processes, as a torchmetrics metric.
 
-    It takes the place of ``torchmetrics.multimodal.CLIPScore``. The default scorer reads image and
+    It can replace ``torchmetrics.multimodal.CLIPScore``. The default scorer reads image and
     caption together; its metrics go from 0 (worst) to 100 (best).
 
     Args:
@@ -160,10 +160,10 @@ class PairsiftScore(Metric):
             self.add_state("n_samples", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, source: Images | Texts, target: Images | Texts) -> None:
-        """Score a batch of pairs, given as to :func:`pairsift_score`.
+        """Score a batch of pairs, given as for :func:`pairsift_score`.
 
         Raises:
-            ValueError: as of :func:`pairsift_score`.
+            ValueError: as :func:`pairsift_score` raises it.
         """
         scores = _score(
             source, target, self.model_name_or_path, self._names, self.nan_strategy,
@@ -177,7 +177,7 @@ class PairsiftScore(Metric):
         self.n_samples += len(scored)
 
     def compute(self) -> Score:
-        """The mean score; or with ``reduction="none"``, all of them."""
+        """Return the mean score, or with ``reduction="none"`` all of them."""
         if self.reduction == "none":
             held = self.scores
             found = dim_zero_cat(held) if len(held) else torch.empty(0, len(self._names))
@@ -190,7 +190,7 @@ class PairsiftScore(Metric):
 
         Args:
             val: result of ``forward`` or ``compute``, or a list of these; None for ``compute()``.
-            ax: of matplotlib, to draw into.
+            ax: matplotlib axes to draw into.
 
         Returns:
             figure and axes.
@@ -233,7 +233,7 @@ def _load(
 
 
 def _sides(source: Images | Texts, target: Images | Texts) -> tuple[list[torch.Tensor], list[str]]:
-    """Images and captions, whichever came first."""
+    """Return images and captions, in whichever order they were given."""
     sides = _as_list(source), _as_list(target)
     kinds = [{_kind(value) for value in side} for side in sides]
     if kinds == [{"text"}, {"image"}]:
@@ -265,7 +265,7 @@ def _kind(value: Any) -> str:
 
 
 def _pixels(image: torch.Tensor) -> np.ndarray:
-    """(C, H, W) integers as (H, W, 3) or (H, W) uint8."""
+    """Return (C, H, W) integers as (H, W, 3) or (H, W) uint8."""
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         raise ValueError(
             f"Expected all images to be (C, H, W) with 3 channels or 1, but got "
@@ -307,7 +307,7 @@ def _names(metrics: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _by_name(values: torch.Tensor, metrics: str | Sequence[str], names: Sequence[str]) -> Score:
-    """The last axis as names; gone where a single metric was asked for by name."""
+    """Return a dictionary by name, or a single value if one metric was requested by name."""
     if isinstance(metrics, str):
         return values[..., 0]
     return {name: values[..., place] for place, name in enumerate(names)}

@@ -96,7 +96,7 @@ class Preparer:
         fault = pair.fault
         if fault is not None and not (fault.status.of_caption and pair.image is not None):
             return row.fail(fault.status, fault.error)
-        caption = fault or check_caption(pair.caption)  # the row still gets the size of its image
+        caption = fault or check_caption(pair.caption)  # the row still gets its image's size
         try:
             image, (row.width, row.height) = decode_image(pair.image, self.limits)
         except ImageFaultError as error:
@@ -109,7 +109,7 @@ class Preparer:
             return row.fail(caption.status, caption.error)
         try:
             row.inputs = self.transform(image, caption)
-        except Exception as error:  # one pair must not end the whole run
+        except Exception as error:  # one bad pair must not end the run
             return row.fail(Status.MODEL_ERROR, f"{type(error).__name__}: {error}")
         return row
 
@@ -123,7 +123,7 @@ class Scorer(abc.ABC):
         name: as given to :func:`pairsift.load_scorer` and written in the fingerprint.
         columns: Arrow fields that this scorer adds to the score table; they never change.
         preparer: preprocesses one pair; most often a :class:`Preparer`.
-        batch_size: pairs in a batch where the caller gives no number; 32.
+        batch_size: pairs per forward pass if the caller gives no number; 32.
         scope: what the scorer was trained for; None if that is not known or nothing was trained.
 
     Examples:
@@ -160,7 +160,7 @@ class Scorer(abc.ABC):
         """Run the model on one batch (forward).
 
         Args:
-            inputs: what the preparer made of each pair of the batch.
+            inputs: the preparer's result for each pair of the batch.
 
         Returns:
             one array of length ``len(inputs)`` per column name; NaN (None in a column of
@@ -168,17 +168,19 @@ class Scorer(abc.ABC):
         """
 
     def cost(self, inputs: Any) -> int:
-        """How much work a pair is, in any unit; pairs of like cost share a batch. 0 by default."""
+        """Return the work of a pair in any unit; pairs with similar cost share a batch. 0 by
+        default.
+        """
         return 0
 
     def order(self, inputs: Sequence[Any]) -> list[int]:
-        """In which order to score the pairs that wait; neighbours share a batch.
+        """Return the order in which to score waiting pairs; neighbours share a batch.
 
-        By cost, so that short captions are not padded to the length of long ones. Pairs of equal
-        cost keep their order, so the same pairs always make the same batches.
+        The order is by cost, so that short captions are not padded to the length of long ones.
+        Pairs of equal cost keep their order, so the same pairs always make the same batches.
 
         Returns:
-            places in `inputs`.
+            positions in `inputs`.
         """
         return sorted(range(len(inputs)), key=lambda place: self.cost(inputs[place]))
 
@@ -187,7 +189,7 @@ class Scorer(abc.ABC):
 
         Args:
             pairs: the pairs; read once.
-            batch_size: pairs in a batch; None for the scorer's own.
+            batch_size: pairs per forward pass; None for the scorer's default.
 
         Returns:
             a table of :func:`pairsift.scores.score_schema`, one row per pair, in order. A pair

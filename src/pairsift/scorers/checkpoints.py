@@ -1,4 +1,4 @@
-"""Finds checkpoints, on disk or on the Hugging Face hub, and tells one from another."""
+"""Find checkpoints, on disk or on the Hugging Face hub, and identify them by content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pairsift.storage_errors import Cause, find_cause, reason
 
 _CHUNK = 1 << 20
 _CHUNKS = 64
-# Weights in formats that are not read here, such as TensorFlow's, are not fetched.
+# Weights in formats that we do not read, such as TensorFlow's, are not downloaded.
 _FETCHED = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja", "*.toml")
 
 
@@ -19,11 +19,11 @@ def find_checkpoint(name_or_path: str, what: str = "checkpoint") -> Path:
     """Return the folder of a checkpoint.
 
     Args:
-        name_or_path: a folder, or a name on the hub, looked for in the local cache first.
-        what: what is looked for, for the error message.
+        name_or_path: a folder, or a name on the hub, searched in the local cache first.
+        what: the kind of checkpoint, for the error message.
 
     Raises:
-        PairsiftError: no such folder, and not to be had from the hub.
+        PairsiftError: there is no such folder, and it cannot be downloaded from the hub.
     """
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
@@ -46,7 +46,7 @@ def _from_hub(name: str, what: str) -> Path:
         except LocalEntryNotFoundError:
             found = snapshot_download(name, allow_patterns=allowed)
     except HFValidationError:
-        raise PairsiftError(f"there is no folder {name}, and it is no name on the hub") from None
+        raise PairsiftError(f"there is no folder {name}, and it is not a name on the hub") from None
     except Exception as error:
         raise PairsiftError(
             f"there is no folder {name}; it is not in the hub's local cache, and cannot be fetched "
@@ -56,7 +56,10 @@ def _from_hub(name: str, what: str) -> Path:
 
 
 def _why(error: Exception, name: str) -> str:
-    if find_cause(error) in (Cause.MISSING, Cause.NO_LOGIN):  # the hub hides what is private
+    if find_cause(error) in (
+        Cause.MISSING,
+        Cause.NO_LOGIN,
+    ):  # the hub does not show private repositories
         return (
             f"it has no {name}, or it is private: check the name, or run `hf auth login` or set "
             "HF_TOKEN"
@@ -65,13 +68,13 @@ def _why(error: Exception, name: str) -> str:
 
 
 def checkpoint_digest(folder: Path, files: Iterable[Path] | None = None) -> str:
-    """Tell checkpoints apart by content: a sha256 over every file's name, size and bytes.
+    """Return a sha256 over every file's name, size and bytes, to identify a checkpoint by content.
 
-    Of a file over 64 MiB, 64 pieces of 1 MiB are read, evenly spread and the last one included:
-    training changes every tensor, and reading 26 GB to say so would take a minute.
+    Of a file over 64 MiB, 64 pieces of 1 MiB are read, evenly spread and including the last one.
+    Training changes every tensor, so this is enough, and reading 26 GB would take a minute.
 
     Args:
-        files: those that matter; default, every weight and JSON file of the folder.
+        files: the files that matter; by default every weight and JSON file of the folder.
 
     Returns:
         16 hexadecimal digits.

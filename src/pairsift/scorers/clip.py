@@ -1,7 +1,7 @@
-"""CLIPScore: how alike a CLIP or SigLIP model finds image and caption.
+"""CLIPScore: the similarity of image and caption by a CLIP or SigLIP model.
 
 ``clip_score = w * max(cosine, 0)`` of the two embeddings (Hessel et al., EMNLP 2021). Scores are
-written at different scales: w is 1 in DataComp's filters, 2.5 in the CLIPScore paper and 100 in
+published at different scales: w is 1 in DataComp's filters, 2.5 in the CLIPScore paper and 100 in
 torchmetrics. The paper also puts "A photo depicts " before every caption; see ``prefix``.
 """
 
@@ -28,7 +28,7 @@ from pairsift.scorers.placement import pick_device, pick_dtype
 from pairsift.scorers.weights import Weights, fill, uninitialised
 
 _MODELS = {"clip": CLIPModel, "siglip": SiglipModel}
-# Of longer captions the rest is never looked at: a window holds about 300 characters.
+# Longer captions are truncated before tokenizing: the context holds about 300 characters.
 _READ_CHARACTERS = 20_000
 
 
@@ -38,8 +38,8 @@ class ClipInputs:
 
     Attributes:
         pixels: uint8 (height, width, 3).
-        ids: (n,) int64 token ids, n at most the text encoder's window.
-        truncated: whether part of the caption was cut.
+        ids: (n,) int64 token ids, with n at most the text encoder's context length.
+        truncated: whether the caption was truncated.
     """
 
     pixels: np.ndarray
@@ -48,14 +48,15 @@ class ClipInputs:
 
 
 class ClipTransform:
-    """Preprocess: image and caption to :class:`ClipInputs`. Picklable.
+    """Preprocess image and caption to :class:`ClipInputs`. Picklable.
 
     Args:
-        recipe: how the model wants its images.
-        tokenizer: of the checkpoint.
-        window: tokens that the text encoder reads, start and end included; longer captions are cut.
-        fills_window: pad every caption to the window, as SigLIP was trained.
-        prefix: text put before every caption.
+        recipe: how the model's images are preprocessed.
+        tokenizer: the checkpoint's tokenizer.
+        window: context length of the text encoder in tokens, start and end included; longer
+            captions are truncated.
+        fills_window: whether to pad every caption to the context length, as SigLIP was trained.
+        prefix: text before every caption.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class ClipTransform:
         return ClipInputs(self.recipe(image), np.array(ids, dtype=np.int64), truncated)
 
     def token_ids(self, caption: str) -> tuple[list[int], bool]:
-        """Return a caption's ids, end token included, and whether the caption was cut."""
+        """Return a caption's ids, end token included, and whether the caption was truncated."""
         text = self.prefix + caption[:_READ_CHARACTERS]
         whole = self.tokenizer(text, verbose=False)["input_ids"]
         ids: list[int] = whole
@@ -88,14 +89,14 @@ class ClipScorer(Scorer):
     """CLIPScore with a CLIP or SigLIP model.
 
     Columns: ``clip_score`` float32, 0..w; ``image_text_cosine`` float32, -1..1;
-    ``caption_truncated`` bool, the caption was longer than the text encoder's window (77 tokens
-    for CLIP, 64 for SigLIP) and was cut.
+    ``caption_truncated`` bool, whether the caption was longer than the text encoder's context (77
+    tokens for CLIP, 64 for SigLIP) and was truncated.
 
     Args:
         model: a ``CLIPModel`` or ``SiglipModel`` in evaluation mode, on its device.
         transform: its preprocess function.
         w: factor of the score.
-        fingerprint: what decides the scores in addition to the options above.
+        fingerprint: what decides the scores besides the options above.
         limits: larger images get the status ``image_too_large``.
     """
 
@@ -139,7 +140,7 @@ class ClipScorer(Scorer):
         return dict(self._fingerprint)
 
     def cost(self, inputs: ClipInputs) -> int:
-        """Length of the caption, in tokens; images are all of one size."""
+        """Return the length of the caption in tokens; all images have the same size."""
         return len(inputs.ids)
 
     def score_batch(self, inputs: Sequence[ClipInputs]) -> Mapping[str, np.ndarray]:
@@ -154,15 +155,15 @@ class ClipScorer(Scorer):
 
     @torch.inference_mode()
     def _cosines(self, inputs: Sequence[ClipInputs]) -> np.ndarray:
-        """(pairs,) float64."""
+        """Return the cosines, (pairs,) float64."""
         device = self.model.device
         pixels = torch.from_numpy(np.stack([pair.pixels for pair in inputs])).to(device)
         channel = torch.arange(0, 3 * 256, 256, device=device)
         values = self._table[pixels.long() + channel].permute(0, 3, 1, 2)
         images = self.model.get_image_features(pixel_values=values.to(self.model.dtype))
 
-        # Padding follows the end token, at which CLIP reads the caption, and attention is causal
-        # there; SigLIP's captions all fill the window.
+        # CLIP uses the end token's output with causal attention, so padding after it has no effect;
+        # SigLIP's captions are all padded to the same length.
         ids = np.full((len(inputs), max(len(pair.ids) for pair in inputs)), self._pad)
         for row, pair in enumerate(inputs):
             ids[row, : len(pair.ids)] = pair.ids
@@ -172,7 +173,7 @@ class ClipScorer(Scorer):
 
 
 def _pooled(features: Any) -> torch.Tensor:
-    # transformers before 5.2 or so returned the tensor itself.
+    # transformers before about 5.2 returned the tensor itself.
     pooled: torch.Tensor = getattr(features, "pooler_output", features)
     return pooled
 
@@ -191,13 +192,13 @@ def load_clip_scorer(
     Args:
         model: folder or hub name, such as ``openai/clip-vit-large-patch14``.
         w: 1 as in DataComp, 2.5 as in the CLIPScore paper, 100 as in torchmetrics.
-        prefix: put before every caption; ``"A photo depicts "`` in the CLIPScore paper.
-        dtype: ``auto`` is bfloat16 on GPUs that have it, else float32.
+        prefix: text before every caption; ``"A photo depicts "`` in the CLIPScore paper.
+        dtype: ``auto`` is bfloat16 on GPUs that support it, else float32.
         device: ``auto`` is the GPU if there is one.
         limits: larger images get the status ``image_too_large``.
 
     Raises:
-        PairsiftError: no checkpoint given, not of these kinds, or not loadable.
+        PairsiftError: no checkpoint is given, or it is of another kind, or cannot be loaded.
     """
     if model is None:
         raise PairsiftError(

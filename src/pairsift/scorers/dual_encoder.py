@@ -1,14 +1,15 @@
-"""`dual-encoder`: image and caption embedded apart and compared, by parts of `pairsift-tiny`.
+"""`dual-encoder`: the cosine of separate image and caption embeddings, from parts of
+`pairsift-tiny`.
 
-What CLIPScore is, made from the data that `pairsift-tiny` was made from: the fair baseline where no
-CLIP weights are to be had, and a scorer that costs no language model.
+It works like CLIPScore but is trained on the same data as `pairsift-tiny`. It is the fair baseline
+if no CLIP weights are available, and a scorer without the cost of a language model.
 
     pixels ── Lite2, its end tuned ── linear ──┐
                                                ├─ cosine
     caption ── MiniLM, centred ────────────────┘
 
-It is what the language model of `pairsift-tiny` is told of the image's meaning, without the
-language model; ``training/tower.py`` says how it was trained.
+The language model of `pairsift-tiny` gets the same similarity as an input; ``training/tower.py``
+says how it was trained.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from pairsift.scorers.placement import pick_device
 class DualEncoderScorer(Scorer):
     """Cosine of image and caption embedding.
 
-    Column: ``dual_encoder`` float32, 100 * cosine, -100..100. Only its order means something.
+    Column: ``dual_encoder`` float32, 100 * cosine, -100..100. Use it only to rank pairs.
     """
 
     name: ClassVar[str] = "dual-encoder"
@@ -85,10 +86,10 @@ class DualEncoderScorer(Scorer):
 
 
 def load_dual_encoder(*, device: str | None = None) -> DualEncoderScorer:
-    """Load the baseline in the package.
+    """Load the baseline that is part of the package.
 
     Args:
-        device: None takes a GPU where there is one.
+        device: None takes a GPU if there is one.
 
     Raises:
         PairsiftError: the files of `pairsift-tiny` are missing or do not fit.

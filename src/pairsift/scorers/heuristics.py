@@ -1,4 +1,4 @@
-"""Cheap facts about a pair, and DataComp's basic filter made of them. No model, no GPU."""
+"""Simple facts about a pair, and DataComp's basic filter made of them. No model, no GPU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ Facts = tuple[int, int, int, float, str | None, float]
 
 
 def measure(image: Image.Image, caption: str) -> Facts:
-    """Words, characters, smaller side in pixels, aspect ratio >= 1, language and its certainty."""
+    """Return words, characters, smaller side in pixels, aspect ratio >= 1, language and its
+    probability.
+    """
     width, height = image.size
     language, certainty = identify_language(caption)
     return (
@@ -38,13 +40,17 @@ def measure(image: Image.Image, caption: str) -> Facts:
 
 
 def identify_language(text: str) -> tuple[str | None, float]:
-    """ISO 639 code by fastText's lid.176 and its probability; (None, nan) if it finds none."""
+    """Return the ISO 639 code by fastText's lid.176 and its probability; (None, nan) if it finds
+    none.
+    """
     found = likely_languages(text)
     return found[0] if found else (None, float("nan"))
 
 
 class HeuristicsScorer(Scorer):
-    """Columns: ``caption_words``, ``caption_characters``, ``smaller_side`` (pixels),
+    """Caption length, image size and language of a pair.
+
+    Columns: ``caption_words``, ``caption_characters``, ``smaller_side`` (pixels),
     ``aspect_ratio`` (>= 1), ``language`` (ISO 639), ``language_score`` (0..1) and
     ``datacomp_basic`` (whether DataComp's basic filter keeps the pair).
     """

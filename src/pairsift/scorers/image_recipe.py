@@ -1,8 +1,8 @@
 """Preprocess images for CLIP and SigLIP towers: resize, crop, normalise.
 
-The same pixels as transformers' own image processors give, without importing torch in the worker
-processes: workers hand over 8-bit pixels, a quarter of the bytes of float32, and the device turns
-them into floats by looking each value up in a table of 3 x 256.
+The pixels equal those of transformers' image processors, but worker processes need not import
+torch. Workers return 8-bit pixels, a quarter of the bytes of float32; the device converts them to
+floats with a table of 3 x 256 values.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ _MAX_SQUARE = 8192
 
 @dataclass(frozen=True)
 class ImageRecipe:
-    """What is done to an RGB image before it goes into a vision tower.
+    """How an RGB image is preprocessed for a vision tower.
 
     Attributes:
-        shortest_edge: pixels that the shorter side is resized to, the ratio kept; None if `size`.
-        size: (width, height) that the image is resized to, the ratio not kept; None if neither.
-        crop: (width, height) cut out of the centre, black where the image is smaller; or None.
+        shortest_edge: pixels of the shorter side after resizing, aspect ratio kept; None if `size`.
+        size: (width, height) after resizing, aspect ratio not kept; None if neither is given.
+        crop: (width, height) cut out of the centre, padded with black if the image is smaller; or
+            None.
         resample: a value of :class:`PIL.Image.Resampling`.
-        scale: what an 8-bit value is multiplied by.
+        scale: factor of the 8-bit values.
         mean, std: per channel, of the scaled values.
     """
 
@@ -50,7 +51,7 @@ class ImageRecipe:
         """Read preprocessor_config.json, or the image part of processor_config.json.
 
         Raises:
-            PairsiftError: neither is there, or it asks for something that is not known here.
+            PairsiftError: neither file exists, or it has an unsupported setting.
         """
         for name in ("preprocessor_config.json", "processor_config.json"):
             path = folder / name
@@ -65,7 +66,7 @@ class ImageRecipe:
             if isinstance(raw, dict):
                 return cls.from_dict(raw, str(path))
         raise PairsiftError(
-            f"{folder} has no preprocessor_config.json, which says how images are prepared"
+            f"{folder} has no preprocessor_config.json, which says how images are preprocessed"
         )
 
     @classmethod
@@ -78,7 +79,9 @@ class ImageRecipe:
         if raw.get("do_center_crop", False):
             _, crop = _target(raw.get("crop_size"), where, square=True)
         if size is None and crop is None:
-            raise PairsiftError(f"{where}: images would not all get one size; not supported")
+            raise PairsiftError(
+                f"{where}: images would not all get the same size; this is not supported"
+            )
         mean: tuple[float, ...] = (0.0, 0.0, 0.0)
         std: tuple[float, ...] = (1.0, 1.0, 1.0)
         if raw.get("do_normalize", True):
@@ -89,15 +92,15 @@ class ImageRecipe:
 
     @property
     def output_size(self) -> tuple[int, int]:
-        """(width, height) of what comes out."""
+        """(width, height) of the result."""
         size = self.crop or self.size
         assert size is not None
         return size
 
     @property
     def table(self) -> np.ndarray:
-        """float32 (3, 256): the normalised value of each channel's each 8-bit value."""
-        # In this order and these types, so that the floats are those of transformers to the bit.
+        """float32 (3, 256): the normalised value of each 8-bit value of each channel."""
+        # This order and these types give exactly the same floats as transformers.
         scaled = (np.arange(256, dtype=np.float64) * self.scale).astype(np.float32)
         mean = np.array(self.mean, dtype=np.float32)[:, None]
         std = np.array(self.std, dtype=np.float32)[:, None]
@@ -105,20 +108,20 @@ class ImageRecipe:
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that tell recipes apart."""
+        """16 hexadecimal digits that identify the recipe."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     @property
     def mean_colour(self) -> tuple[int, int, int]:
-        """The mean as an RGB colour; what images were padded with in training."""
+        """The mean as an RGB colour, with which images were padded in training."""
         red, green, blue = (int(value * 255) for value in self.mean)
         return red, green, blue
 
     def __call__(self, image: Image.Image, pad_to_square: bool = False) -> np.ndarray:
-        """Prepare one RGB image.
+        """Preprocess one RGB image.
 
         Args:
-            pad_to_square: first centre it on a square of the mean colour.
+            pad_to_square: whether to centre it on a square of the mean colour first.
 
         Returns:
             uint8, shape (height, width, 3).
@@ -144,7 +147,7 @@ class ImageRecipe:
 def _target(
     value: Any, where: str, square: bool = False
 ) -> tuple[int | None, tuple[int, int] | None]:
-    """A processor's `size`: (shortest edge, None) or (None, (width, height))."""
+    """Return a processor's `size` as (shortest edge, None) or (None, (width, height))."""
     if isinstance(value, int):
         return (None, (value, value)) if square else (value, None)
     if isinstance(value, Mapping):
@@ -166,8 +169,11 @@ def _three(raw: Mapping[str, Any], key: str, where: str) -> tuple[float, ...]:
 
 
 def _cut_banner(image: Image.Image) -> Image.Image:
-    """Keep the middle of a banner over 64 times as long as wide: resized whole, by its shorter
-    side, it would fill the memory, and the crop that follows sees no more than the middle."""
+    """Keep the middle of an image that is more than 64 times as long as wide.
+
+    Resizing the whole of it by its shorter side would fill the memory, and the crop that follows
+    uses only the middle.
+    """
     width, height = image.size
     limit = _MAX_RATIO * min(width, height)
     if max(width, height) <= limit:
@@ -180,7 +186,7 @@ def _on_square(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
     if width == height:
         return image
     side = max(width, height)
-    if side > _MAX_SQUARE:  # or a 100,000 x 10 image would take 30 GB
+    if side > _MAX_SQUARE:  # otherwise a 100,000 x 10 image would take 30 GB
         size = [max(1, round(edge * _MAX_SQUARE / side)) for edge in image.size]
         return _on_square(_resize(image, (size[0], size[1]), _BICUBIC), colour)
     square = Image.new("RGB", (side, side), colour)
@@ -189,7 +195,7 @@ def _on_square(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
 
 
 def _resize(image: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
-    # Width first, then height: Pillow 13 turned the order round, the filters were trained before.
+    # Width first, then height. Pillow 13 changed the order, but the filters were trained before.
     method = Image.Resampling(resample)
     return image.resize((size[0], image.height), method).resize(size, method)
 

@@ -1,7 +1,7 @@
-"""Rows of a score table marked that lie outside what the scorer was trained for.
+"""Mark rows of a score table that are outside what the scorer was trained for.
 
-The scores stay as they are: whoever reads the table decides what to do with marked rows, for
-example `--where "out_of_scope is null"`.
+The scores do not change. The user decides what to do with marked rows, for example with
+`--where "out_of_scope is null"`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class _JudgingPreparer:
-    """Preprocesses pairs for a scorer and also detects the language of the caption."""
+    """Preprocesses pairs for a scorer and also detects the caption's language."""
 
     prepare: Callable[[Pair], Prepared]
     scope: Scope
@@ -42,7 +42,7 @@ class _JudgingPreparer:
         return row
 
     def limited(self, limits: ImageLimits) -> _JudgingPreparer:
-        """One with other limits, if the scorer's has any."""
+        """Return a copy with other limits, if the scorer's preparer has limits."""
         if hasattr(self.prepare, "limited"):
             return replace(self, prepare=self.prepare.limited(limits))
         return self
@@ -53,9 +53,10 @@ class ScopeMarker(Scorer):
 
     The scores do not change. The columns are null where the pair is not scored:
 
-    - ``language``: the likeliest language of the caption, an ISO 639 code.
+    - ``language``: the most likely language of the caption, an ISO 639 code.
     - ``language_score``: its probability, 0 to 1.
-    - ``out_of_scope``: ``language`` if the scorer was surely not trained for the caption's
+    - ``out_of_scope``: ``language`` if the scorer was almost certainly not trained for the
+    caption's
       language, else null.
 
     Args:
@@ -97,7 +98,7 @@ class ScopeMarker(Scorer):
         self.scope = declared = _scope_of(scorer, languages)
         if taken := {field.name for field in scorer.columns} & {field.name for field in COLUMNS}:
             raise PairsiftError(
-                f"scorer {scorer.name!r} has columns of its own named {', '.join(sorted(taken))}: "
+                f"scorer {scorer.name!r} already has columns named {', '.join(sorted(taken))}: "
                 "mark the rows of another scorer"
             )
         self.columns = (*scorer.columns, *COLUMNS)

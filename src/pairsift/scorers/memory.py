@@ -1,4 +1,4 @@
-"""Batches that fit into the device's memory, found by trying."""
+"""Find the largest batch that fits into the device's memory, by trying."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class FittingBatches:
-    """Runs a function on batches; halves one that does not fit, and remembers what fitted."""
+    """Runs a function on batches; halves a batch that does not fit, and remembers the size."""
 
     def __init__(self) -> None:
         self.largest: int | None = None
@@ -26,7 +26,7 @@ class FittingBatches:
         """Return the results of all inputs, joined along the first axis.
 
         Raises:
-            RuntimeError: what the function raises; out of memory only where one input is too much.
+            RuntimeError: the function's error; out of memory only if a single input is too large.
         """
         return np.concatenate(self.parts(function, inputs))
 
@@ -36,7 +36,7 @@ class FittingBatches:
         """Return the results of the batches that were run, in order.
 
         Raises:
-            RuntimeError: as :meth:`run`.
+            RuntimeError: as for :meth:`run`.
         """
         results: list[Result] = []
         start = 0
@@ -48,7 +48,7 @@ class FittingBatches:
             except RuntimeError as error:
                 if not _out_of_memory(error) or len(batch) == 1:
                     raise
-            if result is None:  # outside the handler, which holds on to the failed batch's tensors
+            if result is None:  # outside the handler, which keeps the failed batch's tensors alive
                 self.largest = (len(batch) + 1) // 2
                 logger.warning("out of memory; batches of %d from now on", self.largest)
                 if torch.cuda.is_available():

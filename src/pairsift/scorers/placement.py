@@ -1,4 +1,4 @@
-"""Where a model runs, and in what it computes."""
+"""Choose a model's device and dtype."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def pick_device(device: str | torch.device) -> torch.device:
     """Return the device; ``auto`` is the GPU if there is one.
 
     Raises:
-        PairsiftError: no such device, or it is not there.
+        PairsiftError: there is no such device, or it is not available.
     """
     if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -20,15 +20,15 @@ def pick_device(device: str | torch.device) -> torch.device:
     except RuntimeError as error:
         raise PairsiftError(f"unknown device {device!r}: {error}") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise PairsiftError("device cuda was asked for, but PyTorch sees no GPU")
+        raise PairsiftError("device cuda was requested, but PyTorch sees no GPU")
     return chosen
 
 
 def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """Return the dtype; ``auto`` is bfloat16 on GPUs that have it, else float32.
+    """Return the dtype; ``auto`` is bfloat16 on GPUs that support it, else float32.
 
     Raises:
-        PairsiftError: not one of auto, float32, bfloat16, float16.
+        PairsiftError: it is not one of auto, float32, bfloat16, float16.
     """
     if isinstance(dtype, torch.dtype):
         return dtype

@@ -31,7 +31,7 @@ class Entry:
 
     Attributes:
         factory: "module:callable" that makes the scorer from its options.
-        columns: "module:callable" that gives its columns, if they are always the same.
+        columns: "module:callable" that returns its columns, if they are always the same.
         audit: "module:callable" that makes a :class:`pairsift.select.agreement.Audit` from the
             fingerprint of its score tables, if some rows are scored differently.
     """
@@ -87,7 +87,7 @@ _BUILT_IN = (
     ),
     Entry(
         "dual-encoder",
-        "cosine of image and caption on the embedded filter's encoders: the baseline beside it",
+        "cosine of image and caption by the embedded filter's encoders, as a baseline",
         "pairsift.scorers.dual_encoder:load_dual_encoder",
     ),
     Entry(
@@ -97,7 +97,7 @@ _BUILT_IN = (
     ),
     Entry(
         "cascade",
-        "cheap scorers first, the full one where the decision at a cut is open (--plan)",
+        "cheap scorers first, the full one only for pairs that they cannot decide (--plan)",
         "pairsift.cascade.scorer:load_cascade",
         audit="pairsift.cascade.audit:CascadeAudit",
     ),
@@ -112,7 +112,9 @@ _SCORER_OF_MODEL_TYPE = {"pairsift-tiny": "pairsift-tiny", "clip": "clip", "sigl
 
 
 def entries() -> dict[str, Entry]:
-    """Built-in scorers, and scorers of installed packages (`pairsift.scorers` entry points)."""
+    """Return built-in scorers, and scorers of installed packages (`pairsift.scorers` entry
+    points).
+    """
     found = {
         plugin.name: Entry(plugin.name, f"from {plugin.value}", plugin.value)
         for plugin in entry_points(group=PLUGIN_GROUP)
@@ -130,7 +132,7 @@ def check_scorer(
     """Check name and options without loading a model, for a scorer that is loaded later.
 
     Raises:
-        PairsiftError: no such scorer, or an unknown option.
+        PairsiftError: there is no such scorer, or an option is unknown.
     """
     given = os.fspath(name_or_path)
     name = _resolve(given)
@@ -141,10 +143,10 @@ def check_scorer(
 
 
 def takes_option(name_or_path: str | os.PathLike[str], option: str) -> bool:
-    """Whether a scorer has an option of this name.
+    """Return whether a scorer has an option with this name.
 
     Raises:
-        PairsiftError: no such scorer.
+        PairsiftError: there is no such scorer.
     """
     factory = entries()[_resolve(os.fspath(name_or_path))].load()
     return option in inspect.signature(factory).parameters
@@ -153,12 +155,12 @@ def takes_option(name_or_path: str | os.PathLike[str], option: str) -> bool:
 def known_columns(
     name_or_path: str | os.PathLike[str], *, mark_out_of_scope: bool = False, **_: Any
 ) -> tuple[pa.Field, ...] | None:
-    """Columns of a scorer without loading its model; None if that is not possible.
+    """Return a scorer's columns without loading its model; None if that is not possible.
 
     Takes the options of :func:`load_scorer`; only `mark_out_of_scope` adds columns.
 
     Raises:
-        PairsiftError: no such scorer.
+        PairsiftError: there is no such scorer.
     """
     entry = entries()[_resolve(os.fspath(name_or_path))]
     if entry.columns is None:
@@ -170,8 +172,7 @@ def known_columns(
 
 
 def find_audit(fingerprint: Mapping[str, str]) -> Audit | None:
-    """The audit for score tables with this fingerprint; None if all rows are scored the same "
-    "way."""
+    """Return the audit of score tables with this fingerprint; None if all rows are scored alike."""
     entry = entries().get(fingerprint.get("scorer", ""))
     if entry is None or entry.audit is None:
         return None
@@ -211,7 +212,7 @@ def load_scorer(
         ['caption_words', 'caption_characters', 'smaller_side']
     """
     given = os.fspath(name_or_path)
-    # By identity: 0 is a value.
+    # Compared by identity, because 0 is a value.
     options = {
         key: value for key, value in options.items() if value is not None and value is not False
     }
@@ -230,12 +231,12 @@ def load_scorer(
 
 
 def _check_marking(marked: bool, languages: str | Iterable[str] | None) -> list[str]:
-    """The languages as a list."""
+    """Return the languages as a list."""
     given = languages.split(",") if isinstance(languages, str) else languages or ()
     named = [name.strip().lower() for name in given]
     if named and not marked:
         raise PairsiftError(
-            "languages are for marking what is in others; give --mark-out-of-scope too"
+            "languages are only used with --mark-out-of-scope; give that option too"
         )
     for name in named:
         if not re.fullmatch("[a-z]{2,3}", name):
@@ -244,7 +245,7 @@ def _check_marking(marked: bool, languages: str | Iterable[str] | None) -> list[
 
 
 def _resolve(name: str) -> str:
-    """Name of the scorer for a name or a checkpoint folder."""
+    """Return the name of the scorer for a name or a checkpoint folder."""
     known = entries()
     if name not in known and Path(name).is_dir():
         return _scorer_for_checkpoint(Path(name))
@@ -272,7 +273,7 @@ def _check_options(name: str, factory: Callable[..., Any], options: dict[str, An
 
 
 def _scorer_for_checkpoint(folder: Path) -> str:
-    """Name of the scorer that reads a checkpoint, determined from its files."""
+    """Return the name of the scorer that reads a checkpoint, from its files."""
     config = folder / "config.json"
     try:
         model_type = json.loads(config.read_text("utf-8")).get("model_type")
@@ -280,7 +281,7 @@ def _scorer_for_checkpoint(folder: Path) -> str:
         if (folder / "adapter_config.json").is_file():
             return "mlm"
         raise PairsiftError(
-            f"{folder} has no config.json; a folder with a checkpoint is needed"
+            f"{folder} has no config.json; give the folder of a checkpoint"
         ) from None
     except (ValueError, AttributeError, OSError) as error:
         raise PairsiftError(f"{config} is not a readable model configuration: {error}") from None

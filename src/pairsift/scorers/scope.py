@@ -1,7 +1,7 @@
-"""What a scorer was trained for, and how a pair outside it is told.
+"""What a scorer was trained for, and whether a pair is outside it.
 
-A score of a caption in a language that the model never saw is a number like any other, and nothing
-in it says that it means little.
+The score of a caption in a language that the model never saw looks like any other number, although
+it means little.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import Any
 from pairsift.languages import likely_languages
 
 CERTAINTY = 0.85
-"""Probability of languages outside the scope from which a caption is out of it.
+"""If languages outside the scope have at least this probability, a caption is out of scope.
 
-Chosen on captions that nothing is measured on, for the scope English (`benchmarks/languages.py`).
-Of English captions, 4 of 29,995 (Flickr8k, train) reach it, and 116 of 9,733 real alt texts
-(LAION), of which 17 are English by a person's reading: names of products. Of others: Chinese
-99.97 %, German 99.0 %, French 98.4 %, Czech 95.6 % (Flickr8k, train). Captions of three words are
-harder: clip art's in 24 languages, 21 to 99 %, half of them above 80 %; 9 of 401 in English.
+Chosen for the scope English, on captions that no evaluation uses (`benchmarks/languages.py`). It is
+reached by 4 of 29,995 English captions (Flickr8k, train) and by 116 of 9,733 real alt texts
+(LAION); 17 of these are English by a person's reading (names of products). Of captions in other
+languages it is reached by: Chinese 99.97 %, German 99.0 %, French 98.4 %, Czech 95.6 % (Flickr8k,
+train). Captions of three words are harder: 21 to 99 % of clip art's captions in 24 languages, half
+of the languages above 80 %; 9 of 401 in English.
 """
-# What lies beyond is too unlikely to add up to anything.
+# Further languages are too unlikely to matter.
 _LANGUAGES_READ = 5
 
 
@@ -46,8 +47,8 @@ class Scope:
 
     Attributes:
         languages: languages of the captions, as ISO 639 codes.
-        trained_on: the pairs that it was trained on, in words; empty if not told.
-        not_trained_on: what it was not trained on, in words; empty if not told.
+        trained_on: the training pairs, in words; empty if not known.
+        not_trained_on: kinds of pairs that it was not trained on, in words; empty if not known.
 
     Examples:
         >>> scope = Scope(("en", "zh"))
@@ -60,11 +61,13 @@ class Scope:
     not_trained_on: str = ""
 
     def reads(self, language: str) -> bool:
-        """Whether captions in `language` are in scope; ``zh_TW`` and ``zh-Hant`` are ``zh``."""
+        """Return whether captions in `language` are in scope; ``zh_TW`` and ``zh-Hant`` count as
+        ``zh``.
+        """
         return _primary(language) in map(_primary, self.languages)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "languages": list(self.languages),
             "trained_on": self.trained_on,
@@ -73,7 +76,7 @@ class Scope:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Scope:
-        """The inverse of :meth:`to_json`."""
+        """Return the scope for the result of :meth:`to_json`."""
         return cls(tuple(content["languages"]), content["trained_on"], content["not_trained_on"])
 
 
@@ -83,12 +86,12 @@ def _primary(language: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a caption's language says of a pair.
+    """The language of a caption, and whether it is in scope.
 
     Attributes:
-        language: the likeliest, as ISO 639 code; None if fastText names none.
-        score: how likely, 0..1.
-        reason: why the pair is out of scope; None where it is in scope, or that is not sure.
+        language: the most likely one, as ISO 639 code; None if fastText finds none.
+        score: its probability, 0..1.
+        reason: why the pair is out of scope; None if it is in scope, or that is not certain.
     """
 
     language: str | None
@@ -97,11 +100,11 @@ class Verdict:
 
 
 def judge_caption(caption: str, scope: Scope) -> Verdict:
-    """Look at a caption's language."""
+    """Detect a caption's language and compare it with the scope."""
     found = likely_languages(caption, _LANGUAGES_READ)
     language, score = found[0] if found else (None, float("nan"))
-    # Capitals and names lead fastText astray: a caption is out of scope only if it is in lower
-    # case too. That halves the English alt texts that are taken for something else.
+    # Capitals and names mislead fastText, so a caption must be out of scope in lower case too. This
+    # halves the number of English alt texts that are taken for another language.
     sure = _is_outside(found, scope) and _is_outside(
         likely_languages(caption.lower(), _LANGUAGES_READ), scope
     )

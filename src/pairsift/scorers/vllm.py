@@ -1,7 +1,7 @@
 """A multimodal model on a vLLM server, asked for numbers; the columns are those of `mlm`.
 
-One request a metric. The image and the caption stand before what differs between the metrics, and
-the first metric is asked alone, so that the server's prefix cache serves the others.
+One request per metric. Image and caption come before the part that differs between metrics, and the
+first metric is asked alone, so that the others can use the server's prefix cache.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from pairsift.scorers.mlm.trie import summarise
 from pairsift.scorers.vllm_client import VLLMClient, VLLMError
 from pairsift.scorers.vllm_numbers import NumberWalk
 
-# What servers would read as a control token, such as <|im_end|>, <image> or [INST]: which of them
-# are, only the tokenizer knows, so all are broken up.
+# Text that a server may read as a control token, such as <|im_end|>, <image> or [INST]. Only the
+# tokenizer knows which of them it is, so all are split.
 _CONTROL = re.compile(r"<(?=[^<>\s]{1,40}>)|\[(?=/?[A-Z_]{2,20}\])")
-# Where log(0) would be: below what any token has.
+# In place of log(0); below the value of any token.
 _NEVER = -1e4
-# What is asked about once at the start; models want images of some size.
+# The image of the test request at the start; models need a minimum size.
 TRIAL_CAPTION = "a grey square"
 _TRIAL_SIDE = 224
 
@@ -45,8 +45,8 @@ class VLLMInputs:
     Attributes:
         image: JPEG as a data URI.
         caption: as it is sent.
-        truncated: whether part of the caption was cut.
-        outcome: (metrics, 101) probabilities, or why there are none; None before it was asked.
+        truncated: whether the caption was truncated.
+        outcome: (metrics, 101) probabilities, or why there are none; None before the request.
     """
 
     image: str
@@ -59,8 +59,8 @@ class VLLMTransform:
     """Preprocesses pairs. Picklable.
 
     Args:
-        max_side: longer images are scaled down, in pixels.
-        max_caption_characters: longer captions are cut at their end.
+        max_side: longer images are scaled down to this side, in pixels.
+        max_caption_characters: longer captions are truncated.
     """
 
     def __init__(self, max_side: int, max_caption_characters: int) -> None:
@@ -74,7 +74,7 @@ class VLLMTransform:
         )
 
     def describe(self) -> str:
-        """For the fingerprint."""
+        """Return what the fingerprint says about preprocessing."""
         return (
             f"jpeg within {self.max_side}; caption {self.max_caption_characters} characters; "
             "then the server's"
@@ -82,15 +82,15 @@ class VLLMTransform:
 
 
 class VLLMScorer(Scorer):
-    """Scores read from the log probabilities that a server gives.
+    """Scores from the log probabilities that a server returns.
 
     Args:
         client: the model on its server.
-        pack: what it is asked; the chat format is the server's.
+        pack: the prompts; the server has its own chat format.
         metrics: names, in canonical order.
         transform: preprocesses pairs.
-        concurrency: pairs in flight.
-        tolerance: share of the probability that need not be looked at (see `vllm_numbers`).
+        concurrency: pairs whose requests are open at the same time.
+        tolerance: fraction of the probability that may stay unread (see `vllm_numbers`).
         limits: larger images get the status ``image_too_large``.
     """
 
@@ -113,11 +113,11 @@ class VLLMScorer(Scorer):
         self.tolerance = tolerance
         self.columns = score_columns()
         self.preparer = Preparer(transform, limits)
-        # Some pairs take longer than others: a few times as many as are in flight keep it full.
+        # Some pairs take longer, so a batch has several times as many pairs as requests are open.
         self.batch_size = 4 * concurrency
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="pairsift-vllm")
         for metric in self.metrics:
-            pack.user_turn(metric, "")  # raises if the pack lacks one
+            pack.user_turn(metric, "")  # raises if the pack lacks a metric
         self._fingerprint = {
             "scorer": self.name,
             "model_type": "served",
@@ -147,7 +147,7 @@ class VLLMScorer(Scorer):
         """Return (pairs, metrics, 101) float64 probabilities of the scores 0..100.
 
         Raises:
-            PairsiftError: a pair cannot be scored; names its key.
+            PairsiftError: a pair cannot be scored; the error names its key.
         """
         rows = [self.preparer(pair) for pair in pairs]
         for row in rows:
@@ -160,10 +160,11 @@ class VLLMScorer(Scorer):
         return np.asarray(p / p.sum(-1, keepdims=True))
 
     def _log_probabilities(self, inputs: Sequence[VLLMInputs]) -> np.ndarray:
-        """(pairs, metrics, 101). Raises what one pair failed with, when all are settled.
+        """Return (pairs, metrics, 101). Raises the error of one pair, after all pairs are finished.
 
-        Outcomes are kept: when a batch has failed and is scored again pair by pair, no pair is
-        asked about twice.
+        Outcomes are kept: if a batch has failed and is scored again pair by pair, no pair is
+            requested
+        twice.
         """
         waiting = [pair for pair in inputs if pair.outcome is None]
         for pair, outcome in zip(waiting, self._threads.map(self._settle, waiting), strict=True):
@@ -178,7 +179,7 @@ class VLLMScorer(Scorer):
     def _settle(self, pair: VLLMInputs) -> np.ndarray | Exception:
         try:
             return np.stack([self._ask(pair, metric) for metric in self.metrics])
-        except Exception as error:  # one pair must not take its batch along
+        except Exception as error:  # one failed pair must not fail its batch
             return error
 
     def _ask(self, pair: VLLMInputs, metric: str) -> np.ndarray:
@@ -190,7 +191,7 @@ class VLLMScorer(Scorer):
         )
         if not p.sum() > 0:
             answer = "".join(step.token for step in steps)
-            raise VLLMError(f"{metric}: the model answers with no number: {answer!r}")
+            raise VLLMError(f"{metric}: the model's answer is not a number: {answer!r}")
         return p
 
 
@@ -214,18 +215,18 @@ def load_vllm_scorer(
     Args:
         model: ``URL#NAME``, such as ``http://localhost:8000/v1#Qwen/Qwen2.5-VL-7B-Instruct``;
             without a name, the only model that the server has.
-        metrics: metrics to score, as a sequence or joined by commas; all by default.
+        metrics: metrics to score, as a sequence or separated by commas; all by default.
         prompts: a prompt pack or its TOML file; None for Pairsift's own.
         api_key: key of the server; None takes the variable ``VLLM_API_KEY``, if it is set.
         concurrency: pairs whose requests are open at the same time; 32.
         timeout: longest time for one request, in seconds; 120.
         retries: how often to repeat a request after a rate limit, a time-out, a broken connection
             or a server error; 5.
-        top_logprobs: how many of the likeliest tokens to ask for; 20. More needs a server started
+        top_logprobs: how many of the most likely tokens to request; 20. More needs a server started
             with a larger ``--max-logprobs``.
         tolerance: fraction of a score's probability that may stay unread, from 0 to below 1; 0.01.
         max_side: longer sides, in pixels, are scaled down to it before an image is sent; 1,024.
-        max_caption_characters: longer captions are cut at their end; 8,000.
+        max_caption_characters: longer captions are truncated; 8,000.
         limits: the largest image to decode; None for the defaults of
             :class:`~pairsift.images.ImageLimits`.
 
@@ -255,7 +256,7 @@ def load_vllm_scorer(
         if value < 1:
             raise PairsiftError(f"{what} is {value}; at least 1 is needed")
     if not 0 <= tolerance < 1:
-        raise PairsiftError(f"tolerance is {tolerance}; a share from 0 to below 1 is needed")
+        raise PairsiftError(f"tolerance is {tolerance}; give a fraction from 0 to below 1")
     asked, pack = parse_metrics(metrics), load_prompts(prompts)
     client = VLLMClient(
         url.rstrip("/"), name or None,

@@ -9,7 +9,7 @@ from pairsift.errors import PairsiftError
 from pairsift.scorers.vllm_numbers import Step
 
 API_KEY_VARIABLE = "VLLM_API_KEY"
-# White space and three digits; what follows is not read.
+# White space and three digits; later tokens are not read.
 ANSWER_TOKENS = 4
 
 
@@ -17,12 +17,12 @@ class VLLMClient:
     """One model on a server; safe to use from many threads.
 
     Args:
-        base_url: with `/v1`.
-        model: as the server names it; None for the only one it has.
-        top_logprobs: how many of the likeliest tokens to ask for; servers allow 20 unless started
+        base_url: the address, with `/v1`.
+        model: the server's name of it; None for its only model.
+        top_logprobs: how many of the most likely tokens to request; servers allow 20 unless started
             with ``--max-logprobs``.
-        timeout: of one request, in seconds.
-        retries: of one request, on rate limits, time-outs, broken connections and server errors.
+        timeout: for one request, in seconds.
+        retries: for one request, on rate limits, time-outs, broken connections and server errors.
 
     Raises:
         PairsiftError: the server does not answer, refuses the key, or does not have the model.
@@ -50,12 +50,12 @@ class VLLMClient:
         self.model, self.root = self._find(model)
 
     def _find(self, wanted: str | None) -> tuple[str, str]:
-        """Name of the model, and what the server says it is made from."""
+        """Return the name of the model, and what the server says about its origin."""
         try:
             served = {model.id: model for model in self._client.models.list().data}
         except self._openai.OpenAIError as error:
             raise PairsiftError(
-                f"no model can be had from {self.base_url}: {_in_words(error)}. Give the address "
+                f"{self.base_url} does not return its models: {_in_words(error)}. Give the address "
                 f"of a vLLM server with /v1, and its key, if it has one, in ${API_KEY_VARIABLE}"
             ) from error
         if wanted is None and len(served) == 1:
@@ -68,13 +68,13 @@ class VLLMClient:
         return wanted, str(getattr(served[wanted], "root", None) or wanted)
 
     def check(self, image: str, text: str) -> None:
-        """Ask once, so that a server that cannot be used is refused before any pair is lost to it.
+        """Send one request, so that an unusable server is refused before any pair is lost.
 
         Args:
-            image, text: as of :meth:`answer`; any will do.
+            image, text: as for :meth:`answer`; any will do.
 
         Raises:
-            PairsiftError: no answer, or one without the log probabilities of several tokens.
+            PairsiftError: there is no answer, or it has no log probabilities of several tokens.
         """
         wanted = min(2, self.top_logprobs)
         try:
@@ -96,22 +96,22 @@ class VLLMClient:
             )
 
     def answer(self, image: str, text: str) -> list[Step]:
-        """What the model writes about an image, a token at a time, the likeliest always.
+        """Return the model's greedy answer about an image, token by token.
 
         Args:
-            image: data URI.
-            text: what the user says below it.
+            image: the image as a data URI.
+            text: the user's text below the image.
 
         Raises:
-            VLLMError: no answer, after all retries.
+            VLLMError: there is no answer, after all retries.
         """
         return self._ask(_user_turn(image, text), ANSWER_TOKENS)
 
     def next_step(self, image: str, text: str, written: str) -> Step:
-        """What the model would write behind `written`.
+        """Return what the model would write after `written`.
 
         Raises:
-            VLLMError: no answer, after all retries.
+            VLLMError: there is no answer, after all retries.
         """
         messages = [*_user_turn(image, text), {"role": "assistant", "content": written}]
         goes_on = {"continue_final_message": True, "add_generation_prompt": False}
@@ -144,11 +144,11 @@ class VLLMClient:
         except self._openai.OpenAIError as error:
             raise VLLMError(_in_words(error)) from error
         except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise VLLMError(f"the server's answer holds no logprobs: {error}") from error
+            raise VLLMError(f"the server's answer has no logprobs: {error}") from error
 
 
 class VLLMError(Exception):
-    """This pair cannot be scored; others may be."""
+    """This pair cannot be scored; other pairs may be."""
 
 
 def _user_turn(image: str, text: str) -> list[dict[str, Any]]:

@@ -1,9 +1,10 @@
-"""The distribution over 0..100, from what a server tells about the next token.
+"""Compute the distribution over 0..100 from what a server says about the next token.
 
-A server shows only the likeliest tokens, and only behind what it has written. So the numbers are
-walked: behind the prompt, behind the digits that the model itself writes, and behind other
-beginnings of a number as long as these hold probability worth a request. What is not walked, and
-what lies below the likeliest tokens, is missing from the distribution's mass.
+A server returns only the most likely tokens, and only after the text that it has written. So
+numbers are explored step by step: after the prompt, after the digits that the model itself writes,
+and after other beginnings of a number that have enough probability to be worth a request.
+Unexplored beginnings and tokens below the most likely ones are missing from the distribution's
+mass.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from pairsift.metrics import MAX_SCORE, MIN_SCORE
 
-#: Digits that a next token may spell → their probability.
+#: Digits that a next token may stand for → their probability.
 Digits = Mapping[str, float]
 
 _MOST_DIGITS = len(str(MAX_SCORE))
@@ -24,18 +25,19 @@ _MOST_DIGITS = len(str(MAX_SCORE))
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One written token, and what could have stood in its place.
+    """One written token, and its alternatives.
 
     Attributes:
         token: its text.
-        alternatives: text and log probability of the likeliest tokens there, itself included.
+        alternatives: text and log probability of the most likely tokens at this position, including
+            the written one.
     """
 
     token: str
     alternatives: Sequence[tuple[str, float]]
 
     def digits(self, spaces: bool) -> dict[str, float]:
-        """Digits that may stand here; with `spaces` also those with spaces before them."""
+        """Return the digits that may follow here; with `spaces`, also those after spaces."""
         found: dict[str, float] = {}
         for text, log_p in self.alternatives:
             text = text.lstrip() if spaces else text
@@ -46,13 +48,13 @@ class Step:
 
 @dataclass(slots=True)
 class NumberWalk:
-    """What is known about the number that a model would answer with.
+    """What is known about the number that a model would answer.
 
     Attributes:
         lead: white space that the model writes before the number.
-        lead_p: probability of that.
-        known: beginnings of a number, "" among them, and what may stand behind each.
-        whole: the tokenizer has tokens for whole numbers, so no digits follow behind digits.
+        lead_p: its probability.
+        known: beginnings of a number, including "", and what may follow each.
+        whole: whether the tokenizer has tokens for whole numbers, so that no digits follow digits.
     """
 
     lead: str = ""
@@ -62,7 +64,7 @@ class NumberWalk:
 
     @classmethod
     def along(cls, steps: Sequence[Step]) -> NumberWalk:
-        """Begin with the answer that the model wrote by itself, the likeliest token each time."""
+        """Begin with the answer that the model wrote by itself, always the most likely token."""
         walk = cls()
         waiting = list(steps)
         while waiting and not waiting[0].token.strip():
@@ -79,13 +81,13 @@ class NumberWalk:
         return walk
 
     def learn(self, beginning: str, step: Step) -> None:
-        """Note what may stand behind the beginning of a number."""
+        """Record what may follow the beginning of a number."""
         self.known[beginning] = step.digits(spaces=not beginning)
         if not beginning:
             self.whole = any(len(digits) > 1 for digits in self.known[""])
 
     def distribution(self) -> tuple[np.ndarray, dict[str, float]]:
-        """Probabilities of 0..100, and of the beginnings behind which nothing is known yet.
+        """Return the probabilities of 0..100, and of the unexplored beginnings.
 
         Returns:
             (101,) float64 that sums to at most 1, and beginning → probability.
@@ -111,13 +113,13 @@ class NumberWalk:
         return p, open_
 
     def finish(self, look: Callable[[str], Step], tolerance: float) -> np.ndarray:
-        """Walk on until at most the share `tolerance` of the probability is not looked at.
+        """Explore until at most the fraction `tolerance` of the probability is unexplored.
 
         Args:
-            look: the step behind the text that it is given, `lead` and digits.
+            look: returns the step after the text that it is given, `lead` and digits.
 
         Returns:
-            as the first of :meth:`distribution`.
+            the first result of :meth:`distribution`.
         """
         while True:
             p, open_ = self.distribution()
@@ -137,5 +139,5 @@ def _is_number(digits: str) -> bool:
 
 
 def _may_go_on(digits: str) -> bool:
-    # Digits behind a 0 make no number of the scale, but are no 0 either.
+    # 0 followed by digits is not a number of the scale, and is not 0 either.
     return digits == "0" or _is_number(digits + "0")

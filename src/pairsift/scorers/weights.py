@@ -1,8 +1,8 @@
 """Load the tensors of a checkpoint into a model: safetensors or `.bin`, in one file or in shards.
 
-No code in a weight file is ever run: a `.bin` is a pickle, of which only tensors are read.
-Tensors stay on disk (memory-mapped) until they are copied into the model, so a checkpoint is
-never held twice.
+No code in a weight file is ever run: a `.bin` is a pickle, from which only tensors are read.
+Tensors stay on disk (memory-mapped) until they are copied into the model, so a checkpoint is never
+in memory twice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pairsift.errors import PairsiftError
 
 _LISTED = 8
 
-# Tables that old versions of transformers saved; they follow from the config.
+# Tables that old versions of transformers saved, although the config defines them.
 _DERIVED = (".rotary_emb.inv_freq", "embeddings.position_ids")
 
 _LAYOUTS = (
@@ -35,23 +35,23 @@ _LAYOUTS = (
 
 @contextmanager
 def uninitialised() -> Iterator[None]:
-    """Leave parameters as the allocator gives them; they are all filled, or loading fails.
+    """Create parameters without initial values; loading fills all of them, or fails.
 
-    Memory that is not written is not taken, so a model costs its own size once.
+    The system allocates memory only when it is written, so a model needs its own size only once.
     """
     try:
         from transformers.initialization import no_init_weights
-    except ImportError:  # only slower
+    except ImportError:  # without it, loading is only slower
         no_init_weights = nullcontext
     with no_init_weights():
         yield
 
 
 def find_weight_files(folder: Path) -> list[Path]:
-    """Return the files that make up a checkpoint; safetensors win where both kinds are there.
+    """Return the files of a checkpoint; safetensors is preferred if both kinds exist.
 
     Raises:
-        PairsiftError: no weights, or a shard that the index names is not there.
+        PairsiftError: there are no weights, or a shard in the index is missing.
     """
     for single, index, shards in _LAYOUTS:
         if (folder / index).is_file():
@@ -86,7 +86,7 @@ class Weights:
     """The tensors of a checkpoint's folder, by name.
 
     Raises:
-        PairsiftError: no weights, a damaged file, or a pickle that contains code.
+        PairsiftError: there are no weights, a file is damaged, or a pickle contains code.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,18 +96,20 @@ class Weights:
         for file in self.files:
             for name, shape in _shapes(file):
                 if name in self.shapes:
-                    raise PairsiftError(f"{file}: tensor {name} is in another file of {folder} too")
+                    raise PairsiftError(
+                        f"{file}: tensor {name} is also in another file of {folder}"
+                    )
                 self.shapes[name] = shape
 
     def __contains__(self, name: object) -> bool:
         return name in self.shapes
 
     def having(self, prefix: str) -> list[str]:
-        """Names of the tensors that begin with ``prefix``."""
+        """Return the names of tensors that begin with ``prefix``."""
         return [name for name in self.shapes if name.startswith(prefix)]
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor, one file after another, still on disk."""
+        """Yield every tensor, file by file, still on disk."""
         for file in self.files:
             yield from _tensors(file)
 
@@ -118,15 +120,15 @@ def fill(
     rename: Callable[[str], str],
     spare: tuple[str, ...] = (),
 ) -> None:
-    """Copy a checkpoint's tensors into the model's, under the model's dtype and on its device.
+    """Copy a checkpoint's tensors into the model's, with the model's dtype and device.
 
     Args:
         targets: the model's tensors by name.
-        rename: a tensor's name in the checkpoint to the one in ``targets``.
-        spare: beginnings of names that may be left over.
+        rename: maps a tensor's name in the checkpoint to the one in ``targets``.
+        spare: prefixes of names that may be left over.
 
     Raises:
-        PairsiftError: tensors are missing, left over or of another shape; they are named.
+        PairsiftError: tensors are missing, left over or of another shape; the error names them.
     """
     found = {rename(name): name for name in weights.shapes}
     missing = [name for name in targets if name not in found]
@@ -199,7 +201,7 @@ def _open_safetensors(file: Path) -> Any:
 
 def _unpickle(file: Path) -> dict[str, Tensor]:
     try:
-        # Files of before PyTorch 1.6 are no zip archives and cannot be mapped.
+        # Files from before PyTorch 1.6 are not zip archives and cannot be memory-mapped.
         content = torch.load(
             file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
         )
@@ -222,7 +224,7 @@ def _unpickle(file: Path) -> dict[str, Tensor]:
 
 
 def _offender(message: str) -> str | None:
-    """The sentence in which PyTorch names what the pickle asked for."""
+    """Return the sentence in which PyTorch names what the pickle requested."""
     for line in message.splitlines():
         if "GLOBAL" in line or "Unsupported" in line:
             return line.strip().split(". Please use")[0].split(" was not an allowed")[0]

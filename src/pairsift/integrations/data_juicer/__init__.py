@@ -1,4 +1,4 @@
-"""Data-Juicer: the operator ``pairsift_filter``, in a file that a recipe names.
+"""Data-Juicer: the operator ``pairsift_filter``, in a file that a recipe refers to.
 
 ``python -m pairsift.integrations.data_juicer`` prints the path for ``custom_operator_paths``.
 """

@@ -1,7 +1,7 @@
-"""The Data-Juicer operator. Data-Juicer loads this file by its path, or import it as a module.
+"""The Data-Juicer operator. Data-Juicer loads this file by its path, or imports it as a module.
 
-What the operator never does is raise over a sample: with ``skip_op_error``, Data-Juicer's default,
-an exception would drop the whole batch with a line in the log.
+The operator never raises an error for a sample: with ``skip_op_error``, Data-Juicer's default, an
+exception would drop the whole batch with only a line in the log.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from pairsift.scorers.registry import check_scorer, known_columns
 class PairsiftFilter(Filter):  # type: ignore[misc]
     """Keep the image-text pairs that meet a condition over quality scores.
 
-    The scores of every pair go to its stats, under `stats_prefix`: ``pairsift_itm`` and so on,
-    with ``pairsift_status`` (``ok``, or why there are none). Pairs without scores never pass.
+    The scores of every pair are added to its stats with `stats_prefix`: ``pairsift_itm`` and so on,
+    and ``pairsift_status`` (``ok``, or why there are no scores). Pairs without scores never pass.
     """
 
     _accelerator = "cuda"
@@ -52,23 +52,23 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
     ) -> None:
         """Make the operator.
 
-        :param where: condition over the score columns, as of `pairsift select --where`, for
+        :param where: condition over the score columns, as for `pairsift select --where`, for
             example "itm >= 66 and odf >= 20".
         :param scorer: name of a scorer, or the folder of a checkpoint.
         :param scorer_options: options of the scorer, such as metrics, model or dtype.
-        :param stats_prefix: put before the names of the stats; another one for each scorer, if
-            a recipe has several.
+        :param stats_prefix: text before the names of the stats; if a recipe has several scorers,
+            each needs another one.
         :param args: extra args
         :param kwargs: extra args
         """
         kwargs["memory"] = kwargs.get("memory") or "1500MB"
-        # A batch of the scorers' usual size, whatever the accelerator.
+        # The scorers' usual batch size, on any device.
         kwargs.setdefault("batch_size", 32)
         super().__init__(*args, **kwargs)
         self.scorer = scorer
         self.scorer_options = dict(scorer_options or {})
         self.stats_prefix = stats_prefix
-        # Here, since what raises in a batch is not seen.
+        # Checked here, because errors raised in a batch are only logged.
         check_scorer(scorer, **self.scorer_options)
         self.fields = self._known_fields()
         self.passes = RowFilter(where, pa.schema(self.fields))
@@ -86,7 +86,7 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
         try:
             table = reference.load().score(pairs, self.batch_size)
             found = outcomes(table, self.fields).to_pylist()
-        except Exception as error:  # such as a full device: the samples are failures, not lost
+        except Exception as error:  # for example out of memory: the samples fail, but are not lost
             words = f"{type(error).__name__}: {error}"
             logger.error(f"{len(todo)} samples have no scores: {words}")
             failed = {"status": Status.MODEL_ERROR.value, "error": words}
@@ -98,7 +98,7 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
         return samples
 
     def process_batched(self, samples: dict[str, Any]) -> list[bool]:
-        """Whether each sample passes."""
+        """Return whether each sample passes."""
         rows = samples[Fields.stats]
         columns = [
             pa.array([_value(row[self.stats_prefix + field.name], field.type) for row in rows],
@@ -109,11 +109,13 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
         return kept
 
     def process_single(self, sample: dict[str, Any]) -> bool:
-        """Whether one sample passes."""
+        """Return whether one sample passes."""
         return self.process_batched({Fields.stats: [sample[Fields.stats]]})[0]
 
     def _known_fields(self) -> list[pa.Field]:
-        """Columns, without loading a model: workers are forked from this process."""
+        """Return the columns without loading a model, because workers are forked from this
+        process.
+        """
         columns = known_columns(self.scorer, **self.scorer_options)
         if columns is None:
             columns = lazy_scorer(self.scorer, **self.scorer_options).load().columns
@@ -136,7 +138,7 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
         return all(name in stats for name in names) and bool(stats[f"{self.stats_prefix}status"])
 
     def _pair(self, samples: Mapping[str, Any], place: int) -> Pair:
-        """The sample as a pair: its one image, and its text without tokens that stand for it."""
+        """Return the sample as a pair: its only image, and its text without image tokens."""
         images = _held(samples, self.image_key, place)
         encoded = _held(samples, self.image_bytes_key, place)
         count = max(len(images), len(encoded))
@@ -146,7 +148,7 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
         ):
             text = remove_special_tokens(text)
         if count > 1:
-            words = f"{count} images; a pair has one: split the sample first"
+            words = f"{count} images, but a pair has one: split the sample first"
             return Pair(str(place), None, text, fault=Fault(Status.MODEL_ERROR, words))
         image = next((value for value in (*encoded, *images) if value is not None), None)
         return make_pair(image, text, str(place))
@@ -157,14 +159,14 @@ def _held(samples: Mapping[str, Any], column: str, place: int) -> Sequence[Any]:
 
 
 def _stat(value: Any, kind: pa.DataType) -> float | str:
-    """A value as stats hold it: never None, from which a first batch would get its type."""
+    """Return a value in the form of stats: never None, because the first batch decides the type."""
     if pa.types.is_string(kind):
         return "" if value is None else str(value)
     return math.nan if value is None else float(value)
 
 
 def _value(stat: Any, kind: pa.DataType) -> Any:
-    """What :func:`_stat` was given; None for what came back as null."""
+    """Return the value that :func:`_stat` was given; None for null."""
     if pa.types.is_string(kind):
         return stat or None
     if stat is None or math.isnan(stat):

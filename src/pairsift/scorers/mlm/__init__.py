@@ -1,1 +1,1 @@
-"""Scoring with multimodal language models: one pass per pair, exact score distributions."""
+"""Score with multimodal language models: one pass per pair, exact score distributions."""

@@ -1,4 +1,4 @@
-"""What one-pass scoring wants of a model: read the prefix once, then go on from there."""
+"""The interface of models for one-pass scoring: read the prefix once, then continue from it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class ImageInputs:
     """One image after preprocessing.
 
     Attributes:
-        arrays: what the model's image encoder wants, small: uint8 pixels, normalised on the device.
-        ids: (n,) token ids that stand for this image in the prompt.
+        arrays: inputs of the model's image encoder, kept small: uint8 pixels, normalised on the
+            device.
+        ids: (n,) token ids of this image in the prompt.
     """
 
     arrays: Arrays
@@ -38,11 +39,11 @@ class ImageTransform(Protocol):
         """Preprocess one RGB PIL image."""
 
     def describe(self) -> str:
-        """Everything that decides the pixels, for the fingerprint."""
+        """Return everything that decides the pixels, for the fingerprint."""
 
 
 class PrefixCache(Cache):  # type: ignore[misc]
-    """Keys and values of a prefix. Once frozen, later tokens see them but are not kept."""
+    """Keys and values of a prefix. Once frozen, later tokens attend to them but are not added."""
 
     def __init__(self) -> None:
         super().__init__(layer_class_to_replicate=_PrefixLayer)
@@ -69,12 +70,12 @@ class _PrefixLayer(DynamicLayer):  # type: ignore[misc]
 
 @dataclass
 class State:
-    """A batch of prefixes that the model has read.
+    """A batch of prefixes that the model has processed.
 
     Attributes:
-        cache: keys and values, (B, heads, P, head size) a layer, padded on the right.
+        cache: keys and values, (B, heads, P, head size) per layer, padded on the right.
         lengths: (B,) tokens of each prefix.
-        next_position: (B,) position of the token that follows it.
+        next_position: (B,) position of the token after it.
         last_hidden: (B, D) last hidden state of each prefix's last token, after the final norm.
     """
 
@@ -85,19 +86,19 @@ class State:
 
 
 class Backbone(abc.ABC):
-    """A multimodal language model, its tokenizer and its preprocessing.
+    """A multimodal language model with its tokenizer and its preprocessing.
 
     Attributes:
-        kind: the checkpoint's model type, for people.
+        kind: the checkpoint's model type, for messages.
         tokenizer: of transformers.
-        encode: prompt text to ids; the image's text gives ``image_marker`` once.
+        encode: turns prompt text into ids; the image's text becomes one ``image_marker``.
         image_transform: preprocesses images.
         image_token: text that stands for the image in a prompt.
         image_marker: the id that ``encode`` gives for it.
         chat: the chat format that the checkpoint was trained with.
-        max_length: tokens that fit in, image and answer included.
-        vocabulary: length of a row of logits.
-        quirks: how the published code used this checkpoint; None where none was published.
+        max_length: context length in tokens, image and answer included.
+        vocabulary: number of logits.
+        quirks: how the published code used this checkpoint; None if no code was published.
     """
 
     kind: str
@@ -114,20 +115,20 @@ class Backbone(abc.ABC):
     @property
     @abc.abstractmethod
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
 
     @property
     @abc.abstractmethod
     def dtype(self) -> torch.dtype:
-        """What the model computes in."""
+        """The dtype of the model's computation."""
 
     @abc.abstractmethod
     def prefill(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> State:
-        """Encode the images and read the prefixes, in which their tokens stand."""
+        """Encode the images and process the prefixes, which contain the images' tokens."""
 
     @abc.abstractmethod
     def extend(self, state: State, block: Collated) -> torch.Tensor:
-        """Read a block behind the prefixes; the state stays as it is.
+        """Process a block after the prefixes; the state does not change.
 
         Returns:
             (B, S, D) last hidden states, after the final norm.
@@ -140,11 +141,11 @@ class Backbone(abc.ABC):
 
 @dataclass
 class ImageFeatures:
-    """Images as the language model sees them.
+    """Images as inputs of the language model.
 
     Attributes:
         tokens: (image tokens of all pairs, D), in the order of the pairs.
-        extra: further arguments of the language model while it reads the prefix.
+        extra: further arguments of the language model for the prefix.
     """
 
     tokens: torch.Tensor
@@ -152,14 +153,14 @@ class ImageFeatures:
 
 
 class EmbedsBackbone(Backbone):
-    """A decoder fed with embeddings, into which the image's features are put.
+    """A decoder that takes embeddings, into which the image's features are inserted.
 
     Subclasses set the attributes of :class:`Backbone`, and implement :meth:`encode_images`.
 
     Args:
         decoder: a transformers decoder without its head (``LlamaModel``, ``Qwen2Model``, ...):
             takes ``inputs_embeds``, ``attention_mask``, ``position_ids``, ``past_key_values``.
-        head: hidden states to logits.
+        head: maps hidden states to logits.
     """
 
     def __init__(self, decoder: nn.Module, head: nn.Linear) -> None:
@@ -181,15 +182,15 @@ class EmbedsBackbone(Backbone):
         """Encode a batch of images.
 
         Args:
-            is_image: (B, P) bool, where their tokens will stand; prefixes padded on the right.
+            is_image: (B, P) bool, the positions of their tokens; prefixes are padded on the right.
         """
 
     def positions(
         self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the prefixes' position ids and, (B,), the positions that follow.
+        """Return the prefixes' position ids and, (B,), the positions after them.
 
-        Position ids have the shape (B, P), or (axes, B, P) for models with several per token.
+        Position ids have the shape (B, P), or (axes, B, P) for models with several ids per token.
         """
         lengths = np.array([len(prefix) for prefix in prefixes])
         grid = np.broadcast_to(np.arange(lengths.max()), (len(prefixes), lengths.max()))
@@ -200,8 +201,9 @@ class EmbedsBackbone(Backbone):
         embeds, extra = self._embed(images, ids, marked)
         positions, following = self.positions(images, prefixes)
         cache = PrefixCache()
-        # Padding stands on the right of a causal model: nothing before it can see it, so no mask
-        # is needed, which leaves the device its fastest attention. extend() masks it out.
+        # Padding is on the right and the model is causal, so no token attends to it and no mask is
+        # needed. Without a mask the device can use its fastest attention. extend() masks padding
+        # out.
         hidden = self.decoder(
             inputs_embeds=embeds,
             position_ids=self.to_device(np.ascontiguousarray(positions)),
@@ -229,10 +231,10 @@ class EmbedsBackbone(Backbone):
     def read(
         self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray], block: Collated
     ) -> torch.Tensor:
-        """Read prefixes and a block behind them in one pass without a cache: training's way.
+        """Process prefixes and a block after them in one pass without a cache, for training.
 
-        The tokens, positions and masks are those of :meth:`prefill` and :meth:`extend`, so the
-        states are too; unlike with these, activations may be recomputed in the backward pass.
+        Tokens, positions and masks are those of :meth:`prefill` and :meth:`extend`, so the states
+        are the same. Unlike there, activations may be recomputed in the backward pass.
 
         Returns:
             (B, S, D) last hidden states of the block, after the final norm.
@@ -260,21 +262,21 @@ class EmbedsBackbone(Backbone):
         return hidden[:, size:]
 
     def _pad(self, prefixes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Stack prefixes, padded on the right; and where the image's tokens stand in them."""
+        """Stack prefixes, padded on the right; return also the positions of the image's tokens."""
         ids = np.zeros((len(prefixes), max(map(len, prefixes))), dtype=np.int64)
         marked = np.zeros(ids.shape, dtype=bool)
         for row, prefix in enumerate(prefixes):
             here = prefix == self.image_marker
             ids[row, : len(prefix)] = np.where(
                 here, 0, prefix
-            )  # a marker may lie outside the vocabulary
+            )  # a marker may be outside the vocabulary
             marked[row, : len(prefix)] = here
         return ids, marked
 
     def _embed(
         self, images: Sequence[Arrays], ids: np.ndarray, marked: np.ndarray
     ) -> tuple[torch.Tensor, Mapping[str, Any]]:
-        """Embed (B, S) tokens, the images where they are marked; further arguments beside them."""
+        """Embed (B, S) tokens with the images at their positions; return also further arguments."""
         is_image = self.to_device(marked)
         features = self.encode_images(images, is_image)
         embeds = self.embed_tokens(self.to_device(ids))
@@ -286,7 +288,9 @@ class EmbedsBackbone(Backbone):
         return embeds, features.extra
 
     def _block_mask(self, lengths: torch.Tensor, size: int, block: Collated) -> torch.Tensor:
-        """(B, S, size + S) bool: what the block's tokens attend to, in the prefixes and in it."""
+        """Return (B, S, size + S) bool: what the block's tokens attend to, in the prefixes and the
+        block.
+        """
         in_prefix = torch.arange(size, device=self.device) < lengths[:, None]
         batch, tokens = block.ids.shape
         return torch.cat(
@@ -298,19 +302,21 @@ class EmbedsBackbone(Backbone):
         )
 
     def _bias(self, mask: torch.Tensor) -> torch.Tensor:
-        """(B, 1, Q, K), added to attention scores; eager attention knows no other masks."""
+        """Return (B, 1, Q, K), added to attention scores, the only mask that eager attention
+        supports.
+        """
         bias = torch.zeros(mask.shape, dtype=self.dtype, device=self.device)
         return bias.masked_fill_(~mask, torch.finfo(self.dtype).min)[:, None]
 
     def text_positions(self, positions: torch.Tensor) -> torch.Tensor:
-        """Return position ids of text tokens as the decoder wants them, from (B, S) positions."""
+        """Return the decoder's position ids of text tokens from (B, S) positions."""
         return positions
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return linear_float32(hidden, self.head)
 
     def to_device(self, array: np.ndarray) -> torch.Tensor:
-        """Copy to the model's device, not waiting for the copy where the device allows it."""
+        """Copy to the model's device, without waiting for the copy if possible."""
         array = np.ascontiguousarray(array)
         tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
         if self.device.type != "cuda":
@@ -319,9 +325,9 @@ class EmbedsBackbone(Backbone):
 
 
 def linear_float32(hidden: torch.Tensor, head: nn.Linear) -> torch.Tensor:
-    """Apply a linear layer and keep the sums in float32, whatever the layer's own type.
+    """Apply a linear layer and keep the sums in float32, whatever the layer's dtype.
 
-    Rounding logits of about 20 to bfloat16 would move probabilities by several per cent.
+    Rounding logits of about 20 to bfloat16 would change probabilities by several per cent.
     """
     with torch.autocast(hidden.device.type, enabled=False):
         return _linear_float32(hidden, head)
@@ -331,7 +337,7 @@ def _linear_float32(hidden: torch.Tensor, head: nn.Linear) -> torch.Tensor:
     weight, bias = head.weight, head.bias
     if weight.dtype == torch.float32:
         return nn.functional.linear(hidden.float(), weight, bias)
-    # The derivative of this product is not defined.
+    # PyTorch defines no derivative of this product.
     inference = not (torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad))
     if inference and hidden.is_cuda and _mm_keeps_float32(weight.dtype):
         out = torch.mm(hidden.to(weight.dtype), weight.t(), out_dtype=torch.float32)
@@ -344,7 +350,9 @@ _KEEPS_FLOAT32: dict[torch.dtype, bool] = {}
 
 
 def _mm_keeps_float32(dtype: torch.dtype) -> bool:
-    """Whether this PyTorch multiplies low-precision CUDA matrices into float32 (2.8 and later)."""
+    """Return whether this PyTorch multiplies low-precision CUDA matrices into float32 (2.8 and
+    later).
+    """
     if dtype not in _KEEPS_FLOAT32:
         tile = torch.ones(16, 16, dtype=dtype, device="cuda")
         try:

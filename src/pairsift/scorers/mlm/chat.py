@@ -1,7 +1,7 @@
-"""Chat formats by name: where the user's turn goes in a prompt, and what stands around it.
+"""Chat formats by name: how the user's message is put into a prompt.
 
-A checkpoint with a chat template of its own is rendered with that one; the named formats are
-those that the published filters, which have none, were trained or used with.
+A checkpoint with its own chat template uses that one. The named formats are those with which the
+published filters, which have no template, were trained or used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _VICUNA = (
     "The assistant gives helpful, detailed, and polite answers to the {person}'s questions."
 )
 
-#: text before and after the user's turn
+#: text before and after the user's message
 CHAT_FORMATS: dict[str, tuple[str, str]] = {
     "plain": ("", ""),
     "v1": (_VICUNA.format(person="user") + " USER: ", " ASSISTANT:"),
@@ -30,21 +30,21 @@ CHAT_FORMATS: dict[str, tuple[str, str]] = {
 
 
 def render_chat(chat: str, user: str, *, image_token: str, tokenizer: Any = None) -> str:
-    """Return the prompt up to where the answer begins.
+    """Return the prompt up to the point where the answer begins.
 
     Args:
         chat: a key of :data:`CHAT_FORMATS`, or ``tokenizer`` for the checkpoint's own template.
-        user: what the user says beside the image.
-        image_token: text that stands for the image; it comes first in the user's turn.
+        user: the user's message beside the image.
+        image_token: text that stands for the image; it is first in the user's message.
 
     Raises:
-        PairsiftError: no such format, or the tokenizer has no template that takes an image.
+        PairsiftError: there is no such format, or the tokenizer has no template for an image.
     """
     if chat != "tokenizer":
         if chat not in CHAT_FORMATS:
             names = ", ".join(["auto", "tokenizer", *CHAT_FORMATS])
             raise PairsiftError(
-                f"unknown chat format {chat!r} in the prompt pack; it may be {names}"
+                f"unknown chat format {chat!r} in the prompt pack; choose from {names}"
             )
         before, after = CHAT_FORMATS[chat]
         return f"{before}{image_token}\n{user}{after}"

@@ -1,9 +1,9 @@
 """Quality classifiers: a multimodal language model with a score head, such as UniFilter.
 
-Their input is no conversation: ``<s>``, the image, a line break, the caption, and the end token,
-at whose hidden state the head reads the score. UniFilter's one output was trained by regression
-on four levels of quality, 0 (worst) to 3 (best); heads of several outputs are classifiers over
-levels 0, 1, ....
+Their input is not a conversation but ``<s>``, the image, a line break, the caption, and the end
+token; the head computes the score from the end token's hidden state. UniFilter's single output was
+trained by regression on four levels of quality, 0 (worst) to 3 (best). Heads with several outputs
+are classifiers over levels 0, 1, ....
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _PUBLISHED_LENGTH = 75
 def classifier_columns(labels: int) -> tuple[pa.Field, ...]:
     """Return a classifier's columns.
 
-    One label: ``quality`` float32, the head's output as it is, about 0..3 for UniFilter.
+    One label: ``quality`` float32, the unchanged output of the head, about 0..3 for UniFilter.
     Several: ``quality`` float32, the expected level 0..labels-1 (of two, the probability of the
-    better one); ``quality_class`` int16, the likeliest level; ``quality_p0``, ... float32, their
+    better one); ``quality_class`` int16, the most likely level; ``quality_p0``, ... float32, their
     probabilities. ``caption_truncated`` bool in both.
     """
     fields = [pa.field("quality", pa.float32())]
@@ -60,8 +60,8 @@ class ClassifierInputs:
 
     Attributes:
         image: uint8 pixels.
-        ids: (n,) int64 token ids, the image's markers included.
-        truncated: whether part of the caption was cut.
+        ids: (n,) int64 token ids, including the image's markers.
+        truncated: whether the caption was truncated.
     """
 
     image: Arrays
@@ -70,16 +70,17 @@ class ClassifierInputs:
 
 
 class ClassifierTransform:
-    """Preprocess: image and caption to :class:`ClassifierInputs`. Picklable.
+    """Preprocess image and caption to :class:`ClassifierInputs`. Picklable.
 
     Args:
         images: preprocess function for images.
-        encode: text to ids.
+        encode: turns text into ids.
         eos: id that ends every sequence.
-        pad: id that the published code masks out wherever it stands; None if there is none.
-        max_length: tokens that fit, image included. Captions are cut before the end token.
-        max_ids: cut to so many ids instead, image counted as one, end token or not
-            (``reference_quirks``).
+        pad: id that the published code masks out at every position; None if there is none.
+        max_length: context length in tokens, image included. Captions are truncated before the end
+            token.
+        max_ids: truncate to this many ids instead, with the image as one id and possibly without
+            the end token (``reference_quirks``).
     """
 
     def __init__(
@@ -107,7 +108,9 @@ class ClassifierTransform:
         return ClassifierInputs(prepared.arrays, expanded, truncated)
 
     def token_ids(self, caption: str) -> tuple[list[int], bool]:
-        """Return a caption's ids, the image as one marker, and whether the caption was cut."""
+        """Return a caption's ids, with the image as one marker, and whether the caption was
+        truncated.
+        """
         caption = caption.replace(IMAGE_TEXT, "image")
         ids = self.encode(f"{IMAGE_TEXT}\n{caption}")
         if self.max_ids is not None:
@@ -128,9 +131,9 @@ class ClassifierScorer(Scorer):
 
     Args:
         backbone: the checkpoint.
-        reference_quirks: cut captions to 75 ids, as the published code does, instead of the
-            model's window.
-        fingerprint: what decides the scores in addition to preprocessing and dtype.
+        reference_quirks: truncate to 75 ids, as the published code does, instead of the model's
+            context length.
+        fingerprint: what decides the scores besides preprocessing and dtype.
         limits: larger images get the status ``image_too_large``.
 
     Raises:
@@ -154,8 +157,8 @@ class ClassifierScorer(Scorer):
         bos = trained_bos(backbone.model)
         if bos is None or tokenizer.eos_token_id is None:
             raise PairsiftError(
-                f"{folder}: the tokenizer has no <s> or no end token, between which a classifier "
-                "reads its input; are its tokenizer files those of the model?"
+                f"{folder}: the tokenizer has no <s> or no end token, which a classifier's "
+                "input needs; are its tokenizer files those of the model?"
             )
         self.transform = ClassifierTransform(
             backbone.images,
@@ -181,7 +184,7 @@ class ClassifierScorer(Scorer):
         return dict(self._fingerprint)
 
     def cost(self, inputs: ClassifierInputs) -> int:
-        """Length of the sequence, in tokens."""
+        """Return the length of the sequence in tokens."""
         return len(inputs.ids)
 
     def score_batch(self, inputs: Sequence[ClassifierInputs]) -> Mapping[str, np.ndarray]:
@@ -203,7 +206,7 @@ class ClassifierScorer(Scorer):
         """Return (pairs, 1, labels) float32 outputs of the head.
 
         Raises:
-            PairsiftError: a pair cannot be scored; names its key.
+            PairsiftError: a pair cannot be scored; the error names its key.
         """
         rows = [self.preparer(pair) for pair in pairs]
         for row in rows:
@@ -215,7 +218,7 @@ class ClassifierScorer(Scorer):
 
     @torch.inference_mode()
     def _logits(self, inputs: Sequence[ClassifierInputs]) -> np.ndarray:
-        """(pairs, labels) float32."""
+        """Return (pairs, labels) float32."""
         state = self.backbone.prefill(
             [pair.image for pair in inputs], [pair.ids for pair in inputs]
         )
@@ -236,10 +239,10 @@ def load_classifier(
     Args:
         model: folder or hub name of a legacy LLaVA checkpoint with a score head.
         vision_tower: folder or hub name of the tower, for checkpoints without one.
-        dtype: ``auto`` is bfloat16 on GPUs that have it, else float32.
+        dtype: ``auto`` is bfloat16 on GPUs that support it, else float32.
         device: ``auto`` is the GPU if there is one.
-        reference_quirks: as the published code uses it: no square padding, captions cut to 75
-            ids, end token included.
+        reference_quirks: use the model as the published code does: no square padding, captions
+            truncated to 75 ids including the end token.
         limits: larger images get the status ``image_too_large``.
 
     Raises:

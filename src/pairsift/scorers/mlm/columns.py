@@ -1,4 +1,4 @@
-"""The score table's columns of a multimodal scorer: four a metric, the same for every model."""
+"""The score columns of a multimodal scorer: four per metric, the same for every model."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pairsift.scorers.mlm.trie import ScoreSummary
 
 
 def score_columns() -> tuple[pa.Field, ...]:
-    """Fields for all four metrics, asked or not, so that every such score table has them.
+    """Return the fields of all four metrics, requested or not, so that all such score tables have
+    them.
 
     ``itm`` float32 is the expected score 0..100, ``itm_top`` int16 the most likely integer,
     ``itm_std`` float32 the standard deviation of the distribution, ``itm_validity`` float32 the
     probability 0..1 that the model answers with a number of the scale; likewise for the others.
-    ``caption_truncated`` tells that the model read only the beginning of the caption.
+    ``caption_truncated`` is true if the model got only the beginning of the caption.
     """
     metrics = (
         field
@@ -35,7 +36,7 @@ def score_columns() -> tuple[pa.Field, ...]:
 def metric_columns(
     summary: ScoreSummary, names: Sequence[str], asked: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """Lay out summaries of shape (pairs, metrics) as columns.
+    """Return summaries of shape (pairs, metrics) as columns.
 
     Args:
         names: the metric of each column of the summary.

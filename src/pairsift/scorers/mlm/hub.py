@@ -1,4 +1,4 @@
-"""Checkpoints that transformers knows: `AutoModelForImageTextToText`, by architecture."""
+"""Checkpoints in the layout of transformers: `AutoModelForImageTextToText`, by architecture."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def load_hub_backbone(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Backbone:
-    """Load a checkpoint folder, tokenizer and image processor included.
+    """Load a checkpoint folder, including tokenizer and image processor.
 
     Raises:
-        PairsiftError: an unsupported architecture, a damaged or unsafe weight file, or tensors
-            that do not match the architecture, which are listed.
+        PairsiftError: the architecture is not supported, a weight file is damaged or unsafe, or
+            tensors do not match the architecture; these are listed.
     """
     kind = config.get("model_type")
     if kind not in FAMILIES:
         raise PairsiftError(
-            f"{folder} holds a model of type {kind!r}; one-pass scoring knows "
+            f"{folder} holds a model of type {kind!r}; one-pass scoring supports "
             f"{', '.join(sorted(FAMILIES))} and legacy LLaVA checkpoints"
         )
     model = _load_model(folder, dtype)
@@ -60,7 +60,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
                 folder,
                 dtype=dtype,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # reported, and refused below with the others
+                ignore_mismatched_sizes=True,  # refused below with the others
                 trust_remote_code=False,
                 local_files_only=True,
             )
@@ -100,7 +100,7 @@ def check_tensors(folder: Path, *, missing: Any, left_over: Any, misshapen: Any 
     """Refuse a checkpoint whose tensors are not those of its architecture.
 
     Raises:
-        PairsiftError: lists them by name.
+        PairsiftError: some do not match; the error lists them by name.
     """
     problems = [
         f"{what}: {_listed(names)}"
@@ -124,7 +124,7 @@ def _listed(names: list[str]) -> str:
 
 
 def merge_adapter(model: Any, adapter: Path) -> Any:
-    """Add a LoRA adapter to a model's own weights, so that it costs nothing at scoring.
+    """Add a LoRA adapter to a model's own weights, so that scoring needs no extra time.
 
     Raises:
         PairsiftError: peft is not installed, or the adapter does not fit the model.
@@ -135,9 +135,9 @@ def merge_adapter(model: Any, adapter: Path) -> Any:
         raise PairsiftError("an adapter needs the package peft: pip install peft") from None
     try:
         with quiet(), warnings.catch_warnings():
-            # To peft, an adapter that lacks tensors is worth a warning.
+            # peft only warns about an adapter with missing tensors.
             warnings.filterwarnings("error", message=".*missing adapter keys.*")
-            warnings.simplefilter("ignore", FutureWarning)  # peft calls what is being renamed
+            warnings.simplefilter("ignore", FutureWarning)  # peft uses a name that is being changed
             wrapped = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
     except (*_BROKEN, UserWarning) as error:
         raise PairsiftError(
@@ -158,7 +158,7 @@ def load_tokenizer(folder: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-        template = folder / "chat_template.json"  # where older processors keep it
+        template = folder / "chat_template.json"  # the file of older processors
         if not tokenizer.chat_template and template.is_file():
             tokenizer.chat_template = json.loads(template.read_text("utf-8"))["chat_template"]
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
@@ -169,7 +169,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def _load_processor(folder: Path, kind: str, settings: Mapping[str, Any]) -> Any:
-    """Return the image processor; unlike full processors, it does without torchvision."""
+    """Return the image processor; unlike full processors, it does not need torchvision."""
     import transformers
 
     try:

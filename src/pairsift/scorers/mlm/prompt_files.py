@@ -1,4 +1,4 @@
-"""Prompt packs on disk: TOML files, the pack that comes along, and import of published prompts."""
+"""Prompt packs on disk: TOML files, the built-in packs, and import of published prompts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ else:
     import tomli as tomllib
 
 DEFAULT_PACK = "pairsift"
-#: Beside a checkpoint (or training data), the pack that it was trained with (or is made for).
+#: File beside a checkpoint or training data with the pack that belongs to it.
 PACK_FILE = "pairsift-prompts.toml"
 _KEYS = {"name": str, "chat": str, "answer_tail": str, "instruction": str, "metrics": dict}
 
-# The older published script spells one of them "cation".
+# The older published script has "cation" in one of the names.
 _REFERENCE_TEMPLATE = "LLAVA_INSTRUCTION_TEMPLATE"
 _REFERENCE_CRITERIA = {
     "itm": ("criteria_image_text_matching",),
@@ -35,10 +35,10 @@ _REFERENCE_CRITERIA = {
 
 
 def load_prompts(prompts: PromptPack | str | Path | None = None) -> PromptPack:
-    """Return a prompt pack: itself, from a TOML file, or by the name of one that comes along.
+    """Return a prompt pack: as given, from a TOML file, or a built-in one by its name.
 
     Raises:
-        PairsiftError: no such pack, or the file is not one.
+        PairsiftError: there is no such pack, or the file is not one.
     """
     if isinstance(prompts, PromptPack):
         return prompts
@@ -57,7 +57,7 @@ def load_prompts(prompts: PromptPack | str | Path | None = None) -> PromptPack:
 
 
 def recorded_prompts(folder: str | Path) -> PromptPack | None:
-    """Return the pack that lies beside a checkpoint or training data; None if there is none.
+    """Return the pack beside a checkpoint or training data; None if there is none.
 
     Raises:
         PairsiftError: the file is not a pack.
@@ -70,7 +70,7 @@ def parse_pack(text: str, source: str) -> PromptPack:
     """Read a pack from TOML text; ``source`` names it in errors.
 
     Raises:
-        PairsiftError: not TOML, an unknown or missing key, or an unknown metric.
+        PairsiftError: it is not TOML, has an unknown or missing key, or an unknown metric.
     """
     try:
         raw: dict[str, Any] = tomllib.loads(text)
@@ -99,7 +99,7 @@ def _check(
     for key, value in raw.items():
         if key not in keys:
             raise PairsiftError(
-                f"prompt pack {where}: unknown key {key!r}; it may hold {', '.join(keys)}"
+                f"prompt pack {where}: unknown key {key!r}; known keys: {', '.join(keys)}"
             )
         if not isinstance(value, keys[key]):
             raise PairsiftError(f"prompt pack {where}: {key} must be {keys[key].__name__}")
@@ -127,20 +127,20 @@ def dump_pack(pack: PromptPack) -> str:
 
 
 def _toml(text: str) -> str:
-    """Quote for TOML. JSON's escapes are TOML's, but DEL, which JSON leaves bare."""
+    """Quote text for TOML. JSON's escapes are TOML's, except DEL, which JSON does not escape."""
     quoted = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
     if "\n" not in text:
         return quoted
-    # Line breaks stay readable in a multi-line string; the first one after """ is not read.
+    # A multi-line string keeps line breaks readable; TOML ignores the first one after """.
     body = quoted[1:-1].replace("\\\\", "\0").replace("\\n", "\n").replace("\0", "\\\\")
     return f'"""\n{body}"""'
 
 
 def import_reference_prompts(path: str | Path, name: str | None = None) -> PromptPack:
-    """Read the prompt constants out of a published MLM-Filter inference script.
+    """Read the prompt constants from a published MLM-Filter inference script.
 
-    The script is parsed, never executed: only assignments of plain string constants at module
-    level are looked at.
+    The script is parsed but never executed: only assignments of plain string constants at module
+    level are used.
 
     Raises:
         PairsiftError: the file is not Python, or a constant is missing.

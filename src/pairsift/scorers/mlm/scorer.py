@@ -1,4 +1,4 @@
-"""The multimodal scorer: all metrics of a pair in one pass, scores read from the logits."""
+"""The multimodal scorer: all metrics of a pair in one pass, with scores from the logits."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pairsift.scorers.mlm.packing import NO_TREE, Layout, Tree, build_blocks, co
 from pairsift.scorers.mlm.prompts import PromptPack
 from pairsift.scorers.mlm.trie import summarise
 
-# Logits are made for so many numbers at a time: 1 GiB of float32.
+# The most logits computed at a time: 1 GiB of float32.
 _LOGITS_AT_ONCE = 2**28
 
-# Fixed, not timed at start: a run that is resumed must add up in the same order. Looping is the
-# quicker one on CPU (benchmarks/one_pass.py); with real batches it fills a GPU too, and it spares
-# the attention between suffixes that packing computes and masks.
+# Fixed, not measured at start, because a resumed run must add up in the same order. Looping is
+# faster on CPUs (benchmarks/one_pass.py); with real batches it also fills a GPU, and it does not
+# compute the attention between suffixes that packing masks out.
 DEFAULT_LAYOUT: Layout = "looped"
 
 
@@ -36,9 +36,9 @@ class MLMInputs:
 
     Attributes:
         image: arrays for the model's image encoder.
-        prefix: (P,) int64 token ids that all prompts begin with, the image's included.
+        prefix: (P,) int64 token ids at the beginning of all prompts, the image's included.
         suffixes: per metric, (S,) int64 token ids.
-        truncated: whether part of the caption was cut.
+        truncated: whether the caption was truncated.
     """
 
     image: Arrays
@@ -48,7 +48,7 @@ class MLMInputs:
 
 
 class MLMTransform:
-    """Preprocess: image and caption to :class:`MLMInputs`. Picklable."""
+    """Preprocess image and caption to :class:`MLMInputs`. Picklable."""
 
     def __init__(self, image_transform: ImageTransform, encoder: PromptEncoder) -> None:
         self.image_transform = image_transform
@@ -61,16 +61,16 @@ class MLMTransform:
 
 
 class MLMScorer(Scorer):
-    """A multimodal language model asked for numbers.
+    """A multimodal language model that is asked for numbers.
 
     Args:
         backbone: the model.
-        pack: what it is asked.
+        pack: the prompts.
         metrics: names, in canonical order.
-        layout: how suffixes share passes.
+        layout: whether the metrics' suffixes share a forward pass.
         quirks: use the model as the published code does; ``*_top`` is then the number that the
-            published code prints, null where it prints none.
-        fingerprint: what decides the scores beside prompts, metrics and quirks.
+            published code prints, null if it prints none.
+        fingerprint: what decides the scores besides prompts, metrics and quirks.
         limits: larger images get the status ``image_too_large``.
     """
 
@@ -123,7 +123,9 @@ class MLMScorer(Scorer):
         return dict(self._fingerprint)
 
     def cost(self, inputs: MLMInputs) -> int:
-        """Length of the prefix, in tokens; suffixes are alike for all pairs."""
+        """Return the length of the prefix in tokens; suffixes have the same length for
+        all pairs.
+        """
         return len(inputs.prefix)
 
     def score_batch(self, inputs: Sequence[MLMInputs]) -> Mapping[str, np.ndarray]:
@@ -141,7 +143,7 @@ class MLMScorer(Scorer):
         """Return (pairs, metrics, 101) float64 probabilities of the scores 0..100.
 
         Raises:
-            PairsiftError: a pair cannot be scored; names its key.
+            PairsiftError: a pair cannot be scored; the error names its key.
         """
         log_p, _ = self._in_memory(self._distributions, self._prepare(pairs))
         p = np.exp(log_p.astype(np.float64) - log_p.max(-1, keepdims=True))
@@ -151,22 +153,22 @@ class MLMScorer(Scorer):
         """Return (pairs, metrics, vocabulary) float32 next-token logits right after each prompt.
 
         Raises:
-            PairsiftError: a pair cannot be scored; names its key.
+            PairsiftError: a pair cannot be scored; the error names its key.
         """
         (logits,) = self._in_memory(self._answer_logits, self._prepare(pairs))
         return logits
 
     @torch.inference_mode()
     def answers(self, pair: Pair, max_tokens: int = 160) -> list[str]:
-        """Write out what the model answers about one pair, greedily, metric by metric.
+        """Generate the model's answers about one pair by greedy decoding, metric by metric.
 
-        Scoring reads only the number; a model taught to do so gives its reasons behind it.
+        Scoring reads only the number; a model that was trained to do so gives its reasons after it.
 
         Args:
-            max_tokens: where an answer is cut that does not end by itself.
+            max_tokens: answers that do not end by themselves are truncated here.
 
         Raises:
-            PairsiftError: the pair cannot be scored; names its key.
+            PairsiftError: the pair cannot be scored; the error names its key.
         """
         [inputs] = self._prepare([pair])
         state = self._prefill([inputs])
@@ -175,7 +177,7 @@ class MLMScorer(Scorer):
         for suffix in inputs.suffixes:
             written: list[int] = []
             while len(written) < max_tokens:
-                # The state keeps the prefix alone, so each step reads suffix and answer again.
+                # The state keeps only the prefix, so each step computes suffix and answer again.
                 block = collate(build_blocks([np.append(suffix, written).astype(np.int64)]))
                 last = self.backbone.extend(state, block)[:, -1]
                 token = int(self.backbone.logits(last).argmax())
@@ -240,13 +242,13 @@ class MLMScorer(Scorer):
         return numbers, self._greedy(torch.cat(best, dim=1).cpu().numpy(), self.quirks.new_tokens)
 
     def _read_nodes(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the log probabilities of the trie's columns, and the likeliest token of all.
+        """Return the log probabilities of the trie's columns, and the most likely token.
 
         Args:
             hidden: (..., D).
 
         Returns:
-            (..., columns) float32 and (...) int64; the latter is zero where it is not needed.
+            (..., columns) float32 and (...) int64; the latter is zero if it is not needed.
         """
         columns = torch.tensor(self.trie.columns, device=hidden.device)
         log_p, best = [], []
@@ -260,10 +262,10 @@ class MLMScorer(Scorer):
         return torch.cat(log_p).reshape(*shape, -1), torch.cat(best).reshape(shape)
 
     def _greedy(self, best: np.ndarray, new_tokens: int) -> np.ndarray:
-        """Read the number that greedy decoding prints, NaN where its first line is none.
+        """Return the number that greedy decoding prints; NaN if its first line is not a number.
 
         Args:
-            best: (B, metrics, nodes) likeliest next token at each node of the trie.
+            best: (B, metrics, nodes) most likely next token at each node of the trie.
         """
         after = {
             token: node

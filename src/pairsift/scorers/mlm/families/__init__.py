@@ -1,4 +1,4 @@
-"""Multimodal architectures of transformers that one-pass scoring knows how to feed."""
+"""The multimodal architectures of transformers that one-pass scoring supports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAMILIES: dict[str, type[HubBackbone]] = {
     for model_type in family.model_types
 }
 
-#: image processor where the checkpoint names none
+#: image processor if the checkpoint names none
 PROCESSORS = {
     "llava": "CLIPImageProcessor",
     "idefics3": "Idefics3ImageProcessor",

@@ -1,4 +1,4 @@
-"""What the architectures have in common: a model of transformers, and its processor's settings."""
+"""Shared code of the architectures: a model of transformers, and its processor's settings."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class HubBackbone(EmbedsBackbone):
     Args:
         model: the model, on its device, in evaluation mode.
         tokenizer: its tokenizer.
-        processor: its image processor, of the kind that needs no torchvision.
-        settings: what its ``processor_config.json`` says, empty if it has none.
+        processor: its image processor, of the kind that does not need torchvision.
+        settings: the content of its ``processor_config.json``; empty if it has none.
 
     Raises:
         PairsiftError: the tokenizer lacks the image token.
@@ -54,14 +54,14 @@ class HubBackbone(EmbedsBackbone):
 
     @abc.abstractmethod
     def make_transform(self) -> Any:
-        """Build the object that preprocesses images."""
+        """Return the object that preprocesses images."""
 
 
 def _max_length(config: Any, tokenizer: Any) -> int:
     limits = [
         getattr(config, "max_position_embeddings", None),
-        tokenizer.model_max_length,  # an astronomic number where the checkpoint names none
-        # Within the window, sliding attention is plain attention, whatever mask it is given.
+        tokenizer.model_max_length,  # a huge number if the checkpoint names none
+        # For sequences within the window, sliding attention equals full attention.
         config.sliding_window
         if "sliding_attention" in (getattr(config, "layer_types", None) or ())
         else None,

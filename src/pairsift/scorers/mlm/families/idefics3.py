@@ -1,4 +1,4 @@
-"""Idefics3 and SmolVLM: the image as a grid of squares plus itself made small."""
+"""Idefics3 and SmolVLM: the image as a grid of squares plus a small copy of the whole image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pairsift.scorers.mlm.pixels import Normalise, describe_processor
 
 
 class Idefics3Transform:
-    """PIL image to uint8 squares, (n, 3, H, W), and the ids that name their rows and columns."""
+    """PIL image to uint8 squares, (n, 3, H, W), and the ids that mark their rows and columns."""
 
     def __init__(self, processor: Any, tokenizer: Any, image_token: str, tokens: int) -> None:
         self.processor = processor
@@ -30,7 +30,9 @@ class Idefics3Transform:
         return ImageInputs({"pixels": pixels}, self.ids(batch["rows"][0][0], batch["cols"][0][0]))
 
     def ids(self, rows: int, columns: int) -> np.ndarray:
-        """Return what stands for an image cut into ``rows`` x ``columns`` squares; 0 if not cut."""
+        """Return the ids of an image divided into ``rows`` x ``columns`` squares; 0 if not
+        divided.
+        """
         if (rows, columns) not in self._ids:
             edge = "<fake_token_around_image>"
             text = ""
@@ -66,7 +68,7 @@ class Idefics3Backbone(HubBackbone):
 
     def encode_images(self, images: Sequence[Arrays], is_image: torch.Tensor) -> ImageFeatures:
         pixels = self.to_device(np.concatenate([image["pixels"] for image in images]))
-        # All squares as the images of one sample: none is padding, none is left out.
+        # All squares are passed as images of one sample; none is padding and none is left out.
         features = self.inner.get_image_features(
             pixel_values=self._normalise(pixels, self.dtype)[None], return_dict=True
         ).pooler_output

@@ -1,4 +1,4 @@
-"""LLaVA as transformers has it: one image, one square of patches."""
+"""LLaVA in transformers: one image, one square of patches."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LlavaBackbone(HubBackbone):
         has_class_token = "clip" in config.vision_config.model_type and (
             "siglip" not in config.vision_config.model_type
         )
-        # The class token is an image token unless the selection drops it.
+        # The class token counts as an image token unless the selection drops it.
         keeps_all = config.vision_feature_select_strategy == "full"
         self._normalise = Normalise(self.processor, dim=1)
         return LlavaTransform(

@@ -1,4 +1,4 @@
-"""Qwen2-VL, Qwen2.5-VL, Qwen3-VL: images at their own size, positions in three axes."""
+"""Qwen2-VL, Qwen2.5-VL, Qwen3-VL: images at their own size, with positions in three axes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from pairsift.scorers.mlm.pixels import Normalise, describe_processor
 
 
 class QwenVLTransform:
-    """PIL image to uint8 patches, (n, 3, patch pixels), their grid, a marker per merged patch."""
+    """PIL image to uint8 patches, (n, 3, patch pixels), their grid, and a marker per
+    merged patch.
+    """
 
     def __init__(self, processor: Any, marker: int) -> None:
         self.processor = processor
@@ -24,7 +26,7 @@ class QwenVLTransform:
         batch = self.processor(image, do_rescale=False, do_normalize=False)
         patches = np.asarray(batch["pixel_values"])
         grid = np.asarray(batch["image_grid_thw"][0])
-        # A still image fills every frame of a patch alike: one of them is enough to carry.
+        # All frames of a patch are equal for a still image, so only one is kept.
         frames = patches.reshape(len(patches), 3, self.processor.temporal_patch_size, -1)
         tokens = int(grid.prod()) // self.processor.merge_size**2
         return ImageInputs(
@@ -37,7 +39,7 @@ class QwenVLTransform:
 
 
 class QwenVLBackbone(HubBackbone):
-    """Own vision transformer, Qwen decoder with multimodal rotary positions."""
+    """Qwen's vision transformer and decoder with multimodal rotary positions."""
 
     model_types = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
@@ -66,7 +68,7 @@ class QwenVLBackbone(HubBackbone):
     def positions(
         self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Text counts on in all three axes; an image counts its frames, rows and columns."""
+        """Number text equally in all three axes, and an image by its frames, rows and columns."""
         merge = self.processor.merge_size
         size = max(map(len, prefixes))
         positions = np.zeros((3, len(prefixes), size), dtype=np.int64)

@@ -1,1 +1,3 @@
-"""Checkpoints in the file format of the LLaVA package and its forks, loaded without it."""
+"""Checkpoints in the file format of the LLaVA package and its forks, loaded without that
+package.
+"""

@@ -1,4 +1,4 @@
-"""Legacy LLaVA checkpoints as one-pass scoring wants them, and how they were published for use."""
+"""Legacy LLaVA checkpoints for one-pass scoring, and how their published code uses them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pairsift.scorers.weights import find_weight_files
 
 IMAGE_TEXT = "<image>"
 IMAGE_MARKER = -200
-"""Stands for the image among token ids; outside every vocabulary."""
+"""Token id that stands for the image; outside every vocabulary."""
 
 _PUBLISHED_LENGTH = 2040
 _SENTENCEPIECE_SPACE = "▁"
@@ -35,21 +35,21 @@ class LegacyImages:
         self.pad_to_square = pad_to_square
 
     def __call__(self, image: Any) -> ImageInputs:
-        """Pixels (height, width, 3), and one marker per image token."""
+        """Return pixels (height, width, 3), and one marker per image token."""
         pixels = self.recipe(image, self.pad_to_square)
         return ImageInputs({"pixels": pixels}, np.full(self.tokens, IMAGE_MARKER))
 
     def describe(self) -> str:
-        """Name the square padding and digest the rest."""
+        """Return whether images are padded to a square, and a digest of the rest."""
         return f"{'square' if self.pad_to_square else 'unpadded'}:{self.recipe.digest}"
 
 
 class LegacyEncode:
-    """Prompt text to ids as LLaVA does it: the text on both sides of `<image>` on its own.
+    """Prompt text to ids as in LLaVA: the text on each side of `<image>` is tokenized separately.
 
     Args:
         tokenizer: of the checkpoint.
-        bos: id that every prompt begins with; None leaves it to the tokenizer.
+        bos: id at the beginning of every prompt; None leaves it to the tokenizer.
     """
 
     def __init__(self, tokenizer: Any, bos: int | None) -> None:
@@ -60,7 +60,7 @@ class LegacyEncode:
         self.own_bos = own if own is not None and with_special[:1] == [own] else None
 
     def __call__(self, text: str) -> list[int]:
-        """Return ids, :data:`IMAGE_MARKER` for each `<image>`."""
+        """Return ids, with :data:`IMAGE_MARKER` for each `<image>`."""
         ids: list[int] = []
         for index, part in enumerate(text.split(IMAGE_TEXT)):
             if index:
@@ -83,8 +83,8 @@ class LegacyBackbone(EmbedsBackbone):
 
     Args:
         model: the checkpoint.
-        reference_quirks: prepare images and begin prompts as the published code does, not as
-            the checkpoint was trained.
+        reference_quirks: preprocess images and begin prompts as the published code does, not as the
+            checkpoint was trained.
     """
 
     def __init__(self, model: LegacyModel, reference_quirks: bool = False) -> None:
@@ -96,7 +96,7 @@ class LegacyBackbone(EmbedsBackbone):
         self.image_token = IMAGE_TEXT
         self.image_marker = IMAGE_MARKER
         self.max_length = min(config.max_length, int(model.decoder.config.max_position_embeddings))
-        # Qwen's tokenizer puts nothing in front, training put "<s>" there.
+        # Qwen's tokenizer adds no start token, but training used "<s>".
         bos = None if reference_quirks else trained_bos(model)
         self.encode = LegacyEncode(model.tokenizer, bos)
         square = config.pads_to_square and not reference_quirks
@@ -134,7 +134,9 @@ def load_legacy_backbone(
 
 
 def legacy_digest(model: LegacyModel) -> str:
-    """Digest of everything that was loaded: the checkpoint, and the tower from outside it."""
+    """Return a digest of everything that was loaded: the checkpoint, and a tower from
+    outside it.
+    """
     digest = checkpoint_digest(model.config.folder)
     if model.tower_inside or model.tower_folder is None:
         return digest
@@ -143,7 +145,7 @@ def legacy_digest(model: LegacyModel) -> str:
 
 
 def trained_bos(model: LegacyModel) -> int | None:
-    """The id that every sequence began with in training; None if there is none."""
+    """Return the id at the beginning of every training sequence; None if there is none."""
     tokenizer = model.tokenizer
     if tokenizer.bos_token_id is not None:
         return int(tokenizer.bos_token_id)
@@ -152,24 +154,24 @@ def trained_bos(model: LegacyModel) -> int | None:
 
 
 def trained_chat(model: LegacyModel) -> str:
-    """The chat format that the published checkpoints of this kind were trained with."""
+    """Return the chat format with which the published checkpoints of this kind were trained."""
     if model.config.language_type != "llama":
         return "qwen_instruct"
     return "v1" if _is_sentencepiece(model.tokenizer) else "llama_3"
 
 
 def published_use(model: LegacyModel) -> Quirks:
-    """How the published inference code uses checkpoints of this kind.
+    """Return how the published inference code uses checkpoints of this kind.
 
-    It picks the chat format by the model's file name; these are the outcomes for the published
-    names: `llava_v0` for the 13B one, whatever it was trained with, and each one's own for the
-    others.
+    It chooses the chat format by the model's file name. For the published names this gives
+    `llava_v0` for the 13B model, although it was trained with another one, and the trained format
+    for the others.
     """
     tokenizer = model.tokenizer
     if _is_sentencepiece(tokenizer):
         if model.config.model_type == "llava":
             return Quirks("llava_v0", (_LLAMA2_SPACE,), _PUBLISHED_LENGTH)
-        # " " as the old tokenizer spelled it, its own leading space included.
+        # " " as the old tokenizer encoded it, including its own leading space.
         double = tokenizer.convert_tokens_to_ids(2 * _SENTENCEPIECE_SPACE)
         return Quirks("llava_v1", (int(double),), _PUBLISHED_LENGTH)
     space = int(tokenizer(" ")["input_ids"][-1])

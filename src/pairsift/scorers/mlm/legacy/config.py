@@ -1,9 +1,9 @@
-"""What config.json of a legacy LLaVA checkpoint says: which language model, tower and projector.
+"""Read config.json of a legacy LLaVA checkpoint: language model, tower and projector.
 
 The published MLM-Filter and UniFilter checkpoints were saved by forks of the LLaVA package. Their
-config.json is that of the language model with the keys of the multimodal part (``mm_*``) beside
-it; today's transformers nests two configs instead and knows none of those keys. The model type
-``llava`` is used by both, so the keys decide, never the name.
+config.json is that of the language model, with added keys of the multimodal part (``mm_*``).
+Today's transformers nests two configs instead and does not know these keys. Both use the model type
+``llava``, so the keys decide which layout it is.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ LANGUAGE_MODELS = {
     "llava_qwen": "qwen2",
     "llava_qwen3": "qwen3",
 }
-"""Model type in a legacy config.json to the one transformers has for its language model."""
+"""Model types in a legacy config.json, and transformers' types of their language models."""
 
 MAX_LENGTH = 2048
-"""Window in tokens, image included, where config.json has no ``tokenizer_model_max_length``."""
+"""Context length in tokens, image included, if config.json has no
+``tokenizer_model_max_length``.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,17 @@ class LegacyConfig:
     """The multimodal part of a legacy config.json, checked.
 
     Attributes:
-        folder: the checkpoint.
-        model_type: as the file has it, a key of :data:`LANGUAGE_MODELS`.
+        folder: the checkpoint's folder.
+        model_type: as in the file, a key of :data:`LANGUAGE_MODELS`.
         language: the file's keys for the language model's own config.
         vision_tower: hub name or path of the tower, as trained.
         vision_size: width of the tower's features.
         select_layer: index into the tower's hidden states, 0 being its embeddings.
         keeps_class_token: whether the tower's class token is an image token too.
         projector: `mlp2x_gelu`, `aapool_mlp`, ...
-        image_tokens: what an `aapool_mlp` projector makes of an image.
-        pads_to_square: images were padded to a square, in the mean colour, in training.
-        max_length: window in tokens, image included.
+        image_tokens: tokens per image of an `aapool_mlp` projector.
+        pads_to_square: whether images were padded to a square in the mean colour in training.
+        max_length: context length in tokens, image included.
     """
 
     folder: Path
@@ -69,7 +71,7 @@ class LegacyConfig:
 
 
 def is_legacy(folder: Path) -> bool:
-    """Whether a folder holds a legacy LLaVA checkpoint, judged by the keys of its config.json."""
+    """Return whether a folder holds a legacy LLaVA checkpoint, by the keys of its config.json."""
     try:
         raw = json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -81,7 +83,7 @@ def read_config(folder: Path) -> LegacyConfig:
     """Read and check config.json.
 
     Raises:
-        PairsiftError: no readable config.json, or a layout that is not supported.
+        PairsiftError: there is no readable config.json, or its layout is not supported.
     """
     path = folder / "config.json"
     try:
@@ -107,7 +109,7 @@ def read_config(folder: Path) -> LegacyConfig:
 
     language = {key: value for key, value in raw.items() if not _is_multimodal(key)}
     if model_type in ("llava_qwen", "llava_qwen3"):
-        language["rope_scaling"] = None  # as the classes that trained them set it
+        language["rope_scaling"] = None  # the default of the classes that trained them
     return LegacyConfig(
         folder=folder,
         model_type=model_type,
@@ -125,7 +127,7 @@ def read_config(folder: Path) -> LegacyConfig:
 
 def _key(path: Path, raw: dict[str, Any], key: str) -> Any:
     if raw.get(key) is None:
-        raise PairsiftError(f"{path} has no {key}, which every legacy LLaVA checkpoint states")
+        raise PairsiftError(f"{path} has no {key}, which every legacy LLaVA checkpoint has")
     return raw[key]
 
 

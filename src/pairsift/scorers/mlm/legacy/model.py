@@ -1,7 +1,7 @@
-"""Builds a legacy LLaVA checkpoint out of today's transformers parts and fills it.
+"""Build a legacy LLaVA checkpoint from parts of today's transformers, and load its weights.
 
-Every tensor of the checkpoint must find its place and every place its tensor, or loading fails
-with their names: a projector left at random would still give scores.
+Every tensor of the checkpoint must have a place and every place a tensor. Otherwise loading fails
+and names them, because a projector with random weights would still give scores.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pairsift.scorers.weights import Weights, fill, uninitialised
 
 _TOWER = "model.vision_tower.vision_tower."
 _PROJECTOR = "model.mm_projector."
-# The other half of a dual encoder's checkpoint.
+# The text encoder in a dual encoder's checkpoint.
 _TEXT_HALF = ("text_model.", "text_projection.", "visual_projection.", "logit_scale", "logit_bias")
 
 
@@ -33,14 +33,14 @@ class LegacyModel:
     """A loaded checkpoint, in evaluation mode on its device.
 
     Attributes:
-        config: of the checkpoint.
-        tokenizer: of the checkpoint.
-        recipe: how the tower wants its images.
-        tower, projector: images to embeddings.
-        decoder: embeddings to hidden states.
-        head: hidden states to token logits, or to labels if the checkpoint is a classifier.
-        is_classifier: which of the two.
-        tower_folder: where the tower's config came from, if from a folder.
+        config: the checkpoint's config.
+        tokenizer: the checkpoint's tokenizer.
+        recipe: how the tower's images are preprocessed.
+        tower, projector: map images to embeddings.
+        decoder: maps embeddings to hidden states.
+        head: maps hidden states to token logits, or to labels if the checkpoint is a classifier.
+        is_classifier: whether the head gives labels.
+        tower_folder: folder of the tower's config, if it came from a folder.
     """
 
     config: LegacyConfig
@@ -60,18 +60,18 @@ class LegacyModel:
 
     @property
     def image_tokens(self) -> int:
-        """Embeddings that one image becomes."""
+        """Number of embeddings per image."""
         pooled = self.config.projector == "aapool_mlp"
         return self.config.image_tokens if pooled else self.tower.patches
 
     def pixel_values(self, pixels: Tensor) -> Tensor:
-        """(images, height, width, 3) uint8 to normalised float32 (images, 3, height, width)."""
+        """Normalise (images, height, width, 3) uint8 to float32 (images, 3, height, width)."""
         channel = torch.arange(0, 3 * 256, 256, device=pixels.device)
         return self._table[pixels.long() + channel].permute(0, 3, 1, 2)
 
     @torch.inference_mode()
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """(images, height, width, 3) uint8 to embeddings (images, image_tokens, hidden)."""
+        """Encode (images, height, width, 3) uint8 as embeddings (images, image_tokens, hidden)."""
         values = self.pixel_values(pixels).to(self.head.weight.dtype)
         embeddings: Tensor = self.projector(self.tower(values))
         return embeddings
@@ -87,12 +87,12 @@ def load_legacy_model(
     """Load a legacy LLaVA checkpoint.
 
     Args:
-        folder: holds config.json, weights and tokenizer.
+        folder: folder with config.json, weights and tokenizer.
         vision_tower: folder or hub name of the vision tower, instead of the one in config.json.
 
     Raises:
-        PairsiftError: an unsupported layout, a tower that is not to be found, unreadable weights,
-            or tensors that are missing, left over or of another shape; all of them are named.
+        PairsiftError: the layout is not supported, the tower is not found, the weights cannot be
+            read, or tensors are missing, left over or of another shape; all of them are named.
     """
     config = read_config(folder)
     weights = Weights(folder)
@@ -129,7 +129,7 @@ def load_legacy_model(
 
 
 def holds_score_head(folder: Path) -> bool:
-    """Whether a checkpoint scores by a head of its own instead of by words.
+    """Return whether a checkpoint scores with its own head instead of with words.
 
     Raises:
         PairsiftError: its weights are not readable.
@@ -140,7 +140,7 @@ def holds_score_head(folder: Path) -> bool:
 def _language_config(config: LegacyConfig, weights: Weights) -> Any:
     embeddings = weights.shapes.get("model.embed_tokens.weight")
     keys = dict(config.language)
-    if embeddings is not None:  # resized after config.json was written, in some checkpoints
+    if embeddings is not None:  # in some checkpoints, resized after config.json was written
         keys["vocab_size"] = embeddings[0]
     if (keys.get("pad_token_id") or 0) >= keys.get("vocab_size", 0):
         keys["pad_token_id"] = None
@@ -176,7 +176,7 @@ def _fill_all(
     if "score.weight" in weights:
         targets["score.weight"] = head.weight
     elif head.weight is decoder.embed_tokens.weight:
-        spare = ("lm_head.weight",)  # saved or not, the embeddings are the head
+        spare = ("lm_head.weight",)  # the embeddings are the head, whether it was saved or not
     else:
         targets["lm_head.weight"] = head.weight
     in_tower = tower.parameters_by_name()
@@ -199,9 +199,11 @@ def _fill_all(
 
 
 def _trim_vocabulary(decoder: Any, head: nn.Linear, size: int) -> None:
-    """Drop embeddings and outputs that no token has, as the code that published scores did.
+    """Drop embeddings and outputs that belong to no token, as the code behind the published scores
+    did.
 
-    Qwen's embeddings are padded to a round number; their outputs would take part in the softmax.
+    Qwen's embeddings are padded to a round number; their outputs would otherwise count in the
+    softmax.
     """
     embeddings = decoder.embed_tokens
     if size >= embeddings.num_embeddings:
@@ -217,8 +219,8 @@ def _trim_vocabulary(decoder: Any, head: nn.Linear, size: int) -> None:
 
 
 def _load_tokenizer(folder: Path, language: Any) -> Any:
-    # Of the class that the checkpoint names, whatever config.json is called (`llava` is another
-    # model today): transformers would put the one it knows for that model in its place.
+    # The class that the checkpoint names. transformers would choose by model type, but `llava` is
+    # another model today.
     config = PretrainedConfig() if _names_tokenizer_class(folder) else language
     try:
         return AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=False)

@@ -1,4 +1,4 @@
-"""From image features to the language model's embeddings: the projectors of legacy checkpoints.
+"""The projectors of legacy checkpoints: from image features to the language model's embeddings.
 
 Module names are those of the checkpoints' tensors below ``model.mm_projector``.
 """
@@ -15,10 +15,10 @@ from pairsift.scorers.mlm.legacy.config import LegacyConfig
 
 
 def build_projector(config: LegacyConfig) -> nn.Module:
-    """Return the projector, not yet filled: (images, patches, vision) to (images, tokens, hidden).
+    """Return the projector without weights: (images, patches, vision) to (images, tokens, hidden).
 
     Raises:
-        PairsiftError: a projector type that is not supported.
+        PairsiftError: the projector type is not supported.
     """
     kind = config.projector
     if kind == "linear":
@@ -29,7 +29,7 @@ def build_projector(config: LegacyConfig) -> nn.Module:
         return PooledMLP(config.image_tokens, config.vision_size, config.hidden_size)
     raise PairsiftError(
         f"{config.folder}: mm_projector_type {kind!r} is not supported; "
-        "it may be mlp2x_gelu (any depth), aapool_mlp or linear"
+        "supported are mlp2x_gelu (any depth), aapool_mlp and linear"
     )
 
 
@@ -41,10 +41,10 @@ def _mlp(depth: int, inputs: int, outputs: int) -> nn.Sequential:
 
 
 class PooledMLP(nn.Module):
-    """`aapool_mlp`: the square map of patches averaged to ``tokens`` cells, then a two-layer MLP.
+    """`aapool_mlp`: averages the square map of patches to ``tokens`` cells, then a two-layer MLP.
 
-    27 x 27 patches to 144 tokens: cells of 3 x 3 patches, neighbouring cells sharing a row or
-    column of patches (adaptive average pooling).
+    27 x 27 patches become 144 tokens: cells of 3 x 3 patches, where neighbouring cells share a row
+    or column of patches (adaptive average pooling).
     """
 
     def __init__(self, tokens: int, inputs: int, outputs: int) -> None:
@@ -58,7 +58,7 @@ class PooledMLP(nn.Module):
         self.mlp_projector = _mlp(2, inputs, outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(images, patches, inputs) to (images, tokens, outputs)."""
+        """Map (images, patches, inputs) to (images, tokens, outputs)."""
         images, patches, width = features.shape
         side = math.isqrt(patches)
         grid = features.transpose(1, 2).reshape(images, width, side, side)

@@ -2,8 +2,8 @@
 
 A checkpoint's config.json only names its tower. The tower's own config comes from a folder that
 the user gives, from the hub's cache, or, for the towers of the published checkpoints, from the
-shapes written down here. Its weights come from the checkpoint if it holds them, since they may
-have been trained on, else from the same folder.
+shapes in this file. Its weights come from the checkpoint if it holds them, because they may have
+been trained further; otherwise from the same folder as the config.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ _KNOWN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class TowerSource:
-    """Where a tower's shape, preprocessing and, if need be, weights come from.
+    """Where a tower's shape, preprocessing and, if needed, weights come from.
 
     Attributes:
-        config: as in the tower's config.json, the vision part of a dual encoder taken out.
-        recipe: how it wants its images.
-        folder: the tower's checkpoint; None for a tower known by name alone.
+        config: as in the tower's config.json; of a dual encoder, only the vision part.
+        recipe: how its images are preprocessed.
+        folder: the tower's checkpoint; None for a tower that is only known by name.
     """
 
     config: dict[str, Any]
@@ -95,10 +95,10 @@ def find_tower(config: LegacyConfig, given: str | None, weights_inside: bool) ->
 
     Args:
         given: folder or hub name that replaces the name in config.json.
-        weights_inside: the checkpoint holds the tower's weights.
+        weights_inside: whether the checkpoint holds the tower's weights.
 
     Raises:
-        PairsiftError: it is neither on disk nor to be had from the hub, or of an unknown kind.
+        PairsiftError: it is neither on disk nor on the hub, or of an unknown kind.
     """
     name = given or config.vision_tower
     if given is None and weights_inside and name in _KNOWN and not Path(name).exists():
@@ -126,20 +126,20 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise PairsiftError(f"{path} is not a readable vision tower config: {error!r}") from None
     if kind not in _CLASSES:
         raise PairsiftError(
-            f"{path}: model type {kind!r} is no supported vision tower; "
-            "CLIP and SigLIP (SigLIP-2 at a fixed size) are"
+            f"{path}: model type {kind!r} is not a supported vision tower; "
+            "supported are CLIP and SigLIP (SigLIP-2 at a fixed size)"
         )
-    if "vision_config" in raw:  # a dual encoder, of which only this half is used
+    if "vision_config" in raw:  # a dual encoder, of which only the vision part is used
         raw = {**raw["vision_config"], "model_type": kind}
     return dict(raw)
 
 
 class VisionTower(nn.Module):
-    """Pixels to patch features: a vision encoder stopped at the layer that was trained on.
+    """Pixels to patch features: a vision encoder that stops at the layer used in training.
 
     Args:
         shape: see :class:`TowerSource`.
-        config: tells the layer, and whether the class token is kept.
+        config: names the layer, and whether the class token is kept.
     """
 
     def __init__(self, shape: dict[str, Any], config: LegacyConfig, **options: Any) -> None:
@@ -167,25 +167,25 @@ class VisionTower(nn.Module):
 
     @property
     def patches(self) -> int:
-        """Features per image."""
+        """Number of features per image."""
         side = self.model.config.image_size // self.model.config.patch_size
         return int(side**2) + int(self.has_class_token and not self.drops_class_token)
 
     @property
     def core(self) -> nn.Module:
-        """The encoder itself, which transformers before 5.20 or so keeps one level down."""
+        """The encoder itself; transformers before about 5.20 keeps it one level down."""
         core: nn.Module = getattr(self.model, "vision_model", self.model)
         return core
 
     def parameters_by_name(self) -> dict[str, Tensor]:
-        """Tensors to fill, named as in checkpoints but without their ``vision_model.`` level."""
+        """Tensors to load, named as in checkpoints but without the ``vision_model.`` level."""
         return dict(self.core.state_dict())
 
     def drop_unused(self) -> None:
-        """Free what lies behind the selected layer; the features are then the model's output.
+        """Free the layers after the selected one; the features are then the model's output.
 
-        The selected hidden state is the residual stream as the layer leaves it: no post layer
-        norm, for SigLIP's last layer neither.
+        The selected hidden state is the residual stream after the layer, without the post layer
+        norm, also for SigLIP's last layer.
         """
         core: Any = self.core
         core.encoder.layers = core.encoder.layers[: self.depth]
@@ -195,6 +195,6 @@ class VisionTower(nn.Module):
             del core.head
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(images, 3, height, width) normalised pixels to (images, patches, width)."""
+        """Map (images, 3, height, width) normalised pixels to (images, patches, width)."""
         features: Tensor = self.model(pixel_values=pixels).last_hidden_state
         return features[:, 1:] if self.drops_class_token else features
