@@ -97,7 +97,7 @@ def test_remote_code_is_never_run(folder, tmp_path):
         ({"metrics": "itm,beauty"}, "beauty"),
         ({"dtype": "int7"}, "int7"),
         ({"device": "abacus"}, "abacus"),
-        ({"vision_tower": "somewhere"}, "tower of its own"),
+        ({"vision_tower": "somewhere"}, "its own vision tower"),
         ({"reference_quirks": True}, "no published code"),
         ({"prompts": "nowhere.toml"}, "nowhere"),
         ({"adapter": "/nowhere"}, "nowhere"),
