@@ -412,7 +412,7 @@ class TestFaults:
     def test_too_many_bytes(self) -> None:
         fault = fault_of(png(), ImageLimits(max_bytes=100))
         assert fault.status is Status.IMAGE_TOO_LARGE
-        assert "at most 100" in str(fault)
+        assert "the limit is 100" in str(fault)
 
     def test_too_many_pixels(self) -> None:
         fault = fault_of(png(100, 50), ImageLimits(max_pixels=4999))

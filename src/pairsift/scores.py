@@ -311,7 +311,8 @@ class ScoreFolder:
         """Write one shard's table whole, with the fingerprint and facts about the shard.
 
         Args:
-            byte_ranges: positions of the rows' samples in the shard; see :mod:`pairsift.byte_ranges`.
+            byte_ranges: positions of the rows' samples in the shard; see
+                :mod:`pairsift.byte_ranges`.
             checks: a checksum for each row; see :mod:`pairsift.byte_ranges`.
         """
         self.claim()

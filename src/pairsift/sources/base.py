@@ -76,8 +76,9 @@ class ShardReader(abc.ABC):
     Attributes:
         problem: None after a clean end.
         notes: harmless irregularities in words, each with how often it occurred.
-        byte_ranges: start and end in the shard of every sample yielded, one after the other; -1 twice
-            for a sample that is not contiguous; None for formats whose samples are not byte ranges.
+        byte_ranges: start and end in the shard of every sample yielded, one after the other; -1
+            twice for a sample that is not contiguous; None for formats whose samples are not byte
+            ranges.
     """
 
     kind: ClassVar[str]
