@@ -1,4 +1,4 @@
-"""How far long work is: what it reports, and to whom."""
+"""The interface that receives the progress of long work."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Protocol
 class Listener(Protocol):
     """Receives the progress of long work, for a progress bar or a log.
 
-    What it raises stops the work.
+    An error that it raises stops the work.
     """
 
     def message(self, text: str) -> None:
-        """Something to know: a part of the work begins, or a file is damaged."""
+        """A message: a part of the work begins, a file is damaged, or similar."""
 
     def progress(
         self,
@@ -25,19 +25,19 @@ class Listener(Protocol):
         detail: str = "",
         estimated: bool = False,
     ) -> None:
-        """Some of a task is done.
+        """A part of a task is done.
 
         Args:
-            task: its name; several tasks may be at work.
-            done, total: in units; a total of None is not known.
+            task: name of the task; several tasks may run at the same time.
+            done, total: in units; None if the total is unknown.
             unit: what is counted, in the plural.
-            detail: what else there is to report.
+            detail: other facts to report.
             estimated: whether `total` is an estimate.
         """
 
 
 class NullListener:
-    """Ignores everything; and the base of listeners that need only one method."""
+    """Does nothing; also a base class for listeners that need only one method."""
 
     def message(self, text: str) -> None: ...
 

@@ -132,7 +132,7 @@ def test_trouble_costs_its_pairs_alone(
     assert {int(key) for key in failed} == set(troubles)
     for key, row in failed.items():
         assert row["status"] == "model_error"
-        expected = "took more than 2 s" if troubles[int(key)] == HANG else "ended the worker"
+        expected = "took more than 2 s" if troubles[int(key)] == HANG else "crashed the worker"
         assert expected in row["error"]
 
 

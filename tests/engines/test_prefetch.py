@@ -108,7 +108,7 @@ def test_one_prefetcher_serves_several_runs(pool: ShardSet) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("deed", "reason", "count"),
-    [(DEADLY, "ended the worker", CHUNK + 4), (ENDLESS, "took more than", 2)],
+    [(DEADLY, "crashed the worker", CHUNK + 4), (ENDLESS, "took more than", 2)],
 )
 def test_pair_that_kills_or_hangs_its_worker_costs_one_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: str, reason: str, count: int

@@ -117,5 +117,7 @@ class ProgressDisplay:
     def _tell(self) -> None:
         while not self._ended.wait(self._every):
             changed, self._changed = self._changed, {}
-            for name in changed or list(self._tasks)[-1:]:  # if none has, where it stands still
+            for name in (
+                changed or list(self._tasks)[-1:]
+            ):  # if nothing has changed, repeat the last task
                 self.message(f"{one_line(name)}: {self._tasks[name].line(time.monotonic())}")

@@ -16,7 +16,7 @@ from pairsift.scorers.base import Prepared
 from pairsift.sources import Shard
 
 FIRST_FAILURES = 5
-# The share of unreadable shards is only checked from this number on.
+# The fraction of unreadable shards is only checked from this number on.
 _MIN_UNREADABLE = 5
 
 
@@ -59,7 +59,7 @@ class ShardResult:
     problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
@@ -107,7 +107,7 @@ class RunSummary:
         return self.shards - self.skipped - len(self.unreadable)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `--json`."""
+        """Return plain values for `--json`."""
         return asdict(self) | {
             "failures": self.failures,
             "declared": self.declared,
@@ -162,8 +162,8 @@ class FailureLimit:
     Samples that the source itself marks as failed do not count.
 
     Args:
-        max_failure_rate: abort above this share of failed samples, or of unreadable shards.
-        min_samples: number of samples from which the share of failed samples is checked.
+        max_failure_rate: abort above this fraction of failed samples, or of unreadable shards.
+        min_samples: number of samples from which the fraction of failed samples is checked.
     """
 
     max_failure_rate: float = 0.05
@@ -261,7 +261,7 @@ def _counts(failed: Counter[str]) -> str:
 
 
 def part_of(shards: tuple[Shard, ...], part: tuple[int, int] | None) -> tuple[Shard, ...]:
-    """Every n-th shard beginning with the i-th, for `--part i/n` on independent machines.
+    """Return every n-th shard beginning with the i-th, for `--part i/n` on independent machines.
 
     Raises:
         PairsiftError: i is not in 1..n.

@@ -52,12 +52,12 @@ def find_changed(scores: ScoreFolder, shards: Sequence[Shard]) -> dict[str, str]
 
 
 def _known_facts(scores: ScoreFolder, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """What the tables record of their sources, from the cache where it is up to date."""
+    """Return what the tables record about their sources, from the cache if it is up to date."""
     if not names:
         return {}
     stamps = scores.folder.stamps()
     known: dict[str, Any] = {}
-    with contextlib.suppress(OSError, EOFError, ValueError):  # the cache is written again
+    with contextlib.suppress(OSError, EOFError, ValueError):  # a broken cache is written again
         known = json.loads(gzip.decompress(scores.folder.read(KNOWN)))
 
     def is_known(name: str) -> bool:
@@ -87,7 +87,7 @@ def _differs(shard: Shard, facts: Mapping[str, Any]) -> bool:
 
 
 def _compare(scores: ScoreFolder, shard: Shard) -> str | None:
-    """How a shard differs from what its table was made from; None if it does not."""
+    """Say how a shard differs from what its table was made from; None if it does not."""
     origin = read_provenance(scores.folder, shard.name)
     _refuse_other_input(scores, origin.shard, shard)
     how = difference(origin.shard, shard.size, shard.version)

@@ -19,7 +19,7 @@ __all__ = ["RunSummary", "default_workers", "score_shards"]
 
 
 def default_workers() -> int:
-    """Number of worker processes: the cores minus two, at most 16.
+    """Return the number of worker processes: the cores minus two, at most 16.
 
     With two cores and a model on the CPU, a thread is faster than a process that competes with
     the model for the cores.
@@ -46,13 +46,13 @@ def score_shards(
     others are scored from their beginning. Scores do not depend on `batch_size` or `workers`.
 
     A shard that cannot be read, after several attempts, gets no table but a file that says why.
-    The run goes on with the other shards; the next run tries that shard again.
+    The run continues with the other shards; the next run tries that shard again.
 
     Args:
         shard_set: the shards.
         scorer: the scorer.
         out: score folder to write to, as a path or fsspec URL; made if it does not exist.
-        batch_size: pairs in a batch; None for the scorer's own.
+        batch_size: pairs per forward pass; None for the scorer's default.
         workers: processes that decode images; 0 decodes in a thread; None takes two less than
             there are cores, at most 16.
         max_failure_rate: stop when more than this fraction of samples fails, once 1,000 have been
@@ -62,10 +62,10 @@ def score_shards(
         retry_failed: also score rows of finished tables again if their status is retryable.
         rescore_changed: score shards again that changed since they were scored; without it, such
             shards are an error before anything is scored.
-        listener: told of the progress; None for nobody.
+        listener: receives the progress; None for nobody.
 
     Returns:
-        how many shards and rows were scored, and what became of them.
+        how many shards and rows were scored, and their statuses.
 
     Raises:
         PairsiftError: `out` holds scores of another scorer or input, shards changed since they

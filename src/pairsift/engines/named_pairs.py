@@ -31,10 +31,10 @@ from pairsift.sources.image_store import Images
 
 Floats = NDArray[np.float64]
 ImageCaption = tuple[str, str]
-"""An image's file name, and a caption."""
+"""An image's file name and a caption."""
 
 CHUNK = 512
-# The spread of a score says how sure the model is, not how good the pair is.
+# The standard deviation of a score says how sure the model is, not how good the pair is.
 _NOT_SCORES = ("_std", "_validity")
 
 
@@ -43,14 +43,14 @@ class PairScores:
     """The scores of some pairs by one scorer.
 
     Attributes:
-        name: of the scorer, as the user gave it.
+        name: name of the scorer, as the user gave it.
         fingerprint: everything that decided the scores.
         columns: for each score column, the values of the distinct pairs; NaN for a failed pair.
         rows: position of each distinct pair in `columns`.
         failures: distinct pairs without scores, by status.
         scored: number of pairs that were scored now; the others are cache hits.
         seconds: time that this took.
-        scope: what the scorer was trained for, if it says so.
+        scope: what the scorer was trained for, if it declares it.
     """
 
     name: str
@@ -63,13 +63,15 @@ class PairScores:
     scope: Scope | None = None
 
     def of(self, column: str, images: Sequence[str], captions: Sequence[str]) -> Floats:
-        """Scores of a column for pairs in any order, shape (n,)."""
+        """Return the scores of a column for pairs in any order, shape (n,)."""
         values = self.columns[column]
         return values[[self.rows[pair] for pair in zip(images, captions, strict=True)]]
 
 
 def score_columns(schema: Iterable[pa.Field]) -> list[str]:
-    """Names of the columns that rank pairs: numeric ones without spreads and validities."""
+    """Return the names of columns that rank pairs: numeric ones without standard deviations and
+    validities.
+    """
     return [
         field.name
         for field in schema
@@ -88,7 +90,7 @@ def score_pairs(
     batch_size: int | None = None,
     listener: Listener | None = None,
 ) -> PairScores:
-    """Score every distinct pair, or find its scores in the cache under `out`.
+    """Score every distinct pair, or read its scores from the cache under `out`.
 
     Raises:
         PairsiftError: an image is missing, or the cache cannot be written.
@@ -130,7 +132,7 @@ def score_pairs(
 
 
 def _keys(pairs: Sequence[ImageCaption], images: Images) -> list[str]:
-    """Digest of image bytes and caption of each pair; images are read once, in order."""
+    """Return a digest of image bytes and caption of each pair; images are read once, in order."""
     keys, last, digest = [], None, b""
     for image, caption in pairs:
         if image != last:

@@ -1,4 +1,4 @@
-"""Worker processes that preprocess pairs; one pair may crash or hang without harm to others."""
+"""Worker processes that preprocess pairs; a pair may crash or hang without harm to others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Prepare = Callable[[Pair], Prepared]
 
 # A chunk takes at most about a second; an overloaded machine needs much longer.
 TIME_LIMIT_S = 120.0
-# For the first import of what a worker needs.
+# Seconds for a worker's first imports.
 _START_LIMIT_S = 300.0
 _MANAGER_S = 5.0
 
@@ -37,7 +37,7 @@ class PreparerPool:
     process, so that only the bad pair fails. The later chunks are given to new workers.
 
     Args:
-        prepare: picklable.
+        prepare: the preprocess function; picklable.
         time_limit: seconds that a chunk may take once it is waited for, and a single pair when it
             is prepared alone; `TIME_LIMIT_S` if None.
     """
@@ -50,7 +50,8 @@ class PreparerPool:
         self._time_limit = TIME_LIMIT_S if time_limit is None else time_limit
         self._lock = threading.Lock()
         self._numbers = itertools.count()
-        # By age. Weak: a run that is given up drops its chunks, and nobody waits for them.
+        # By age. Weak references, because an aborted run drops its chunks and nobody waits for
+        # them.
         self._waiting: weakref.WeakValueDictionary[int, PreparedChunk] = (
             weakref.WeakValueDictionary()
         )
@@ -64,7 +65,7 @@ class PreparerPool:
             return chunk
 
     def collect(self, chunk: PreparedChunk) -> list[Prepared]:
-        """Rows of the oldest chunk, even if its worker crashes.
+        """Return the rows of the oldest chunk, even if its worker crashes.
 
         Raises:
             PairsiftError: worker processes cannot be started at all.
@@ -105,11 +106,11 @@ class PreparerPool:
                     rows += executor.submit(_prepare_chunk, [pair]).result(self._time_limit)
                     continue
                 except FutureTimeoutError:
-                    why = f"preparing it took more than {self._time_limit:g} s"
+                    why = f"preprocessing it took more than {self._time_limit:g} s"
                 except (BrokenProcessPool, OSError):
-                    why = "preparing it ended the worker process"
+                    why = "preprocessing it crashed the worker process"
                 except Exception as error:
-                    why = f"what was prepared cannot be sent: {type(error).__name__}: {error}"
+                    why = f"the preprocessed pair cannot be sent: {type(error).__name__}: {error}"
                 kill_workers(executor)
                 executor = None
                 row = Prepared(pair.shard, pair.key, pair.uid)
@@ -127,7 +128,7 @@ class PreparerPool:
         except (BrokenProcessPool, FutureTimeoutError, OSError) as error:
             kill_workers(executor)
             raise PairsiftError(
-                "a worker process that prepares pairs does not start; free some memory, or run "
+                "a worker process that preprocesses pairs does not start; free some memory, or run "
                 "with --workers 0"
             ) from error
         return executor
@@ -137,7 +138,7 @@ class PreparerPool:
         with self._lock:
             manager = getattr(self._executor, "_executor_manager_thread", None)
             kill_workers(self._executor)
-            if manager is not None:  # the interpreter must not meet it half closed at its exit
+            if manager is not None:  # the interpreter must not find it half closed when it exits
                 manager.join(_MANAGER_S)
 
     def _start(self, workers: int) -> ProcessPoolExecutor:
@@ -158,7 +159,7 @@ class PreparedChunk:
 
     Attributes:
         number: chunks are collected in this order.
-        future: of its rows; another one once the workers were replaced.
+        future: the future of its rows; replaced when the workers are replaced.
     """
 
     def __init__(
@@ -179,7 +180,9 @@ class PreparedChunk:
 
 
 def prepare_safely(prepare: Prepare, pair: Pair) -> Prepared:
-    """The pair's row; a failure if `prepare` raises, which a third-party scorer may do."""
+    """Return the pair's row; a failure if `prepare` raises an error, which a third-party scorer may
+    do.
+    """
     try:
         return prepare(pair)
     except Exception as error:
@@ -188,7 +191,7 @@ def prepare_safely(prepare: Prepare, pair: Pair) -> Prepared:
 
 
 def _is_finished(future: Future[list[Prepared]]) -> bool:
-    """Whether it has its rows, or an error that new workers would not fix."""
+    """Return whether a chunk has its rows, or an error that new workers would not fix."""
     if not future.done() or future.cancelled():
         return False
     return not isinstance(future.exception(), BrokenProcessPool)
@@ -208,7 +211,7 @@ _prepare: Prepare | None = None
 
 
 def _begin(payload: bytes) -> None:
-    """Set a worker process up."""
+    """Set up a worker process."""
     global _prepare
     leave_signals_to_parent()
     _prepare = pickle.loads(payload)
@@ -216,14 +219,14 @@ def _begin(payload: bytes) -> None:
 
 def leave_signals_to_parent() -> None:
     """Ignore signals meant for the parent, and end when the parent ends."""
-    # Ctrl-C and a batch system's SIGTERM reach the whole group; the parent decides what they mean.
+    # Ctrl-C and a batch system's SIGTERM reach the whole group; only the parent handles them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=follow_parent, name="pairsift-parent", daemon=True).start()
 
 
 def follow_parent() -> None:
-    """End when the parent is killed; otherwise idle workers would wait for ever."""
+    """End when the parent is killed; otherwise idle workers would wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""What a listener is told of a scoring run."""
+"""Report the progress of a scoring run to a listener."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pairsift.progress import Listener, NullListener
 
 
 class RunProgress:
-    """Sums up a scoring run for a listener.
+    """Summarises a scoring run for a listener.
 
-    How many pairs there are is known only once all shards are finished: until the first is, there
-    is no total, and then the mean shard stands for those to come.
+    The number of pairs is unknown until shards are finished. Before the first one is finished there
+    is no total; then the mean of the finished shards is used for the others.
     """
 
     def __init__(self, listener: Listener | None = None) -> None:
@@ -33,7 +33,7 @@ class RunProgress:
         self._report()
 
     def rows(self, statuses: Mapping[str, int]) -> None:
-        """Some samples are scored or have failed; their number by status."""
+        """Some samples are scored or have failed; called with their number by status."""
         self._statuses.update(statuses)
         self._report()
 
@@ -61,12 +61,12 @@ class RunProgress:
 
 
 def run_progress(listener: Any) -> RunProgress:
-    """Report a run to a listener; one of before there was :class:`Listener` hears what it heard."""
+    """Return a progress reporter for a listener; also for listeners with the old methods."""
     if not hasattr(listener, "shard_done"):
         return RunProgress(listener)
     warnings.warn(
-        "a listener has the methods of pairsift.progress.Listener now; those with `started`, "
-        "`rows` and `shard_done` go with the next version",
+        "a listener now has the methods of pairsift.progress.Listener; the next version removes "
+        "support for `started`, `rows` and `shard_done`",
         DeprecationWarning,
         stacklevel=3,
     )

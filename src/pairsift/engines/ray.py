@@ -41,7 +41,7 @@ from pairsift.scores import ScoreFolder, source_identity
 from pairsift.sources import Shard, ShardSet
 from pairsift.storage import Folder
 
-# A shard is left out if its scorer's process dies this often: preemption is rarer.
+# A shard is skipped if its scorer's process dies this often, because preemption is rarer.
 MAX_STARTS = 10
 # Shards that an actor takes at a time. More: it can read ahead across shards. Fewer: all actors
 # have work at the end of a run.
@@ -96,10 +96,10 @@ def score_shards(
     listener: Listener | None = None,
 ) -> RunSummary:
     """Score every shard that has no table in `out` yet, as :func:`pairsift.engines.local
-    .score_shards` does; either may go on where the other stopped.
+    .score_shards` does; each engine can resume a run of the other.
 
     Args:
-        out: folder that all machines of the cluster see under this name.
+        out: a folder that has the same name on all machines of the cluster.
 
     Raises:
         PairsiftError: as the local engine; or Ray is not installed, cannot be reached, or ends.
@@ -176,7 +176,9 @@ def _session(address: str | None) -> Iterator[bool]:
                 logging_level="error",
                 include_dashboard=None if address else False,
             )
-    except Exception as error:  # a plain Exception if its own processes do not start in time
+    except (
+        Exception
+    ) as error:  # Ray raises a plain Exception if its own processes do not start in time
         raise PairsiftError(
             f"Ray cannot be reached{f' at {address}' if address else ''}: {error}. Start a "
             "cluster with `ray start --head`, or leave the address out for this machine alone"
@@ -254,7 +256,7 @@ class _Run:
                 if isinstance(item, self._ray.exceptions.RayError):
                     raise PairsiftError(
                         f"the Ray run ended: {_last_line(item)}. Finished shards are kept: run the "
-                        "same command again to go on"
+                        "same command again to continue"
                     ) from item
                 raise item
             row = json.loads(item)
@@ -435,7 +437,8 @@ class _Messenger:
             self.send()
 
     def send(self) -> None:
-        """
+        """Send the collected progress.
+
         Raises:
             _StoppedError: the driver has stopped the run.
         """
@@ -473,7 +476,7 @@ class _Board:
         self._starts[name] += 1
 
     def starts(self, names: Sequence[str]) -> list[int]:
-        """How often each of these shards was started."""
+        """Return how often each of these shards was started."""
         return [self._starts[name] for name in names]
 
     def tell(self, statuses: Mapping[str, int], failures: Sequence[str]) -> bool:
@@ -483,7 +486,7 @@ class _Board:
         return not self._stopped
 
     def drain(self) -> tuple[bool, dict[str, int], list[str]]:
-        """Whether the folder is ready, and the progress since the last call."""
+        """Return whether the folder is ready, and the progress since the last call."""
         progress = self._begun, dict(self._statuses), self._failures
         self._statuses, self._failures = Counter(), []
         return progress

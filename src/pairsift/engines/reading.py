@@ -59,7 +59,8 @@ class PatientReader:
     Raises (while iterating):
         UnreadableShardError: it cannot be opened, storage kept failing, or it was changed while it
             was being read.
-        StorageError: nothing in its storage can be read: there are no credentials, say.
+        StorageError: nothing in its storage can be read, for example because there are no
+            credentials.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class PatientReader:
                 self._wait(self._before_retry(error, delays))
 
     def _before_retry(self, error: Exception, delays: Iterator[float]) -> float:
-        """Seconds to wait before the shard is opened again.
+        """Return the seconds to wait before the shard is opened again.
 
         Raises:
             StorageError: nothing in this storage can be read.
@@ -134,7 +135,7 @@ class PatientReader:
         return bool(self._keys)
 
     def _is_taken(self, index: int, pair: Pair, check: int) -> bool:
-        """Whether an earlier attempt has yielded the pair. A new pair is recorded."""
+        """Return whether an earlier attempt has yielded the pair. A new pair is recorded."""
         if index == len(self._keys):
             self._keys.append(hash(pair.key))
             self.checks.append(check)
@@ -152,7 +153,7 @@ class PatientReader:
 
 
 def as_it_is(shard: Shard) -> Shard:
-    """The shard with its current size and version, if the storage gives them.
+    """Return the shard with its current size and version, if the storage gives them.
 
     Raises:
         OSError: the storage fails.
@@ -167,9 +168,9 @@ class SelectedRows:
     """The pairs of a shard that are in given rows of its score table.
 
     Args:
-        rows: place in the shard, from 0, and the key it had there when it was scored.
-        checks: of all rows when they were scored; the others must be what they were. None for
-            tables of before there were any.
+        rows: position in the shard, from 0, and the key that it had there when it was scored.
+        checks: checksums of all rows at scoring time; the other rows must be unchanged too. None
+            for tables older than checksums.
 
     Raises (while iterating):
         UnreadableShardError: the shard is not the one that was scored.

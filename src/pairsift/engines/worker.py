@@ -51,7 +51,7 @@ class ShardWorker:
         self.run_id = run_id
         self.batch_size = batch_size or scorer.batch_size
         self._prefetcher = Prefetcher(scorer.preparer, workers)
-        self._reader: PatientReader | None = None  # the last one
+        self._reader: PatientReader | None = None  # the last shard
         self._storage_works = False
 
     def __enter__(self) -> ShardWorker:
@@ -105,7 +105,7 @@ class ShardWorker:
         return None if self.scores.is_finished(job.shard.name) else reader
 
     def _patience(self) -> Backoff | None:
-        """How often to try: once, if no sample was ever read and the last shard failed.
+        """Return how often to try: once, if no sample was ever read and the last shard failed.
 
         Otherwise a run would wait for an unreachable storage at every shard.
         """

@@ -1,1 +1,1 @@
-"""Conditions and values that users write over the columns of tables."""
+"""Conditions and values over the columns of tables, as users write them."""

@@ -26,7 +26,7 @@ from pairsift.expressions.parsing import QUOTED, is_bare, parse, written_name
 from pairsift.expressions.terms import Columns, Kind, Term, number_sql, ranking, text_sql
 
 Percentile = Callable[[Term, Fraction, str], float]
-"""Value of a percentile of a term; the name is how the user wrote it."""
+"""Returns the value of a percentile of a term; the name is how the user wrote it."""
 
 _COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<",
@@ -100,14 +100,14 @@ class _Compiler:
             raise self.error("it is nested too deeply") from error
         except PairsiftError:
             if (alone := self.columns.get(self.text.strip())) is not None:
-                return alone  # a text that is only a column's name needs no quotes
+                return alone  # if the text is only a column's name, it needs no quotes
             raise
 
     def error(self, what: str) -> PairsiftError:
         return PairsiftError(f'{self.option} "{self.text}": {what}{self.quoting()}')
 
     def quoting(self) -> str:
-        """Advice for a column that is written without the double quotes it needs."""
+        """Return advice for a column that is written without the double quotes it needs."""
         bare = re.sub(QUOTED, "", self.text)
         names = [name for name in self.columns if name in bare and not is_bare(name)]
         if not names:
@@ -198,7 +198,8 @@ class _Compiler:
         if form is None:
             raise self.error(f"the operator of `{ast.unparse(node)}` is not allowed")
         left, right = (self.term(side, Kind.NUMBER) for side in (node.left, node.right))
-        # Compute in double: products of int32 would overflow, sums of float32 would be rounded.
+        # Compute in double, because products of int32 could overflow and sums of float32 are
+        # rounded.
         sql = form.format(_double(left), _double(right))
         return Term(f"({sql})", Kind.NUMBER, columns=left.columns | right.columns)
 
@@ -229,7 +230,7 @@ class _Compiler:
         a = self.term(left)
         b = self.term(right, a.kind)
         if a.kind is Kind.BOOLEAN:
-            raise self.error("conditions are joined by and, or, not, and cannot be compared")
+            raise self.error("conditions can be combined with and, or, not, but cannot be compared")
         if a.kind is Kind.OTHER:
             raise self.error(f"`{ast.unparse(left)}` is {a.kind.value}")
         columns = a.columns | b.columns

@@ -1,4 +1,4 @@
-"""DuckDB: opened so that it spills and reads any storage, its errors in words for users."""
+"""Open DuckDB so that it spills to disk and reads any storage, with clear errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_database(
     """Open an in-memory DuckDB that spills into a temporary folder, removed at the end.
 
     Args:
-        memory_limit: of DuckDB; what does not fit is spilled to disk.
+        memory_limit: DuckDB's memory limit; more data is spilled to disk.
         threads: None for one per core.
         scratch: where to spill; None for the system's temporary folder.
     """
@@ -68,7 +68,7 @@ def run_sql(
 
 @contextlib.contextmanager
 def readable_errors() -> Iterator[None]:
-    """Raise DuckDB's errors that the user can mend as :class:`PairsiftError`."""
+    """Raise DuckDB's errors that the user can fix as :class:`PairsiftError`."""
     try:
         yield
     except duckdb.OutOfMemoryException as error:
@@ -106,12 +106,12 @@ def literal_path(path: str) -> str:
 
 
 def file_sql(path: str) -> str:
-    """A path in SQL, for functions that read files."""
+    """Return a path in SQL, for functions that read files."""
     return text_sql(literal_path(path))
 
 
 def score_columns(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, Term]:
-    """The columns of a relation that expressions may name."""
+    """Return the columns of a relation that expressions may name."""
     return {
         name: column_term(name, quoted(name), type_name)
         for name, type_name, *_ in run_sql(connection, f"DESCRIBE {relation}").fetchall()

@@ -1,4 +1,4 @@
-"""Parse what a user writes: SQL's and Python's spellings, read with Python's grammar."""
+"""Parse expressions in SQL's and Python's spellings with Python's grammar."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOWERED = {"and", "or", "not", "in", "is"}
 def split_conditions(
     text: str, columns: Columns | None = None, option: str = "--where"
 ) -> list[str]:
-    """Split at the outermost ``and``; each condition stays as the user wrote it.
+    """Split at the outermost ``and``; each condition keeps the user's spelling.
 
     Args:
         columns: to recognise a text that is only a column's name.
@@ -42,14 +42,14 @@ def split_conditions(
 
 
 def parse(text: str, option: str, hint: str = "") -> tuple[ast.expr, str]:
-    """Parse a text.
+    """Parse an expression.
 
     Args:
         option: name for error messages, e.g. ``--where``.
         hint: what the error message adds.
 
     Returns:
-        its syntax tree, and the text in Python's spelling, which the tree's places refer to.
+        its syntax tree, and the text in Python's spelling, to which the tree's positions refer.
 
     Raises:
         PairsiftError: it is not an expression.
@@ -74,12 +74,12 @@ def parse(text: str, option: str, hint: str = "") -> tuple[ast.expr, str]:
 
 
 def written_name(name: str) -> str:
-    """A column's name as written in an expression: in double quotes if it needs them."""
+    """Return a column's name as written in an expression: in double quotes if it needs them."""
     return name if is_bare(name) else json.dumps(name, ensure_ascii=False)
 
 
 def is_bare(name: str) -> bool:
-    """Whether a column can be named without quotes."""
+    """Return whether a column can be named without quotes."""
     return unicodedata.normalize("NFKC", name) == name and all(
         part.isidentifier()
         and not keyword.iskeyword(part)

@@ -28,7 +28,7 @@ class RowFilter:
     """A condition, compiled once and applied to many tables. Picklable.
 
     Args:
-        where: condition over the columns, as of :func:`pairsift.select.select`; without
+        where: condition over the columns, as for :func:`pairsift.select.select`, but without
             percentiles, because these need all rows.
         schema: of the tables that follow.
         status: name of the column with the pairs' status; rows whose status is not ok never pass.
@@ -59,15 +59,15 @@ class RowFilter:
         self._sql = f"SELECT coalesce({is_ok} AND {term.sql}, FALSE) AS passes FROM {_ROWS}"
 
     def __call__(self, table: pa.Table) -> np.ndarray:
-        """(rows,) bool: whether each row passes."""
+        """Return (rows,) bool: whether each row passes."""
         with _connect(table.select(self.schema.names)) as connection:
-            # DuckDB keeps the order of rows where nothing is grouped or joined.
+            # DuckDB keeps the order of rows if nothing is grouped or joined.
             found = run_sql(connection, self._sql).fetchnumpy()
         return np.asarray(found["passes"], dtype=bool)
 
 
 class RowValue:
-    """Computes for each row the number that `pairsift select --by` would rank it by. Picklable.
+    """Computes the number by which `pairsift select --by` would rank each row. Picklable.
 
     Args:
         by: numeric expression over the columns, without percentiles.
@@ -87,7 +87,7 @@ class RowValue:
         self._sql = f"SELECT CAST({ranking(term)} AS DOUBLE) AS value FROM {_ROWS}"
 
     def __call__(self, table: pa.Table) -> np.ndarray:
-        """(rows,) float64, NaN where there is no value."""
+        """Return (rows,) float64, NaN if there is no value."""
         if not self._names:
             raise PairsiftError(f'by "{self.by}" names no column')
         with _connect(table.select(self._names)) as connection:
@@ -96,7 +96,7 @@ class RowValue:
 
 
 def columns_used(expressions: Iterable[str], schema: pa.Schema) -> set[str]:
-    """Names of the columns that expressions read, also inside percentiles.
+    """Return the names of the columns that expressions read, also inside percentiles.
 
     Raises:
         PairsiftError: an expression names an unknown column.
@@ -116,7 +116,7 @@ def columns_used(expressions: Iterable[str], schema: pa.Schema) -> set[str]:
 
 @contextlib.contextmanager
 def _connect(rows: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
-    # A connection of its own, since threads must not share one.
+    # A separate connection, because threads must not share one.
     connection = _database(os.getpid()).cursor()
     try:
         connection.register(_ROWS, rows)
@@ -127,5 +127,7 @@ def _connect(rows: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @cache
 def _database(process: int) -> duckdb.DuckDBPyConnection:
-    """The database of this process. Opening one is slower than a query; forks must not share it."""
+    """Return this process's database. Opening one is slower than a query, and forks must not share
+    it.
+    """
     return duckdb.connect(":memory:", config={"threads": 1})

@@ -23,10 +23,10 @@ class Term:
     """A piece of an expression in SQL.
 
     Attributes:
-        single: a float32 column read as it is. A number it is compared with is rounded to float32
-            too, so that ``itm >= 66.1`` holds for the stored score that prints as 66.1.
-        constant: the value, if it is a number that does not depend on the row.
-        columns: names of the columns it reads.
+        single: whether it is a float32 column, unchanged. A number compared with it is rounded to
+            float32 too, so that ``itm >= 66.1`` holds for the stored score that prints as 66.1.
+        constant: its value, if it is a number that does not depend on the row.
+        columns: names of the columns that it reads.
     """
 
     sql: str
@@ -37,7 +37,7 @@ class Term:
 
     @property
     def plain(self) -> bool:
-        """A column or a constant, as opposed to something computed."""
+        """Whether it is a column or a constant, not a computed value."""
         return self.single or self.constant is not None
 
 
@@ -45,7 +45,7 @@ Columns = Mapping[str, Term]
 
 
 def number_sql(value: float, single: bool = False) -> str:
-    """A literal that the database reads as exactly the double, or float32, `value`."""
+    """Return a literal that the database reads as exactly the double, or float32, `value`."""
     text = repr(float(value))
     if math.isfinite(value):
         literal = text if "e" in text else f"{text}e0"
@@ -56,14 +56,14 @@ def number_sql(value: float, single: bool = False) -> str:
 
 
 def text_sql(value: str) -> str:
-    """A string literal."""
+    """Return a string literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def column_term(name: str, sql: str, type_name: str) -> Term:
-    """The term for a column of a DuckDB type.
+    """Return the term for a column of a DuckDB type.
 
-    Dates, times and UUIDs are texts as ISO 8601 and the like write them, which sort as they should.
+    Dates, times and UUIDs become strings in ISO 8601 and similar forms, which sort correctly.
     """
     columns = frozenset([name])
     type_name = type_name.upper()
@@ -81,12 +81,12 @@ def column_term(name: str, sql: str, type_name: str) -> Term:
 
 
 def quoted(name: str) -> str:
-    """A column's name in SQL."""
+    """Return a column's name in SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def ranking(term: Term) -> str:
-    """SQL of a value to compare, rank or group rows by.
+    """Return SQL of a value to compare, rank or group rows by.
 
     NaN, which the database sorts above every number, is replaced by null.
     """

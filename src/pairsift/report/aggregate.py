@@ -58,7 +58,8 @@ class Cube:
     Attributes:
         split: threshold steps per bar of a histogram.
         steps: (cells, columns), the highest threshold reached per column from 1 on; 0 is null.
-        kept, dropped: (cells,), rows. Cells are sorted, the first column leading.
+        kept, dropped: (cells,), numbers of rows. Cells are sorted by the first column, then the
+            second, ...
     """
 
     columns: tuple[ScoreColumn, ...]
@@ -68,7 +69,7 @@ class Cube:
     dropped: Counts
 
     def histogram(self, index: int) -> Histogram:
-        """Marginal of one column."""
+        """Return the histogram of one column."""
         column = self.columns[index]
         bar = self._bars(index)
         kept = np.bincount(bar, self.kept, column.bars + 1).astype(np.int64)
@@ -76,7 +77,9 @@ class Cube:
         return Histogram(column, kept[1:], dropped[1:], int(kept[0] + dropped[0]))
 
     def joint(self, across: int, up: int) -> tuple[Counts, Counts]:
-        """Kept and dropped rows, each (bars of `across`, bars of `up`); nulls are left out."""
+        """Return kept and dropped rows, each (bars of `across`, bars of `up`); nulls are
+        left out.
+        """
         shape = (self.columns[across].bars + 1, self.columns[up].bars + 1)
         flat = np.ravel_multi_index((self._bars(across), self._bars(up)), shape)
         both = [
@@ -86,7 +89,7 @@ class Cube:
         return both[0], both[1]
 
     def count(self, thresholds: dict[str, int]) -> int:
-        """Rows that reach every given threshold (column name to step)."""
+        """Count rows that reach every given threshold (column name to step)."""
         passes = np.ones(len(self.kept), dtype=bool)
         for index, column in enumerate(self.columns):
             if column.name in thresholds:
@@ -95,14 +98,19 @@ class Cube:
         return int((self.kept + self.dropped)[passes].sum())
 
     def _bars(self, index: int) -> npt.NDArray[np.int32]:
-        """Bar number from 1 on; 0 is null. The topmost step, ``high`` alone, joins the last bar."""
+        """Return bar numbers from 1 on; 0 is null. The last step, ``high`` itself, belongs to the
+        last bar.
+        """
         steps = self.steps[:, index]
         bars = (np.maximum(steps, 1) - 1) // self.split + 1
         return np.where(steps == 0, 0, np.minimum(bars, self.columns[index].bars))
 
     def packed(self) -> str:
-        """For the page's script: base64 of deflated columns, one byte a cell each, and then the
-        counts as little-endian uint32.
+        """Encode for the page's script.
+
+        The result is base64 of deflated bytes: first one byte per cell for each column, then the
+            counts as
+        little-endian uint32.
         """
         counts = (self.kept + self.dropped).astype("<u4")
         content = zlib.compress(self.steps.astype(np.uint8).T.tobytes() + counts.tobytes(), 6)
@@ -113,19 +121,19 @@ class Cube:
 class PairCounts:
     """Counts of the ok rows over every two columns of a cube, in the sliders' own steps.
 
-    A cube of millions of rows has steps of a whole bar; these tables are exact to the point as
-    long as no more than two sliders are in use.
+    A cube of millions of rows has steps of a whole bar. These tables have single points, so counts
+    are exact while at most two sliders are in use.
 
     Attributes:
-        tables: by indices (i, j) with i < j: rows, shape (steps of i, steps of j), a row's place
-            being the highest threshold that it reaches from 1 on, 0 for null.
+        tables: by indices (i, j) with i < j: numbers of rows, shape (steps of i, steps of j). A row
+            is counted at the highest threshold that it reaches, from 1 on; 0 is null.
     """
 
     columns: tuple[ScoreColumn, ...]
     tables: dict[tuple[int, int], Counts]
 
     def count(self, thresholds: dict[str, int]) -> int:
-        """Rows that reach the one or two given thresholds (column name to step)."""
+        """Count rows that reach the one or two given thresholds (column name to step)."""
         wanted = [thresholds.get(column.name, -1) for column in self.columns]
         used = [index for index, step in enumerate(wanted) if step >= 0]
         used += [index for index in range(len(wanted)) if index not in used]
@@ -134,13 +142,15 @@ class PairCounts:
         return int(self.tables[i, j][wanted[i] + 1 :, wanted[j] + 1 :].sum())
 
     def packed(self) -> str:
-        """For the page's script: base64 of deflated little-endian uint32, table after table."""
+        """Encode for the page's script: base64 of deflated little-endian uint32, table
+        after table.
+        """
         content = b"".join(self.tables[key].astype("<u4").tobytes() for key in sorted(self.tables))
         return base64.b64encode(zlib.compress(content, 9)).decode()
 
 
 def count_rows(rows: ScoredRows) -> Tally:
-    """Kept, dropped and failed rows."""
+    """Count kept, dropped and failed rows."""
     total, ok, kept = rows.fetch(
         "SELECT count(*), count(*) FILTER (status = 'ok'), count(*) FILTER (kept) FROM rows"
     )[0]
@@ -148,7 +158,7 @@ def count_rows(rows: ScoredRows) -> Tally:
 
 
 def count_failures(rows: ScoredRows) -> list[Failure]:
-    """Reasons for failed rows, the most frequent first."""
+    """Return the reasons of failed rows, the most frequent first."""
     found = rows.fetch(
         f"SELECT status::VARCHAR, count(*) AS n, arg_min(pos, {rows.tie}, {FAILURE_EXAMPLES}) "
         "FROM rows WHERE status <> 'ok' GROUP BY status ORDER BY n DESC, status::VARCHAR"
@@ -161,9 +171,9 @@ def count_failures(rows: ScoredRows) -> list[Failure]:
 
 
 def build_cube(rows: ScoredRows) -> Cube:
-    """Joint counts over the leading columns, in the finest steps that stay small enough.
+    """Count rows jointly over the first columns, in the finest steps that stay small enough.
 
-    Columns are left out from the end where even the coarsest steps give too many cells.
+    If even the coarsest steps give too many cells, the last columns are left out.
     """
     count = min(len(rows.columns), CUBE_COLUMNS)
     while True:
@@ -179,7 +189,7 @@ def build_cube(rows: ScoredRows) -> Cube:
 
 
 def count_pairs(rows: ScoredRows, cube: Cube) -> PairCounts | None:
-    """Exact counts for two sliders at a time; None where the cube itself is as fine."""
+    """Count exactly for two sliders at a time; None if the cube itself is as fine."""
     if cube.split == FINE:
         return None
     merged = FINEST // FINE
@@ -199,12 +209,12 @@ def count_pairs(rows: ScoredRows, cube: Cube) -> PairCounts | None:
 
 
 def count_bars(rows: ScoredRows, index: int) -> Histogram:
-    """Histogram of a column that is not in the cube."""
+    """Return the histogram of a column that is not in the cube."""
     return _query_cube(rows, range(index, index + 1), 1).histogram(0)
 
 
 def _packed_sql(rows: ScoredRows, indices: Sequence[int], split: int) -> str:
-    """SQL of a row's cell as one number: a byte a column, the first column leading."""
+    """Return SQL of a row's cell as one number: one byte per column, the first column highest."""
     merged = FINEST // split
     last = len(indices) - 1
     parts = [
@@ -234,7 +244,7 @@ def _query_cube(rows: ScoredRows, indices: Sequence[int], split: int) -> Cube:
 
 @dataclass(frozen=True, slots=True)
 class SliceValue:
-    """Rows of one value of a slice column: ok rows, kept rows, mean score per column."""
+    """The rows with one value of a slice column: ok rows, kept rows, mean score per column."""
 
     value: str | None
     rows: int
@@ -243,7 +253,7 @@ class SliceValue:
 
 
 def count_slices(rows: ScoredRows, name: str) -> list[SliceValue]:
-    """The most frequent values of a slice column."""
+    """Return the most frequent values of a slice column."""
     means = "".join(f", avg({quoted(c.name)})" for c in rows.columns)
     found = rows.fetch(
         f"SELECT {quoted(name)}::VARCHAR AS value, count(*) AS n, count(*) FILTER (kept){means} "
@@ -257,10 +267,10 @@ class Comparison:
     """Two selections from the same rows.
 
     Attributes:
-        first, second: what was asked for.
-        both, only_first, only_second: rows kept.
-        histograms: per column, rows per bar kept by the first and by the second.
-        means: per column, mean score of either's kept rows.
+        first, second: the options of the two selections.
+        both, only_first, only_second: numbers of kept rows.
+        histograms: per column, rows per bar that the first and the second keep.
+        means: per column, mean score of the kept rows of each.
     """
 
     first: str
@@ -273,7 +283,7 @@ class Comparison:
 
     @property
     def jaccard(self) -> float:
-        """Rows that both keep, as a share of those that either keeps."""
+        """Rows that both keep, as a fraction of the rows that at least one keeps."""
         either = self.both + self.only_first + self.only_second
         return self.both / either if either else 1.0
 

@@ -1,4 +1,4 @@
-"""From score tables and a selection to the report file."""
+"""Build the report file from score tables and a selection."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class ReportSummary:
     """What was written.
 
     Attributes:
-        path: of the HTML file.
-        size: of the file, bytes.
+        path: path of the HTML file.
+        size: bytes of the file.
         rows, kept, dropped, failed: pairs; without a selection every scored pair counts as kept.
         pictures: scored pairs shown with a thumbnail.
         without_picture: scored pairs shown without one, because their shard has moved or changed.
-        seconds: it took.
-        why: of the first pair without a picture, in words.
-        changed: shards on local disks that are gone, or not what was scored.
+        seconds: how long it took.
+        why: why the first pair without a picture has none.
+        changed: shards on local disks that are missing, or have changed since they were scored.
     """
 
     path: str
@@ -101,7 +101,7 @@ def write_report(
 
     Raises:
         PairsiftError: a folder holds no scores, or a selection is from other scores; or `out` is a
-            file that is no report.
+            file that is not a report.
 
     Examples:
         >>> from pairsift.select import select
@@ -121,7 +121,7 @@ def write_report(
     page = render_page(content).encode("utf-8", errors="replace")
     target.create()
     target.write(name, page)
-    # A failed pair may well have no picture to show.
+    # A failed pair often has no picture.
     shown = {pick.pos for pick in _picks(content.galleries) if not pick.failed}
     problems = [content.pictures[pos].problem for pos in sorted(shown)
                 if content.pictures[pos].thumbnail is None]  # fmt: skip
@@ -142,7 +142,7 @@ def write_report(
 
 
 def all_joins(asked: Sequence[str | Join], selection: Selection | None) -> list[Join]:
-    """The asked joins, and those whose columns the selection's expressions may name."""
+    """Return the requested joins, and those that the selection's expressions may use."""
     joins = [parse_join(join) if isinstance(join, str) else join for join in asked]
     for recorded in selection.record.query.get("joins") or [] if selection else []:
         if recorded["name"] not in {join.name for join in joins}:
@@ -157,7 +157,7 @@ def gather(
     title: str,
     size: int,
 ) -> Content:
-    """Everything a report shows of loaded rows, pictures included."""
+    """Collect everything that a report shows of loaded rows, pictures included."""
     tally = count_rows(rows)
     cube = build_cube(rows) if rows.columns else None
     in_cube = cube.columns if cube else ()
@@ -206,7 +206,7 @@ def _reasons(selection: Selection | None, failures: Sequence[Failure]) -> list[R
         if drop.rows or drop.alone:
             meaning = "dropped by the selection"
             if drop.alone is not None:
-                meaning += f"; on its own this would drop {drop.alone:,}"
+                meaning += f"; this condition alone would drop {drop.alone:,}"
             reasons.append(Reason(drop.reason, meaning, drop.rows))
     return reasons + [Reason(f.status.value, f.status.meaning, f.count) for f in failures]
 
@@ -235,7 +235,7 @@ def _run_facts(
     if times:
         found.append(("Shards finished", f"{times[0]} to {times[-1]}"))
     versions = {str(f["pairsift_version"]) for f in rows.facts if f.get("pairsift_version")}
-    return [*found, ("Pairsift that scored", ", ".join(sorted(versions)))]
+    return [*found, ("Pairsift version", ", ".join(sorted(versions)))]
 
 
 def _default_title(rows: ScoredRows) -> str:

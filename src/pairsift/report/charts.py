@@ -1,4 +1,4 @@
-"""Geometry of the page's charts, drawn by the template as inline SVG.
+"""The geometry of the page's charts, which the template draws as inline SVG.
 
 No chart library: the plots must work without JavaScript, follow the browser's colour scheme and
 work with a screen reader. A library needs half a megabyte of JavaScript.
@@ -14,7 +14,7 @@ from pairsift.report.aggregate import Counts, Cube, Histogram
 from pairsift.report.columns import ScoreColumn, tidy
 
 SHADES = 5
-"""In how many colours a joint plot shows the kept share, from none to all."""
+"""Number of colours for the kept fraction in a joint plot, from none to all."""
 
 
 class Tick(NamedTuple):
@@ -23,7 +23,7 @@ class Tick(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """One bar in view box units; the kept rows stand in front of all rows."""
+    """One bar in view box units; the kept rows are drawn in front of all rows."""
 
     x: float
     width: float
@@ -37,7 +37,7 @@ class Bar(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One filled cell; `place` numbers it by column of the plot and then by row."""
+    """One filled cell; `place` numbers the plot's cells by column and then by row."""
 
     x: float
     y: float
@@ -97,7 +97,7 @@ class HistogramChart:
 
 @dataclass(frozen=True, slots=True)
 class JointChart:
-    """One joint plot of the cube's columns `indices`, across and up."""
+    """One joint plot of the cube's columns `indices`, one across and one up."""
 
     indices: tuple[int, int]
     horizontal: ScoreColumn
@@ -141,7 +141,7 @@ def draw_histogram(histogram: Histogram) -> HistogramChart:
 
 @dataclass(frozen=True, slots=True)
 class OutlineChart:
-    """Two histograms of one column as outlines over each other."""
+    """Two histograms of one column, drawn as outlines."""
 
     column: ScoreColumn
     frame: Frame
@@ -171,7 +171,9 @@ def draw_outlines(column: ScoreColumn, first: Counts, second: Counts) -> Outline
 
 
 def draw_joint(cube: Cube, across: int, up: int) -> JointChart:
-    """Lay out a joint plot: how full a cell is by opacity (logarithmic), kept share by shade."""
+    """Lay out a joint plot: opacity is the number of rows (logarithmic), colour the kept
+    fraction.
+    """
     frame = JOINT_FRAME
     horizontal, vertical = cube.columns[across], cube.columns[up]
     kept, dropped = cube.joint(across, up)
@@ -209,17 +211,17 @@ def draw_joint(cube: Cube, across: int, up: int) -> JointChart:
 
 
 def bar_label(column: ScoreColumn, index: int) -> str:
-    """The interval of a bar, for tooltips and tables."""
+    """Return the interval of a bar, for tooltips and tables."""
     return f"{number(column.edge(index, 1))} to {number(column.edge(index + 1, 1))}"
 
 
 def number(value: float) -> str:
-    """A number without trailing zeros, and without an exponent where people read it."""
+    """Format a number without trailing zeros, and without an exponent in the usual range."""
     return f"{tidy(value):.10g}"
 
 
 def compact(value: float) -> str:
-    """1234567 as 1.2M: for axes, where room is short."""
+    """Format 1234567 as 1.2M, for axes."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"
@@ -227,7 +229,7 @@ def compact(value: float) -> str:
 
 
 def _axis(column: ScoreColumn, start: float, length: float, intervals: int) -> list[Tick]:
-    """Ticks on bar edges, about `intervals` of them."""
+    """Return ticks on bar edges, about `intervals` of them."""
     every = max(1, round(column.bars / intervals))
     return [
         Tick(round(start + length * bar / column.bars, 2), number(column.edge(bar, 1)))
@@ -236,7 +238,7 @@ def _axis(column: ScoreColumn, start: float, length: float, intervals: int) -> l
 
 
 def _grid(tallest: int) -> list[int]:
-    """Three or four whole, round counts from 0 to at least the tallest bar."""
+    """Return three or four round counts from 0 to at least the highest bar."""
     rough = max(tallest, 1) / 3
     power = 10.0 ** math.floor(math.log10(rough)) if rough >= 1 else 1.0
     step = next(int(f * power) for f in (1, 2, 3, 4, 5, 10) if f * power >= rough)

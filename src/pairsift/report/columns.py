@@ -1,4 +1,4 @@
-"""Which columns of a score table are scores, and how their range is cut into bins."""
+"""Which columns of a score table are scores, and how their range is divided into bins."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import pyarrow as pa
 from pairsift.metrics import MAX_SCORE, METRICS
 from pairsift.scores import IDENTITY_FIELDS
 
-# What a scorer says about its own score (design: score table) is no score to plot or to cut by.
+# Columns that describe a score, such as its standard deviation, are not plotted.
 _COMPANIONS = ("_top", "_std", "_validity")
 _IDENTITY = {field.name for field in IDENTITY_FIELDS}
 
-_OTHER = "A column of the score table, over the range of all but its most extreme values."
+_OTHER = "A column of the score table, over its range without the most extreme values."
 
 BARS = 20
-"""About how many bars a histogram has."""
+"""Approximate number of bars in a histogram."""
 FINEST = 10
 """Steps per bar that are stored for each row."""
 FINE = 5
 """Steps per bar of a slider: one point for a metric; it divides `FINEST`."""
 SPLITS = (FINE, 1)
-"""Threshold steps per bar that a joint count may have, finest first; they divide `FINE`."""
+"""Possible threshold steps per bar of a joint count, finest first; they divide `FINE`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +41,25 @@ class ScoreColumn:
     width: float
     bars: int
     single: bool = True
-    """Stored as float32."""
+    """Whether it is stored as float32."""
 
     @property
     def high(self) -> float:
         return self.low + self.bars * self.width
 
     def edge(self, step: int, split: int) -> float:
-        """Threshold number `step` (0 is ``low``) when each bar is divided into `split` steps."""
+        """Return threshold number `step` (0 is ``low``) if each bar is divided into
+        `split` steps.
+        """
         return tidy(self.low + step * self.width / split)
 
     def step_sql(self) -> str:
-        """SQL for the highest of the finest steps a value reaches, from 1 (``low``) on; 0 is null.
+        """Return SQL for the highest of the finest steps that a value reaches, from 1 (``low``) on;
+        0 is null.
 
-        Values below ``low`` count as reaching it, so there is no threshold at ``low``. Where steps
-        are no binary fractions, the next edge is compared as ``--where`` does it, in the column's
-        own type: 0.35 stored as float32 is a hair below 0.35, yet passes ``>= 0.35``.
+        Values below ``low`` count as reaching it, so there is no threshold at ``low``. If steps are
+        not binary fractions, the next edge is compared as in ``--where``, in the column's own type:
+        0.35 stored as float32 is slightly below 0.35, but passes ``>= 0.35``.
         """
         name, step = quoted(self.name), tidy(self.width / FINEST)
         below = f"floor(({name}::DOUBLE - {self.low!r}) / {step!r})"
@@ -69,7 +72,7 @@ class ScoreColumn:
 
 
 def score_names(schema: pa.Schema) -> list[str]:
-    """Names of the score columns: the four metrics in canonical order, then a scorer's others."""
+    """Return the names of the score columns: the four metrics in canonical order, then others."""
     names = [
         field.name
         for field in schema
@@ -80,12 +83,14 @@ def score_names(schema: pa.Schema) -> list[str]:
 
 
 def is_score_name(name: str) -> bool:
-    """Whether a numeric column of this name is a score, and not an identity or a companion."""
+    """Return whether a numeric column with this name is a score, not an identity or a column about
+    a score.
+    """
     return name not in _IDENTITY and not name.endswith(_COMPANIONS)
 
 
 def slice_names(schema: pa.Schema, asked: Iterable[str] = ()) -> list[str]:
-    """Names of the columns that say what kind of pair a row is, such as ``language``."""
+    """Return the names of columns that divide the pairs into kinds, such as ``language``."""
     texts = [
         field.name
         for field in schema
@@ -96,13 +101,13 @@ def slice_names(schema: pa.Schema, asked: Iterable[str] = ()) -> list[str]:
 
 
 def metric_column(name: str) -> ScoreColumn:
-    """One of the four metrics, 0..100."""
+    """Return one of the four metrics, 0..100."""
     metric = METRICS[name]
     return ScoreColumn(name, metric.title, metric.asks, 0.0, MAX_SCORE / BARS, BARS)
 
 
 def other_column(field: pa.Field, smallest: float, largest: float) -> ScoreColumn:
-    """Any other column, from its range in the data (in which outliers were cut off)."""
+    """Return any other column, with its range in the data without outliers."""
     title = field.name.replace("_", " ").replace(".", ": ").capitalize()
     width = _nice((largest - smallest) / BARS)
     if pa.types.is_integer(field.type):
@@ -119,12 +124,12 @@ def tidy(number: float) -> float:
 
 
 def quoted(name: str) -> str:
-    """A column name as SQL."""
+    """Return a column name as SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def _nice(width: float) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that is not below `width`."""
+    """Return the smallest of 1, 2, 5 times a power of ten that is not below `width`."""
     if not width > 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(width))
@@ -132,5 +137,5 @@ def _nice(width: float) -> float:
 
 
 def _exact(number: float) -> bool:
-    """Whether sums of few such numbers hold no rounding, in float32 too."""
+    """Return whether sums of a few such numbers are exact, also in float32."""
     return (number * 8).is_integer()

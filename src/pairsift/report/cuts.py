@@ -22,7 +22,7 @@ class Condition(NamedTuple):
 
 
 def describe(selection: Selection) -> str:
-    """The options of the selection, as on the command line."""
+    """Format the options of the selection, as on the command line."""
     asked = selection.record.query
     parts = []
     if asked.get("where"):
@@ -37,7 +37,7 @@ def describe(selection: Selection) -> str:
 
 
 def read_conditions(record: Record, columns: Sequence[ScoreColumn]) -> list[Condition] | None:
-    """The bounds that define the selection; None if bounds are not enough to define it."""
+    """Return the bounds that define the selection; None if bounds alone do not define it."""
     by_name = {column.name: column for column in columns}
     conditions = []
     query = record.query
@@ -57,7 +57,7 @@ def read_conditions(record: Record, columns: Sequence[ScoreColumn]) -> list[Cond
 
 
 def margin_sql(conditions: Sequence[Condition]) -> str:
-    """SQL of a row's distance from the cut, in bars: positive inside, negative outside."""
+    """Return SQL of a row's distance from the cut, in bars: positive inside, negative outside."""
     distances = [
         f"({'' if c.operator.startswith('>') else '-'}"
         f"({quoted(c.column.name)}::DOUBLE - {c.value!r}) / {c.column.width!r})"
@@ -70,7 +70,9 @@ def margin_sql(conditions: Sequence[Condition]) -> str:
 def slider_steps(
     conditions: Sequence[Condition], columns: Sequence[ScoreColumn]
 ) -> list[int] | None:
-    """Slider positions of exactly this cut; None if the sliders have no such position."""
+    """Return the slider positions of exactly this cut; None if the sliders have no such
+    position.
+    """
     steps = [0] * len(columns)
     names = [column.name for column in columns]
     for condition in conditions:

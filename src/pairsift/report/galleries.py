@@ -1,4 +1,4 @@
-"""Choose the pairs to show: the extremes by score, others by a seeded random sample."""
+"""Choose the pairs to show: those with extreme scores, and seeded random samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN_COLUMNS = 5
 SLICE_PANELS = 6
 FAILED_PANELS = 8
 SAMPLE_ROWS = 50_000
-# Columns that score the pair as the filter does; facts such as a caption's length do not.
+# Columns that rate the pair; facts such as a caption's length are not ratings.
 _OTHER_SCORER = re.compile(r"clip|cosine|similarity|siglip|dual|blip|image_text")
 
 
@@ -26,11 +26,11 @@ class Pick:
     """A row to show.
 
     Attributes:
-        pos: its place, see :func:`~pairsift.report.table.split_position`.
+        pos: its position, see :func:`~pairsift.report.table.split_position`.
         kept: whether the selection keeps it.
         scores: by column name.
-        note: why it is among its neighbours, if they are there for different reasons.
-        failed: it has no scores and could not be selected.
+        note: why it is shown, if the pairs of a panel have different reasons.
+        failed: whether it has no scores and could not be selected.
     """
 
     pos: int
@@ -42,7 +42,9 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One row of cards; `label` tells it from its neighbours, for example a metric's title."""
+    """One row of cards; `label` distinguishes it from the other panels, for example a metric's
+    title.
+    """
 
     label: str
     picks: list[Pick]
@@ -50,25 +52,25 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """A kind of pairs worth looking at, in one or more panels."""
+    """A kind of pairs to look at, in one or more panels."""
 
     name: str
     title: str
     explains: str
     panels: list[Panel] = field(default_factory=list)
     beside: bool = False
-    """Show the panels side by side, not one at a time."""
+    """Whether to show the panels side by side instead of one at a time."""
 
 
 def pick_galleries(
     rows: ScoredRows, size: int, margin: str | None = None, compared: tuple[str, str] | None = None
 ) -> list[Gallery]:
-    """Draw the pairs of every gallery; empty ones are left out.
+    """Choose the pairs of every gallery; empty galleries are left out.
 
     Args:
         size: pairs per panel.
-        margin: SQL for a row's signed distance from the cut, if it is known.
-        compared: names of the two selections, if the rows have been through two.
+        margin: SQL for a row's signed distance from the cut, if known.
+        compared: names of the two selections, if two are compared.
     """
     if size <= 0:
         return []
@@ -86,7 +88,7 @@ def pick_galleries(
         Gallery(
             "worst",
             "Worst",
-            "The pairs with the lowest scores that could still be scored.",
+            "The scored pairs with the lowest scores.",
             [Panel(c.title, _extreme(rows, i, "ASC", size)) for i, c in enumerate(columns)],
         ),
     ]
@@ -98,7 +100,7 @@ def pick_galleries(
             Gallery(
                 "random-dropped",
                 "Dropped, at random",
-                "An unbiased look at what the selection throws away.",
+                "A random sample of what the selection drops.",
                 [Panel("", _sample(rows, "status = 'ok' AND NOT kept", size))],
             ),
         ]
@@ -107,7 +109,7 @@ def pick_galleries(
         Gallery(
             "random-kept",
             "Kept, at random" if rows.selected else "At random",
-            "An unbiased look at what "
+            "A random sample of what "
             + ("the selection keeps." if rows.selected else "the shards hold."),
             [Panel("", _sample(rows, "kept", size))],
         )
@@ -133,7 +135,7 @@ def _differing(rows: ScoredRows, size: int, first: str, second: str) -> Gallery:
 
 
 def _disagreeing(rows: ScoredRows, size: int) -> list[Gallery]:
-    """Pairs that our first metric and another scorer rank most differently."""
+    """Return pairs that our first metric and another scorer rank most differently."""
     names = [column.name for column in rows.columns]
     others = [name for name in names if name not in METRICS and _OTHER_SCORER.search(name)]
     if names[0] not in METRICS or not others:
@@ -158,12 +160,12 @@ def _disagreeing(rows: ScoredRows, size: int) -> list[Gallery]:
         cells_in_order = " ".join(f"WHEN {cell} THEN {n}" for n, cell in enumerate(inside))
         order = f"CASE {cells_in_order} END, {rows.tie}"
         panels.append(Panel(label, _draw(rows, f"({' OR '.join(inside)})", order, size)))
-    explains = f"Pairs that {ours} ranks far higher than {other}, and the other way round."
+    explains = f"Pairs that {ours} ranks far higher than {other}, and the reverse."
     return [Gallery("disagreeing", "Scorers that disagree", explains, panels)]
 
 
 def _ranks(counted: Iterable[tuple[int, int]]) -> dict[int, float]:
-    """Rows below each step, half of its own included, as a share of all."""
+    """Return, for each step, the fraction of rows below it plus half of its own."""
     counts: Counter[int] = Counter()
     for step, count in counted:
         counts[step] += count
@@ -188,7 +190,7 @@ def _by_slice(rows: ScoredRows, number: int, size: int) -> Gallery:
     if name == OUT_OF_SCOPE:
         title = "Out of scope"
         explains = (
-            "Pairs that the scorer was not trained for, by what is foreign to it: the best and the "
+            "Pairs that the scorer was not trained for, by reason: the best and the "
             f"worst by {rows.columns[0].name}, and others at random."
         )
     return Gallery(
@@ -200,7 +202,7 @@ def _by_slice(rows: ScoredRows, number: int, size: int) -> Gallery:
 
 
 def _of_slice(rows: ScoredRows, name: str, value: str, size: int) -> list[Pick]:
-    """A third of the best, a third of the worst, the rest at random; no row twice."""
+    """Return a third of the best, a third of the worst, the rest at random; no row twice."""
     inside = f"status = 'ok' AND {quoted(name)} = {text_sql(value)}"
     third = max(1, size // 3)
     picks = [
@@ -213,7 +215,9 @@ def _of_slice(rows: ScoredRows, name: str, value: str, size: int) -> list[Pick]:
 
 
 def _failed(rows: ScoredRows, size: int) -> Gallery:
-    """Pairs without scores; some have a picture, for the caption or the model failed."""
+    """Return pairs without scores; some have a picture, because only the caption or the model
+    failed.
+    """
     statuses = rows.fetch(
         "SELECT status::VARCHAR FROM rows WHERE status <> 'ok' GROUP BY status "
         f"ORDER BY count(*) DESC, status::VARCHAR LIMIT {FAILED_PANELS}"
@@ -221,7 +225,7 @@ def _failed(rows: ScoredRows, size: int) -> Gallery:
     return Gallery(
         "failed",
         "Failed",
-        "Pairs that could not be scored, at random, by what was wrong with them.",
+        "Random pairs that could not be scored, by status.",
         [
             Panel(
                 status,
@@ -247,7 +251,7 @@ def _borderline(
         )
     else:
         just_in, just_out = f"({margin}) ASC NULLS LAST", f"({margin}) DESC NULLS LAST"
-        explains = "The pairs nearest to the cut, on either side."
+        explains = "The pairs nearest to the cut, on both sides."
     return Gallery(
         "borderline",
         "Borderline",
@@ -265,7 +269,9 @@ def _borderline(
 def _extreme(
     rows: ScoredRows, index: int, order: str, size: int, among: str = "status = 'ok'"
 ) -> list[Pick]:
-    """The highest (``DESC``) or lowest of a column, looked for only in the outermost steps."""
+    """Return the highest (``DESC``) or lowest rows of a column, searching only the
+    outermost steps.
+    """
     step = f"step{index}"
     counted = rows.fetch(
         f"SELECT {step}, count(*) FROM rows WHERE {step} > 0 AND {among} GROUP BY ALL "
@@ -282,7 +288,7 @@ def _extreme(
 
 
 def _sample(rows: ScoredRows, where: str, size: int) -> list[Pick]:
-    """Rows at random: the first in the seeded order, looked for in its beginning first."""
+    """Return random rows: the first in the seeded order, searching its beginning first."""
     total = rows.fetch("SELECT count(*) FROM rows")[0][0]
     if total > SAMPLE_ROWS:
         share = round(2**64 / total * SAMPLE_ROWS)

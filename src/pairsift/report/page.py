@@ -58,14 +58,14 @@ class Content:
     Attributes:
         selected: whether a selection split the rows into kept and dropped.
         pairs: counts for two sliders at a time, where the cube's steps are coarser than theirs.
-        start: slider positions that make the selection's own cut, if there are any.
+        start: slider positions of the selection's own cut, if there are any.
         histograms: of all score columns; the leading ones are the cube's, in its order.
-        details, pictures: of the galleries' rows, by place.
-        scope: what the scorer was trained for, if that is known.
+        details, pictures: of the galleries' rows, by position.
+        scope: what the scorer was trained for, if known.
         slices: slice column and its values.
-        broken_shards: shard name and why it could not be read to its end.
-        changed_shards: those that are no more what was scored.
-        run_facts: what ran, as name and value.
+        broken_shards: shard name, and why it could not be read to its end.
+        changed_shards: shards that have changed since they were scored.
+        run_facts: facts about the run, as name and value.
     """
 
     title: str
@@ -90,7 +90,7 @@ class Content:
 
 
 def render_page(content: Content) -> str:
-    """The whole page."""
+    """Render the whole page."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset),
         autoescape=True,
@@ -149,7 +149,7 @@ def render_page(content: Content) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    """A share that never rounds something to nothing, or almost all to all."""
+    """Format a fraction so that it never rounds to 0 % or 100 % if it is not exact."""
     if not whole:
         return "–"
     share = 100 * part / whole
@@ -161,12 +161,12 @@ def percent(part: int, whole: int) -> str:
 
 
 def format_score(column: ScoreColumn, value: float) -> str:
-    """As many decimals as tell a tenth of a bar."""
+    """Format with enough decimals for a tenth of a bar."""
     return f"{value:.{max(0, math.ceil(0.7 - math.log10(column.width)))}f}"
 
 
 def share_of_range(column: ScoreColumn, value: float) -> str:
-    """Where a value stands in its column's range, 0..100."""
+    """Return a value's position in its column's range, 0..100."""
     span = column.high - column.low
     return number(round(100 * min(1.0, max(0.0, (value - column.low) / span)), 1))
 
@@ -176,7 +176,9 @@ def _asset(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Forbid every request; of styles and scripts allow only the page's own, by their digest."""
+    """Return a policy that forbids every request and allows only the page's own styles and scripts,
+    by digest.
+    """
 
     def digest(text: str) -> str:
         return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"

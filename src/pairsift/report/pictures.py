@@ -1,4 +1,4 @@
-"""Captions and thumbnails of chosen pairs, read from the source shards they came from."""
+"""Captions and thumbnails of chosen pairs, read from their source shards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ JPEG_QUALITY = 70
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a card shows besides scores: caption, thumbnail as a data URI, or why there is none."""
+    """What a card shows besides scores: caption, and thumbnail as a data URI or why there
+    is none.
+    """
 
     caption: str | None = None
     thumbnail: str | None = None
@@ -31,10 +33,10 @@ def fetch_pictures(wanted: Iterable[int], shards: SourceShards) -> dict[int, Pic
     """Read pairs; every shard that holds one is opened once and read in order.
 
     Args:
-        wanted: places of rows.
+        wanted: positions of rows.
 
     Returns:
-        a picture per place; one with a `problem` where the shard has moved or changed.
+        a picture per position; it has a `problem` if the shard was moved or has changed.
     """
     by_table: dict[int, dict[int, int]] = defaultdict(dict)
     for pos in sorted(wanted):
@@ -48,7 +50,7 @@ def fetch_pictures(wanted: Iterable[int], shards: SourceShards) -> dict[int, Pic
                 pictures[rows[row]] = _picture(pair)
         except PairsiftError as error:
             problem = str(error)
-        except Exception as error:  # a report on scores is worth having without its pictures
+        except Exception as error:  # a report is useful even without pictures
             problem = f"{type(error).__name__}: {error}"
         pictures = {pos: Picture(problem=problem) for pos in rows.values()} | pictures
     return pictures
@@ -62,15 +64,15 @@ def _picture(pair: Pair) -> Picture:
 
 
 def thumbnail(image: bytes | None) -> str:
-    """A small JPEG as a data URI; raises as :func:`small_jpeg` does."""
+    """Return a small JPEG as a data URI; raises errors like :func:`small_jpeg`."""
     return "data:image/jpeg;base64," + base64.b64encode(small_jpeg(image)).decode()
 
 
 def small_jpeg(image: bytes | None, pixels: int = THUMBNAIL_PIXELS) -> bytes:
-    """The image drawn anew as a JPEG of at most `pixels` on its longer side.
+    """Encode the image again as a JPEG of at most `pixels` on its longer side.
 
     Raises:
-        ImageFaultError: the bytes are no image that can be decoded safely.
+        ImageFaultError: the bytes are not an image that can be decoded safely.
     """
     decoded, _ = decode_image(image, ImageLimits())
     decoded.thumbnail((pixels, pixels))

@@ -10,7 +10,7 @@ from pairsift.report.table import ScoredRows
 from pairsift.scorers.marking import LANGUAGE, OUT_OF_SCOPE
 from pairsift.scorers.scope import Reason, Scope
 
-# What a null in a slice column means, where it means something.
+# The meaning of null in a slice column, if it has one.
 NULL_MEANS = {OUT_OF_SCOPE: "in scope"}
 
 
@@ -25,7 +25,7 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class ScopeNote:
-    """What the scorer was trained for, and how many pairs lie outside.
+    """What the scorer was trained for, and how many pairs are outside.
 
     Attributes:
         marked: None if the run did not mark rows.
@@ -36,21 +36,21 @@ class ScopeNote:
 
     @property
     def sentence(self) -> str:
-        """What the scorer was and was not trained for."""
+        """Say what the scorer was and was not trained for."""
         if not self.scope.trained_on:
             return f"The scorer reads captions in {', '.join(self.scope.languages)}."
         return (
             f"The scorer was trained on {self.scope.trained_on}. It was not trained for "
-            f"{self.scope.not_trained_on}: what it gives those is a number, not a judgment."
+            f"{self.scope.not_trained_on}, and its scores of these mean little."
         )
 
     def is_outside(self, column: str, value: str | None) -> bool:
-        """Whether a value of a slice column names a language out of scope."""
+        """Return whether a value of a slice column is a language out of scope."""
         return column == LANGUAGE and value is not None and not self.scope.reads(value)
 
 
 def read_scope(rows: ScoredRows) -> ScopeNote | None:
-    """The scope that the scoring run wrote down; None if the scorer has none.
+    """Return the scope that the scoring run recorded; None if the scorer has none.
 
     Runs into one folder have one fingerprint, and so one scorer and one scope.
     """

@@ -17,20 +17,20 @@ from pairsift.storage import Folder
 
 
 class ShardChange(NamedTuple):
-    """A shard that is not what was scored, and how it differs, in words."""
+    """A shard that has changed since it was scored, and how, in words."""
 
     shard: str
     how: str
 
 
 class SourceShards:
-    """The shards that score tables were made from, by the tables' number.
+    """The source shards of score tables, by the tables' number.
 
     Args:
         tables: the score tables.
-        facts: what each of them says of its shard.
-        roots: where the shards lie now, if they were moved: one for all score folders, or one for
-            each in their order. Empty if they were not moved.
+        facts: what each table records about its shard.
+        roots: where the shards are now, if they were moved: one for all score folders, or one for
+            each in order. Empty if they were not moved.
 
     Raises:
         PairsiftError: there are more or fewer roots than folders.
@@ -52,7 +52,9 @@ class SourceShards:
         return len(self.tables.tables)
 
     def changes(self) -> list[ShardChange]:
-        """Shards on local disks that are gone, or differ from what was scored by size or time."""
+        """Return shards on local disks that are missing, or differ in size or time from what was
+        scored.
+        """
         found = []
         for number, table in enumerate(self.tables.tables):
             try:
@@ -67,11 +69,12 @@ class SourceShards:
         return found
 
     def rows(self, number: int, places: Iterable[int] | None = None) -> Iterator[tuple[int, Pair]]:
-        """Samples behind rows of a score table, each the one that was scored.
+        """Yield the samples of rows of a score table, each checked to be the one that was scored.
 
         Args:
-            number: of the score table.
-            places: row numbers, ascending, all if None; those that the table has not are left out.
+            number: number of the score table.
+            places: row numbers, ascending, all if None; numbers that the table does not have are
+                left out.
 
         Raises (while iterating):
             PairsiftError: the shard is gone, cannot be read or has changed.
@@ -83,12 +86,12 @@ class SourceShards:
             keys = pq.ParquetFile(file).read(["key"]).column("key")
         wanted = range(len(keys)) if places is None else [p for p in places if p < len(keys)]
         origin = read_provenance(folder, table.shard, *self._moved(number))
-        origin.look()  # gone, it says what to do
+        origin.look()  # if it is missing, the error says what to do
         yield from zip(
             wanted, origin.rows(wanted, (keys[place].as_py() for place in wanted)), strict=True
         )
 
     def _moved(self, number: int) -> tuple[str | None, str | None]:
-        """Where a table's shards lie now, if they were moved, and where they lay."""
+        """Return where a table's shards are now, if they were moved, and where they were."""
         folder = self.tables.tables[number].folder
         return self._roots[folder] if self._roots else None, self.tables.roots[folder]

@@ -1,4 +1,4 @@
-"""Load the score tables of a report into one DuckDB table, with what was kept."""
+"""Load the score tables of a report into one DuckDB table, together with what was kept."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ class Details(NamedTuple):
 class ScoredRows:
     """All rows of one or more score folders, in a DuckDB table ``rows`` that spills to disk.
 
-    Columns: ``pos`` (the row's place: table in the high bits, row in the low), ``status``, ``kept``
-    and ``compared`` (by the one and the other selection; false where not ok), the score columns,
-    ``step0``, ``step1``, ... (of the score columns in order, see :meth:`ScoreColumn.step_sql`) and
-    the slice columns. Texts that only a few rows are asked for stay in the files; :meth:`details`
-    gets them.
+    Columns: ``pos`` (the row's position: table in the high bits, row in the low bits), ``status``,
+    ``kept`` and ``compared`` (by the first and the second selection; false if not ok), the score
+    columns, ``step0``, ``step1``, ... (of the score columns in order, see
+    :meth:`ScoreColumn.step_sql`) and the slice columns. Texts that are needed only for a few rows
+    stay in the files; :meth:`details` reads them.
 
     Attributes:
         tables: the score files.
         facts: what each file says of its source shard (source, source_kind, rows, ...).
         shards: the source shards.
-        tie: SQL of a seeded order of rows, for samples and among equals.
+        tie: SQL of a seeded order of rows, for samples and to break ties.
         columns: the score columns that hold any value.
         slices: names of the slice columns.
-        selected: whether a selection decides what is kept; otherwise every ok row is.
+        selected: whether a selection decides what is kept; otherwise every ok row is kept.
     """
 
     def __init__(
@@ -105,16 +105,16 @@ class ScoredRows:
         run_sql(connection, f"CREATE TABLE rows AS SELECT {', '.join(chosen)} FROM pool")
 
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
-        """Rows of a query."""
+        """Return the rows of a query."""
         found: list[tuple[Any, ...]] = run_sql(self.connection, sql).fetchall()
         return found
 
     def details(self, positions: Iterable[int]) -> dict[int, Details]:
-        """Key, error and image size of a few rows, by their place."""
+        """Return key, error and image size of a few rows, by their position."""
         wanted = sorted(set(positions))
         if not wanted:
             return {}
-        # Only the files that hold them are read; `nth` is a file's number among these.
+        # Only the files with these rows are read; `nth` is a file's number among them.
         tables = sorted({pos >> ROW_BITS for pos in wanted})
         nth = {table: number for number, table in enumerate(tables)}
         files = ", ".join(file_sql(self.tables.tables[table].path) for table in tables)
@@ -130,7 +130,7 @@ class ScoredRows:
         return {pos: Details(shards[pos >> ROW_BITS], *values) for pos, *values in found}
 
     def _kept_sql(self, selection: Selection | None, name: str) -> str:
-        """SQL of a column that says whether a row is kept; its places are loaded for it.
+        """Return SQL of a column that says whether a row is kept; loads the kept positions for it.
 
         Raises:
             PairsiftError: the selection was made from other scores.
@@ -176,10 +176,10 @@ class ScoredRows:
         return f"status = 'ok' AND pos IN (SELECT pos FROM places_{name}) AS {name}"
 
     def _join(self, relation: str, join: Join) -> tuple[str, list[pa.Field]]:
-        """Another table's fractional numbers beside the rows, named ``join.column``.
+        """Add another table's columns of fractional numbers, named ``join.column``.
 
-        Tables of sizes, addresses and the like have none, and are left out: a selection may well
-        be made with one.
+        Tables of sizes, addresses and the like have none and are left out, because a selection may
+        also be made with such a table.
         """
         table = open_join(self.connection, join, has_uid=join.on == "uid")
         fields = [
@@ -193,7 +193,9 @@ class ScoredRows:
         return joined_sql(self.connection, table, relation, names), fields
 
     def _columns(self, fields: Sequence[pa.Field]) -> Iterator[ScoreColumn]:
-        """Columns with any number; the range of others than the four is taken from the data."""
+        """Return the columns with any number; except for the four metrics, the range is taken from
+        the data.
+        """
         for column in fields:
             value = f"{quoted(column.name)}::DOUBLE"
             if column.name in METRICS:
@@ -211,7 +213,9 @@ class ScoredRows:
 
 
 def split_position(pos: int) -> tuple[int, int]:
-    """Index of a row's score file and its number in that file, its place in the source shard."""
+    """Return the index of a row's score file and the row's number in it, which is its position in
+    the source shard.
+    """
     return pos >> ROW_BITS, pos & ((1 << ROW_BITS) - 1)
 
 
@@ -231,13 +235,13 @@ def open_rows(
         scores: one score folder or several, as paths or fsspec URLs.
         selection: what is kept; None for every ok row.
         compared: another selection from the same scores.
-        joins: other scorers' tables, whose fractional columns count as scores too.
+        joins: other scorers' tables, whose fractional columns also count as scores.
         seed: of the order in which ties and samples are drawn.
-        more: columns of the score tables to load besides, such as ``width``.
-        roots: where the source shards lie now, see :class:`SourceShards`.
+        more: further columns of the score tables to load, such as ``width``.
+        roots: where the source shards are now, see :class:`SourceShards`.
 
     Raises:
-        PairsiftError: a folder holds no scores, or the selection is of other ones.
+        PairsiftError: a folder holds no scores, or the selection is from other scores.
     """
     with open_database() as connection:
         run_sql(connection, "SET preserve_insertion_order = false")
@@ -246,7 +250,9 @@ def open_rows(
 
 
 def _read_footers(tables: ScoreTables) -> tuple[pa.Schema, list[dict[str, Any]]]:
-    """The schema, the same in all files of one fingerprint, and each file's facts."""
+    """Return the schema, which is the same in all files of one fingerprint, and each
+    file's facts.
+    """
     schema: pa.Schema | None = None
     facts = []
     folders = [Folder(url) for url in tables.folders]
@@ -262,7 +268,9 @@ def _read_footers(tables: ScoreTables) -> tuple[pa.Schema, list[dict[str, Any]]]
 
 
 def _match_folders(selection: Selection, tables: ScoreTables) -> list[int]:
-    """For each score folder of the selection, its index here: by path, or by place if moved."""
+    """Return, for each score folder of the selection, its index here: by path, or by position if
+    moved.
+    """
     ours = [Folder(url).path for url in tables.folders]
     theirs = [Folder(url).path for url in selection.scores]
     if set(theirs) <= set(ours):
@@ -270,13 +278,14 @@ def _match_folders(selection: Selection, tables: ScoreTables) -> list[int]:
     if len(theirs) == len(ours):
         return list(range(len(ours)))
     raise PairsiftError(
-        f"the selection {selection.path} was made from {', '.join(selection.scores)}, the report "
-        f"is asked for {', '.join(tables.folders)}; give the same folders"
+        f"the selection {selection.path} was made from {', '.join(selection.scores)}, but the "
+        f"report is for {', '.join(tables.folders)}; give the same folders"
     )
 
 
 def _refuse_changed(selection: Selection, tables: ScoreTables, folders: Sequence[int]) -> None:
-    """
+    """Check that no table has changed since the selection.
+
     Args:
         folders: see :func:`_match_folders`.
 

@@ -1,9 +1,9 @@
-"""Choose the rows of score tables worth keeping, out of core.
+"""Select rows of score tables that are larger than memory.
 
-``select`` makes a selection, ``read_selection`` opens one that was made before, and the writers
-turn it into data. A selection is a folder with ``kept.parquet`` (columns ``folder``, ``shard``,
-``row``: places in the score tables, which are the samples' places in the source shards) and
-``selection.json``, a readable copy of the record that ``kept.parquet`` carries in its metadata.
+``select`` makes a selection, ``read_selection`` opens an existing one, and the writers turn it into
+data. A selection is a folder with ``kept.parquet`` (columns ``folder``, ``shard``, ``row``:
+positions in the score tables, which are also the samples' positions in the source shards) and
+``selection.json``, a readable copy of the record in ``kept.parquet``'s metadata.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = [
     "parse_join", "read_selection", "select", "split_selection",
 ]  # fmt: skip
 
-# A process that only copies samples needs no query engine.
+# Imported lazily, because a process that only copies samples needs no query engine.
 __getattr__ = importer(
     __name__,
     {

@@ -28,7 +28,7 @@ class Audit(Protocol):
     """
 
     def columns(self, used: frozenset[str]) -> frozenset[str]:
-        """Columns that measuring needs besides `used`; empty if nothing can be measured.
+        """Return the columns that measuring needs besides `used`; empty if nothing can be measured.
 
         Raises:
             PairsiftError: `used` has a column that is null in rows of the cheaper scorer.
@@ -45,11 +45,11 @@ class Audit(Protocol):
         """Count the rows that a selection shares with the selection by full scoring.
 
         Args:
-            rows: SQL relation of the rows selected from.
-            passing: SQL condition of those that may be kept.
-            ranked: from a relation to SQL of those of its rows that can be ranked: pos, grp, val;
-                None where all that pass are kept.
-            cuts: of each group.
+            rows: SQL relation of all rows.
+            passing: SQL condition of the rows that may be kept.
+            ranked: from a relation to SQL of its rows that can be ranked (pos, grp, val); None if
+                all rows that pass are kept.
+            cuts: the cut of each group.
         """
 
 
@@ -60,11 +60,11 @@ class Agreement:
     Attributes:
         audited: number of ok rows that were scored in full to measure the agreement.
         common, either: how many of these are in both selections, and in at least one.
-        value: share of the selection that is the same, 2 * common / (size + size); None if both
+        value: fraction of the selection that is the same, 2 * common / (size + size); None if both
             selections are empty.
         low, high: interval of `value` with confidence `CONFIDENCE`: Clopper-Pearson for the
-            share common / either, from which `value` is computed.
-        wanted: the agreement that the cascade was planned for.
+            fraction common / either, from which `value` is computed.
+        wanted: the agreement for which the cascade was planned.
     """
 
     audited: int
@@ -82,7 +82,7 @@ class Agreement:
         return _same(low), _same(high)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         low, high = self.interval
         return {
             "audited": self.audited,
@@ -97,7 +97,7 @@ class Agreement:
 
 
 def _same(common: float) -> float:
-    """Convert common / either to the share of each selection, taken to be of equal size."""
+    """Convert common / either to the fraction of each selection, assuming equal sizes."""
     return 2 * common / (1 + common)
 
 
@@ -132,5 +132,5 @@ def describe_agreement(found: Mapping[str, Any]) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Format a share as a percentage."""
+    """Format a fraction as a percentage."""
     return "nothing" if share is None else f"{100 * share:.1f} %"

@@ -41,7 +41,7 @@ class Counts:
     Attributes:
         above, at_high, at_low: rows above the upper end, at it, and at the lower end.
         inside: values strictly between.
-        scorable: rows in all.
+        scorable: number of all rows.
     """
 
     above: int
@@ -52,11 +52,13 @@ class Counts:
 
 
 Wanted = Callable[[int], int]
-"""Maps the number of scorable rows of a group to the number to keep."""
+"""Returns the number of rows to keep for the number of scorable rows of a group."""
 
 
 def wanted(top: float | None, count: int | None) -> Wanted:
-    """floor(top * n), or `count`. Exact decimals: with floats, 0.29 of 100 rows would be 28."""
+    """Return floor(top * n), or `count`, in exact decimals: with floats, 0.29 of 100 rows would be
+    28.
+    """
     if count is not None:
         return lambda scorable: min(count, scorable)
     assert top is not None
@@ -82,7 +84,7 @@ def find_brackets(
 
 def _bracket(ascending: np.ndarray, keep: Wanted) -> Bracket:
     size = len(ascending)
-    rank = size - keep(size)  # place of the lowest value kept
+    rank = size - keep(size)  # rank of the lowest value that is kept
     share = rank / size
     margin = _MARGIN_ROWS + math.ceil(_DEVIATIONS * math.sqrt(size * share * (1 - share)))
     low, high = rank - margin, rank + margin
@@ -98,7 +100,9 @@ def _plain(group: Any) -> Any:
 
 
 def counts_sql(value: str, low: str, high: str) -> str:
-    """SQL of the aggregates that :func:`read_counts` reads; `low` and `high` are the bracket."""
+    """Return SQL of the aggregates that :func:`read_counts` reads; `low` and `high` are the
+    bracket.
+    """
     return (
         f"count(*), count(*) FILTER ({value} > {high}), count(*) FILTER ({value} = {high}), "
         f"list({value}) FILTER ({value} > {low} AND {value} < {high}), "
@@ -107,7 +111,7 @@ def counts_sql(value: str, low: str, high: str) -> str:
 
 
 def read_counts(columns: Sequence[Any]) -> Counts:
-    """One row of :func:`counts_sql`."""
+    """Read one row of :func:`counts_sql`."""
     scorable, above, at_high, inside, at_low = columns
     values = np.asarray([] if inside is None else inside, dtype=np.float64)
     return Counts(above, at_high, values, at_low, scorable)
@@ -123,7 +127,7 @@ def find_cuts(
 
     Args:
         rows: SQL of the scorable rows with columns ``grp`` and ``val``.
-        groups: what a scan counted.
+        groups: the counts of each group's scan.
     """
     cuts = [_cut(connection, rows, *group, keep) for group in groups]
     return sorted(cuts, key=lambda cut: (cut.group is None, str(cut.group)))
@@ -168,7 +172,9 @@ def _cut(
 
 
 def _kth(numbers: np.ndarray, k: int) -> tuple[int, int]:
-    """Index of the entry that holds the k-th row, and how many of its rows are in the first k."""
+    """Return the index of the entry with the k-th row, and how many of its rows are in the
+    first k.
+    """
     reached = np.cumsum(numbers)
     index = int(np.searchsorted(reached, k))
     return index, int(k - (reached[index] - numbers[index]))
@@ -177,7 +183,7 @@ def _kth(numbers: np.ndarray, k: int) -> tuple[int, int]:
 def _counted(
     connection: duckdb.DuckDBPyConnection, rows: str, group: str, side: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct values, descending, and how many rows have each."""
+    """Return distinct values, descending, and how many rows have each."""
     found = run_sql(
         connection,
         f"SELECT val, count(*) AS size FROM ({rows}) WHERE {group} AND {side} "
@@ -187,12 +193,12 @@ def _counted(
 
 
 def same_group(group: Any) -> str:
-    """SQL condition that a row belongs to a group."""
+    """Return the SQL condition that a row belongs to a group."""
     return "grp IS NULL" if group is None else f"grp = {literal(group)}"
 
 
 def literal(value: Any) -> str:
-    """The value of a group as an SQL literal."""
+    """Return the value of a group as an SQL literal."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -203,19 +209,19 @@ def literal(value: Any) -> str:
 
 
 def values_sql(rows: Iterable[Sequence[str]], columns: str) -> str:
-    """An inline table of SQL literals."""
+    """Return an inline table of SQL literals."""
     return f"(VALUES {', '.join('(' + ', '.join(row) + ')' for row in rows)}) AS {columns}"
 
 
 def tied_positions(connection: duckdb.DuckDBPyConnection, tied: str, seed: int) -> np.ndarray:
-    """Positions, sorted, of the rows kept among those at their group's threshold.
+    """Return the sorted positions of the kept rows among those exactly at their group's threshold.
 
-    The order among ties is that of md5(seed:identity), the identity being the uid, or shard/key
-    without one: the choice depends neither on the order of files nor on DuckDB.
+    Ties are ordered by md5(seed:identity), where the identity is the uid, or shard/key without one.
+    So the choice depends neither on the order of files nor on DuckDB.
 
     Args:
         tied: SQL of the rows at the thresholds, with columns pos, uid, shard, key, grp, and
-            places: how many of the row's group stay.
+            places: how many rows of the row's group are kept.
     """
     order = f"md5({text_sql(f'{seed}:')} || coalesce(uid, shard || '/' || key)), shard, key, pos"
     found = run_sql(

@@ -19,13 +19,13 @@ _HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 
 
 def load_exclusions(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> int:
-    """Read lists of uids into the table `TABLE` (column ``uid``, UUID); returns how many.
+    """Read lists of uids into the table `TABLE` (column ``uid``, UUID); return their number.
 
     A list is a DataComp subset file (``.npy`` of dtype u8,u8), a parquet file with a column
     ``uid``, or text with one uid per line.
 
     Raises:
-        PairsiftError: a list does not exist, or is of another form.
+        PairsiftError: a list does not exist, or has another form.
     """
     run_sql(connection, f"CREATE TEMP TABLE {TABLE} (uid UUID)")
     for path in paths:
@@ -98,7 +98,7 @@ def _npy_uids(url: str) -> Iterator[pa.Array]:
 
 
 def hex_uids(pairs: np.ndarray) -> pa.Array:
-    """Uids of 32 hexadecimal digits out of an array of dtype u8,u8."""
+    """Return uids of 32 hexadecimal digits from an array of dtype u8,u8."""
     halves = np.stack([pairs["f0"], pairs["f1"]], axis=1).astype(">u8")
     octets = np.ascontiguousarray(halves).view(np.uint8).reshape(-1, 16)
     digits = np.empty((len(octets), 32), dtype=np.uint8)

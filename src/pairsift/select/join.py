@@ -43,8 +43,8 @@ class Join:
     Attributes:
         path: a score folder; a table, parquet, CSV, TSV or JSON lines; a folder of tables of one
             kind, or a pattern (``*``, ``?``, ``[...]``) of their names.
-        on: ``uid``, ``key`` (unique in the whole table) or ``shard`` (shard and key); None to
-            take shard and key for a score folder, else uid where both sides have it, else key.
+        on: ``uid``, ``key`` (unique in the whole table) or ``shard`` (shard and key). None takes
+            shard and key for a score folder, else uid if both sides have it, else key.
     """
 
     name: str
@@ -56,7 +56,7 @@ def parse_join(text: str) -> Join:
     """Parse ``NAME=PATH`` or ``NAME=PATH@uid``.
 
     Raises:
-        PairsiftError: it is not of that form.
+        PairsiftError: it has another form.
     """
     match = _SPELLING.match(text)
     if match is None:
@@ -72,9 +72,9 @@ class JoinedTable:
     """An opened join: its columns, and how to read and match them.
 
     Attributes:
-        columns: what expressions may name, ``name.column``.
-        fractional: of these, the ones of floating point, with whether it is float32: such as
-            scores are; counts and sizes are whole numbers.
+        columns: the names for expressions, ``name.column``.
+        fractional: those of floating point, such as scores, and whether each is float32; counts and
+            sizes are whole numbers.
         types: DuckDB's types of the table's own columns.
     """
 
@@ -113,7 +113,7 @@ def open_join(connection: duckdb.DuckDBPyConnection, join: Join, has_uid: bool) 
         name: kind for name, kind, *_ in run_sql(connection, f"DESCRIBE FROM {source}").fetchall()
     }
     on = join.on or _default_key(types, is_scores, has_uid)
-    there = {name.lower() for name in types}  # as the database reads names
+    there = {name.lower() for name in types}  # the database ignores case in names
     missing = [name for name in _NAMES[on or "uid"] if name not in there]
     if on is None or missing:
         raise PairsiftError(
@@ -166,7 +166,7 @@ def _paths(connection: duckdb.DuckDBPyConnection, join: Join) -> list[str]:
 
 def _load(connection: duckdb.DuckDBPyConnection, table: str, paths: Sequence[str]) -> None:
     """Load text tables into the database; each column gets a type that fits all its values."""
-    columns: dict[str, str] = {}  # by lower-case name, since the database ignores case
+    columns: dict[str, str] = {}  # by lower-case name, because the database ignores case
     textual: set[str] = set()  # columns that stay text
 
     def add(names: Iterable[str]) -> None:
@@ -244,7 +244,7 @@ def _default_key(types: Mapping[str, str], is_scores: bool, has_uid: bool) -> st
 def joined_sql(
     connection: duckdb.DuckDBPyConnection, table: JoinedTable, left: str, used: frozenset[str]
 ) -> str:
-    """SQL that adds the used columns of a table to `left`, null where the table has no row.
+    """Return SQL that adds the used columns of a table to `left`, null if the table has no row.
 
     If some rows of `left` have no match, the number of matches is logged.
 
@@ -280,7 +280,9 @@ def joined_sql(
 def _match_sql(
     connection: duckdb.DuckDBPyConnection, table: JoinedTable, left: str
 ) -> tuple[str, str]:
-    """SQL of the two expressions that must be equal: of `left` (as ``ours``) and of the table."""
+    """Return SQL of the two expressions that must be equal: of `left` (as ``ours``) and of the
+    table.
+    """
     floating = {name.lower() for name, kind in table.types.items() if kind in ("FLOAT", "DOUBLE")}
     exact = _name_sql(table.on, "ours."), _name_sql(table.on, "", floating)
     total, matched = _count(connection, table, left, exact)
@@ -309,7 +311,7 @@ def _match_sql(
 
 
 def _name_sql(on: str, of: str, floating: Iterable[str] = (), zeros: bool = True) -> str:
-    """SQL of the identity that a row is matched by.
+    """Return SQL of the identity by which a row is matched.
 
     Args:
         floating: columns that hold integers stored as floating point.
@@ -350,7 +352,7 @@ def _still_distinct(
     exact: tuple[str, str],
     plain: tuple[str, str],
 ) -> bool:
-    """Whether identities stay distinct on both sides when leading zeros are ignored."""
+    """Return whether identities stay distinct on both sides if leading zeros are ignored."""
     relations = (f"({left}) AS ours", table.source)
     for relation, name, short in zip(relations, exact, plain, strict=True):
         ((names, left_over),) = run_sql(
@@ -371,5 +373,5 @@ def _shown(table: JoinedTable) -> str:
 
 
 def with_on(table: JoinedTable) -> Join:
-    """The join with the column it is joined by filled in, for the record."""
+    """Return the join with the column that it is joined by, for the record."""
     return replace(table.join, on=table.on)

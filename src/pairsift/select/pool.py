@@ -19,16 +19,16 @@ _SAMPLE_ROWS = 2_000_000
 
 
 class Pool:
-    """Relations over the score tables, made as the query needs them.
+    """Relations over the score tables, created as the query needs them.
 
     - ``scored``: all rows of all tables, and ``pos``.
-    - ``pool``: the same, or where other tables are joined, a table of the columns that are used.
-    - `rows`: SQL of the pool without excluded rows and, once they are known, repeated ones.
+    - ``pool``: the same, or with joined tables, a table of the columns that are used.
+    - `rows`: SQL of the pool without excluded rows and, once they are known, repeated rows.
 
     Attributes:
-        columns: what expressions may name.
+        columns: the names for expressions.
         excluded: ok rows whose uid is on an exclusion list.
-        repeated: scorable rows whose uid another scorable row has.
+        repeated: scorable rows whose uid another scorable row also has.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, tables: ScoreTables) -> None:
@@ -74,7 +74,8 @@ class Pool:
         relation = f"SELECT {', '.join(map(quoted, names))} FROM scored"
         for table in joins:
             relation = joined_sql(self.connection, table, relation, used)
-        # Join once, because every scan would join again. Identities are read only where needed.
+        # Join once, because otherwise every scan would join again. Identities are read only if
+        # needed.
         kept = sorted(({"pos", "status"} | used) - {"shard", "key", "uid"} | used)
         run_sql(
             self.connection,
@@ -121,7 +122,7 @@ class Pool:
 
     @property
     def rows(self) -> str:
-        """SQL relation of the rows that are not left out, to follow a FROM."""
+        """SQL relation of the rows that are not left out, for use after FROM."""
         if not self._without:
             return "pool"
         anti = " ".join(f"ANTI JOIN {name} USING (pos)" for name in self._without)
@@ -129,11 +130,11 @@ class Pool:
 
     @property
     def in_order(self) -> bool:
-        """Whether a scan of `rows` gives them in order of position."""
+        """Whether a scan of `rows` returns them in order of position."""
         return self._is_view and not self._without
 
     def sample(self) -> str:
-        """SQL relation with enough rows to estimate a quantile."""
+        """Return an SQL relation with enough rows to estimate a quantile."""
         if self._is_view:
             return f"({self.tables.sample_sql(_SAMPLE_ROWS)})"
         total = sum(table.rows for table in self.tables.tables)
@@ -141,7 +142,7 @@ class Pool:
         return f"(SELECT * FROM pool WHERE pos % {step} = 0)"
 
     def identified(self, condition: str) -> str:
-        """SQL of the rows that meet a condition, with uid, shard and key."""
+        """Return SQL of the rows that meet a condition, with uid, shard and key."""
         if self._is_view:
             return f"SELECT * FROM {self.rows} WHERE {condition}"
         left_out = "uid, shard, key"

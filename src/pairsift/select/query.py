@@ -1,4 +1,4 @@
-"""Choose rows by conditions and by an exact cut, and record how they were chosen."""
+"""Select rows by conditions and by an exact cut, and record the query."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ class _Query:
             )
             if not cuts or cuts[0].threshold is None:
                 if not self.connection.execute(f"SELECT 1 FROM pool WHERE {OK} LIMIT 1").fetchall():
-                    return math.nan  # of no rows; no row is compared with it
+                    return math.nan  # there are no rows, so no row is compared with it
                 raise PairsiftError(f"{name} cannot be computed: no row has a value for it")
             self.percentiles[name] = cuts[0].threshold
         return self.percentiles[name]
@@ -291,7 +291,7 @@ class _Query:
 
     @property
     def scorable(self) -> str:
-        """SQL condition of the rows that the cut is made among."""
+        """SQL condition of the rows that can be ranked."""
         return self.passing if self.by is None else f"{self.passing} AND {_has_value(self.by)}"
 
     def count_reasons(self, unique: bool) -> None:
@@ -472,7 +472,7 @@ class _Query:
         return found
 
     def _kept_positions(self) -> Iterator[np.ndarray]:
-        """Positions of the kept rows, ascending, in arrays of about `_STEP` rows."""
+        """Yield positions of the kept rows, ascending, in arrays of about `_STEP` rows."""
         order = "" if self.pool.in_order else " ORDER BY pos"
         if self.by is None:
             yield from self._stream(
@@ -509,7 +509,7 @@ class _Query:
         )
 
     def _ties(self, at_edge: str | None, cuts: Sequence[Cut]) -> np.ndarray | None:
-        """Positions of the rows at the threshold that are kept; None if all of them are.
+        """Return positions of the rows at the threshold that are kept; None if all of them are.
 
         Args:
             at_edge: SQL condition for rows at the threshold, if there is only one threshold.
@@ -556,7 +556,9 @@ def _has_value(term: Term) -> str:
 
 
 def _ranked(rows: str, passing: str, by: Term, per: Term | None, *columns: str) -> str:
-    """SQL of the rows of a relation that pass and have a value, as grp, val and other columns."""
+    """Return SQL of the rows of a relation that pass and have a value, as grp, val and other
+    columns.
+    """
     group = "NULL" if per is None else ranking(per)
     return (
         f"SELECT {', '.join([f'{group} AS grp', f'CAST({by.sql} AS DOUBLE) AS val', *columns])} "
@@ -568,4 +570,4 @@ def _batches(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.Rec
     relation = connection.sql(sql)
     if hasattr(relation, "to_arrow_reader"):
         return iter(relation.to_arrow_reader(_STEP))
-    return iter(relation.fetch_arrow_reader(_STEP))  # its name in DuckDB 1.x
+    return iter(relation.fetch_arrow_reader(_STEP))  # the column's name in DuckDB 1.x

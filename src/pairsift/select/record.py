@@ -157,7 +157,7 @@ class KeptShard:
 
     @property
     def path(self) -> str:
-        """Of the score table."""
+        """Path of the score table."""
         return self.folder.file(f"{self.shard}.parquet")
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -165,17 +165,17 @@ class KeptShard:
 
         Raises:
             ChangedTableError: the table is not the one that the selection was made from.
-            PairsiftError: it is gone, or damaged.
+            PairsiftError: it is missing, or damaged.
         """
         with self._open() as file:
             table = read_parquet(file, columns)
         self._check(len(table), table.schema.metadata)
-        # Not pa.array(): it imports pandas if that is installed, which is slow.
+        # Not pa.array(), which imports pandas if that is installed and is slow then.
         buffer = pa.py_buffer(np.ascontiguousarray(self.rows, dtype=np.int32))
         return table.take(pa.Array.from_buffers(pa.int32(), len(self.rows), [None, buffer]))
 
     def schema(self) -> pa.Schema:
-        """Of the score table."""
+        """Schema of the score table."""
         with self._open() as file:
             found = pq.ParquetFile(file, pre_buffer=False)
             self._check(found.metadata.num_rows, found.metadata.metadata)
@@ -260,11 +260,11 @@ class Selection:
 
     @property
     def kept(self) -> int:
-        """How many rows are kept."""
+        """Number of kept rows."""
         return self.record.kept
 
     def to_json(self) -> dict[str, Any]:
-        """Summary as plain values, for ``--json``."""
+        """Return a summary as plain values, for ``--json``."""
         return {"selection": self.path, **self.record.to_json()}
 
     @property
@@ -284,7 +284,7 @@ class Selection:
         """Schema of the score tables. Works also if no row is kept.
 
         Raises:
-            PairsiftError: the score tables are gone.
+            PairsiftError: the score tables are missing.
         """
         first = next(self.shards(), None)
         if first is not None:
@@ -299,13 +299,13 @@ class Selection:
         )
 
     def provenance(self, shard: KeptShard, root: str | None = None) -> Provenance:
-        """Where the samples of a kept shard are, and what they were when scored.
+        """Return where the samples of a kept shard are, and what they were when scored.
 
         Args:
             root: where the source shards are now, if they were moved after scoring.
 
         Raises:
-            PairsiftError: see :func:`pairsift.provenance.read_provenance`.
+            PairsiftError: as :func:`pairsift.provenance.read_provenance` raises it.
         """
         roots = {entry["scores"]: entry.get("root") for entry in self.record.inputs}
         return read_provenance(shard.folder, shard.shard, root, roots.get(shard.scores))
@@ -349,7 +349,7 @@ class Selection:
 
 @contextlib.contextmanager
 def rows_writer(file: IO[bytes]) -> Iterator[pq.ParquetWriter]:
-    """Writer of kept rows, of schema `KEPT_SCHEMA`."""
+    """Return a writer of kept rows, with schema `KEPT_SCHEMA`."""
     with pq.ParquetWriter(
         file,
         KEPT_SCHEMA,
@@ -378,7 +378,7 @@ def write_copy(folder: Folder, record: Record) -> None:
 
 
 def _runs(batch: pa.RecordBatch) -> Iterator[tuple[tuple[int, str], np.ndarray]]:
-    """Cut a batch where the shard changes."""
+    """Split a batch where the shard changes."""
     if not len(batch):
         return
     # Not to_numpy(): see KeptShard.table.

@@ -29,11 +29,11 @@ from pairsift.storage import Folder
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The kept rows whose value lies from `low` up to, but not including, `high`.
+    """The kept rows with `low` <= value < `high`.
 
     Attributes:
         low, high: minus and plus infinity at the ends.
-        selection: these rows, as a selection of its own.
+        selection: these rows, as a separate selection.
     """
 
     low: float
@@ -47,13 +47,13 @@ def split_selection(
     """Split the kept rows at `edges`; every row goes into exactly one bucket.
 
     Args:
-        column: a score column of the tables, compared in its own type, as ``--where`` does.
+        column: a score column of the tables, compared in its own type, as in ``--where``.
         edges: ascending; n of them make n + 1 buckets.
         out: folder for the selections, ``00``, ``01`` and so on.
 
     Raises:
-        PairsiftError: the edges do not ascend, the column is not there or not a number, or a kept
-            row has no value in it.
+        PairsiftError: the edges do not ascend, the column does not exist or is not a number, or a
+            kept row has no value in it.
     """
     bounds = _bounds(edges)
     folders = [Folder(f"{Folder(out).url}/{place:02d}") for place in range(len(edges) + 1)]
@@ -93,10 +93,10 @@ def split_selection(
 
 
 def check_split(selection: Selection, column: str, edges: Sequence[float]) -> None:
-    """Make sure that :func:`split_selection` can split these rows; nothing is written.
+    """Check that :func:`split_selection` can split these rows; nothing is written.
 
     Raises:
-        PairsiftError: as :func:`split_selection`.
+        PairsiftError: as :func:`split_selection` raises it.
     """
     _bounds(edges)
     for shard in selection.shards():
@@ -130,7 +130,7 @@ def _buckets(shard: KeptShard, column: str, edges: Sequence[float]) -> np.ndarra
             f"kept rows of {shard.shard} have no {column}; select with --where "
             f'"{column} is not null" first'
         )
-    # In the column's own type: an edge of 0.35 lets in the float32 that prints as 0.35.
+    # In the column's own type, so that an edge of 0.35 includes the float32 that prints as 0.35.
     typed = np.asarray(edges, dtype=numbers.dtype if pa.types.is_floating(kind) else np.float64)
     found: np.ndarray = np.searchsorted(typed, numbers, side="right")
     return found

@@ -31,7 +31,7 @@ from pairsift.sources.files import normalise, refuse_special
 from pairsift.storage import Folder
 
 SUFFIX = ".parquet"
-# A row's place in the input: which table in the high bits, which row of it in the low ones.
+# A row's position: the number of the table in the high bits, the row number in the low bits.
 ROW_BITS = 32
 
 
@@ -46,7 +46,7 @@ class ScoreTable:
 
     @property
     def rows(self) -> int:
-        """How many it has."""
+        """Number of its rows."""
         return self.identity.rows
 
 
@@ -56,8 +56,8 @@ class ScoreTables:
 
     Attributes:
         folders: the folders as given.
-        roots: of each folder, where its source shards are; None if the manifest does not say.
-        fingerprint: what made the scores.
+        roots: for each folder, the root of its source shards; None if the manifest does not say.
+        fingerprint: the fingerprint of the scores.
     """
 
     folders: tuple[str, ...]
@@ -66,14 +66,14 @@ class ScoreTables:
     fingerprint: dict[str, str]
 
     def scan_sql(self) -> str:
-        """SQL of a scan of all tables, with ``pos``, the row's place (see `ROW_BITS`)."""
+        """Return SQL of a scan of all tables, with ``pos``, the row's position (see `ROW_BITS`)."""
         return (
             f"SELECT *, (file_index::BIGINT << {ROW_BITS}) | file_row_number AS pos "
             f"FROM {_read_sql(self.tables, 'file_row_number = true')}"
         )
 
     def sample_sql(self, rows: int) -> str:
-        """SQL of a scan of whole tables, evenly spread, that hold about `rows` rows or all."""
+        """Return SQL of a scan of whole tables, evenly spread, with about `rows` rows or all."""
         total = sum(table.rows for table in self.tables)
         step = max(1, total // max(rows, 1))
         return f"SELECT * FROM {_read_sql(self.tables[step // 2 :: step])}"
@@ -155,14 +155,14 @@ def _root(folder: Folder) -> str | None:
 def _read_footers(
     connection: duckdb.DuckDBPyConnection, paths: Sequence[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The common fingerprint of all tables, and the content identity of each.
+    """Return the common fingerprint of all tables, and the content identity of each.
 
     Every footer is read, because files can be copied from folder to folder by hand.
     """
     found = _metadata(connection, paths, FINGERPRINT_KEY, IDENTITY_KEY)
     if unmarked := [path for path in paths if FINGERPRINT_KEY not in found[path]]:
         read_fingerprint(None, min(unmarked))
-    # There are few different values; read each once.
+    # There are few different values, so each is parsed once.
     of_bytes: dict[bytes, str] = {}
     for path in sorted(paths):
         of_bytes.setdefault(found[path][FINGERPRINT_KEY], path)

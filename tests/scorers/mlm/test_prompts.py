@@ -103,7 +103,7 @@ def test_digest_changes_with_the_words():
         ('name = "x"\ninstruction = "{caption}"\n[metrics.itm]\naspect = "x"', "criteria is miss"),
         ('name = "x"\ninstruction = "{caption}"\nmetrics = 3', "metrics must be"),
         ('name = "x"\ninstruction = "{caption}"\nchat_format = "v1"', "chat_format"),
-        ('name = "x"\ninstruction = "{criteria}"\n[metrics]', "must stand there once"),
+        ('name = "x"\ninstruction = "{criteria}"\n[metrics]', "must be there exactly once"),
         ('name = "x"\ninstruction = "{caption}{score}"\n[metrics]', "score"),
         ('name = "x"\ninstruction = "{caption"\n[metrics]', "instruction"),
     ],

@@ -1,7 +1,7 @@
 """Tokenize on the CPU: one caption becomes the token ids of all its prompts.
 
-Each metric's prompt is encoded as a whole, so the ids are those that the model would see if it
-were asked about that metric alone. What the prompts begin with alike is the prefix, computed once.
+Each metric's prompt is encoded as a whole, so the ids are the same as if the model were asked only
+about that metric. The common beginning of the prompts is the prefix, which is computed once.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from pairsift.scorers.mlm.chat import render_chat
 from pairsift.scorers.mlm.prompts import PromptPack
 from pairsift.scorers.mlm.trie import ScoreTrie, common_prefix
 
-# Stands for the caption while templates are rendered. Captions never hold NUL (captions.py).
+# Stands for the caption while templates are rendered. Captions never contain NUL (captions.py).
 _SLOT = "\0caption\0"
 _ANY_NUMBER = 50
 
-#: Prompt text to token ids. The image's text is in it once and gives the image's marker id once.
+#: Prompt text to token ids. It contains the image's text once, which becomes the marker id.
 Encode = Callable[[str], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """How the published inference code differs from sound use (``reference_quirks``).
+    """How the published inference code differs from correct use (``reference_quirks``).
 
     Attributes:
-        chat: the chat format that it picks.
+        chat: the chat format that it chooses.
         tail: token ids that it appends to the prompt; the prompt pack's own tail is not used.
-        max_length: prompts are cut to this many ids on the right, image counted as one, before
-            the tail: instruction and assistant's turn are lost where a caption is long.
+        max_length: prompts are truncated to this many ids on the right, with the image as one id,
+            before the tail is added. With a long caption, the instruction and the assistant's turn
+            are lost.
         new_tokens: how many tokens it generates and reads a score from.
     """
 
@@ -50,9 +51,9 @@ class EncodedPrompts:
     """Token ids of one pair's prompts.
 
     Attributes:
-        prefix: (P,) int64, what all prompts begin with; the image's tokens are in it.
-        suffixes: per metric, (S,) int64, what follows; never empty.
-        truncated: whether part of the caption was cut.
+        prefix: (P,) int64, the common beginning of all prompts, including the image's tokens.
+        suffixes: per metric, (S,) int64, the rest; never empty.
+        truncated: whether the caption was truncated.
     """
 
     prefix: np.ndarray
@@ -63,8 +64,8 @@ class EncodedPrompts:
 class TokenizerEncode:
     """:data:`Encode` of a tokenizer that knows the image's text as one special token.
 
-    ``<s>`` or the like is put in front where the tokenizer would do so and the text does not
-    begin with it; nothing is ever put behind. Picklable.
+    A start token such as ``<s>`` is added if the tokenizer would do so and the text does not begin
+    with it; no end token is added. Picklable.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -81,18 +82,19 @@ class TokenizerEncode:
 
 
 class PromptEncoder:
-    """Caption to token ids, for all metrics. Picklable, so that it can run in worker processes.
+    """Encodes a caption as token ids for all metrics. Picklable, so that it can run in worker
+    processes.
 
     Args:
         pack: the texts.
         metrics: which prompts to build, in order.
-        encode: text to ids.
+        encode: turns text into ids.
         tokenizer: for its chat template and its special tokens.
         image_token: text that stands for the image.
         image_marker: the id that ``encode`` gives for it.
-        chat: the format to use where the pack says ``auto``.
-        max_length: tokens that fit into the model, image and answer included. Longer captions are
-            cut at their end; never the instruction.
+        chat: the format to use if the pack says ``auto``.
+        max_length: context length of the model in tokens, image and answer included. Longer
+            captions are truncated at their end, never the instruction.
         quirks: encode as the published inference code does instead.
 
     Raises:
@@ -135,8 +137,8 @@ class PromptEncoder:
         ]
         self._tail = pack.answer_tail
         self.trie = ScoreTrie.from_tokenizer(encode, self._text(0, "a") + self._tail)
-        # Joining a number to the prompt may change the prompt's last tokens (" 50" as one token),
-        # so a prompt is what is left of "prompt + number" without the number's own tokens.
+        # Appending a number may change the prompt's last tokens (" 50" as one token). So a prompt
+        # is the encoding of "prompt + number" without the number's own tokens.
         self._number = self.trie.paths[_ANY_NUMBER]
         for index in range(len(self._frames)):
             if self._ids(index, "a").count(image_marker) != 1:
@@ -152,7 +154,7 @@ class PromptEncoder:
             image_ids: the ids that stand for this image in the model's input.
 
         Raises:
-            PairsiftError: image and instruction alone exceed ``max_length``.
+            PairsiftError: image and instruction alone are longer than ``max_length``.
         """
         caption = self.defuse(caption)
         room = self.max_length - len(image_ids) + 1 - max(self.trie.depths)
@@ -170,23 +172,27 @@ class PromptEncoder:
 
     @property
     def digest(self) -> str:
-        """sha256 of the prompts as the model gets them, but for the caption; 64 hex digits."""
+        """Return the sha256 of the prompts as the model gets them, without the caption; 64 hex
+        digits.
+        """
         return hashlib.sha256(repr((self._frames, self._tail, self.quirks)).encode()).hexdigest()
 
     def prompt_ids(self, caption: str, metric: int) -> list[int]:
-        """Return the ids of one metric's prompt, the image as its marker; nothing is cut."""
+        """Return the ids of one metric's prompt, with the image as its marker; nothing is
+        truncated.
+        """
         return self._ids(metric, self.defuse(caption))
 
     def answer_ids(self, answer: str, metric: int = 0) -> list[int]:
-        """Return the ids that a model writes right behind a prompt to answer with a text.
+        """Return the ids of a text that the model writes right after a prompt.
 
         Raises:
-            PairsiftError: the answer's beginning would change how the prompt is spelled.
+            PairsiftError: the answer's beginning would change the tokens of the prompt.
         """
         prompt = self._ids(metric, "a")
         full = self.encode(f"{self._text(metric, 'a')}{self._tail}{self.defuse(answer)}")
         if full[: len(prompt)] != prompt:
-            raise PairsiftError(f"the tokenizer joins the answer {answer[:20]!r} to the prompt")
+            raise PairsiftError(f"the tokenizer merges the answer {answer[:20]!r} with the prompt")
         return full[len(prompt) :]
 
     def _all_ids(self, caption: str, room: int) -> tuple[list[list[int]], bool]:
@@ -195,9 +201,12 @@ class PromptEncoder:
             cut = [ids[: self.quirks.max_length] for ids in full]
             prompts = [[*ids, *self.quirks.tail] for ids in cut]
             if max(map(len, prompts)) > room:
-                raise PairsiftError("the prompt does not fit into the model, even cut as published")
+                raise PairsiftError(
+                    "the prompt does not fit into the model, even if truncated as in the published "
+                    "code"
+                )
             return prompts, cut != full
-        # A long caption is not encoded as a whole: a million characters take a second.
+        # A long caption is not encoded as a whole, because a million characters take a second.
         if len(caption) <= 4 * max(room, 1):
             prompts = [self._ids(index, caption) for index in range(len(self._frames))]
             if max(map(len, prompts)) <= room:
@@ -239,18 +248,20 @@ class PromptEncoder:
         ids = self.encode(f"{self._text(index, caption)}{self._tail}{_ANY_NUMBER}")
         number = len(self._number)
         if tuple(ids[-number:]) != self._number:
-            raise PairsiftError("the tokenizer spells numbers differently after different prompts")
+            raise PairsiftError(
+                "the tokenizer gives numbers different tokens after different prompts"
+            )
         return ids[:-number]
 
     def defuse(self, caption: str) -> str:
-        """Break up text that the tokenizer would take for a control token."""
+        """Split text that the tokenizer would take for a control token."""
         return self._hostile.sub(lambda match: f"{match[0][0]} {match[0][1:]}", caption)
 
 
 def _split_at_caption(prompt: str) -> tuple[str, str]:
     before, slot, after = prompt.partition(_SLOT)
     if not slot or _SLOT in after:
-        raise PairsiftError("the chat template does not keep the user's words as they are")
+        raise PairsiftError("the chat template changes the user's text")
     return before, after
 
 

@@ -1,4 +1,4 @@
-"""Prompt packs: what a model is asked. A prompt is part of a model, like its tokenizer."""
+"""Prompt packs: the questions to a model. A prompt is part of a model, like its tokenizer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FIELDS = ("caption", "criteria", "aspect")
 
 @dataclass(frozen=True, slots=True)
 class MetricPrompt:
-    """What is asked about one metric.
+    """The question about one metric.
 
     Attributes:
         aspect: the quality in two or three words.
-        criteria: what a high score asks for.
+        criteria: what a high score requires.
     """
 
     aspect: str
@@ -32,8 +32,8 @@ class PromptPack:
     """The texts of one way to ask for scores.
 
     Attributes:
-        name: for people and for the fingerprint.
-        instruction: the user's words, with ``{caption}``, ``{criteria}`` and ``{aspect}`` as in
+        name: for messages and for the fingerprint.
+        instruction: the user message, with ``{caption}``, ``{criteria}`` and ``{aspect}`` as in
             :meth:`str.format`.
         metrics: by metric name; a pack may leave metrics out.
         chat: a name of :data:`pairsift.scorers.mlm.chat.CHAT_FORMATS`, ``tokenizer`` for the
@@ -55,14 +55,16 @@ class PromptPack:
         fields = [name for _, name, _, _ in parts if name is not None]
         wrong = [name for name in fields if name not in FIELDS]
         if wrong or fields.count("caption") != 1:
-            what = f"unknown field {{{wrong[0]}}}" if wrong else "{caption} must stand there once"
+            what = (
+                f"unknown field {{{wrong[0]}}}" if wrong else "{caption} must be there exactly once"
+            )
             raise PairsiftError(
                 f"prompt pack {self.name!r}: instruction: {what}; fields are "
                 + ", ".join(f"{{{name}}}" for name in FIELDS)
             )
 
     def user_turn(self, metric: str, caption: str) -> str:
-        """Return what the user says beside the image.
+        """Return the user message beside the image.
 
         Raises:
             PairsiftError: the pack has no text for ``metric``.
@@ -79,13 +81,13 @@ class PromptPack:
 
     @property
     def digest(self) -> str:
-        """sha256 of everything the pack says, its name aside; 64 hexadecimal digits."""
+        """Return the sha256 of the pack without its name; 64 hexadecimal digits."""
         facts = self.as_dict()
         del facts["name"]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the pack as it stands in its TOML file."""
+        """Return the pack as in its TOML file."""
         return {
             "name": self.name,
             "chat": self.chat,

@@ -1,9 +1,9 @@
-"""The integers 0 to 100 as a trie of answer tokens, and the exact distribution read from it.
+"""The integers 0 to 100 as a trie of answer tokens, and the exact distribution computed from it.
 
-A digit-level tokenizer spells 57 as two tokens, a whole-number one as one; the trie is found by
-encoding every number where the answer stands, so neither needs to be known by name. The
-probability of a number is the product of its tokens' conditional probabilities, times the
-probability that it ends there where further digits could follow.
+A digit-level tokenizer encodes 57 as two tokens, a whole-number one as a single token. The trie is
+built by encoding every number at the position of the answer, so the kind of tokenizer need not be
+known. The probability of a number is the product of its tokens' conditional probabilities, times
+the probability that it ends there, if further digits could follow.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ NUMBERS = tuple(range(MIN_SCORE, MAX_SCORE + 1))
 
 @dataclass(frozen=True)
 class ScoreTrie:
-    """Where to ask for logits behind a prompt, and how they make a distribution.
+    """The positions after a prompt whose logits are needed, and how they make a distribution.
 
     A *node* is a beginning of a number whose next token matters. Node 0 is the prompt's end, with
-    no digit yet; the others are fed to the model behind it.
+    no digit yet; the other nodes are tokens that are given to the model after it.
 
     Attributes:
-        paths: per number, its tokens.
-        tokens: (nodes - 1,) token ids of the nodes but the first.
-        parents: (nodes - 1,) index of the node that each hangs on.
-        columns: token ids whose probability is needed anywhere.
+        paths: the tokens of each number.
+        tokens: (nodes - 1,) token ids of the nodes except the first.
+        parents: (nodes - 1,) index of each node's parent.
+        columns: token ids whose probability is needed at any node.
     """
 
     paths: tuple[tuple[int, ...], ...]
@@ -44,18 +44,18 @@ class ScoreTrie:
     columns: tuple[int, ...]
     _steps: np.ndarray  # (numbers, longest path): node * columns + column, or -1
     _ends: np.ndarray  # (numbers,): node at which the number must end, or -1 if nothing may follow
-    _goes_on: np.ndarray  # (nodes, columns): what would make the number at this node a longer one
+    _goes_on: np.ndarray  # (nodes, columns): tokens that would make the number at this node longer
 
     @classmethod
     def from_tokenizer(cls, encode: Callable[[str], Sequence[int]], prompt: str) -> ScoreTrie:
-        """Inspect a tokenizer.
+        """Build the trie for a tokenizer.
 
         Args:
             encode: text to token ids, as the model's prompts are encoded.
             prompt: text right before the first digit of an answer.
 
         Raises:
-            PairsiftError: the tokenizer cannot tell the numbers apart.
+            PairsiftError: the tokenizer gives two numbers the same tokens.
         """
         sequences = [tuple(encode(f"{prompt}{number}")) for number in NUMBERS]
         shared = common_prefix(sequences)
@@ -63,18 +63,18 @@ class ScoreTrie:
 
     @classmethod
     def from_paths(cls, paths: Sequence[Sequence[int]]) -> ScoreTrie:
-        """Build from the answer tokens of each number 0..100."""
+        """Build it from the answer tokens of each number 0..100."""
         spelled = tuple(tuple(path) for path in paths)
         if len(set(spelled)) != len(NUMBERS) or not all(spelled):
             raise PairsiftError(
-                "the tokenizer does not spell the numbers 0 to 100 differently; "
+                "the tokenizer gives some numbers from 0 to 100 the same tokens; "
                 "no score can be read from this model"
             )
         children: dict[tuple[int, ...], set[int]] = {}
         for path in spelled:
             for length in range(len(path)):
                 children.setdefault(path[:length], set()).add(path[length])
-        # No number of the scale goes on after 0, but digits after it would be read on as after 1.
+        # No number of the scale continues after 0, but digits after 0 would make another number.
         if spelled[1] in children:
             children.setdefault(spelled[0], set()).update(children[spelled[1]])
 
@@ -102,7 +102,7 @@ class ScoreTrie:
 
     @property
     def nodes(self) -> int:
-        """How many places the logits are wanted at, the prompt's end included."""
+        """Number of positions whose logits are needed, including the prompt's end."""
         return len(self.tokens) + 1
 
     @cached_property
@@ -131,7 +131,7 @@ class ScoreTrie:
         total = taken.masked_fill(steps < 0, 0.0).sum(-1)
         goes_on = torch.from_numpy(self._goes_on).to(device)
         further = log_p.exp().masked_fill(~goes_on, 0.0).sum(-1)
-        # Rounding may put the sum of probabilities a hair above one.
+        # Rounding may make the sum of probabilities slightly larger than one.
         ending = torch.log1p(-further.clamp(max=1 - 1e-7))
         ends = torch.from_numpy(self._ends).to(device)
         return total + ending[..., ends.clamp_min(0)].masked_fill(ends < 0, 0.0)
@@ -139,13 +139,13 @@ class ScoreTrie:
 
 @dataclass(frozen=True, slots=True)
 class ScoreSummary:
-    """What is kept of score distributions; each array has the distributions' leading shape.
+    """What is stored about score distributions; each array has the distributions' leading shape.
 
     Attributes:
         expected: mean score, 0..100.
         top: most likely integer; the smaller one in a tie.
         std: standard deviation of the score.
-        validity: probability that the model answers with an integer of the scale at all, 0..1.
+        validity: probability that the model answers with an integer of the scale, 0..1.
     """
 
     expected: np.ndarray
@@ -155,7 +155,7 @@ class ScoreSummary:
 
 
 def summarise(log_p: np.ndarray) -> ScoreSummary:
-    """Renormalise log probabilities of 0..100, (..., 101), and take their moments."""
+    """Renormalise log probabilities of 0..100, (..., 101), and compute their moments."""
     log_p = log_p.astype(np.float64)
     peak = log_p.max(-1, keepdims=True)
     mass = np.exp(log_p - peak)
@@ -173,8 +173,8 @@ def summarise(log_p: np.ndarray) -> ScoreSummary:
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
-    """Length of the longest beginning that all sequences share."""
-    # All others lie between these two.
+    """Return the length of the longest beginning that all sequences share."""
+    # All other sequences are between these two.
     first, last = min(map(tuple, sequences)), max(map(tuple, sequences))
     length = 0
     while length < min(len(first), len(last)) and first[length] == last[length]:

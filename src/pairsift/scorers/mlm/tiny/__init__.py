@@ -1,8 +1,8 @@
-"""The embedded filter, `pairsift-tiny`; `model` says how it is built."""
+"""The embedded filter, `pairsift-tiny`; `model` describes its architecture."""
 
 from pairsift import moved
 
-# As little as this is imported by decode workers, which never need torch.
+# Decode workers import only this much, because they never need torch.
 __getattr__ = moved.renamed(
     __name__,
     {

@@ -1,4 +1,4 @@
-"""Batches of captions as `pairsift-tiny`'s tensors."""
+"""Batches of captions as tensors for `pairsift-tiny`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def collate(captions: Sequence[CaptionTokens]) -> Captions:
 
 
 def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """(B, longest) int64 ids, zero where there are none, and the bool mask of the real ones."""
+    """Return (B, longest) int64 ids, padded with zeros, and the bool mask of the real ones."""
     ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
     mask = torch.zeros(ids.shape, dtype=torch.bool)
     for number, row in enumerate(rows):
@@ -60,7 +60,7 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 class Packed:
     """Captions of one image laid end to end behind its tokens.
 
-    ids, positions: (B, P) caption tokens (0 where a query or padding stands) and their places
+    ids, positions: (B, P) caption tokens (0 for a query or padding) and their positions
     query: (B, P) metric index of a query token, -1 elsewhere
     segment: (B, P) number of the caption that a token belongs to, -1 for padding
     """
@@ -80,7 +80,7 @@ class Packed:
 
 
 def pack(images: Sequence[Sequence[CaptionTokens]]) -> Packed:
-    """Each image's captions (the same number for each) as one padded batch."""
+    """Arrange each image's captions (the same number for each) as one padded batch."""
     metrics = len(METRICS)
     length = max(sum(len(caption.ids) + metrics for caption in captions) for captions in images)
     ids = torch.zeros(len(images), length, dtype=torch.int64)
@@ -100,10 +100,10 @@ def pack(images: Sequence[Sequence[CaptionTokens]]) -> Packed:
 
 
 def share_images(image_of: Sequence[int], most: int = 16) -> dict[int, list[list[int]]]:
-    """Gather pairs of the same image, so that its tokens are read once for several captions.
+    """Group pairs of the same image, so that its tokens are computed once for several captions.
 
-    `image_of` names each pair's image. Returns groups of pair positions by their size; the sizes
-    are powers of two up to `most`, so that packs of like size come together.
+    `image_of` names each pair's image. Returns groups of pair positions by their size. Sizes are
+    powers of two up to `most`, so that packs of similar size are batched together.
     """
     pairs: dict[int, list[int]] = {}
     for position, image in enumerate(image_of):

@@ -39,9 +39,9 @@ class TinyConfig:
     norm_epsilon: float = 1e-5
     bos_token: int = 1
     max_caption_tokens: int = 64
-    """Longer captions are cut here; the rest is not read."""
+    """Longer captions are truncated to this many tokens."""
     words: int = 1000
-    """Caption words that the encoder's features are asked for."""
+    """Number of caption words that are predicted from the encoder's features."""
     words_kept: int = 8
     classes_kept: int = 3
     meaning: int = 384
@@ -51,25 +51,27 @@ class TinyConfig:
     sentence_feed_forward: int = 1536
     sentence_vocabulary: int = 30522
     curve: int = 24
-    """Cosine functions that a score distribution's logits are made of."""
+    """Number of cosine functions that make up a score distribution's logits."""
     input_side: int = INPUT_SIDE
     """Side in pixels of the encoder's input."""
     tuned_behind: int = 16
-    """Stride of the map, 8 or 16, behind which the end that foretells meaning is tuned."""
+    """Stride of the map, 8 or 16, after which the stages that predict meaning are tuned."""
 
     @property
     def image_tokens(self) -> int:
-        """Tokens that the language model reads per image: BOS, grid, words, classes, meaning."""
+        """Tokens per image that the language model gets: BOS, grid, words, classes, meaning."""
         return 2 + GRID_SIDE**2 + self.words_kept + self.classes_kept
 
     @property
     def image_rows(self) -> int:
-        """Rows of an encoded image (n): its tokens, the meaning vectors, what the judge asks."""
+        """Rows of an encoded image (n): its tokens, the meaning vectors, and the vector of the
+        judge.
+        """
         return self.image_tokens + MEANING_ROWS + 1
 
     @classmethod
     def load(cls, path: Path) -> TinyConfig:
-        """Read config.json. Raises PairsiftError where it is absent or has unknown fields."""
+        """Read config.json. Raises PairsiftError if it is missing or has unknown fields."""
         try:
             stored = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Images and captions encoded once, whoever shares them."""
+"""Cache encoded images and captions, so that repeated ones are encoded once."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from pairsift.scorers.mlm.tiny.captions import pad
 from pairsift.scorers.mlm.tiny.inputs import CaptionTokens
 
 KEPT = 256
-"""Encoded images, of 0.1 MB each, and captions, of 1.5 kB, kept for their next use."""
+"""Number of encoded images (0.1 MB each) and captions (1.5 kB each) in the cache."""
 
 CPU_STEP = 4
-"""Images encoded at a time on a CPU, whose cache holds the feature maps of no more."""
+"""Images encoded at a time on a CPU; the feature maps of more do not fit into its cache."""
 
 Item = TypeVar("Item")
 
 
 class _Remembered(abc.ABC, Generic[Item]):
-    """Encodes the distinct items of a batch and remembers the last ones.
+    """Encodes the distinct items of a batch and caches the most recent ones.
 
     Args:
-        device: where they are encoded.
+        device: device on which items are encoded.
         step: items encoded at a time.
     """
 
     def __init__(self, device: torch.device, step: int = 32) -> None:
         self.device, self.step = device, step
-        self._kept: dict[Hashable, Tensor] = {}  # latest last
+        self._kept: dict[Hashable, Tensor] = {}  # the most recent ones are last
 
     @abc.abstractmethod
     def _key(self, item: Item) -> Hashable:
-        """What equal items have in common."""
+        """Return a key that is the same for equal items."""
 
     @abc.abstractmethod
     def _encode(self, items: Sequence[Item]) -> Tensor:
-        """Items (B) to (B, ...)."""
+        """Encode items (B) as (B, ...)."""
 
     def __call__(self, items: Sequence[Item]) -> tuple[Tensor, list[int]]:
-        """Return the distinct items, encoded (D, ...), and which of them each item is."""
+        """Return the distinct items, encoded (D, ...), and the index of each item among them."""
         distinct: dict[Hashable, int] = {}
         place_of = [distinct.setdefault(self._key(item), len(distinct)) for item in items]
         found = {place: self._kept.pop(key, None) for key, place in distinct.items()}
@@ -53,7 +53,7 @@ class _Remembered(abc.ABC, Generic[Item]):
         for start in range(0, len(new), self.step):
             places = new[start : start + self.step]
             encoded = self._encode([items[first[place]] for place in places])
-            # Cloned: a view would keep its whole batch in memory.
+            # Cloned, because a view would keep its whole batch in memory.
             found |= {place: row.clone() for place, row in zip(places, encoded, strict=True)}
         rows = [row for row in found.values() if row is not None]
         self._kept |= dict(zip(distinct, rows, strict=True))
@@ -62,7 +62,7 @@ class _Remembered(abc.ABC, Generic[Item]):
         return torch.stack(rows), place_of
 
     def clear(self) -> None:
-        """Forget all."""
+        """Empty the cache."""
         self._kept.clear()
 
     def __len__(self) -> int:
@@ -70,7 +70,7 @@ class _Remembered(abc.ABC, Generic[Item]):
 
 
 def order_by_image(images: Sequence[np.ndarray], costs: Sequence[int]) -> list[int]:
-    """Places of pairs: those of one image together, and otherwise those of like cost."""
+    """Return an order of pairs: those of the same image together, then those of similar cost."""
     places_of: dict[bytes, list[int]] = {}
     for place, image in enumerate(images):
         places_of.setdefault(_digest(image), []).append(place)
@@ -84,11 +84,12 @@ def _digest(image: np.ndarray) -> bytes:
 
 
 class EncodedImages(_Remembered[np.ndarray]):
-    """Images by their pixels. Captions of one image mostly come as neighbours, so that a few do.
+    """Images by their pixels. Captions of one image are mostly neighbours, so a small cache is
+    enough.
 
     Args:
-        encode: uint8 pixels (B, S, S, 3) on the device to (B, ...).
-        step: images encoded at a time; by default what suits the device.
+        encode: encodes uint8 pixels (B, S, S, 3) on the device as (B, ...).
+        step: images encoded at a time; None for the best number for the device.
     """
 
     def __init__(
@@ -105,11 +106,12 @@ class EncodedImages(_Remembered[np.ndarray]):
 
 
 class CaptionMeanings(_Remembered[CaptionTokens]):
-    """Captions by the sentence encoder's tokens: some are repeated, and stages of a cascade read
-    the same.
+    """Captions by the sentence encoder's tokens.
+
+    Some captions are repeated, and the stages of a cascade encode the same ones.
 
     Args:
-        encode: token ids and mask (B, S) on the device to (B, ...).
+        encode: encodes token ids and mask (B, S) on the device as (B, ...).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the frozen image encoder sees: a grid of cells, a pooled vector, and its maps."""
+"""The frozen image encoder's features: a grid of cells, a pooled vector, and its maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pairsift.scorers.mlm.tiny.config import GRID_SIDE
 
 
 class Seen(NamedTuple):
-    """What the frozen encoder sees in B images.
+    """The frozen encoder's features of B images.
 
     Attributes:
         grid: (B, 36, `GRID_WIDTH`), cells row by row.
@@ -27,7 +27,7 @@ class Seen(NamedTuple):
 
 
 def pool(final: Tensor) -> Tensor:
-    """Mean and maximum over a map (B, C, h, w), as (B, 2 C)."""
+    """Return mean and maximum over a map (B, C, h, w), as (B, 2 C)."""
     flat = final.flatten(2)
     return torch.cat([flat.mean(-1), flat.amax(-1)], dim=-1)
 

@@ -1,8 +1,8 @@
-"""`tiny-glance`: what `pairsift-tiny` would say of a pair before its language model has read it.
+"""`tiny-glance`: an estimate of `pairsift-tiny`'s score before its language model.
 
-Image and caption are encoded as there and their agreement is read by the same score head. Beside a
-`pairsift-tiny` in one process it uses that one's model, and what one has encoded serves the other,
-so that together they cost no more than `pairsift-tiny` alone: a first stage for cascades.
+Image and caption are encoded as in `pairsift-tiny`, and the same score head uses their similarity.
+In one process with a `pairsift-tiny` it shares the model and the encoded images and captions, so
+both together cost no more than `pairsift-tiny` alone. It is a first stage for cascades.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ITM = tuple(METRICS).index("itm")
 
 
 class TinyGlance(Scorer):
-    """Column: ``glance`` float32, 0..100, a guess at the ``itm`` that `pairsift-tiny` gives."""
+    """Column: ``glance`` float32, 0..100, an estimate of the ``itm`` of `pairsift-tiny`."""
 
     name: ClassVar[str] = "tiny-glance"
     columns = (pa.field("glance", pa.float32()),)
@@ -66,12 +66,13 @@ def load_tiny_glance(
     dtype: str | None = None,
     beside: Scorer | None = None,
 ) -> TinyGlance:
-    """Load the first half of the embedded filter, or of another checkpoint of the same make.
+    """Load the first half of the embedded filter, or of another checkpoint of the same
+    architecture.
 
     Args:
-        model, device, dtype: as of :func:`~pairsift.scorers.mlm.tiny.scorer.load_tiny_scorer`.
-        beside: a scorer in the same process; if it is a `pairsift-tiny`, its first half is meant,
-            and used, unless `model` or `dtype` ask for another.
+        model, device, dtype: as for :func:`~pairsift.scorers.mlm.tiny.scorer.load_tiny_scorer`.
+        beside: a scorer in the same process. If it is a `pairsift-tiny`, its first half is used,
+            unless `model` or `dtype` differ.
 
     Raises:
         PairsiftError: as :func:`~pairsift.scorers.mlm.tiny.scorer.load_tiny_scorer`.

@@ -1,6 +1,6 @@
-"""Preprocessing for `pairsift-tiny`: an image to pixels, a caption to tokens. Needs no torch.
+"""Preprocess for `pairsift-tiny`: an image to pixels, a caption to tokens. Needs no torch.
 
-A caption is read twice: as the language model's tokens and as the sentence encoder's.
+A caption is tokenized twice: for the language model and for the sentence encoder.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 TOKENIZER_FILE = "tokenizer.json"
 SENTENCE_TOKENIZER_FILE = "sentence_tokenizer.json"
 
-# More characters a token than any text has; what lies beyond would be cut anyway.
+# More characters per token than any text has; longer text would be truncated anyway.
 _CHARACTERS_A_TOKEN = 20
 
 
 class CaptionTokens(NamedTuple):
-    """One caption's token ids in the two vocabularies, and whether the end was cut off."""
+    """One caption's token ids in the two vocabularies, and whether it was truncated."""
 
     ids: list[int]
     sentence_ids: list[int]
@@ -31,7 +31,7 @@ class CaptionTokens(NamedTuple):
 
 
 class CaptionTokenizer:
-    """Both tokenizers of a checkpoint folder. Picklable; files are read in the using process."""
+    """Both tokenizers of a checkpoint folder. Picklable; each process reads the files itself."""
 
     def __init__(self, folder: Path, max_tokens: int) -> None:
         self.folder, self.max_tokens = folder, max_tokens
@@ -57,11 +57,11 @@ class CaptionTokenizer:
 
 
 TinyInputs = tuple["np.ndarray", CaptionTokens]
-"""uint8 pixels (S, S, 3) and the caption."""
+"""One pair's inputs: uint8 pixels (S, S, 3) and the caption."""
 
 
 class TinyTransform:
-    """One pair's image and caption to the scorer's inputs."""
+    """Turns one pair's image and caption into the scorer's inputs."""
 
     def __init__(self, folder: Path, max_tokens: int, side: int) -> None:
         self.tokenize, self.side = CaptionTokenizer(folder, max_tokens), side

@@ -1,4 +1,4 @@
-"""The parts that read text: language model, sentence encoder, and who attends to whom."""
+"""The parts that process text: language model, sentence encoder, and the attention mask."""
 
 from __future__ import annotations
 
@@ -50,10 +50,11 @@ def sentence_encoder(config: TinyConfig) -> BertModel:
 
 
 def block_mask(count: int, packed: Packed) -> Tensor:
-    """(B, 1, L, L) true where attention is allowed, L = count + P.
+    """Return (B, 1, L, L) bool, true where attention is allowed, L = count + P.
 
-    Image tokens are causal among themselves. A text token sees the image and the earlier text of
-    its own caption; a query sees these and itself. Padding sees itself only, to stay finite.
+    Image tokens are causal among themselves. A text token attends to the image and to earlier text
+    of its own caption; a query attends to these and itself. Padding attends to itself only, to stay
+    finite.
     """
     segment, is_query = packed.segment, packed.query >= 0
     batch, length = segment.shape

@@ -1,4 +1,4 @@
-"""`pairsift-tiny`: a multimodal filter small enough to ship inside the package.
+"""`pairsift-tiny`: a multimodal filter that is small enough for the package.
 
     pixels ── Lite2 ──┬─ 6 x 6 grid ── projector ──────────────┐
                       ├─ words it probably contains ──────────┤
@@ -12,11 +12,11 @@
                                                                                │
                                        scores 0..100 as logits, one distribution per metric
 
-The language model reads `image tokens, caption, query` causally. A query sees the image, the
-caption and itself, not the other queries, so a metric's score does not depend on which others are
-asked. The agreement between the image's meaning vectors and the caption's sentence embedding, which
-is what a dual encoder would compare, is told to the queries and to the score head. A linear map of
-the image's meaning meets the embedding once more and tilts the scores.
+The language model reads `image tokens, caption, query` causally. A query attends to the image, the
+caption and itself, but not to other queries, so a metric's score does not depend on which others
+are requested. The similarity of the image's meaning vectors and the caption's sentence embedding,
+as in a dual encoder, is an input of the queries and of the score head. A linear map of the image's
+meaning is compared with the embedding too, and adjusts the scores.
 
 Shapes: B pairs, S pixels a side (224), n rows of an encoded image, d the model width (576),
 T caption tokens, M metrics (4, in the order of `METRICS`), 101 scores.
@@ -56,7 +56,9 @@ if TYPE_CHECKING:
 
 
 class TinyModel(nn.Module):
-    """The model; see the module docstring. Build with `from_pretrained`, or empty from a config."""
+    """The model; see the module docstring. Load it with `from_pretrained`, or make an empty one
+    from a config.
+    """
 
     grid_mean: Tensor
     grid_scale: Tensor
@@ -84,7 +86,7 @@ class TinyModel(nn.Module):
         self.register_buffer("word_embeddings", torch.zeros(config.words, d))
         self.register_buffer("class_embeddings", torch.zeros(NUM_CLASSES, d))
         self.register_buffer("class_meaning", torch.zeros(NUM_CLASSES, meaning))
-        # Rows: what kind of token this is, and the direction along which its probability shows.
+        # Rows: an embedding of the token's kind, and the direction that encodes its probability.
         self.word_role = nn.Parameter(torch.zeros(2, d))
         self.class_role = nn.Parameter(torch.zeros(2, d))
         self.meaning_end = SecondEnd(config.tuned_behind)
@@ -105,7 +107,7 @@ class TinyModel(nn.Module):
         self._compute_constants()
 
     def _compute_constants(self) -> None:
-        """Set what follows from the configuration and is in no file (again, after a meta build)."""
+        """Set what the configuration defines and no file holds (again after a meta build)."""
         from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
         steps = (torch.arange(NUM_SCORES) + 0.5) / NUM_SCORES
@@ -126,8 +128,8 @@ class TinyModel(nn.Module):
     ) -> TinyModel:
         """Load config.json and model.safetensors from a folder, in eval mode.
 
-        Raises PairsiftError where a file cannot be read, or the tensors are not exactly those of
-        the configured model (each missing, left-over or misshapen one is named).
+        Raises PairsiftError if a file cannot be read, or the tensors are not exactly those of the
+        configured model (the error names those that are missing, left over or of a wrong shape).
         """
         folder = Path(directory)
         config = TinyConfig.load(folder / "config.json")
@@ -164,14 +166,15 @@ class TinyModel(nn.Module):
     # -- the image side -----------------------------------------------------------------------
 
     def preprocess(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """One image to uint8 (S, S, 3); see `tiny.preprocess.preprocess`."""
+        """Convert one image to uint8 (S, S, 3); see `tiny.preprocess.preprocess`."""
         return preprocess(image, self.config.input_side)
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """uint8 RGB pixels (B, S, S, 3) to encoded images (B, n, d).
+        """Encode uint8 RGB pixels (B, S, S, 3) as (B, n, d).
 
-        The first `config.image_tokens` rows are tokens; then `MEANING_ROWS` hold the meaning
-        vectors, unit length, and the last one what the judge asks, padded with zeros to the width.
+        The first `config.image_tokens` rows are tokens; then `MEANING_ROWS` rows hold the meaning
+        vectors, of unit length, and the last one the vector of the judge, padded with zeros to the
+        width.
         """
         grid, pooled, maps = image_features(self.encoder, pixels)
         chances = self.encoder.classifier(pooled[:, : FEATURE_WIDTHS[-1]]).softmax(-1)
@@ -179,28 +182,30 @@ class TinyModel(nn.Module):
         return self.assemble(grid, self.word_scores(pooled), chances, meaning)
 
     def expected_meaning(self, pixels: Tensor) -> Tensor:
-        """What captions of the images probably mean (B, 384), from pixels (B, S, S, 3).
+        """Predict the mean meaning of the images' captions (B, 384), from pixels (B, S, S, 3).
 
-        Its cosine with `caption_meaning` is how well image and caption match, seen apart.
+        Its cosine with `caption_meaning` is how well image and caption match, encoded separately.
         """
         return self.foretell(self.encoder.map_at(self.config.tuned_behind, normalize(pixels)))
 
     def foretell(self, seen: Tensor) -> Tensor:
-        """`expected_meaning` from the maps at stride `config.tuned_behind`, (B, C, h, w)."""
+        """Compute `expected_meaning` from the maps at stride `config.tuned_behind`, (B,
+        C, h, w).
+        """
         meaning: Tensor = self.image_meaning(pool(self.meaning_end(seen)))
         return meaning
 
     def assemble(self, grid: Tensor, words: Tensor, chances: Tensor, meaning: Tensor) -> Tensor:
-        """Encoded images (B, n, d) from the parts that training keeps cached.
+        """Build encoded images (B, n, d) from parts that training caches.
 
-        grid (B, 36, `GRID_WIDTH`); words (B, words) share of captions expected to say each word;
-        chances (B, 1000) ImageNet probabilities; meaning (B, 384) expected caption meaning.
+        grid (B, 36, `GRID_WIDTH`); words (B, words) predicted fraction of captions with each word;
+        chances (B, 1000) ImageNet probabilities; meaning (B, 384) predicted caption meaning.
         """
         batch, d = len(grid), self.config.width
         cells = self.projector((grid - self.grid_mean) * self.grid_scale)
         cells = cells * self.grid_gain + self.grid_position
         bos = self.lm.embed_tokens.weight[self.config.bos_token].expand(batch, 1, d)
-        # Rank by how far a word stands above its usual share, or "man" and "dog" win everywhere.
+        # Rank by how far a word is above its usual fraction; otherwise "man" and "dog" always win.
         _, top = (words / (self.word_prior + 0.01).sqrt()).topk(self.config.words_kept)
         share = words.gather(1, top).clamp(0, 1)
         said = self.word_embeddings[top] + self.word_role[0] + share[..., None] * self.word_role[1]
@@ -211,23 +216,24 @@ class TinyModel(nn.Module):
             [F.normalize(meaning, dim=-1), F.normalize(self._class_meaning(chances), dim=-1)], dim=1
         )
         summary = self.meaning_token(vectors.flatten(1))[:, None]
-        # Of a caption alone the judge has a taste too: what is general is seldom wrong.
+        # The judge also rates a caption alone, because general captions are seldom wrong.
         asked = F.normalize(self.judge_map(vectors[:, :1]), dim=-1) + self.judge_taste
         rows = F.pad(torch.cat([vectors, asked], 1), (0, d - self.config.meaning))
         return torch.cat([bos, cells, said, named, summary, rows], dim=1)
 
     def _class_meaning(self, chances: Tensor) -> Tensor:
-        """Mean sentence embedding of the likely classes (B, 384), as in ConSE."""
+        """Return the mean sentence embedding of the likely classes (B, 384), as in ConSE."""
         value, index = chances.topk(10)
         return (value[..., None] * self.class_meaning[index]).sum(1)
 
     # -- scoring ------------------------------------------------------------------------------
 
     def caption_meaning(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Centred sentence embeddings (B, 384) of captions in the sentence encoder's tokens (B, S).
+        """Return centred sentence embeddings (B, 384) of captions in the sentence encoder's tokens
+        (B, S).
 
-        Mean over the tokens' last states, scaled to unit length, less the mean of the training
-        captions.
+        This is the mean over the tokens' last states, scaled to unit length, minus the mean of the
+        training captions.
         """
         states = self.sentence(input_ids=ids, attention_mask=mask).last_hidden_state
         weight = mask[..., None].to(states.dtype)
@@ -235,7 +241,7 @@ class TinyModel(nn.Module):
         return F.normalize(mean, dim=-1) - self.meaning_center
 
     def score_logits(self, image_embeds: Tensor, captions: Captions) -> Tensor:
-        """Logits over the scores 0..100, all metrics in one pass: (B, M, 101) float32.
+        """Return logits over the scores 0..100, all metrics in one pass: (B, M, 101) float32.
 
         image_embeds (B, n, d) from `encode_images`. A pair's logits do not depend on the batch.
         """
@@ -264,7 +270,7 @@ class TinyModel(nn.Module):
     def score_packed(
         self, image_embeds: Tensor, packed: Packed, meaning: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """`score_logits` for C captions per image in one sequence.
+        """Compute `score_logits` for C captions per image in one sequence.
 
         meaning (B, C, 384) from `caption_meaning`. Returns logits (B, C, M, 101) and the language
         model's last states (B, P, d). Every caption must have its M query tokens, in order.
@@ -276,24 +282,24 @@ class TinyModel(nn.Module):
         return self._logits(weights, agreement, judged), hidden
 
     def glance_logits(self, image_embeds: Tensor, meaning: Tensor) -> Tensor:
-        """What the score head makes of the agreement alone, without the language model.
+        """Return what the score head makes of the similarity alone, without the language model.
 
-        image_embeds (B, n, d) from `encode_images`, of which the meaning vectors count; meaning
-        (B, C, 384) from `caption_meaning`. Returns logits (B, C, M, 101). For `itm` close to
-        `score_packed`'s; the other metrics are told from what the language model reads.
+        image_embeds (B, n, d) from `encode_images`, of which only the meaning vectors are used;
+        meaning (B, C, 384) from `caption_meaning`. Returns logits (B, C, M, 101). For `itm` they
+        are close to those of `score_packed`; the other metrics depend on the language model.
         """
         return self._logits(0.0, *self._agreement(meaning, image_embeds))
 
     def _logits(self, weights: Tensor | float, agreement: Tensor, judged: Tensor) -> Tensor:
-        """(B, C, M, 101) from the language model's part of the curves and the agreement."""
+        """Return (B, C, M, 101) from the language model's part of the curves and the similarity."""
         weights = weights + torch.einsum("bca,mka->bcmk", agreement, self.agreement_head)
         weights = weights + judged[..., None, None] * self.judge_head
         return ((weights + self.score_bias) @ self.waves.T).float()
 
     def _agreement(self, meaning: Tensor, image_embeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Of captions' meanings (B, C, 384) with encoded images (B, n, d).
+        """Compare captions' meanings (B, C, 384) with encoded images (B, n, d).
 
-        Cosines and their terms (B, C, A), and how well the caption is what the judge asks (B, C).
+        Returns cosines and their terms (B, C, A), and the score of the judge (B, C).
         """
         size = self.config.meaning
         unit = F.normalize(meaning, dim=-1)
@@ -304,7 +310,7 @@ class TinyModel(nn.Module):
         return agreement, sums[..., MEANING_ROWS]
 
     def _read(self, image_embeds: Tensor, packed: Packed, agreement: Tensor) -> Tensor:
-        """The language model's last states of the packed tokens, (B, P, d)."""
+        """Return the language model's last states of the packed tokens, (B, P, d)."""
         tokens = image_embeds[:, : self.config.image_tokens]
         batch, count = tokens.shape[:2]
         text = self.lm.embed_tokens(packed.ids)
@@ -324,7 +330,9 @@ class TinyModel(nn.Module):
 
 
 def distribution(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Expected score, most likely score and standard deviation (...) of logits (..., 101)."""
+    """Return expected score, most likely score and standard deviation (...) of logits
+    (..., 101).
+    """
     chances = logits.softmax(-1)
     scores = torch.arange(NUM_SCORES, device=logits.device, dtype=chances.dtype)
     mean = (chances * scores).sum(-1)

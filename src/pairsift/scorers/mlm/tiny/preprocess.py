@@ -1,4 +1,6 @@
-"""Pixels for `pairsift-tiny`: NumPy and Pillow only, for decode workers that never import torch."""
+"""Pixels for `pairsift-tiny`, with NumPy and Pillow only, because decode workers never import
+torch.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +9,19 @@ import numpy.typing as npt
 from PIL import Image
 
 TRAINING_SIDE = 224
-"""Side in pixels of the training photographs, which come already squashed to a square."""
+"""Side in pixels of the training photographs, which were already resized to a square."""
 
 INPUT_SIDE = 260
-"""Side in pixels of the encoder's input where a checkpoint does not say otherwise."""
+"""Side in pixels of the encoder's input if the checkpoint does not name one."""
 
 
 def preprocess(image: Image.Image, side: int = INPUT_SIDE) -> npt.NDArray[np.uint8]:
-    """One image to the encoder's input, uint8 RGB of shape (side, side, 3).
+    """Convert one image to the encoder's input, uint8 RGB of shape (side, side, 3).
 
-    The whole image is squashed to a square, whatever its aspect ratio: the training photographs
-    came that way, so padding or cropping would show the model what it never saw. It passes
-    through 224 pixels first, since the encoder was trained on photographs enlarged from there and
-    a sharper input would again be new to it.
+    The whole image is resized to a square, whatever its aspect ratio, because the training
+    photographs were; padding or cropping would give inputs unlike those in training. It is resized
+    to 224 pixels first, because the encoder was trained on photographs enlarged from that size, and
+    sharper input would also be unlike those in training.
     """
     small = image.convert("RGB").resize(
         (TRAINING_SIDE, TRAINING_SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0

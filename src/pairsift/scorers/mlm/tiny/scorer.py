@@ -1,4 +1,4 @@
-"""The scorer around `pairsift-tiny`, the filter inside the package."""
+"""The scorer of `pairsift-tiny`, the filter inside the package."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class TinyScorer(Scorer):
         self.device, self.dtype, self.folder = device, dtype, folder
         self.preparer = Preparer(tiny_transform(folder, model.config))
         self.columns = score_columns()
-        # Another checkpoint of this make may have been trained on anything.
+        # Another checkpoint of this architecture may have been trained on anything.
         self.scope = SCOPE if folder == ASSET else None
         self.images = EncodedImages(self.model.encode_images, device)
         self.meanings = CaptionMeanings(self.model.caption_meaning, device)
@@ -95,7 +95,7 @@ class TinyScorer(Scorer):
         """Return (pairs, metrics, 101) probabilities of the scores 0..100.
 
         Raises:
-            PairsiftError: a pair cannot be scored; names its key.
+            PairsiftError: a pair cannot be scored; the error names its key.
         """
         rows = [self.preparer(pair) for pair in pairs]
         for row in rows:
@@ -108,7 +108,7 @@ class TinyScorer(Scorer):
 
     @torch.inference_mode()
     def _log_probabilities(self, inputs: Sequence[TinyInputs]) -> np.ndarray:
-        """(B, 4, 101) float32, all metrics in one pass."""
+        """Return (B, 4, 101) float32, all metrics in one pass."""
         pixels, captions = zip(*inputs, strict=True)
         images, image_of = self.images(pixels)
         meanings, meaning_of = self.meanings(captions)
@@ -137,11 +137,11 @@ def load_tiny_scorer(
     device: str | None = None,
     dtype: str | None = None,
 ) -> TinyScorer:
-    """Load the embedded filter, or another checkpoint of the same make.
+    """Load the embedded filter, or another checkpoint of the same architecture.
 
     Args:
         model: folder with the files named in `FILES`; None for the one in the package.
-        device: None takes a GPU where there is one.
+        device: None takes a GPU if there is one.
         dtype: float32 or bfloat16; None is float32.
 
     Raises:
@@ -166,17 +166,17 @@ def load_tiny_scorer(
 
 
 def tiny_transform(folder: Path, config: TinyConfig) -> TinyTransform:
-    """Preprocessing for the checkpoint in `folder`."""
+    """Return the preprocess function of the checkpoint in `folder`."""
     return TinyTransform(folder, config.max_caption_tokens, config.input_side)
 
 
 def preprocessing(config: TinyConfig) -> str:
-    """What preprocessing does, for the fingerprint."""
+    """Return the fingerprint's text about preprocessing."""
     return f"squash {config.input_side}; caption {config.max_caption_tokens}"
 
 
 def checkpoint_files_digest(folder: Path) -> str:
-    """Digest of all files of a checkpoint of this make."""
+    """Return a digest of all files of a checkpoint of this architecture."""
     digest = hashlib.sha256()
     for file in FILES:
         digest.update((folder / file).read_bytes())

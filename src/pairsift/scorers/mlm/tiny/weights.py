@@ -1,9 +1,9 @@
 """The weight file of `pairsift-tiny`: safetensors with quantised matrices.
 
-A matrix is stored with one scale per group of a row: the token embeddings, most of the file and
-never trained, in 4 bits by groups of 32; other matrices in 8 bits by whole rows. Small tensors stay
-float32, convolutions float16. A quantised tensor `name` becomes `name.q8` or `name.q4` (two
-values a byte, low half first) with `name.scale`, float16.
+A matrix is stored with one scale per group of a row. The token embeddings, which are most of the
+file and were not trained, have 4 bits with groups of 32; other matrices have 8 bits with whole
+rows. Small tensors stay float32, convolutions float16. A quantised tensor `name` becomes `name.q8`
+or `name.q4` (two values a byte, low half first) with `name.scale`, float16.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pairsift.errors import PairsiftError
 
 FOUR_BIT = ("lm.embed_tokens.weight", "sentence.embeddings.word_embeddings.weight")
 GROUP = 32
-_SMALL = 8192  # elements; below this a tensor is not worth quantising
+_SMALL = 8192  # elements; smaller tensors are not quantised
 
 
 def quantize_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows, ...) to int8 of the same shape and float16 scales (rows, 1)."""
+    """Quantise (rows, ...) to int8 of the same shape and float16 scales (rows, 1)."""
     flat = matrix.detach().float().flatten(1)
     scale = (flat.abs().amax(1, keepdim=True) / 127).clamp_min(1e-7).to(torch.float16)
     values = (flat / scale.float()).round().clamp(-127, 127).to(torch.int8)
@@ -30,10 +30,12 @@ def quantize_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantize_groups(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows, columns) to packed 4-bit (rows, columns / 2) uint8 and scales (rows, columns / 32)."""
+    """Quantise (rows, columns) to packed 4-bit (rows, columns / 2) uint8 and scales (rows, columns
+    / 32).
+    """
     rows, columns = matrix.shape
     groups = matrix.detach().float().view(rows, columns // GROUP, GROUP)
-    # The value of largest magnitude maps to -8, the end of the range that has one more step.
+    # The value of largest magnitude maps to -8, because the range has one more step on that side.
     extreme = groups.gather(2, groups.abs().argmax(2, keepdim=True))
     scale = extreme / -8
     scale = torch.where(scale.abs() < 1e-7, 1e-7, scale).to(torch.float16)
@@ -43,14 +45,14 @@ def quantize_groups(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dequantize_groups(packed: Tensor, scale: Tensor) -> Tensor:
-    """Float32 (rows, columns) from `quantize_groups`."""
+    """Return float32 (rows, columns) from `quantize_groups`."""
     rows = len(packed)
     values = torch.stack([packed & 15, packed >> 4], dim=-1).to(torch.float32) - 8
     return (values.view(rows, -1, GROUP) * scale.float()[..., None]).view(rows, -1)
 
 
 def write_tensors(path: Path, state: Mapping[str, Tensor], quantize: bool) -> None:
-    """Write a state dict; with `quantize` in the form that the module docstring describes."""
+    """Write a state dict; with `quantize`, in the form that the module docstring describes."""
     from safetensors.torch import save_file
 
     stored: dict[str, Tensor] = {}
@@ -69,7 +71,9 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], quantize: bool) -> No
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Float32 tensors from `write_tensors`. Raises PairsiftError where the file is unreadable."""
+    """Return float32 tensors from `write_tensors`. Raises PairsiftError if the file cannot
+    be read.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
