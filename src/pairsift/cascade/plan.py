@@ -161,7 +161,7 @@ class Plan:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            PairsiftError: it is no plan of this version; `name` says which.
+            PairsiftError: it is not a plan of this version; the error contains `name`.
         """
         try:
             values = dict(content)
@@ -204,7 +204,7 @@ class Plan:
         """Write the plan to a local path or fsspec URL.
 
         Raises:
-            PairsiftError: a local file is there that is no plan.
+            PairsiftError: a local file with that name is not a plan.
         """
         place, file = output_file(path, PLAN)
         place.create()

@@ -91,8 +91,8 @@ def make_plan(
         request: what to plan for; None for the defaults of :class:`PlanRequest`.
         pairs: size of the sample; 2,000. Pairs that a run will audit are left out of it.
         device: device of all scorers, such as ``cuda:1``; None takes a GPU if there is one.
-        listener: told of each step; None for nobody.
-        tell: old form of `listener`, called with one line of text; goes with the next version.
+        listener: receives a message at each step; None for nobody.
+        tell: old form of `listener`, called with one line of text; the next version removes it.
 
     Returns:
         the plan; write it to a file with `Plan.write`.

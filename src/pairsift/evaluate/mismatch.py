@@ -15,8 +15,8 @@ def draw_wrong(
 ) -> list[str | None]:
     """Draw a caption of another image for each row, at random from the row's own slice.
 
-    Within a slice, language and style do not tell a right caption from a wrong one. Some of the
-    captions drawn may be true, because nobody checked them.
+    Within a slice, right and wrong captions have the same language and style. Some of the captions
+    drawn may be true, because they were not checked.
 
     Args:
         images, captions, slices: one per row.

@@ -146,7 +146,7 @@ async function start() {
   const fates = [["all", "all"], ["ok", "scored"]];
   if (summary.selection !== null) fates.push(["kept", "kept"], ["dropped", "dropped"]);
   options($("fate"), [...fates, ["failed", "failed"], ...Object.keys(summary.statuses).map((name) => [name, name])]);
-  options($("sort"), [["place", "place in the shards"], ...[...summary.columns.map((c) => c.name), ...summary.more].map((name) => [name, name])]);
+  options($("sort"), [["place", "position in the shards"], ...[...summary.columns.map((c) => c.name), ...summary.more].map((name) => [name, name])]);
   $("where").title = `Columns: ${summary.expression.join(", ")}`;
   readAddress();
   form.addEventListener("submit", (event) => { event.preventDefault(); turnTo(0); });

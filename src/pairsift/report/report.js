@@ -136,7 +136,7 @@
       kept = least = most = 0;
       eachPair(i, j, (x, y, n) => { if (x > cuts[i] && (!cuts[j] || y > cuts[j])) kept += n; });
       least = most = kept;
-      // A bar counts rows of one column more: exact where two columns tell all.
+      // A bar needs one more column: exact if two columns are enough.
       columns.forEach((_, c) => {
         const [a, b] = active.includes(c) ? [i, j] : [i, c];
         if (active.length === 2 && !active.includes(c)) return;
@@ -215,7 +215,7 @@
   });
   document.querySelectorAll(".try").forEach((hint) => { hint.hidden = false; });
   show();
-  // Run the loops once with work to do, so that the first move finds them compiled.
+  // Run the loops once, so that they are compiled before the first move.
   for (let k = 0; k < 3; k++) recount(columns.map((_, i) => (i < 2 ? merged * (k + 1) : 0)));
   document.documentElement.dataset.ready = "yes";
 })();

@@ -196,7 +196,7 @@ def drive(run: DatacompRun, listener: Listener) -> Path:
     """Run the steps that are not finished yet.
 
     Args:
-        listener: told each command before it runs.
+        listener: receives each command before it runs.
 
     Returns:
         the file with the results.

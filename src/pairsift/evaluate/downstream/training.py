@@ -121,7 +121,7 @@ def train_all(
 
     Args:
         jobs: number of processes, with one thread each. Results do not depend on it.
-        listener: told the number of trained students and of all to train.
+        listener: receives the number of trained students and of all to train.
     """
     folder = Folder(join(out, RUNS))
     folder.create()

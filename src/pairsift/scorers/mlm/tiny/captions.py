@@ -58,7 +58,7 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Packed:
-    """Captions of one image laid end to end behind its tokens.
+    """Captions of one image, concatenated after its tokens.
 
     ids, positions: (B, P) caption tokens (0 for a query or padding) and their positions
     query: (B, P) metric index of a query token, -1 elsewhere
