@@ -4,11 +4,11 @@
     pairsift evaluate pairs --pairs pairs.csv --scorer pairsift-tiny,dual-encoder --out out \\
         --images DATA/flickr8k/images_test_1000_expert_judged.tar
 
-One caption an image, drawn by `--seed`, against another image's, against itself with one word
-swapped, broken, replaced by boilerplate, and with a detail added. The column `asks` names the
-metric that should tell the two apart. Words that any of the image's five captions has are never
-put in, so a swapped word or a false detail is wrong as far as five people tell; a true detail is
-one that another of them mentions, and there the longer caption is the right one.
+One caption per image, drawn by `--seed`, is paired with another image's caption and with changed
+copies of itself: one word swapped, text broken, replaced by boilerplate, a detail added. The column
+`asks` names the metric that should prefer the right one. A word of any of the image's five captions
+is never put in, so a swapped word or a false detail is wrong according to five people. A true
+detail comes from another of the captions, and then the longer caption is the right one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BROKEN = ("shuffled", "truncated")
 
 
 def read_captions(data: Path, split: str) -> dict[str, list[str]]:
-    """The five captions of every image of a split whose picture is there."""
+    """Return the five captions of every image of a split whose picture exists."""
     table = pq.read_table(data / "captions_english.parquet", filters=[("split", "==", split)])
     own: dict[str, list[str]] = {}
     for row in table.to_pylist():
@@ -39,12 +39,12 @@ def read_captions(data: Path, split: str) -> dict[str, list[str]]:
 
 
 def content(*texts: str) -> set[str]:
-    """Stems of the words that say something."""
+    """Return the stems of content words."""
     return {stem(word) for text in texts for word in content_words(text)}
 
 
 def pairs(own: dict[str, list[str]], seed: int) -> Iterator[tuple[str, str, str, str, str]]:
-    """Rows of image, right, wrong, category, asks."""
+    """Yield rows of image, right, wrong, category, asks."""
     rng = np.random.default_rng(seed)
     names = sorted(own)
     for name in names:

@@ -1,4 +1,4 @@
-"""A cascade against full scoring on the same pairs: how fast, and how far they agree.
+"""Compare a cascade with full scoring on the same pairs: speed, and agreement.
 
     pairsift cascade POOL/0000[45].tar --out plan.json --audit 0.1
     python benchmarks/cascade.py speed POOL/00006.tar --plan plan.json --pairs 400 --rounds 3
@@ -7,10 +7,10 @@
     pairsift score POOL/0000[23].tar --out in-full
     python benchmarks/cascade.py agreement by-cascade in-full --by itm --keep 0.3
 
-``speed`` takes turns: in every round both score pairs that neither has seen, so that nothing is
-remembered from before. ``agreement`` compares the two selections pair by pair, says whether the
-interval that was estimated on the audited pairs holds the true value, and tells what other
-thresholds would have cost and brought: set on the first half of the shards, measured on the rest.
+``speed``: in every round both score pairs that neither has scored before, so that no cache helps.
+``agreement`` compares the two selections pair by pair, and says whether the interval that was
+estimated on the audited pairs contains the true value. It also prints cost and agreement for other
+thresholds, set on the first half of the shards and measured on the rest.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from pairsift.sources import find_shards, open_shard
 
 
 def measure_speed(shards: list[str], plan_path: str, count: int, rounds: int) -> dict[str, Any]:
-    """Time a pair of both, decoding left out.
+    """Time both per pair, without decoding.
 
-    On a CPU processor time, which a busy machine disturbs less than the clock.
+    On a CPU it measures processor time, which other programs disturb less than wall time.
     """
     plan = Plan.load(plan_path)
     scorers = {"full": load_stage(plan.full), "cascade": load_scorer("cascade", plan=plan)}
@@ -76,7 +76,7 @@ def _seconds(scorer: Scorer, pairs: list[Pair]) -> float:
 
 
 def measure_agreement(cascade: str, full: str, by: str, keep: float) -> dict[str, Any]:
-    """Of two score folders of the same shards."""
+    """Compare two score folders of the same shards."""
     names = sorted(path.name for path in Path(cascade).glob("*.parquet"))
     ours = pq.read_table([f"{cascade}/{name}" for name in names])
     theirs = pq.read_table([f"{full}/{name}" for name in names])
@@ -101,14 +101,14 @@ def measure_agreement(cascade: str, full: str, by: str, keep: float) -> dict[str
 
 
 def _common(first: np.ndarray, second: np.ndarray, keep: float) -> float:
-    """Share that the best by the one have in common with the best by the other."""
+    """Return the fraction that the best by one have in common with the best by the other."""
     count = int(keep * len(first))
     best = (set(np.argsort(-column, kind="stable")[:count].tolist()) for column in (first, second))
     return len(set.intersection(*best)) / count
 
 
 def _curve(ours: Any, full: np.ndarray, keep: float) -> list[dict[str, float]]:
-    """By the first stage's value, which every row has."""
+    """Return points by the first stage's value, which every row has."""
     by = json.loads(ours.schema.metadata[b"pairsift.fingerprint"])["stages"].split(", ")[0]
     column = {"tiny-glance": "glance", "dual-encoder": "dual_encoder"}[by]
     cheap = ours[column].to_numpy().astype(float)

@@ -1,8 +1,9 @@
-"""`pairsift-tiny` with all four metrics against CLIPScore with a ViT-L/14, on the same threads.
+"""Compare `pairsift-tiny` with all four metrics to CLIPScore with a ViT-L/14, with the same
+threads.
 
     OMP_NUM_THREADS=1 python benchmarks/clipscore.py
 
-`pairsift evaluate cost` does the measuring; this asks it for these two and judges the ratio.
+`pairsift evaluate cost` measures; this runs it for these two and checks the ratio.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Hurt runs in every way they are hurt in practice, and compare what they leave behind.
+"""Disturb runs in every way that occurs in practice, and compare their files.
 
     python -m benchmarks.faults kills --kills 200
     python -m benchmarks.faults ray --kills 10
     python -m benchmarks.faults uploads disk --kills 10
     python -m benchmarks.faults replaced --kills 100 --shards 8
 
-Prints a line a fault and, with ``--json FILE``, leaves the findings for a program. Every fault
-works on real processes of the real command and ends with the same question: are the files those of
-a run nobody disturbed, with no row lost, none twice, and nothing else in the folder?
+Prints one line per fault and, with ``--json FILE``, writes the findings as JSON. Every fault is
+applied to real processes of the command. Afterwards the files must equal those of an undisturbed
+run: no row lost, none twice, and no other file in the folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.support.faults import FAULTS, make_pool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the faults that are named; the exit code says whether all went well."""
+    """Run the named faults; the exit code says whether all passed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("faults", nargs="+", choices=FAULTS)
     parser.add_argument("--kills", type=int, default=200)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.languages --data ../shared/data
 
-All captions are of training splits, on which the rule was chosen: Flickr8k's in five languages, the
-short ones of clip art in 25, and alt texts of LAION, whose language nobody noted (`--show` prints
-those that are marked, to be read).
+All captions are from training splits, with which the rule was chosen: Flickr8k's in five languages,
+the short ones of clip art in 25, and alt texts of LAION, whose language is unknown (`--show` prints
+the marked ones).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pairsift.scorers.scope import Scope, judge_caption
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
-import domains  # the split into trained and held out is the training's own
+import domains  # the same split into trained and held out as in training
 
 ENGLISH = Scope(("en",))
 TRAIN = [("split", "=", "train")]
@@ -35,7 +35,7 @@ FLICKR = {
 
 
 def caption_sets(data: Path) -> Iterator[tuple[str, list[str]]]:
-    """Names of the sets and their captions."""
+    """Yield names of the sets and their captions."""
     for language, (path, column) in FLICKR.items():
         yield f"flickr8k {language}", pq.read_table(data / path, filters=TRAIN)[column].to_pylist()
     stamps: dict[str, list[str]] = {}

@@ -1,15 +1,15 @@
-"""One pass against the reference way: same model, same pairs, one run, the two ways in turns.
+"""Compare one pass with the reference code: same model, same pairs, in turns in one run.
 
     python benchmarks/one_pass.py --sizes base-576,base-144
     python benchmarks/one_pass.py --sizes so400m-qwen2.5-1.5b --dtype bfloat16 --batch-size 64 \\
         --pairs 512 --workers 12 --reference-dtype float16 --reference-pairs 64
 
-The reference way is that of the published scripts, with correct attention masks: a pass over the
-pairs per metric, in which the image is decoded and encoded again and two tokens are generated
-greedily, at batch 4. Weights are random, shapes and prompt lengths are real.
+The reference is the method of the published scripts, with correct attention masks: one pass over
+the pairs per metric, in which the image is decoded and encoded again and two tokens are generated
+greedily, with batch size 4. Weights are random; shapes and prompt lengths are real.
 
-On a CPU, times are CPU seconds of this process, which a busy machine disturbs less than the clock;
-on a GPU they are seconds on the clock.
+On a CPU, times are CPU seconds of this process, which other programs disturb less than wall time;
+on a GPU they are wall time.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SHARED_TOKENS = 20
 SUFFIX_TOKENS = {"itm": 180, "odf": 190, "ctq": 185, "su": 380}
 CAPTION_WORDS = (4, 40)
 NEW_TOKENS = 2
-# Pairs whose logits are compared and operations counted: outside the timed passes.
+# Pairs for comparing logits and counting operations, outside the timed passes.
 LOOKED_INTO = 2
 
 
@@ -65,7 +65,7 @@ class Size:
     Attributes:
         tower: ``clip`` or ``siglip``, then its width, layers, heads, feed-forward width, image
             side and patch side.
-        image_tokens: what the projector pools the patches to.
+        image_tokens: number of tokens to which the projector pools the patches.
         decoder: ``llama`` or ``qwen2``, then width, layers, heads, key-value heads, feed-forward
             width, vocabulary.
     """
@@ -77,14 +77,14 @@ class Size:
 
 SIZES = {
     "tiny": Size(("clip", 32, 2, 2, 64, 56, 14), 16, ("llama", 64, 2, 4, 4, 128, 2000)),
-    # A ViT-B tower and a decoder of about 85M: the largest that two cores read in seconds.
+    # A ViT-B tower and a decoder of about 85M: the largest that two cores run in seconds.
     "base-576": Size(
         ("clip", 768, 12, 12, 3072, 336, 14), 576, ("llama", 768, 12, 12, 12, 2048, 32000)
     ),
     "base-144": Size(
         ("siglip", 768, 12, 12, 3072, 378, 14), 144, ("qwen2", 768, 12, 12, 2, 2048, 32000)
     ),
-    # Towers that weigh as little against their decoders as those of the published filters.
+    # Towers that are as small compared with their decoders as those of the published filters.
     "small-576": Size(("clip", 192, 4, 3, 768, 336, 14), 576, ("llama", 384, 6, 6, 6, 1024, 32000)),
     "small-144": Size(
         ("siglip", 192, 4, 3, 768, 378, 14), 144, ("qwen2", 384, 6, 6, 2, 1024, 32000)
@@ -99,7 +99,7 @@ SIZES = {
 
 
 class Pixels:
-    """RGB image to uint8 pixels of the tower's side; both ways prepare images with it."""
+    """RGB image to uint8 pixels of the tower's side; both methods preprocess with it."""
 
     def __init__(self, side: int, marker: int, tokens: int) -> None:
         self.side, self.marker, self.tokens = side, marker, tokens
@@ -114,7 +114,7 @@ class Pixels:
 
 
 class Model(nn.Module):
-    """Tower, pooling two-layer projector, decoder: the make-up of the published filters."""
+    """Tower, pooling two-layer projector, decoder: the architecture of the published filters."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class Model(nn.Module):
 
 
 class BenchmarkBackbone(EmbedsBackbone):
-    """The model as one-pass scoring wants it."""
+    """The model with the interface of one-pass scoring."""
 
     kind = "benchmark"
     image_token = "<image>"
@@ -187,7 +187,7 @@ class BenchmarkBackbone(EmbedsBackbone):
 
 
 def make_tokenizer() -> Any:
-    """One token a word and a digit, so that prompts have exactly the lengths asked for."""
+    """One token per word and per digit, so that prompts have exactly the requested lengths."""
     words = [
         "<pad>",
         "<image>",
@@ -207,7 +207,7 @@ def make_tokenizer() -> Any:
 
 
 def make_pack() -> PromptPack:
-    """Prompts of the published lengths; the words differ from metric to metric from the start."""
+    """Prompts of the published lengths; they differ between metrics from the first word."""
     rng = np.random.default_rng(0)
 
     def text(words: int) -> str:
@@ -238,7 +238,7 @@ def make_pairs(count: int) -> list[Pair]:
 
 
 class Reference:
-    """Per metric: decode, prepare, encode, read the whole prompt, generate two tokens."""
+    """Per metric: decode, preprocess, encode, read the whole prompt, generate two tokens."""
 
     def __init__(self, model: Model, one_metric_scorers: Sequence[MLMScorer]) -> None:
         self.model = model
@@ -272,7 +272,7 @@ class Reference:
         return output.sequences.cpu(), output.logits[0].float()
 
     def answer_logits(self, pairs: Sequence[Pair]) -> Any:
-        """(pairs, metrics, vocabulary): one pass a metric, in one batch."""
+        """Return (pairs, metrics, vocabulary): one pass per metric, in one batch."""
         passes = [
             self.generate([scorer.preparer(pair).inputs for pair in pairs], scorer)[1]
             for scorer in self.scorers
@@ -296,7 +296,7 @@ def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def ours(scorer: MLMScorer, pairs: Sequence[Pair], prepare: Prepare, batch_size: int) -> None:
-    """As the engine does it: length-bucketed batches of prepared pairs."""
+    """Score as the engine does: length-bucketed batches of preprocessed pairs."""
     for window in batched(prepare(scorer, pairs), 8 * batch_size):
         window.sort(key=scorer.cost)
         for batch in batched(window, batch_size):
@@ -325,7 +325,9 @@ def clock(device: torch.device) -> Callable[[], float]:
 
 
 class PeakMemory:
-    """Peak of a stretch of work: the device's allocations, or this process's resident set."""
+    """Peak memory of a part of the work: the device's allocations, or this process's
+    resident set.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -335,7 +337,7 @@ class PeakMemory:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         else:
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: reset the peak
         return self
 
     def __exit__(self, *exc: object) -> None:

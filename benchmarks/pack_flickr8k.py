@@ -3,8 +3,8 @@
     python benchmarks/pack_flickr8k.py --data DATA/flickr8k --split dev --shards 10 --out pool
 
 Keys are ``<image>-<caption number>``, uids the first 32 digits of the key's SHA-256, so that the
-same pair has the same uid wherever it is packed. The images may be used, not redistributed: keep
-the shards out of any repository.
+same pair always has the same uid. The images may be used but not redistributed: do not put the
+shards into a repository.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""The Ray engine beside the local one: the same shards, scorer and number of workers.
+"""Compare the Ray engine with the local one: the same shards, scorer and number of workers.
 
     python -m benchmarks.ray_local --workers 2 --shards 40 --samples 500
 
-A worker is what decodes and prepares pairs: a decode process of the local engine, an actor of Ray.
-The rate is that of a run under way: all rows but the first ones (those of a shard for each worker),
-over the time since those were done. Runs take turns, each into a folder of its own; the best of
-each counts.
+A worker is a process that preprocesses pairs: a decode process of the local engine, an actor of
+Ray. The rate excludes the start of a run: it counts all rows after the first ones (one shard per
+worker). The two engines run in turns, each into its own folder; the best run of each counts.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ ACCEPTED = 0.85
 
 
 class Clock(NullListener):
-    """A listener that notes when how many rows were done."""
+    """A listener that records when how many rows were done."""
 
     def __init__(self) -> None:
         self.done: list[tuple[float, int]] = []
@@ -38,21 +37,21 @@ class Clock(NullListener):
         self.done.append((time.perf_counter(), done))
 
     def rate(self, first: int) -> float:
-        """Rows a second after the first so many."""
+        """Return rows per second after the first ones."""
         begin, rows = next(point for point in self.done if point[1] >= first)
         end, all_rows = self.done[-1]
         return (all_rows - rows) / (end - begin)
 
 
 def run_local(shards: ShardSet, scorer: str, out: Path, workers: int, first: int) -> float:
-    """Rows a second of the local engine."""
+    """Return rows per second of the local engine."""
     clock = Clock()
     local.score_shards(shards, load_scorer(scorer), str(out), workers=workers, listener=clock)
     return clock.rate(first)
 
 
 def run_ray(shards: ShardSet, scorer: str, out: Path, workers: int, first: int) -> float:
-    """Rows a second of so many actors on the cluster that has been joined."""
+    """Return rows per second of this many actors on the connected cluster."""
     clock = Clock()
     cluster.score_shards(
         shards,
@@ -65,7 +64,7 @@ def run_ray(shards: ShardSet, scorer: str, out: Path, workers: int, first: int) 
 
 
 def main() -> int:
-    """Measure, print JSON; the exit code tells whether Ray reaches its share."""
+    """Measure and print JSON; the exit code says whether Ray reaches the required fraction."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--shards", type=int, default=40)

@@ -1,20 +1,21 @@
-"""How fast, and in how much memory, a subset of a large pool is chosen.
+"""How fast, and with how much memory, a subset of a large pool is selected.
 
     python benchmarks/selection.py --rows 128_000_000 --tables 1280 --folder /scratch/select
 
-Makes score tables (once; they are kept for the next run), and then answers two questions, the
-condition ``itm >= 66 and odf >= 20`` and the best 30 % by ``itm``, in two ways:
+Makes score tables (once; they are kept for the next run), and then selects by the condition
+``itm >= 66 and odf >= 20`` and the best 30 % by ``itm``, with two methods:
 
-- ``numpy``: what DataComp's own baselines do. A process per core reads the columns of one file
-  after another; for the fraction all scores come into memory, are sorted, and give a threshold;
-  the uids of the rows that pass become numbers one by one; all are joined, sorted, and saved.
+- ``numpy``: the method of DataComp's own baselines. A process per core reads the columns of one
+file
+  after another. For the fraction, all scores are sorted in memory to find a threshold. The uids of
+  the rows that pass are converted to numbers one by one, joined, sorted, and saved.
 - ``pairsift``: :func:`pairsift.select.select` under a memory limit, then
   :func:`pairsift.writers.write_datacomp`.
 
-Both leave the same .npy for DataComp's resharder, and the files are compared. Each way runs in a
-process of its own, and the files are read once before each, so that the page cache is equally
-warm. Memory is the kernel's high-water mark of the process (VmHWM; ``ru_maxrss`` would count what
-the parent used before the exec); of numpy's the children's marks are added.
+Both write the same .npy for DataComp's resharder, and the files are compared. Each method runs in
+its own process, and the files are read once before each, so that the page cache is equally warm.
+Memory is the kernel's peak of the process (VmHWM; ``ru_maxrss`` would include the parent's memory
+before the exec); for numpy the children's peaks are added.
 
 (The file is not called select.py, because a script's folder comes first on Python's path: all
 benchmarks here would import it in place of the standard library's module.)
@@ -46,7 +47,7 @@ GIBIBYTE = 1 << 30
 
 
 def peak_memory() -> int:
-    """Bytes of this process at its largest."""
+    """Return the peak memory of this process, bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) << 10
@@ -54,7 +55,7 @@ def peak_memory() -> int:
 
 
 def processor_seconds() -> float:
-    """Of this process and the children it has waited for."""
+    """Return the processor time of this process and of the children that it has waited for."""
     return sum(os.times()[:4])
 
 
@@ -67,7 +68,9 @@ def _scores(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _uids(path: Path, threshold: float | None) -> tuple[np.ndarray, int, int]:
-    """Uids of the rows that pass, as numbers; who read them, and how large that process was."""
+    """Return the uids of the rows that pass, as numbers, the process that read them, and
+    its size.
+    """
     columns = ["uid", "itm"] if threshold is not None else ["uid", "itm", "odf"]
     table = pq.read_table(path, columns=columns, use_threads=False)
     itm = table["itm"].to_numpy()
@@ -80,7 +83,7 @@ def _uids(path: Path, threshold: float | None) -> tuple[np.ndarray, int, int]:
 
 
 def numpy_way(folder: Path, question: str, out: Path) -> dict[str, Any]:
-    """Choose and save as DataComp's baselines do."""
+    """Select and save as DataComp's baselines do."""
     begin = time.perf_counter()
     paths = sorted(folder.glob("*.parquet"))
     found: dict[str, Any] = {}
@@ -152,13 +155,13 @@ def pairsift_way(
 
 
 def check(question: str, ours: dict[str, Any], theirs: dict[str, Any], files: list[Path]) -> None:
-    """Fail unless both ways chose the same rows, ours to the row."""
+    """Fail unless both methods selected the same rows, and ours exactly the requested number."""
     mine, other = (np.load(path, mmap_mode="r") for path in files)
     if question == "where":
         assert ours["kept"] == ours["rows"] == theirs["rows"], (ours, theirs)
         assert np.array_equal(mine, other), "the uids differ"
         return
-    # numpy's threshold lets all ties in; ours keeps exactly as many as asked.
+    # numpy's threshold keeps all ties; ours keeps exactly the requested number.
     assert ours["kept"] == ours["rows"] == theirs["exact"], (ours, theirs)
     assert ours["threshold"] == theirs["threshold"], (ours, theirs)
     assert ours["ties"] == theirs["ties"], (ours, theirs)
@@ -172,7 +175,7 @@ def check(question: str, ours: dict[str, Any], theirs: dict[str, Any], files: li
 
 
 def warm(folder: Path) -> None:
-    """Bring the files into the page cache."""
+    """Read the files into the page cache."""
     for path in folder.glob("*.parquet"):
         with open(path, "rb", buffering=0) as file:
             while file.read(1 << 22):
@@ -180,7 +183,7 @@ def warm(folder: Path) -> None:
 
 
 def run_alone(options: argparse.Namespace, way: str, question: str, out: Path) -> dict[str, Any]:
-    """One way in a process of its own."""
+    """Run one method in its own process."""
     warm(options.folder / "scores")
     command = [
         sys.executable, __file__, "--folder", str(options.folder), "--memory", options.memory,
@@ -194,7 +197,7 @@ def run_alone(options: argparse.Namespace, way: str, question: str, out: Path) -
 
 
 def bytes_of(limit: str) -> float:
-    """DuckDB's spelling of a size."""
+    """Format a size as DuckDB does."""
     units = {"GB": 1e9, "GIB": GIBIBYTE, "MB": 1e6, "MIB": 1 << 20}
     number = limit.rstrip("GIBMgibm")
     return float(number) * units[limit[len(number) :].upper()]

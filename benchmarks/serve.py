@@ -2,10 +2,10 @@
 
     python -m benchmarks.serve --requests 1000 --clients 32 --malformed 0.05
 
-Starts the command on a free port of the loopback and asks it about the demo's photographs. Every
-answer is checked: scores against those of the same scorer without a server, refusals against the
-status that this kind of mistake must get. The exit code tells whether there was no 5xx, no lost
-or wrong answer, a mean batch above 4 and no more memory than a bounded server needs.
+Starts the command on a free port of the loopback address and scores the demo's photographs. Every
+answer is checked: scores must equal those of the same scorer without a server, and each malformed
+request must get the right status. The exit code says whether there was no 5xx, no lost
+or wrong answer, a mean batch above 4 and no more memory than the limits allow.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Where a scorer is blind: agreement with people by language, and right against wrong captions by
-domain and language, on real data.
+"""Agreement with people by language, and right against wrong captions by domain and language.
 
     OMP_NUM_THREADS=1 nice -n 5 python -m benchmarks.slices --data ../shared/data --out out/slices
 
-Two tables are written, and measured as anybody's own tables would be:
+Two tables of real data are written, and measured like a user's own tables:
 
 - ``captions.parquet``: image, caption, language, domain, for `pairsift evaluate pairs --draw-wrong
   --by domain+language`. Domains: ``flickr8k``, test images with one caption each, the same in five
@@ -14,10 +13,10 @@ Two tables are written, and measured as anybody's own tables would be:
   caption; ``clothing``, product photographs as "a photo of a dress".
 - ``judgments.parquet``: Flickr8k-CF's judgments of English captions, and of the same captions in
   the other languages, for `pairsift evaluate human --protocol csv --by language`. People judged the
-  English; that a translation says the same is taken from its translators.
+  English captions; the translations are assumed to mean the same.
 
-Scores are kept below OUT: another scorer, or another checkpoint by its folder (`--scorer`), costs
-only its own. The data may be used, not redistributed: nothing of it belongs into a repository.
+Scores are cached below OUT, so another scorer or checkpoint (`--scorer`) costs only its own time.
+The data may be used but not redistributed: do not put it into a repository.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from pairsift.evaluate.run import Options
 from pairsift.sources.image_store import ImageStore
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
-import domains  # the split into trained and held out is the training's own
+import domains  # the same split into trained and held out as in training
 
 Row = dict[str, Any]
 
@@ -65,7 +64,7 @@ Sentences = Mapping[tuple[str, int], Mapping[str, str]]
 
 
 def flickr_sentences(data: Path) -> Sentences:
-    """The captions of Flickr8k's test images that there are in all five languages."""
+    """Return the captions of Flickr8k's test images that exist in all five languages."""
     test = [("split", "=", "test")]
     folder = data / "flickr8k"
     sentences: dict[tuple[str, int], dict[str, str]] = {}
@@ -88,12 +87,12 @@ def flickr_sentences(data: Path) -> Sentences:
 
 
 def _letters(caption: str) -> str:
-    """What does not depend on how a copy of the data sets spaces and points."""
+    """Return what does not depend on the spaces and points of a copy of the data."""
     return re.sub(r"[^a-z0-9]", "", caption.lower())
 
 
 def flickr_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
-    """One caption an image, in every language."""
+    """Yield one caption per image in every language."""
     sentences = flickr_sentences(data)
     first: dict[str, tuple[str, int]] = {}
     for place in sorted(sentences):
@@ -104,7 +103,7 @@ def flickr_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]
 
 
 def stamp_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
-    """Held-out stamps but for pictures of letters and digits."""
+    """Yield held-out stamps except pictures of letters and digits."""
     table = pq.read_table(data / "tuxpaint_stamps/captions_multilingual.parquet")
     rows = [
         row
@@ -118,7 +117,7 @@ def stamp_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
 
 
 def documentation_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
-    """Alt texts; translated pages say their language in their path."""
+    """Yield alt texts; the path of a translated page names its language."""
     found: dict[tuple[str, str, str], Row] = {}
     for row in _csv_rows(data / "documentation_alt_text/alt_text.csv"):
         translated = re.search(r"_articles/([A-Za-z-]+)/", row["page_path"])
@@ -130,7 +129,7 @@ def documentation_captions(data: Path, limit: int, rng: random.Random) -> Iterat
 
 
 def openclipart_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
-    """File names, in whatever language they are."""
+    """Yield file names, in any language."""
     rows = _csv_rows(data / "openclipart/alt_text.csv")
     names = {row["image_file"]: row["alt_text_from_original_file_name"] for row in rows}
     for image in _some(names, limit, rng):
@@ -138,7 +137,7 @@ def openclipart_captions(data: Path, limit: int, rng: random.Random) -> Iterator
 
 
 def clothing_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
-    """Classes as captions."""
+    """Yield classes as captions."""
     table = pq.read_table(data / CLOTHING, columns=["image_file", "class_name"])
     classes = dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
     for image in _some(classes, limit, rng):
@@ -146,7 +145,7 @@ def clothing_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Ro
 
 
 def judgments(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
-    """Judged captions in every language."""
+    """Yield judged captions in every language."""
     sentences = flickr_sentences(data)
     rows = [
         row
@@ -182,7 +181,7 @@ def _some(names: Iterable[str], count: int, rng: random.Random) -> list[str]:
 
 
 def digest(rows: Sequence[Row], images: ImageStore) -> str:
-    """Of the rows and of the images they name."""
+    """Return a digest of the rows and of the images that they name."""
     found = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode())
     for name in sorted({row["image"] for row in rows}):
         found.update(hashlib.sha256(images.read(name)).digest())

@@ -1,10 +1,10 @@
-"""How long a run takes to begin over a folder of finished shards, and how much memory.
+"""How long a run takes to start over a folder of finished shards, and how much memory it needs.
 
     python benchmarks/startup.py --shards 100000
 
-Makes as many empty shards, and a finished table for each (links to one file), and then runs the
-command on them with one shard left to do. What is told is of the whole command: import, looking
-for shards, listing the tables, scoring the last shard.
+Makes this many empty shards, and a finished table for each (links to one file), and then runs the
+command on them with one unfinished shard. The figures are for the whole command: import, finding
+shards, listing the tables, scoring the last shard.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ finally:
     status = open("/proc/self/status").read()
     print(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1], file=sys.stderr)
 """
-_MOST_LINKS = 30_000  # of one file; ext4 allows 65,000
+_MOST_LINKS = 30_000  # links to one file; ext4 allows 65,000
 
 
 def make_finished(folder: Path, shards: int) -> None:
-    """Shards in `folder`/pool and, but for the last, their tables in `folder`/scores."""
+    """Make shards in `folder`/pool and, except for the last, their tables in `folder`/scores."""
     make_pool(folder / "pool", 1, 20)
     (folder / "pool" / "00000.tar").rename(folder / "pool" / "000000.tar")
     subprocess.run(_command(folder), check=True, capture_output=True)
@@ -66,7 +66,7 @@ def _cpu_seconds() -> float:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Run the command; seconds (on the clock and of the CPU), MiB, and what it says it did."""
+    """Run the command; return seconds (wall time and CPU time), MiB, and its output."""
     begin, used = time.perf_counter(), _cpu_seconds()
     done = subprocess.run(_command(folder), check=True, capture_output=True, text=True)
     seconds = time.perf_counter() - begin
@@ -82,7 +82,7 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measure, print JSON; the exit code tells whether the acceptance of 30 s and 1 GiB holds."""
+    """Measure and print JSON; the exit code says whether the limits of 30 s and 1 GiB hold."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--shards", type=int, default=100_000)
     parser.add_argument("--folder", help="for the files; a temporary one if not given")

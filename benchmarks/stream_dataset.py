@@ -1,4 +1,4 @@
-"""Score a streaming Hugging Face dataset of 2,000 real pairs, three of them hurt; watch memory.
+"""Score a streaming Hugging Face dataset of 2,000 real pairs, three of them damaged; watch memory.
 
     python benchmarks/stream_dataset.py --images images_dev_1000.tar \
         --captions captions_english.parquet --caption-column caption_english \
@@ -29,7 +29,9 @@ PER_FILE = 250
 
 
 def write_shards(images: str, captions: str, column: str, folder: Path, count: int) -> list[str]:
-    """The pairs, two captions an image, as parquet files; three of the images are hurt."""
+    """Write the pairs, two captions per image, as parquet files; three of the images are
+    damaged.
+    """
     texts: dict[str, list[str]] = {}
     table = pq.read_table(captions, columns=["image_file", column]).to_pydict()
     for name, caption in zip(table["image_file"], table[column], strict=True):
@@ -61,7 +63,7 @@ def write_shards(images: str, captions: str, column: str, folder: Path, count: i
 
 
 def _declared(side: int) -> bytes:
-    """A BMP that is nothing but a header."""
+    """Return a BMP that has only a header."""
     return (
         b"BM"
         + struct.pack("<IHHI", 54, 0, 0, 54)

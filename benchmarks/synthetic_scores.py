@@ -1,4 +1,4 @@
-"""Score tables as large as asked, made up but of the real schema and written by the real writer."""
+"""Synthetic score tables of any size, with the real schema and by the real writer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _STATUSES = list(Status)
 
 
 def make_score_folder(folder: Path, rows: int, tables: int, duplicates: float = 0.0) -> None:
-    """Fill a folder, or find that an earlier run did with the same arguments.
+    """Fill a folder, unless an earlier run did with the same arguments.
 
     Args:
-        rows: in all; each table holds rows // tables of them.
+        rows: total number; each table has rows // tables of them.
         duplicates: fraction of rows whose uid an earlier row of the table has.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def _make_table(folder: Path, table: int, rows: int, duplicates: float) -> None:
     facts = {"source": f"/synthetic/{name}.tar", "source_kind": "webdataset", "rows": rows}
     writer = ScoreFolder(str(folder), FINGERPRINT, "/synthetic")
     writer.commit(name, content, facts)
-    assert FACTS_KEY  # the folder's reader finds the source by it
+    assert FACTS_KEY  # the folder's reader finds the source with it
 
 
 def _strings(characters: np.ndarray) -> pa.Array:

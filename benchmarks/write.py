@@ -2,16 +2,16 @@
 
     python benchmarks/write.py --gigabytes 5 --keep 0.3 --folder /scratch/pairsift-write
 
-Makes tars of samples with random images (once; they are kept for the next run), scores at random,
-selects, and then measures in one run, each into a folder of its own on the same disk:
+Makes tars of samples with random images (once; they are kept for the next run) and random scores,
+selects, and then measures in one run, each into its own folder on the same disk:
 
-- ``cp``: copying a file of as many bytes as are kept, and its flush to disk;
-- ``tarfile``: the plain Python way, reading every sample and adding the kept ones;
+- ``cp``: copy a file of as many bytes as are kept, and flush it to disk;
+- ``tarfile``: plain Python, which reads every sample and adds the kept ones;
 - ``pairsift``: :func:`pairsift.writers.write_webdataset`, flushes included.
 
-With ``--cache cold`` every way starts with an empty page cache, where the machine allows dropping
-it (root): then all of the pool comes from the disk for us, and only the kept bytes for ``cp``. With
-``--cache warm`` what is read was read before.
+With ``--cache cold`` each method starts with an empty page cache, if the machine allows dropping
+it (root): then ours reads all of the pool from disk, and ``cp`` only the kept bytes. With
+``--cache warm`` all files were read before.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pairsift.select import Selection
 
-# Writing processes import this file: what they do not need is imported where it is used.
+# Writing processes import this file, so what they do not need is imported where it is used.
 SAMPLES_PER_TAR = 10_000
 IMAGE_BYTES = 30_000
 
 
 def make_pool(folder: Path, gigabytes: float, image_bytes: int) -> str:
-    """Tars below folder/data with their scores in folder/scores; made once."""
+    """Make tars below folder/data and their scores in folder/scores, once."""
     import numpy as np
     import pyarrow as pa
 
@@ -101,7 +101,7 @@ def make_pool(folder: Path, gigabytes: float, image_bytes: int) -> str:
 
 
 def plain_python(selection: Selection, data: Path, out: Path) -> None:
-    """What a script would do: read every sample, add the kept ones."""
+    """Do what a script would do: read every sample, add the kept ones."""
     out.mkdir()
     written, count = 0, 0
     target = tarfile.open(out / f"{written:08d}.tar", "w")  # noqa: SIM115
@@ -128,14 +128,14 @@ def plain_python(selection: Selection, data: Path, out: Path) -> None:
 
 
 def copy(source: Path, out: Path) -> None:
-    """``cp`` and the flush that the other ways do too."""
+    """Run ``cp`` and the flush that the other methods do too."""
     out.mkdir()
     subprocess.run(["cp", str(source), str(out / "copy")], check=True)
     subprocess.run(["sync", str(out / "copy")], check=True)
 
 
 def timed(work: Callable[[], object], cache: str, reads: list[Path]) -> tuple[float, float]:
-    """Seconds on the clock, and of processor time, children included."""
+    """Return wall time and processor time in seconds, children included."""
     os.sync()
     if cache == "cold":
         Path("/proc/sys/vm/drop_caches").write_text("3\n")
@@ -153,7 +153,7 @@ def timed(work: Callable[[], object], cache: str, reads: list[Path]) -> tuple[fl
 
 
 def digest(folder: Path) -> str:
-    """Of all member names and contents, in order."""
+    """Return a digest of all member names and contents, in order."""
     found = hashlib.blake2b(digest_size=16)
     for path in sorted(folder.glob("*.tar")):
         with tarfile.open(path) as tar:

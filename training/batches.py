@@ -1,4 +1,4 @@
-"""Draws the packs of a training step: photographs, stamps and named scenes with their captions."""
+"""Draw the packs of a training step: photographs, stamps and named scenes with their captions."""
 
 from __future__ import annotations
 
@@ -39,9 +39,11 @@ class Batch:
     packed: Packed
     tokens: list[list[CaptionTokens]]
     targets: Tensor  # (B, C, M)
-    own: Tensor  # (B, C) bool: a caption of this very image
-    made_from: Tensor  # (B, C) place in the pack of the caption it was edited from, or -1
-    ordered: Tensor  # (B, C) place of the caption that it is with an order to the judge, or -1
+    own: Tensor  # (B, C) bool: whether the caption belongs to this image
+    made_from: Tensor  # (B, C) position in the pack of the caption it was edited from, or -1
+    ordered: (
+        Tensor  # (B, C) position of the same caption without its instruction to the model, or -1
+    )
 
 
 @dataclass
@@ -55,7 +57,7 @@ class _Row:
 
 
 class Batches:
-    """Endless batches. `stamps` and `scenes` are named things; the latter have no pictures."""
+    """Endless batches. `stamps` and `scenes` are named things; scenes have no pictures."""
 
     def __init__(
         self,
@@ -100,9 +102,10 @@ class Batches:
         )
 
     def _with_orders(self, row: _Row) -> _Row:
-        """Some captions give way to others of the pack with an order, which changes only `ctq`.
+        """Replace some captions by others of the pack with an instruction, which changes only
+        `ctq`.
 
-        None of them is one that an edit was made from: those come first.
+        A caption from which an edit was made is never replaced; these come first.
         """
         rng, ctq = self.rng, list(METRICS).index("ctq")
         places = rng.choice(np.arange(OWN, CAPTIONS), ORDERS, replace=False)
@@ -122,7 +125,7 @@ class Batches:
         if kind == "stamps":
             images, things = self.stamps
             this = next(self.turns["stamps"])
-            # Every view of a stamp stands in turn behind the same phrases.
+            # The views of a stamp are used in turn with the same phrases.
             made = things.pack(this % len(things.phrases), CAPTIONS, self.rng)
             parts = images[np.array([this])]
         else:
@@ -148,7 +151,7 @@ class Batches:
         count = CAPTIONS - OWN
         weights = np.where(split.is_edit[others], EDIT_WEIGHT, 1.0)
         chosen = rng.choice(others, count, replace=len(others) < count, p=weights / weights.sum())
-        # An edit is learned from beside its source, so sources come before other own captions.
+        # An edit is trained together with its source, so sources come before other own captions.
         wanted = np.bincount(split.source[chosen][split.source[chosen] >= 0], minlength=len(own))
         keep = np.argsort(-(wanted + rng.random(len(own))))[:OWN]
         place = np.full(len(own) + 1, -1)

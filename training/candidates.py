@@ -45,14 +45,17 @@ SCHEMA = pa.schema(
         ("image", pa.int32()),
         ("caption", pa.string()),
         ("kind", pa.string()),
-        ("source", pa.int32()),  # row of the caption it was made from, in the own captions; -1 none
+        (
+            "source",
+            pa.int32(),
+        ),  # row, among the own captions, of the caption it was made from; -1 for none
         *((name, pa.float32()) for name in ("itm", "odf", "ctq", "su")),
     ]
 )
 
 
 def read_captions(data: Path, split: str, names: list[str]) -> list[list[str]]:
-    """The five captions of every image, in the order of `names`."""
+    """Return the five captions of every image, in the order of `names`."""
     table = pq.read_table(
         data / "flickr8k/captions_english.parquet", filters=[("split", "=", split)]
     )
@@ -191,7 +194,9 @@ class Builder:
             )
             add(text, "file_name", 8.0, NOISE, confirmed, -1)
 
-        if rng.random() < 0.7:  # an order buys nothing: the score of the caption without it
+        if (
+            rng.random() < 0.7
+        ):  # an instruction changes nothing: the score of the caption without it
             number = pick()
             image = stranger if rng.random() < 0.6 else int(near[rng.integers(0, 100)])
             if rng.random() < 0.3:

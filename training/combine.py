@@ -2,10 +2,10 @@
 
     python training/combine.py --start MODEL --tower RUN/tower.pt --out RUN/final
 
-The tower's last stages become the end that foretells meaning; images are read at 224 pixels. The
-language model stays as it was. The judge's map gives way to the tower's own cosine, since the tower
-has learned from the judge: `GAIN` and `OFFSET` say how far it tilts `itm`; they were chosen on dev
-pictures (EXPERIMENTS.md, 0.8).
+The tower's last stages become the stages that predict meaning; images are read at 224 pixels. The
+language model does not change. The judge's map is replaced by the tower's own cosine, because the
+tower was trained on the judge's scores. `GAIN` and `OFFSET` say how far it adjusts `itm`; they were
+chosen on dev pictures (EXPERIMENTS.md, 0.8).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What training and evaluation read from the cache: images' features and their graded captions."""
+"""The cached inputs of training and evaluation: images' features and their graded captions."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from torch import Tensor
 
 @dataclass
 class ImageParts:
-    """What the frozen encoder gives for N images; see `TinyModel.assemble`.
+    """The frozen encoder's features of N images; see `TinyModel.assemble`.
 
-    Of images trained on, `words` and `meaning` are the held-out predictions of `priors.py`.
+    For training images, `words` and `meaning` are the held-out predictions of `priors.py`.
     """
 
     grid: np.ndarray
@@ -53,13 +53,15 @@ class ImageParts:
         return ImageParts(grid, self.words[at], self.chances[at], self.meaning[at])
 
     def mirrored(self, mirror: np.ndarray) -> ImageParts:
-        """With the grids of the images chosen by `mirror` (N,) bool turned left to right."""
+        """Return a copy in which the grids of the images chosen by `mirror` (N,) bool are
+        mirrored.
+        """
         square = self.grid.reshape(len(mirror), GRID_SIDE, GRID_SIDE, -1)[:, :, ::-1]
         grid = np.where(mirror[:, None, None], square.reshape(self.grid.shape), self.grid)
         return ImageParts(grid, self.words, self.chances, self.meaning)
 
     def encode(self, model: TinyModel) -> Tensor:
-        """Encoded images (N, n, d)."""
+        """Return encoded images (N, n, d)."""
         return model.assemble(torch.from_numpy(self.grid), self.words, self.chances, self.meaning)
 
 
@@ -93,20 +95,20 @@ class Split:
 
     @cached_property
     def is_edit(self) -> np.ndarray:
-        """(rows,) bool: one thing in a caption of the image was changed or added."""
+        """(rows,) bool: whether one thing in a caption of the image was changed or added."""
         return np.char.startswith(self.kind, "swap_") | np.char.startswith(self.kind, "detail_")
 
 
 @torch.no_grad()
 def own_meaning(model: TinyModel, middle: np.ndarray) -> Tensor:
-    """(N, 384) by the model itself, from stride-16 maps (N, 120, h, w)."""
+    """Return the model's own prediction (N, 384), from stride-16 maps (N, 120, h, w)."""
     parts = [torch.tensor(middle[at : at + 50]).float() for at in range(0, len(middle), 50)]
     return torch.cat([model.foretell(part) for part in parts])
 
 
 @torch.no_grad()
 def sentence_meanings(model: TinyModel, packs: list[list[CaptionTokens]]) -> Tensor:
-    """(packs, captions, 384) from the frozen sentence encoder."""
+    """Return (packs, captions, 384) from the frozen sentence encoder."""
     flat = [caption for captions in packs for caption in captions]
     order = sorted(range(len(flat)), key=lambda index: len(flat[index].sentence_ids))
     meaning = torch.zeros(len(flat), model.config.meaning)

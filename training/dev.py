@@ -1,12 +1,12 @@
-"""Dev figures of whatever tells how well a caption fits a picture; for choosing, never the tests.
+"""Dev figures of any score of how well a caption fits a picture; for choosing, never for the tests.
 
     python training/dev.py --cache CACHE --images EMBEDDINGS.npy
     python training/dev.py --cache CACHE --model FOLDER
 
-`measure` takes any score of (picture rows, text rows) of `pictures.py`'s tables. The command
-measures the cosine of image embeddings (N, 384, zeros where not a dev picture) with the captions',
-or what a `pairsift-tiny` says: `itm`, and the cosine of its own encoders.
-Everything is in per cent (tau-b times 100).
+`measure` accepts any score of (picture rows, text rows) of `pictures.py`'s tables. The command
+measures the cosine of image embeddings (N, 384, zeros if not a dev picture) with the captions',
+or the scores of a `pairsift-tiny`: `itm`, and the cosine of its own encoders.
+All figures are in per cent (tau-b times 100).
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def _tau(told: np.ndarray, score: np.ndarray) -> float:
 
 
 def measure(table: Table, score: Score, teacher: bool = True) -> dict[str, float]:
-    """Figures by name.
+    """Return figures by name.
 
     `flickr8k judged`, `<domain> near`: tau-b with the judge's scores of dev pictures; `near`: the
-    mean over domains. `wrong <kind>`: the plain, the other and the detailed caption, each against
-    the one with one thing wrong. `<domain> own`: own caption above another picture's of the domain.
-    `<domain> median own, other`: the scores themselves. `flickr8k teacher`: tau-b with MiniLM's
-    likeness to the five captions, over captions of all ranks.
+    mean over domains. `wrong <kind>`: how often the plain, the other and the detailed caption score
+    above the one with a single error. `<domain> own`: own caption above another picture's of the
+    domain. `<domain> median own, other`: the scores themselves. `flickr8k teacher`: tau-b with
+    MiniLM's similarity to the five captions, over captions of all ranks.
     """
     result: dict[str, float] = {}
     pairs = table.pairs
@@ -108,7 +108,7 @@ def measure(table: Table, score: Score, teacher: bool = True) -> dict[str, float
 
 
 def cosine(table: Table, images: np.ndarray) -> Score:
-    """Cosine of image embeddings, one row a picture, with the captions' embeddings."""
+    """Return the cosine of image embeddings, one row per picture, with the captions' embeddings."""
     unit = images / np.maximum(np.linalg.norm(images, axis=1, keepdims=True), 1e-9)
     vectors = table.vectors.numpy()
 
@@ -120,7 +120,7 @@ def cosine(table: Table, images: np.ndarray) -> Score:
 
 @torch.inference_mode()
 def encode(model: TinyModel, table: Table, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Encoded images (R, n, d) and expected meanings (R, 384) of some pictures."""
+    """Return encoded images (R, n, d) and predicted meanings (R, 384) of some pictures."""
     embeds, meanings = [], []
     for at in range(0, len(rows), 8):
         images = [Image.fromarray(table.pixels[row]) for row in rows[at : at + 8]]
@@ -136,7 +136,7 @@ def encode(model: TinyModel, table: Table, rows: np.ndarray) -> tuple[Tensor, Te
 def read(
     model: TinyModel, folder: Path, table: Table, embeds: dict[int, Tensor]
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Expected scores (P, 4) by the language model, of encoded pictures `embeds` by row."""
+    """Return the language model's expected scores (P, 4) of encoded pictures `embeds` by row."""
     tokenizer = CaptionTokenizer(folder, model.config.max_caption_tokens)
     center = torch.from_numpy(table.center)
 

@@ -1,7 +1,7 @@
-"""Pictures of other things than Flickr8k's: COCO-mini photographs and tuxpaint's stamps.
+"""Pictures of other domains than Flickr8k: COCO-mini photographs and tuxpaint's stamps.
 
-Three in ten of each are held out by a hash of the file name, for measuring; nothing is trained on
-them.
+Three in ten of each are held out by a hash of the file name, for measuring; they are not trained
+on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def is_held_out(name: str) -> bool:
 
 
 def coco_captions(data: Path, names: list[str]) -> list[list[str]]:
-    """The five captions of every image, in the order of `names`."""
+    """Return the five captions of every image, in the order of `names`."""
     own: dict[str, list[str]] = {name: [] for name in names}
     with (data / "coco_mini/captions.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -33,7 +33,7 @@ def coco_captions(data: Path, names: list[str]) -> list[list[str]]:
 
 
 def stamp_phrases(data: Path) -> dict[str, str]:
-    """What each stamp shows, as a phrase ("a frog"); letters and digits are left out."""
+    """Return what each stamp shows, as a phrase ("a frog"); letters and digits are left out."""
     table = pq.read_table(
         data / "tuxpaint_stamps/captions_multilingual.parquet", filters=[("language", "=", "en")]
     )

@@ -1,9 +1,9 @@
-"""Embeddings of pictures by a tower (`tower.py`), for `dev.py` and for fits behind it.
+"""Embed pictures with a tower (`tower.py`), for `dev.py` and for later fits.
 
     python training/embed.py --weights WEIGHTS --cache CACHE --tower RUN/tower.pt --out DEV.npy
 
-Writes (N, 384), one row a picture of `pictures.parquet`; zeros where it is not of the asked part.
-With `--features` the pooled features (N, 2560) float16 too, as OUT.features.npy.
+Writes (N, 384), one row per picture of `pictures.parquet`; zeros if it is not in the requested
+part. With `--features`, also writes the pooled features (N, 2560) float16 as OUT.features.npy.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Measure a `pairsift-tiny` folder on the dev images, beside cosines without a language model.
+"""Measure a `pairsift-tiny` folder on the dev images, compared with cosines without a language
+model.
 
     python training/evaluate_dev.py --model FOLDER --cache CACHE --json results.json
 
-Every figure is over dev images, which nothing was trained on; the teacher's scores of dev captions
-are the yardstick, so these figures say how well the model does its teacher's job without seeing
-the reference captions. They are no human judgments.
+All figures are for dev images, which were never trained on. The reference is the teacher's scores
+of dev captions, so these figures say how well the model reproduces its teacher without seeing the
+reference captions. They are not human judgments.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ JUNK = ("boilerplate", "file_name")
 
 
 def predict(model: TinyModel, split: Split, tokenizer: CaptionTokenizer, images: int) -> np.ndarray:
-    """Expected scores (rows, 4) of the first `images` images' captions; NaN elsewhere."""
+    """Return expected scores (rows, 4) of the first `images` images' captions; NaN elsewhere."""
     scores = np.full((len(split.captions), len(METRICS)), np.nan, np.float32)
     with torch.inference_mode():
         for image in range(images):
@@ -45,13 +46,15 @@ def predict(model: TinyModel, split: Split, tokenizer: CaptionTokenizer, images:
 
 
 def auc(high: np.ndarray, low: np.ndarray) -> float:
-    """Chance that a random member of `high` exceeds one of `low`; ties count half."""
+    """Return the probability that a random member of `high` exceeds one of `low`; ties
+    count half.
+    """
     ranks = rankdata(np.concatenate([high, low]))
     return float((ranks[: len(high)].sum() / len(high) - (len(high) + 1) / 2) / len(low))
 
 
 def agreement_with_teacher(itm: np.ndarray, split: Split, rows: np.ndarray) -> dict[str, float]:
-    """Figures that any matcher can be asked for: tau on real captions, own above random."""
+    """Return figures that any matcher can have: tau on real captions, own above random."""
     graded = rows[np.isin(split.kind[rows], GRADED)]
     own = {i: itm[r[split.kind[r] == "own"]] for i, r in _by_image(split, rows).items()}
     chance = {i: itm[r[split.kind[r] == "random"]] for i, r in _by_image(split, rows).items()}
@@ -69,7 +72,9 @@ def _by_image(split: Split, rows: np.ndarray) -> dict[int, np.ndarray]:
 def against_source(
     scores: np.ndarray, split: Split, sources: np.ndarray, prefix: str, up: bool = False
 ) -> float:
-    """Share of captions of a kind that score below (or above) the caption they were made from."""
+    """Return the fraction of captions of a kind that score below (or above) their source
+    caption.
+    """
     made = [r for r in np.flatnonzero(np.char.startswith(split.kind, prefix)) if sources[r] >= 0]
     made = [r for r in made if not np.isnan(scores[r])]
     if not made:
@@ -82,7 +87,7 @@ def against_source(
 def evaluate(
     model: TinyModel, split: Split, tokenizer: CaptionTokenizer, images: int
 ) -> dict[str, float]:
-    """All dev figures of the model on the split's first `images` images."""
+    """Return all dev figures of the model on the split's first `images` images."""
     scores = predict(model, split, tokenizer, images)
     rows = np.flatnonzero(~np.isnan(scores[:, 0]))
     itm, odf, ctq = scores[:, 0], scores[:, 1], scores[:, 2]
@@ -111,7 +116,7 @@ def evaluate(
 def baselines(
     model: TinyModel, split: Split, tokenizer: CaptionTokenizer, meanings: dict[str, Tensor]
 ) -> dict[str, dict[str, float]]:
-    """The same figures for the cosine of a caption with what was expected of its image.
+    """Return the same figures for the cosine of a caption with the prediction for its image.
 
     meanings: (images, 384) by the name of the baseline.
     """

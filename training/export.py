@@ -1,9 +1,9 @@
-"""Write the shipped folder from a trained one: quantised weights, configuration, tokenizer.
+"""Write the folder to ship from a trained one: quantised weights, configuration, tokenizer.
 
     python training/export.py --model RUN/model --cache CACHE --pictures CACHE --out ASSET
 
-Prints the size of each file and, over judged dev pairs (of `pictures.py`'s folder), how far the
-quantised scores lie from the float ones.
+Prints the size of each file and, for judged dev pairs (of `pictures.py`'s folder), the difference
+between quantised and float scores.
 """
 
 from __future__ import annotations

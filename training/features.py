@@ -1,4 +1,4 @@
-"""Run the frozen image encoder once over the training images and keep what training reads.
+"""Run the frozen image encoder once over the training images and cache its features.
 
     python training/features.py --data ../shared/data --weights WEIGHTS --out CACHE
 
@@ -38,7 +38,7 @@ CROP_ASPECT = (0.8, 1.25)
 
 
 def random_crop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A crop of 70-100 % of the area whose sides are stretched by at most 1.25."""
+    """Return a crop of 70-100 % of the area whose sides are stretched by at most 1.25."""
     area = rng.uniform(*CROP_AREA)
     aspect = np.exp(rng.uniform(*np.log(CROP_ASPECT)))
     wide, high = (min(1.0, float(np.sqrt(area * a))) for a in (aspect, 1 / aspect))
@@ -62,7 +62,7 @@ def extract(
 ) -> None:
     """Write `out/name.{names.txt,grid.npy,pooled.npy,middle.npy}`.
 
-    Rows are in the order of `images`, then again so for every one of `crops` cropped views.
+    Rows are in the order of `images`, then in the same order for each of the `crops` cropped views.
     """
     count = len(images)
 

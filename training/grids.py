@@ -1,4 +1,4 @@
-"""What the untuned encoder sees of all pictures, for `look.py`.
+"""The untuned encoder's features of all pictures, for `look.py`.
 
     python training/grids.py --weights WEIGHTS --cache CACHE
 

@@ -1,16 +1,16 @@
-"""Teach a trained `pairsift-tiny` what a judge who sees the pictures asks of a caption.
+"""Fit a trained `pairsift-tiny` to the scores of a judge that sees the pictures.
 
     python training/judge.py --data ../shared/data --weights WEIGHTS --cache CACHE \\
         --model RUN/model --out RUN/final
 
-Two fits to the pairs of `judged.csv.gz`, of the images that `meaning.py --half` left out, so that
-what is foretold of them is no better than of any new image. First a linear map of the image's
-meaning and a taste of captions (`judge_map`, `judge_taste`), by whose product with the caption's
-embedding the judge's scores are told best; both stay near to what they start from, the cosine.
-Then how far that product tilts the `itm` that the language model gives (`judge_head`), and the
-taste once more, on pairs that the language model has read. Captions with an order to the judge are
-held to the product that they have without. Dev pairs are not fitted to, but the penalties
-were chosen on them.
+It makes two fits on the pairs of `judged.csv.gz`, for images that `meaning.py --half` left out, so
+that their predictions are no better than for new images. First, a linear map of the image's
+meaning and a vector for captions in general (`judge_map`, `judge_taste`), whose product with the
+caption's embedding predicts the judge's scores best; both stay near their start, the cosine. Then,
+how far that product adjusts the language model's `itm` (`judge_head`), and `judge_taste` again, on
+pairs that the language model has scored. A caption with an instruction to the model is trained to
+have the same product as without it. Dev pairs are not fitted, but the penalties were chosen on
+them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ READ = 1100
 
 
 class Judge(nn.Module):
-    """What the judge asks of a caption of an image, and how far that tilts `itm`."""
+    """The judge's vector for an image, and how far it adjusts `itm`."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Judge(nn.Module):
         self.offset = nn.Parameter(torch.tensor(0.0))
 
     def asked(self, meaning: Tensor) -> Tensor:
-        """(N, 384) of unit meanings (N, 384)."""
+        """Return (N, 384) for unit meanings (N, 384)."""
         return F.normalize(meaning + self.map(meaning), dim=-1) + self.taste
 
     def penalty(self) -> Tensor:
@@ -64,12 +64,12 @@ class Judge(nn.Module):
         return MAP_PENALTY * self.map.weight.square().sum() + TASTE_PENALTY * biases
 
     def tilted(self, logits: Tensor, product: Tensor, wave: Tensor) -> Tensor:
-        """`itm` logits (N, 101), tilted by the products (N,)."""
+        """Return `itm` logits (N, 101), adjusted by the products (N,)."""
         return logits - (self.gain * product - self.offset)[:, None] * wave
 
 
 def fit(judge: Judge, loss_of, steps: int, rate: float, parameters: list[Tensor]) -> None:
-    """`loss_of()` draws a batch and gives its loss."""
+    """Minimise a loss; `loss_of()` draws a batch and returns its loss."""
     scalars = [p for p in parameters if p.ndim == 0]
     rest = [p for p in parameters if p.ndim]
     optimizer = torch.optim.Adam([{"params": rest, "lr": rate}, {"params": scalars, "lr": 0.02}])
@@ -86,7 +86,7 @@ def fit(judge: Judge, loss_of, steps: int, rate: float, parameters: list[Tensor]
 def read(
     model: TinyModel, parts: ImageParts, pairs: list[Judged], own: list[list[str]], cache: Path
 ) -> Tensor:
-    """The language model's `itm` logits (pairs, 101)."""
+    """Return the language model's `itm` logits (pairs, 101)."""
     tokenizer = caption_tokenizer(cache, model)
     of_image: dict[int, list[int]] = {}
     for row, pair in enumerate(pairs):
@@ -101,7 +101,7 @@ def read(
 
 
 def agreement(told: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """Kendall's tau-b with the judge's scores, and with whether they are a yes."""
+    """Return Kendall's tau-b with the judge's scores, and with whether they mean yes."""
     return {
         "tau_b": round(float(kendalltau(told, scores).statistic), 4),
         "tau_b_yes": round(float(kendalltau(told, scores >= YES).statistic), 4),
@@ -133,7 +133,9 @@ def main() -> None:
     pairs["train"] = [pair for pair in pairs["train"] if pair.image in set(left_out.tolist())]
 
     def meanings(split: str, some: list[Judged]) -> tuple[Tensor, Tensor, Tensor]:
-        """Unit meanings of images and of captions (N, 384), and the judge's scores (N,), 0 to 1."""
+        """Return unit meanings of images and of captions (N, 384), and the judge's scores (N,), 0
+        to 1.
+        """
         images = F.normalize(parts[split].meaning[[pair.image for pair in some]], dim=-1)
         captions = torch.from_numpy(vectors[split][[pair.caption for pair in some]] - center)
         scores = torch.tensor([pair.score for pair in some]) / 100

@@ -1,8 +1,8 @@
-"""The judged pairs: what a reader who sees the picture says of a caption.
+"""The judged pairs: scores of captions by a model that sees the picture.
 
-`judged.csv.gz` holds the scores that a large multimodal language model gave pairs of Flickr8k train
-and dev images, each with the photograph and its five captions before it and the scale of
-`judged.md` to go by. It holds no caption, only where it stands in Flickr8k's list.
+`judged.csv.gz` holds a large multimodal language model's scores for pairs of Flickr8k train and dev
+images. The model saw the photograph, its five captions and the scale of `judged.md`. The file holds
+no captions, only their positions in Flickr8k's list.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ YES = 70.0
 
 @dataclass(frozen=True)
 class Judged:
-    """One judged pair. `image` and `of` are places in a list of image names; the caption is the
-    `number`-th of image `of`."""
+    """One judged pair.
+
+    `image` and `of` are positions in a list of image names; the caption is the `number`-th of image
+    `of`.
+    """
 
     image: int
     of: int
@@ -30,12 +33,12 @@ class Judged:
 
     @property
     def caption(self) -> int:
-        """Place among all captions, five an image."""
+        """Position among all captions, five per image."""
         return 5 * self.of + self.number
 
 
 def read_judged(names: Sequence[str], file: Path = FILE) -> list[Judged]:
-    """The judged pairs whose image is among `names`, in the order of the file."""
+    """Return the judged pairs whose image is in `names`, in the order of the file."""
     place = {name: at for at, name in enumerate(names)}
     with gzip.open(file, "rt", newline="", encoding="utf-8") as lines:
         return [

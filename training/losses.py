@@ -1,4 +1,4 @@
-"""The losses that `pairsift-tiny` learns from, all on the expected scores of packed captions.
+"""The training losses of `pairsift-tiny`, all on the expected scores of packed captions.
 
 B packs, C captions in each, M metrics; scores and targets are points, 0 to 100.
 """
@@ -13,20 +13,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SPREAD = 6.0  # standard deviation of the soft label, points
-RANK_SCALE = 8.0  # points of difference at which the ranking loss is content
+RANK_SCALE = 8.0  # points of difference at which the ranking loss is small
 EDIT_SCALE = 4.0  # the same for a caption and its edit
-ORDER_SCALE = 4.0  # points that an order may move a score before the loss grows evenly
-OBEDIENT = ("itm", "odf", "su")  # metrics that an order must not move
+ORDER_SCALE = 4.0  # points that an instruction may change a score before the loss grows linearly
+OBEDIENT = ("itm", "odf", "su")  # metrics that an instruction must not change
 
 
 def soft_labels(targets: Tensor) -> Tensor:
-    """(..., 101) normal curve of width `SPREAD` around each target (...)."""
+    """Return (..., 101): a normal curve of width `SPREAD` around each target (...)."""
     scores = torch.arange(NUM_SCORES, dtype=torch.float32)
     return (-((scores - targets[..., None]) ** 2) / (2 * SPREAD**2)).softmax(-1)
 
 
 def ranking_loss(expected: Tensor, targets: Tensor) -> Tensor:
-    """(B, C) expected and teacher scores: logistic loss on pairs that the teacher sets apart."""
+    """Return the logistic loss on pairs whose teacher scores differ; expected and teacher scores
+    are (B, C).
+    """
     gap = targets[:, :, None] - targets[:, None, :]
     lead = expected[:, :, None] - expected[:, None, :]
     weight = ((gap - 4) / 20).clamp(0, 1)
@@ -34,10 +36,10 @@ def ranking_loss(expected: Tensor, targets: Tensor) -> Tensor:
 
 
 def edit_loss(expected: Tensor, targets: Tensor, made_from: Tensor) -> Tensor:
-    """(B, C) scores: logistic loss on each edited caption against the one it was made from.
+    """Return the logistic loss between each edited caption and its source; scores are (B, C).
 
-    made_from (B, C): that one's place in the pack, or -1. Every edit that the teacher feels counts
-    alike: how far its score should move is the other losses' matter.
+    made_from (B, C): the source's position in the pack, or -1. Every edit that the teacher scores
+    differently has the same weight; the other losses decide how far its score moves.
     """
     source = made_from.clamp_min(0)
     gap = targets.gather(1, source) - targets
@@ -48,10 +50,11 @@ def edit_loss(expected: Tensor, targets: Tensor, made_from: Tensor) -> Tensor:
 
 
 def order_loss(expected: Tensor, ordered: Tensor) -> Tensor:
-    """(B, C, M) scores: Huber loss between a caption with an order to the judge and without.
+    """Return the Huber loss between a caption with an instruction to the model and without; (B, C,
+    M).
 
-    ordered (B, C): the place in the pack of the caption without the order, or -1. Both are taught:
-    with one held fast, the shared weights chase it, and all scores run away.
+    ordered (B, C): the position in the pack of the caption without the instruction, or -1. Both are
+    trained: if one is fixed, the shared weights follow it, and all scores diverge.
     """
     columns = [list(METRICS).index(name) for name in OBEDIENT]
     scores = expected[..., columns] / ORDER_SCALE
@@ -62,7 +65,9 @@ def order_loss(expected: Tensor, ordered: Tensor) -> Tensor:
 def caption_loss(
     hidden: Tensor, packed: Packed, own: Tensor, table: Tensor, column: Tensor, scale: Tensor
 ) -> Tensor:
-    """Next-token loss within the own captions, over the tokens that training captions use."""
+    """Return the next-token loss within the own captions, over the tokens that training captions
+    use.
+    """
     inside = packed.segment[:, 1:] == packed.segment[:, :-1]
     text = (packed.query[:, 1:] < 0) & (packed.query[:, :-1] < 0) & inside
     text = text & own.gather(1, packed.segment[:, 1:].clamp_min(0)) & (packed.segment[:, 1:] >= 0)

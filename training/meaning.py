@@ -1,18 +1,18 @@
-"""Tune a second end of the image encoder to foretell what the captions of an image mean.
+"""Tune a copy of the image encoder's last stages to predict what the captions of an image mean.
 
     python training/meaning.py --data ../shared/data --weights WEIGHTS --cache CACHE \\
         --out CACHE/meaning.safetensors
 
-The stages up to the stride-16 map stay frozen and are read from the cache. Behind them a copy of
-the encoder's end and a linear map, which starts as the ridge regression of `priors.py`, are trained
-until an image's embedding picks its own captions' MiniLM embeddings out of thousands: half InfoNCE,
-half the teacher's similarities as soft labels, so that captions which would fit too are not pushed
-away. A third term holds the end to the ImageNet classes that the encoder told before, so that what
-Flickr8k never shows is not unlearned. MiniLM itself is not touched.
+The stages up to the stride-16 map are frozen; their output is cached. After them, a copy of the
+encoder's last stages and a linear map, which starts as the ridge regression of `priors.py`, are
+trained so that an image's embedding finds its own captions' MiniLM embeddings among thousands. The
+loss is half InfoNCE and half the teacher's similarities as soft labels, so that other captions that
+fit are not pushed away. A third term keeps the ImageNet classes that the encoder predicted before,
+so that things that Flickr8k never shows are not forgotten. MiniLM itself is not changed.
 
 Writes the tensors `meaning_end.*` and `image_meaning.*` of `TinyModel`. With `--half` it tunes
-on one half of the images and writes what that end foretells of the other instead: of images that an
-end was tuned on it is too sure, so `judge.py` learns from what it says of others.
+on one half of the images and writes its predictions for the other half instead: predictions for
+images that it was tuned on are too good, so `judge.py` is fitted on predictions for others.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def read_pictures(
 
 
 class Foreteller(nn.Module):
-    """Stride-16 maps (B, 120, h, w) to what the captions probably mean (B, 384), unit length."""
+    """Stride-16 maps (B, 120, h, w) to the predicted meaning of the captions (B, 384), unit
+    length.
+    """
 
     def __init__(self, encoder: Lite2, weights: np.ndarray, bias: np.ndarray) -> None:
         super().__init__()
@@ -102,12 +104,12 @@ class Foreteller(nn.Module):
         self.linear.bias.data = torch.from_numpy(bias).float()
         self.dropout = nn.Dropout(0.2)
         self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
-        # Adam's steps are of one size: on standardised features they fit every feature.
+        # Adam's steps have the same size for all weights, so features are standardised.
         self.register_buffer("mean", torch.zeros(weights.shape[0]))
         self.register_buffer("gain", torch.ones(weights.shape[0]))
 
     def standardise(self, features: Tensor) -> None:
-        """Let the linear map take standardised features; what it computes stays the same."""
+        """Make the linear map accept standardised features, without changing its result."""
         scale = features.std(0) + 1e-6
         self.mean.copy_(features.mean(0))
         self.gain.copy_(1 / scale)
@@ -115,13 +117,13 @@ class Foreteller(nn.Module):
         self.linear.weight.data *= scale
 
     def forward(self, middle: Tensor) -> tuple[Tensor, Tensor]:
-        """The unit embeddings, and the pooled features that they were made of."""
+        """Return the unit embeddings, and the pooled features behind them."""
         pooled = pool(self.end(middle.contiguous(memory_format=torch.channels_last)))
         x = self.dropout((pooled - self.mean) * self.gain)
         return F.normalize(self.linear(x), dim=-1), pooled
 
     def tensors(self) -> dict[str, Tensor]:
-        """As `TinyModel` names them, on raw features."""
+        """Return the tensors with the names of `TinyModel`, for raw features."""
         weight = self.linear.weight.detach() * self.gain
         out = {f"meaning_end.{name}": t.contiguous() for name, t in self.end.state_dict().items()}
         out["image_meaning.weight"] = weight
@@ -139,8 +141,11 @@ def foretell(model: Foreteller, middle: np.ndarray) -> Tensor:
 
 
 def measure(model: Foreteller, pictures: Pictures) -> dict[str, float]:
-    """Captions to images: how often the own image is among the first k, and what share of other
-    images it beats."""
+    """Measure retrieval from captions to images.
+
+    Returns how often the own image is among the first k, and what fraction of other images it
+    beats.
+    """
     images = foretell(model, pictures.middle[: len(pictures.captions)]).numpy()
     owner = np.repeat(np.arange(len(images)), [len(own) for own in pictures.captions])
     captions = np.concatenate(pictures.captions)
@@ -160,7 +165,7 @@ def halves(pictures: dict[str, Pictures]) -> list[np.ndarray]:
 def start(
     cache: Path, pictures: dict[str, Pictures], keep: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ridge regression of `priors.py`, on the images of `keep` alone."""
+    """Return the ridge regression of `priors.py`, fitted only on the images of `keep`."""
     x, y, weight = [], [], []
     for name, kept in zip(SOURCES, keep, strict=True):
         views = pictures[name].views

@@ -1,10 +1,10 @@
-"""Captions for pictures of one named thing, by nearness of names: stamps, and ImageNet scenes.
+"""Captions for pictures of one named thing, by similarity of names: stamps, and ImageNet scenes.
 
-Flickr8k's photographs are of people, dogs and sport; on them alone the model learns that a caption
-about a coffee cup is always wrong. Two remedies make captions from names here. A stamp is a real
-picture with one short caption. A named scene is a training photograph whose class chances and
-meaning are replaced by those of a random ImageNet class: it teaches that a caption which says
-what the encoder names is right.
+Flickr8k's photographs show people, dogs and sport. With only these, the model learns that a caption
+about a coffee cup is always wrong. So two other kinds of pictures get captions made from names. A
+stamp is a real picture with one short caption. A named scene is a training photograph whose class
+probabilities and meaning are replaced by those of a random ImageNet class: it teaches that a
+caption is right if it says what the encoder detects.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from teacher import detail_score, understanding_score
 
 FORMS = ("a photo of {}", "{}", "{}", "{}", "a picture of {}", "there is {}", "close up of {}")
 TRUE = 80.0
-UNCHECKED_DETAIL = 12.0  # points off for a detail that nothing confirms
+UNCHECKED_DETAIL = 12.0  # points subtracted for a detail that nothing confirms
 
 
 @dataclass
@@ -35,16 +35,18 @@ class NamedThings:
 
     def __init__(self, phrases: list[str], vectors: np.ndarray, borrowed: list[str]) -> None:
         self.phrases, self.borrowed = phrases, borrowed
-        apart = vectors - vectors.mean(0)  # without what all of "a photo of a ..." share
+        apart = vectors - vectors.mean(0)  # without the common part of "a photo of a ..."
         unit = apart / np.linalg.norm(apart, axis=1, keepdims=True)
         self.nearness = unit @ unit.T
 
     def near(self, this: int) -> np.ndarray:
-        """Some 30 things that are most like this one, nearest first."""
+        """Return the about 30 most similar things, nearest first."""
         return np.argsort(-self.nearness[this])[1:30]
 
     def pack(self, this: int, captions: int, rng: np.random.Generator) -> Pack:
-        """A third right, a fifth of things near by, the rest of others or of strangers."""
+        """Return captions: a third right, a fifth of similar things, the rest of other or unrelated
+        things.
+        """
         near, texts, targets = self.near(this), [], []
         confirmed = stems([self.phrases[this]])
         for number in range(captions):
@@ -77,7 +79,7 @@ class NamedThings:
         return Pack(texts, np.array(targets, np.float32))
 
     def chances(self, this: int, rng: np.random.Generator) -> np.ndarray:
-        """Class chances (n,) of an encoder that mostly sees this thing."""
+        """Return class probabilities (n,) of an encoder that mostly sees this thing."""
         chances = np.full(len(self.phrases), 1e-5, np.float32)
         share = float(rng.uniform(0.25, 0.95))
         chances[this] = share

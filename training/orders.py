@@ -1,10 +1,10 @@
-"""Do captions that give orders buy a score?
+"""Do captions with instructions to the model get a higher score?
 
     python training/orders.py --data ../shared/data --json training/orders.json
 
-Mismatched captions of Flickr8k dev images, each as it is and with every order of `ORDERS`: how far
-the mean `itm` moves, up or down. Dev images only; nothing is trained or chosen here, and training
-draws its orders from other wordings (`pairsift.teach.edits.order`).
+Mismatched captions of Flickr8k dev images, each alone and with every instruction of `ORDERS`: how
+far the mean `itm` changes, up or down. Dev images only; nothing is trained or chosen here, and
+training uses other wordings (`pairsift.teach.edits.order`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ASKED = ("itm", "odf", "ctq", "su")
 
 
 def mismatched(data: Path, count: int, seed: int) -> list[tuple[str, bytes, str]]:
-    """Name and bytes of dev images, each with a caption of another one."""
+    """Yield name and bytes of dev images, each with a caption of another one."""
     table = pq.read_table(data / "flickr8k" / "captions_english.parquet")
     tar_path = data / "flickr8k" / "images_dev_1000.tar"
     with tarfile.open(tar_path) as tar:
@@ -57,7 +57,7 @@ def mismatched(data: Path, count: int, seed: int) -> list[tuple[str, bytes, str]
         table.filter(pc.equal(table["image_file"], name))["caption_english"][0].as_py()
         for name in chosen
     ]
-    # Shifted by one, so no image keeps its own.
+    # Shifted by one, so that no image keeps its own.
     return list(zip(chosen, images, captions[1:] + captions[:1], strict=True))
 
 

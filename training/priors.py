@@ -4,10 +4,10 @@
 
 Ridge regressions, over Flickr8k and the other domains, from the pooled encoder features to (a) the
 share of an image's captions that mention each of 1000 words and (b) the mean sentence embedding of
-its captions. While the language model is trained, every image gets the predictions of a fit that
-has not seen it (five folds), so that it learns how far they can be trusted on new images. The
-shipped model carries (a) as fitted on all of them; (b) is where `meaning.py` starts from, and alone
-a baseline that the whole model has to beat.
+its captions. While the language model is trained, every image gets the predictions of a fit without
+it (five folds), so that the model learns how reliable they are on new images. The shipped model
+contains (a) fitted on all images; (b) is the start of `meaning.py`, and a baseline for the whole
+model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ WORDS = 1000
 def ridge(
     x: np.ndarray, y: np.ndarray, weight: np.ndarray, penalty: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (features, targets) and bias (targets,) on raw features; standardised inside."""
+    """Return weights (features, targets) and bias (targets,) for raw features; standardised
+    inside.
+    """
     mean, scale = x.mean(0), x.std(0) + 1e-6
     root = np.sqrt(weight)[:, None]
     z = (x - mean) / scale * root
@@ -57,7 +59,7 @@ def main() -> None:
     center = vectors[: 5 * len(own)].mean(0)
     meaning = (vectors[: 5 * len(own)].reshape(len(own), 5, -1) - center).mean(1)
 
-    # One surface form per stem: the most frequent one.
+    # One form per stem: the most frequent one.
     counts = Counter(w for five in own for text in five for w in sorted(set(words(text))))
     best: dict[str, str] = {}
     for word, _ in counts.most_common():

@@ -3,7 +3,7 @@
 `itm` and `ctq` are those of `pairsift teach reference` (`pairsift.teach.reference` says what they
 measure). The other two differ from it:
 
-`odf`  As there, but words that an edit is known to have put in wrongly count against in full.
+`odf`  The same, but words that an edit put in wrongly count fully against the caption.
 `su`   How far the caption goes beyond naming visible things: actions, relations, places, named or
        rare things, counted and weighted by `itm`. A word-list heuristic; it does not verify facts.
 """
@@ -36,7 +36,7 @@ RELATIONS = frozenset(
 def detail_score(
     text: str, confirmed: frozenset[str], itm: float, wrong: frozenset[str] = frozenset()
 ) -> float:
-    """`odf` target.
+    """Compute the `odf` target.
 
     confirmed: stems of all words in the image's (other) own captions; wrong: words known to be
     untrue, since an edit put them in.
@@ -50,7 +50,9 @@ def detail_score(
 
 
 def understanding_score(text: str, frequency: dict[str, float], itm: float) -> float:
-    """`su` target. `frequency`: share of training captions that contain each word."""
+    """Compute the `su` target. `frequency`: fraction of training captions that contain
+    each word.
+    """
     said = content_words(text)
     actions = sum(bool(ACTIONS.match(w)) and w not in NOT_ACTIONS for w in set(said))
     relations = sum(w in RELATIONS for w in set(words(text)))

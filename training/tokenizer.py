@@ -1,4 +1,4 @@
-"""Take the language model's tokenizer out of its GGUF file, and the sentence encoder's.
+"""Extract the language model's tokenizer from its GGUF file, and the sentence encoder's.
 
 python training/tokenizer.py --weights WEIGHTS --cache CACHE
 """

@@ -1,21 +1,22 @@
-"""Tune the image encoder from pixels, on all pictures at once, to foretell what captions mean.
+"""Tune the image encoder from pixels, on all pictures at once, to predict what captions mean.
 
     python training/tower.py --weights WEIGHTS --cache CACHE --start MODEL --out RUN --minutes 90
 
-Reads what `pictures.py` wrote. The first stages of Lite2 stay frozen; the stages behind the
-stride-8 map and the linear map into MiniLM's space learn from augmented pixels. They start from the
-tuned end of a trained model (`meaning.py`). Several tasks at once, all graded, none sharp:
+Reads the files of `pictures.py`. The first stages of Lite2 are frozen; the stages after the
+stride-8 map and the linear map into MiniLM's space are trained from augmented pixels. They start
+from the tuned stages of a trained model (`meaning.py`). Several tasks at once, all with graded
+targets:
 
 - `meaning`: cosine with the mean embedding of the picture's true captions;
-- `alike`: over thousands of captions, the softened likeness of each to that mean;
-- `judged`: the scores of a model that looked, by one logistic curve of the cosine;
+- `alike`: over thousands of captions, the softened similarity of each to that mean;
+- `judged`: the scores of a model that saw the picture, by one logistic curve of the cosine;
 - `order`: of two judged captions of a picture, the better one above the worse;
-- `wrong`: a true caption above the one with one thing wrong (small weight);
+- `wrong`: a true caption above the one with a single error (small weight);
 - `words`: which word pieces the captions have;
-- `classes`: the ImageNet classes that the encoder told before, so that nothing is unlearned.
+- `classes`: the ImageNet classes that the encoder predicted before, so that nothing is forgotten.
 
-The learning rate falls by the clock. Killed and started again, it goes on from RUN/tower.last.pt.
-Writes RUN/tower.pt: the moving average of the weights.
+The learning rate falls with time. If it is killed and started again, it resumes from
+RUN/tower.last.pt. Writes RUN/tower.pt: the moving average of the weights.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Table:
 class FixedDepthwise(torch.autograd.Function):
     """A depthwise convolution whose weights stay as they are.
 
-    Its own backward pass: on CPUs the library's takes most of a training step.
+    It has its own backward pass, because on CPUs the library's takes most of a training step.
     """
 
     @staticmethod
@@ -131,12 +132,12 @@ class FixedDepthwise(torch.autograd.Function):
             grad = spread
         padding = weight.shape[-1] - 1 - ctx.padding
         back = F.conv2d(grad, weight.flip(2, 3), None, 1, padding, groups=len(weight))
-        rest = ctx.side - back.shape[-1]  # what a stride left unread at the edge
+        rest = ctx.side - back.shape[-1]  # pixels at the edge that the stride did not use
         return F.pad(back, (0, rest, 0, rest)) if rest else back, None, None, None, None
 
 
 def run_block(block: Block, x: Tensor) -> Tensor:
-    """As `Block.forward`, with a fixed depthwise convolution."""
+    """Run `Block.forward` with a fixed depthwise convolution."""
     y = F.relu6(block.expand(x))
     conv = block.depthwise
     kernel, padding = conv.weight.shape[-1], conv.weight.shape[-1] // 2
@@ -166,7 +167,7 @@ class Tower(nn.Module):
 
     @torch.no_grad()
     def start(self, model: TinyModel, pixels: np.ndarray) -> None:
-        """Take the tuned end of `model`; `pixels` are a sample to standardise the features by."""
+        """Copy the tuned stages of `model`; `pixels` are a sample to standardise the features."""
         end, own = model.meaning_end, self.encoder
         behind = own.blocks[len(own.blocks) - len(end.blocks) :]
         for mine, theirs in zip((*behind, own.head), (*end.blocks, end.head), strict=True):
@@ -179,7 +180,7 @@ class Tower(nn.Module):
         self.linear.bias.copy_(model.image_meaning.bias + weight @ self.mean)
 
     def pooled(self, pixels: Tensor) -> Tensor:
-        """(B, 2560) of normalised pixels (B, 3, S, S)."""
+        """Return (B, 2560) of normalised pixels (B, 3, S, S)."""
         encoder = self.encoder
         with torch.no_grad():
             x = encoder._through(encoder._begin(pixels), 0, FROZEN)
@@ -194,7 +195,7 @@ class Tower(nn.Module):
 
 @torch.inference_mode()
 def embed(tower: Tower, pixels: np.ndarray, batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """Unit embeddings (N, 384) and pooled features (N, 2560) of uint8 pictures."""
+    """Return unit embeddings (N, 384) and pooled features (N, 2560) of uint8 pictures."""
     tower.eval()
     units, features = [], []
     for start in range(0, len(pixels), batch):
@@ -207,7 +208,9 @@ def embed(tower: Tower, pixels: np.ndarray, batch: int = 16) -> tuple[np.ndarray
 
 
 def augment(pixels: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Crops of 60-100 % of the area, stretched a little, half of them mirrored, recoloured."""
+    """Return crops of 60-100 % of the area, slightly stretched, half of them mirrored,
+    recoloured.
+    """
     count = len(pixels)
 
     def uniform(low: float, high: float) -> Tensor:
@@ -231,7 +234,9 @@ def augment(pixels: Tensor, side: int, generator: torch.Generator) -> Tensor:
 
 
 def word_targets(table: Table, tokenizer_file: Path) -> tuple[Tensor, Tensor]:
-    """(N, W) float16 share of a picture's captions that have each word piece, and their prior."""
+    """Return (N, W) float16, the fraction of a picture's captions with each word piece, and their
+    prior.
+    """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
@@ -251,7 +256,7 @@ def word_targets(table: Table, tokenizer_file: Path) -> tuple[Tensor, Tensor]:
 
 
 class Tasks:
-    """Draws pictures with all that is told of them, and gives the losses."""
+    """Draws pictures with all their targets, and returns the losses."""
 
     def __init__(self, table: Table, untuned: Lite2, words: Tensor, seed: int) -> None:
         self.table, self.untuned, self.words = table, untuned, words
@@ -313,7 +318,7 @@ class Tasks:
 
 
 def pointwise(blocks: list[nn.Module]) -> list[nn.Parameter]:
-    """All weights but the depthwise convolutions', which stay as they were."""
+    """Return all weights except the depthwise convolutions', which are not trained."""
     named = (item for block in blocks for item in block.named_parameters())
     return [parameter for name, parameter in named if not name.startswith("depthwise")]
 

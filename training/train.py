@@ -2,13 +2,14 @@
 
     python training/train.py --data DATA --weights WEIGHTS --cache CACHE --out RUN --steps 700
 
-Each step takes a few images and, for each, a pack of its captions behind one copy of its image
+Each step takes a few images and, for each, a pack of its captions after one copy of its image
 tokens. Losses (`losses.py`): cross-entropy between the score distribution and a soft label around
 the teacher's score; a pairwise ranking loss on the expected scores within the pack; the same
-between a caption and its edits, each edit alike; captions with an order to the judge held to the
-score that they have without; captioning (next token) on the image's own captions, which is what
-ties the projector to the language model. The image encoder, the sentence encoder and the token
-embeddings stay frozen. Writes RUN/log.jsonl, RUN/last.pt (resumed from when there) and RUN/model.
+between a caption and its edits, all with the same weight; a loss that keeps the score of a caption
+the same with and without an instruction to the model; captioning (next token) on the image's own
+captions, which connects the projector to the language model. The image encoder, the sentence
+encoder and the token embeddings are frozen. Writes RUN/log.jsonl, RUN/last.pt (for resuming) and
+RUN/model.
 """
 
 from __future__ import annotations
@@ -43,11 +44,16 @@ from weights import (
 LOSS_WEIGHTS = {"score": 1.0, "rank": 1.0, "edit": 1.0, "order": 0.75, "caption": 0.15}
 WIDE_SHARE = 0.1  # of the learning rate: Adam moves each of their 770 inputs' weights alike
 METRIC_WEIGHTS = (2.0, 1.0, 1.0, 0.7)
-EDIT_METRIC_WEIGHTS = (2.0, 3.0, 1.0, 0.7)  # a false detail makes a caption longer, yet not fuller
+EDIT_METRIC_WEIGHTS = (
+    2.0,
+    3.0,
+    1.0,
+    0.7,
+)  # a false detail makes a caption longer but not more detailed
 
 
 def build(weights: Path, cache: Path, layers: int) -> TinyModel:
-    """The untrained model: pretrained encoders and language model."""
+    """Build the untrained model: pretrained encoders and language model."""
     from tokenizers import Tokenizer
     from transformers import AutoModelForCausalLM
 
@@ -84,7 +90,7 @@ def build(weights: Path, cache: Path, layers: int) -> TinyModel:
 
 
 def set_priors(model: TinyModel, weights: Path, cache: Path) -> None:
-    """Put in what is not trained here: the fits of `priors.py` and `meaning.py`, MiniLM."""
+    """Set what is not trained here: the fits of `priors.py` and `meaning.py`, and MiniLM."""
     from safetensors.torch import load_file
     from transformers import AutoModel
 
@@ -155,7 +161,7 @@ def main() -> None:
         model = build(args.weights, args.cache, args.layers)
         set_priors(model, args.weights, args.cache)
     model.train()
-    model.sentence.eval()  # frozen, so without its dropout
+    model.sentence.eval()  # it is frozen, so without dropout
     tokenizer = caption_tokenizer(args.cache, model)
     train, dev, coco = (Split.load(args.cache, n, model) for n in ("train", "dev", "coco"))
     own_rows = np.flatnonzero(train.kind == "own")

