@@ -29,8 +29,8 @@ from pairsift.engines.local import score_shards
 from pairsift.scorers.base import Scorer
 from pairsift.select import select
 from pairsift.sources import find_shards, open_shard
+from pairsift.sources.member_names import member_key
 from pairsift.writers import write_dataset, write_webdataset
-from pairsift.writers.pairs import member_key
 from tests.samples import damage, jpeg, tar_bytes
 
 # What becomes of a sample with this flaw; which of two names for it depends on the layout.

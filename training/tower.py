@@ -287,7 +287,8 @@ class Tasks:
         told = (unit @ bank.T / TEMPERATURE).log_softmax(-1)
         some = torch.randperm(len(rows))[:NAMED]
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            before = self.untuned.class_logits(self.untuned(x[some])[2]).float()
+            final = self.untuned(x[some])[2]
+            before = self.untuned.classifier(final.mean(dim=(2, 3))).float()
         named = self.untuned.classifier(pooled[some, : FEATURE_WIDTHS[-1]])
         losses = {
             "meaning": 1 - (unit * reference).sum(-1).mean(),

@@ -23,5 +23,10 @@ def one_line(text: str) -> str:
     return _CONTROL_OR_LINE.sub(_escape, text)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its class where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")

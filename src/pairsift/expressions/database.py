@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import fsspec
 
 from pairsift.errors import PairsiftError
 from pairsift.expressions.terms import Term, column_term, quoted, text_sql
+from pairsift.printable import first_line
 from pairsift.sources.base import printable
 
 
@@ -73,7 +73,7 @@ def readable_errors() -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException as error:
         raise PairsiftError(
-            f"DuckDB needs more than its memory limit ({_first_line(error)}); raise --memory-limit"
+            f"DuckDB needs more than its memory limit ({first_line(error)}); raise --memory-limit"
         ) from error
     except duckdb.Error as error:
         # Its parquet reader raises the base class for damaged bytes.
@@ -81,13 +81,9 @@ def readable_errors() -> Iterator[None]:
         if not isinstance(error, damage) and type(error) is not duckdb.Error:
             raise
         raise PairsiftError(
-            f"a table cannot be read: {_first_line(error)}. If `pairsift score` wrote it, remove "
+            f"a table cannot be read: {first_line(error)}. If `pairsift score` wrote it, remove "
             "it and score again; if it is your own table, replace it by an undamaged one"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return os.fspath(str(error)).split("\n", 1)[0]
 
 
 def literal_path(path: str) -> str:

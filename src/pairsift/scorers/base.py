@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from pairsift.captions import check_caption
+from pairsift.errors import PairsiftError
 from pairsift.images import ImageFaultError, ImageLimits, decode_image
 from pairsift.pair import Fault, Pair, Status
 from pairsift.scorers.scope import Scope
@@ -183,6 +184,21 @@ class Scorer(abc.ABC):
             positions in `inputs`.
         """
         return sorted(range(len(inputs)), key=lambda place: self.cost(inputs[place]))
+
+    def prepare_all(self, pairs: Iterable[Pair]) -> list[Any]:
+        """Preprocess pairs that must all be fit to be scored.
+
+        Returns:
+            what :meth:`score_batch` takes, in order.
+
+        Raises:
+            PairsiftError: a pair is not; names its key and why.
+        """
+        rows = [self.preparer(pair) for pair in pairs]
+        for row in rows:
+            if row.status is not Status.OK:
+                raise PairsiftError(f"{row.key}: {row.status.value}: {row.error}")
+        return [row.inputs for row in rows]
 
     def score(self, pairs: Iterable[Pair], batch_size: int | None = None) -> pa.Table:
         """Score pairs held in memory.

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoTokenizer, CLIPModel, SiglipModel
 
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
+from pairsift.printable import first_line
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.checkpoints import checkpoint_digest, find_checkpoint
 from pairsift.scorers.image_recipe import ImageRecipe
@@ -245,16 +246,11 @@ def _load_config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PairsiftError(f"{folder / 'config.json'}: {_first_line(error)}") from None
+        raise PairsiftError(f"{folder / 'config.json'}: {first_line(error)}") from None
 
 
 def _load_tokenizer(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise PairsiftError(f"{folder} has no readable tokenizer: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+        raise PairsiftError(f"{folder} has no readable tokenizer: {first_line(error)}") from None

@@ -23,14 +23,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.base import Preparer
 from pairsift.scorers.mlm.tiny.captions import collate
-from pairsift.scorers.mlm.tiny.encoded import EncodedImages, order_by_image
+from pairsift.scorers.mlm.tiny.encoded import EncodedImages
 from pairsift.scorers.mlm.tiny.inputs import TinyInputs
 from pairsift.scorers.mlm.tiny.model import TinyModel
 from pairsift.scorers.mlm.tiny.scorer import (
     ASSET,
     SCOPE,
+    PixelsAndTokens,
     checkpoint_files_digest,
     preprocessing,
     tiny_transform,
@@ -38,7 +39,7 @@ from pairsift.scorers.mlm.tiny.scorer import (
 from pairsift.scorers.placement import pick_device
 
 
-class DualEncoderScorer(Scorer):
+class DualEncoderScorer(PixelsAndTokens):
     """Cosine of image and caption embedding.
 
     Column: ``dual_encoder`` float32, 100 * cosine, -100..100. Use it only to rank pairs.
@@ -63,12 +64,6 @@ class DualEncoderScorer(Scorer):
     @property
     def fingerprint(self) -> Mapping[str, str]:
         return self._fingerprint
-
-    def cost(self, inputs: TinyInputs) -> int:
-        return len(inputs[1].sentence_ids)
-
-    def order(self, inputs: Sequence[TinyInputs]) -> list[int]:
-        return order_by_image([pixels for pixels, _ in inputs], list(map(self.cost, inputs)))
 
     @torch.inference_mode()
     def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:

@@ -19,7 +19,7 @@ from PIL import Image
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits, jpeg_data_uri
 from pairsift.metrics import METRICS, parse_metrics
-from pairsift.pair import Pair, Status
+from pairsift.pair import Pair
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
 from pairsift.scorers.mlm.prompt_files import load_prompts
@@ -149,12 +149,9 @@ class VLLMScorer(Scorer):
         Raises:
             PairsiftError: a pair cannot be scored; the error names its key.
         """
-        rows = [self.preparer(pair) for pair in pairs]
-        for row in rows:
-            if row.status is not Status.OK:
-                raise PairsiftError(f"{row.key}: {row.status.value}: {row.error}")
+        inputs = self.prepare_all(pairs)
         try:
-            p = np.exp(self._log_probabilities([row.inputs for row in rows]))
+            p = np.exp(self._log_probabilities(inputs))
         except VLLMError as error:
             raise PairsiftError(str(error)) from error
         return np.asarray(p / p.sum(-1, keepdims=True))

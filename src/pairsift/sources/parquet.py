@@ -17,6 +17,7 @@ from pairsift.captions import decode_caption
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
 from pairsift.pair import Fault, Pair, Status
+from pairsift.printable import first_line
 from pairsift.sources.base import (
     MOSTLY,
     Shard,
@@ -101,7 +102,7 @@ class ParquetReader(ShardReader):
                 except (pa.ArrowException, OSError, ValueError) as error:
                     if isinstance(error, OSError) and error.errno:
                         raise  # the storage failed, not the data
-                    why = _first_line(error)
+                    why = first_line(error)[:300]
                 begin, first_row = first_row, first_row + table.metadata.row_group(group).num_rows
                 if row < first_row:
                     broken.append(f"row group {group} from row {row} on: {why}")
@@ -122,7 +123,7 @@ class ParquetReader(ShardReader):
             if isinstance(error, OSError) and error.errno:
                 raise
             raise PairsiftError(
-                f"{self.shard.url} is not a readable parquet file ({_first_line(error)}); "
+                f"{self.shard.url} is not a readable parquet file ({first_line(error)[:300]}); "
                 "remove it, or download it again"
             ) from error
 
@@ -482,7 +483,3 @@ def _values(table: pq.ParquetFile, group: int, name: str | None) -> Iterator[Any
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

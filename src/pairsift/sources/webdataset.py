@@ -19,6 +19,7 @@ from pairsift.pair import Fault, Pair, Status
 from pairsift.sources.base import MOSTLY, Shard, ShardReader, declared_failure, printable, valid_uid
 from pairsift.sources.fields import NoFieldError, describe, follow, leaves
 from pairsift.sources.files import open_file
+from pairsift.sources.member_names import split_member
 from pairsift.sources.tar_stream import BehindEndError, DamagedTarError, Member, iterate_tar
 
 MAX_JSON_BYTES = 4 * 2**20
@@ -26,10 +27,6 @@ _MOST_SUFFIXES = 50
 _SHOWN_SUFFIXES = 8
 
 _CAPTION = re.compile("capt|text|alt|desc", re.IGNORECASE)
-
-# webdataset's rule: the key ends at the first dot after the last slash. A name without a dot, or
-# with a dot at its start, belongs to no sample.
-_MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +149,10 @@ class WebdatasetReader(ShardReader):
             try:
                 for member in iterate_tar(file, links):
                     members += 1
-                    match = _MEMBER.fullmatch(member.name)
-                    if match is None:
+                    parts = split_member(member.name)
+                    if parts is None:
                         continue
-                    key, suffix = printable(match[1]), match[2].lower()
+                    key, suffix = printable(parts[0]), parts[1].lower()
                     if sample and (sample.key != key or suffix in sample.suffixes):
                         yield self._pair(sample, seen)
                         sample = None

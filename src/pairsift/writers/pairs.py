@@ -8,6 +8,7 @@ from typing import Any
 
 from pairsift.image_formats import find_format
 from pairsift.pair import Pair
+from pairsift.sources.member_names import member_key
 
 
 def image_extension(image: bytes) -> str:
@@ -16,16 +17,6 @@ def image_extension(image: bytes) -> str:
     """
     found = find_format(image)
     return found.suffixes[0] if found else "jpg"
-
-
-def member_key(key: str) -> str:
-    """Return the key without dots in its last part, where a dot would end the key in a tar.
-
-    An empty last part becomes ``_``, because readers skip names that begin with a dot.
-    """
-    folder, slash, base = key.rpartition("/")
-    folder, base = folder.lstrip("/"), base.replace(".", "_") or "_"
-    return f"{folder}{slash if folder else ''}{base}"
 
 
 def pair_members(pair: Pair, scores: Mapping[str, Any] | None = None) -> list[tuple[str, bytes]]:

@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING
 from pairsift.errors import PairsiftError
 from pairsift.sources.base import printable
 from pairsift.sources.files import is_url, look_up, open_file
+from pairsift.sources.member_names import split_member
 from pairsift.sources.packing import find_packing, is_damage, unpacked
 
 if TYPE_CHECKING:
@@ -47,19 +48,6 @@ def member_end(member: Member) -> int:
     """Return where the next header starts."""
     _, _, data, size = member
     return data - (-size // BLOCK) * BLOCK
-
-
-def sample_key(name: str) -> str | None:
-    """Return webdataset's key: the path up to the first dot of its last part; None without an
-    extension.
-    """
-    key = _key(name.encode("utf-8", "surrogateescape"))
-    return None if key is None else key.decode("utf-8", "surrogateescape")
-
-
-def _key(name: bytes) -> bytes | None:
-    dot = name.find(b".", name.rfind(b"/") + 1)
-    return name[:dot] if dot > name.rfind(b"/") + 1 else None
 
 
 def _text(key: bytes) -> str:
@@ -195,10 +183,10 @@ class RawTar:
         members, self._next = itertools.chain(self._next, self._members), ()
         for member in members:
             name = member[0]
-            if escaped and (bare := _key(name)) is not None and _text(bare) == key:
-                stem = bare + b"."
+            if escaped and (parts := split_member(name)) and _text(parts[0]) == key:
+                stem = parts[0] + b"."
             if not name.startswith(stem) or b"/" in name[len(stem) :]:
-                if run and _key(name) is not None:
+                if run and split_member(name):
                     break
                 continue
             suffix = name[len(stem) :].lower()

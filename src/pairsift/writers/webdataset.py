@@ -24,12 +24,13 @@ from pairsift.errors import PairsiftError
 from pairsift.pair import Pair
 from pairsift.provenance import Provenance
 from pairsift.select.record import KeptShard, Selection
+from pairsift.sources.member_names import member_key, split_member
 from pairsift.sources.webdataset import Layout
 from pairsift.storage import Folder
 from pairsift.writers.append import Appender
 from pairsift.writers.manifest import OutputManifest
-from pairsift.writers.pairs import member_key, pair_members
-from pairsift.writers.rawtar import END, Member, RawTar, member_end, sample_key
+from pairsift.writers.pairs import pair_members
+from pairsift.writers.rawtar import END, Member, RawTar, member_end
 
 SIZES = "sizes.json"
 SAMPLES_PER_SHARD = 10_000
@@ -379,8 +380,8 @@ class _TarCopier:
         check = 0
         for member in sample:
             name = member[0].decode("utf-8", "surrogateescape")
-            stem = sample_key(name) or ""
-            if name[len(stem) :].lower() == ".json" and not done:
+            _, suffix = split_member(name) or (name, "")
+            if suffix.lower() == "json" and not done:
                 done = True
                 raw = self.tar.read(member[1], member_end(member) - member[1])
                 content = _with_scores(raw[member[2] - member[1] :][: member[3]], scores)
@@ -394,7 +395,8 @@ class _TarCopier:
             check = self.tar.copy(member[1], member_end(member), target, check)
         if not done:
             header = self._header(sample[0])
-            header.name = f"{sample_key(header.name)}.json"
+            key, _ = split_member(header.name) or (header.name, "")
+            header.name = f"{key}.json"
             content = json.dumps(scores).encode()
             header.size = len(content)
             _add(header, content, target)

@@ -19,7 +19,7 @@ import torch
 
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
-from pairsift.pair import Pair, Status
+from pairsift.pair import Pair
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.checkpoints import find_checkpoint
 from pairsift.scorers.memory import FittingBatches
@@ -208,13 +208,10 @@ class ClassifierScorer(Scorer):
         Raises:
             PairsiftError: a pair cannot be scored; the error names its key.
         """
-        rows = [self.preparer(pair) for pair in pairs]
-        for row in rows:
-            if row.status is not Status.OK:
-                raise PairsiftError(f"{row.key}: {row.status.value}: {row.error}")
-        if not rows:
+        inputs = self.prepare_all(pairs)
+        if not inputs:
             return np.zeros((0, 1, self.labels), dtype=np.float32)
-        return self._fitting.run(self._logits, [row.inputs for row in rows])[:, None]
+        return self._fitting.run(self._logits, inputs)[:, None]
 
     @torch.inference_mode()
     def _logits(self, inputs: Sequence[ClassifierInputs]) -> np.ndarray:

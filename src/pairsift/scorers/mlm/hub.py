@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from pairsift.errors import PairsiftError
+from pairsift.printable import first_line
 from pairsift.scorers.mlm.backbone import Backbone
 from pairsift.scorers.mlm.families import FAMILIES, PROCESSORS
 
@@ -67,10 +68,10 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
     except pickle.UnpicklingError as error:
         raise PairsiftError(
             f"{folder}: a weight file is refused: it is a pickle that holds more than tensors, "
-            f"which could run code ({_first_line(error)}); if you trust it, make it safetensors"
+            f"which could run code ({first_line(error)}); if you trust it, make it safetensors"
         ) from None
     except _BROKEN as error:
-        raise PairsiftError(f"cannot load {folder}: {_first_line(error)}") from error
+        raise PairsiftError(f"cannot load {folder}: {first_line(error)}") from error
     check_tensors(
         folder,
         missing=report["missing_keys"],
@@ -141,7 +142,7 @@ def merge_adapter(model: Any, adapter: Path) -> Any:
             wrapped = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
     except (*_BROKEN, UserWarning) as error:
         raise PairsiftError(
-            f"cannot put adapter {adapter} on the model: {_first_line(error)}"
+            f"cannot put adapter {adapter} on the model: {first_line(error)}"
         ) from error
     return wrapped.merge_and_unload()
 
@@ -163,7 +164,7 @@ def load_tokenizer(folder: Path) -> Any:
             tokenizer.chat_template = json.loads(template.read_text("utf-8"))["chat_template"]
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise PairsiftError(
-            f"cannot read the tokenizer of {folder}: {_first_line(error)}"
+            f"cannot read the tokenizer of {folder}: {first_line(error)}"
         ) from error
     return tokenizer
 
@@ -181,7 +182,7 @@ def _load_processor(folder: Path, kind: str, settings: Mapping[str, Any]) -> Any
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise PairsiftError(
             f"cannot read the image processor of {folder} (preprocessor_config.json): "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
 
 
@@ -205,8 +206,3 @@ def read_settings(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise PairsiftError(f"cannot read {path}: {error}") from None
     return settings if isinstance(settings, dict) else {}
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

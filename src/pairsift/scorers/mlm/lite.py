@@ -150,11 +150,6 @@ class Lite2(nn.Module):
             x = block(x)
         return x
 
-    def class_logits(self, final: Tensor) -> Tensor:
-        """Return ImageNet logits (B, 1000) from the stride-32 map of `forward`, (B, 1280, h, w)."""
-        logits: Tensor = self.classifier(final.mean(dim=(2, 3)))
-        return logits
-
 
 class SecondEnd(nn.Module):
     """A copy of the encoder's last stages with its own weights.

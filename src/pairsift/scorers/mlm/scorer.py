@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
-from pairsift.pair import Pair, Status
+from pairsift.pair import Pair
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.memory import FittingBatches
 from pairsift.scorers.mlm.backbone import Arrays, Backbone, ImageTransform, State
@@ -145,7 +144,7 @@ class MLMScorer(Scorer):
         Raises:
             PairsiftError: a pair cannot be scored; the error names its key.
         """
-        log_p, _ = self._in_memory(self._distributions, self._prepare(pairs))
+        log_p, _ = self._in_memory(self._distributions, self.prepare_all(pairs))
         p = np.exp(log_p.astype(np.float64) - log_p.max(-1, keepdims=True))
         return np.asarray(p / p.sum(-1, keepdims=True))
 
@@ -155,7 +154,7 @@ class MLMScorer(Scorer):
         Raises:
             PairsiftError: a pair cannot be scored; the error names its key.
         """
-        (logits,) = self._in_memory(self._answer_logits, self._prepare(pairs))
+        (logits,) = self._in_memory(self._answer_logits, self.prepare_all(pairs))
         return logits
 
     @torch.inference_mode()
@@ -170,7 +169,7 @@ class MLMScorer(Scorer):
         Raises:
             PairsiftError: the pair cannot be scored; the error names its key.
         """
-        [inputs] = self._prepare([pair])
+        [inputs] = self.prepare_all([pair])
         state = self._prefill([inputs])
         tokenizer = self.backbone.tokenizer
         texts = []
@@ -186,13 +185,6 @@ class MLMScorer(Scorer):
                 written.append(token)
             texts.append(tokenizer.decode(written, skip_special_tokens=True).strip())
         return texts
-
-    def _prepare(self, pairs: Sequence[Pair]) -> list[MLMInputs]:
-        rows = [self.preparer(pair) for pair in pairs]
-        for row in rows:
-            if row.status is not Status.OK:
-                raise PairsiftError(f"{row.key}: {row.status.value}: {row.error}")
-        return [row.inputs for row in rows]
 
     def _in_memory(
         self,

@@ -16,15 +16,14 @@ import torch
 
 from pairsift.metrics import METRICS
 from pairsift.scorers.base import Scorer
-from pairsift.scorers.mlm.tiny.encoded import order_by_image
 from pairsift.scorers.mlm.tiny.inputs import TinyInputs
 from pairsift.scorers.mlm.tiny.model import distribution
-from pairsift.scorers.mlm.tiny.scorer import TinyScorer, load_tiny_scorer
+from pairsift.scorers.mlm.tiny.scorer import PixelsAndTokens, TinyScorer, load_tiny_scorer
 
 _ITM = tuple(METRICS).index("itm")
 
 
-class TinyGlance(Scorer):
+class TinyGlance(PixelsAndTokens):
     """Column: ``glance`` float32, 0..100, an estimate of the ``itm`` of `pairsift-tiny`."""
 
     name: ClassVar[str] = "tiny-glance"
@@ -42,12 +41,6 @@ class TinyGlance(Scorer):
             name: value for name, value in self._tiny.fingerprint.items() if name != "metrics"
         }
         return shared | {"scorer": self.name}
-
-    def cost(self, inputs: TinyInputs) -> int:
-        return len(inputs[1].sentence_ids)
-
-    def order(self, inputs: Sequence[TinyInputs]) -> list[int]:
-        return order_by_image([pixels for pixels, _ in inputs], list(map(self.cost, inputs)))
 
     @torch.inference_mode()
     def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:

@@ -13,7 +13,7 @@ import torch
 
 from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS, parse_metrics
-from pairsift.pair import Pair, Status
+from pairsift.pair import Pair
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
 from pairsift.scorers.mlm.tiny.captions import pack, share_images
@@ -41,7 +41,17 @@ SCOPE = Scope(
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class TinyScorer(Scorer):
+class PixelsAndTokens(Scorer):
+    """A scorer of :class:`TinyInputs` that encodes each image of a batch once."""
+
+    def cost(self, inputs: TinyInputs) -> int:
+        return len(inputs[1].sentence_ids)
+
+    def order(self, inputs: Sequence[TinyInputs]) -> list[int]:
+        return order_by_image([pixels for pixels, _ in inputs], list(map(self.cost, inputs)))
+
+
+class TinyScorer(PixelsAndTokens):
     """The embedded filter; its columns are :func:`pairsift.scorers.mlm.columns.score_columns`."""
 
     name: ClassVar[str] = "pairsift-tiny"
@@ -82,9 +92,6 @@ class TinyScorer(Scorer):
     def cost(self, inputs: TinyInputs) -> int:
         return len(inputs[1].ids)
 
-    def order(self, inputs: Sequence[TinyInputs]) -> list[int]:
-        return order_by_image([pixels for pixels, _ in inputs], list(map(self.cost, inputs)))
-
     def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:
         summary = summarise(self._log_probabilities(inputs))
         return metric_columns(summary, tuple(METRICS), asked=self.metrics) | {
@@ -97,12 +104,8 @@ class TinyScorer(Scorer):
         Raises:
             PairsiftError: a pair cannot be scored; the error names its key.
         """
-        rows = [self.preparer(pair) for pair in pairs]
-        for row in rows:
-            if row.status is not Status.OK:
-                raise PairsiftError(f"{row.key}: {row.status.value}: {row.error}")
         asked = [index for index, name in enumerate(METRICS) if name in self.metrics]
-        log_p = self._log_probabilities([row.inputs for row in rows])[:, asked]
+        log_p = self._log_probabilities(self.prepare_all(pairs))[:, asked]
         probabilities: np.ndarray = np.exp(log_p)
         return probabilities
 

@@ -1,0 +1,27 @@
+"""How webdataset names a sample's members: the key, a dot, and the suffix that says which it is."""
+
+from __future__ import annotations
+
+from typing import AnyStr
+
+
+def split_member(name: AnyStr) -> tuple[AnyStr, AnyStr] | None:
+    """Key and suffix of a member: the key ends at the first dot of the last part of its path.
+
+    Returns:
+        None for a name without a dot there, or with nothing before it: it belongs to no sample.
+    """
+    slash, dot = (b"/", b".") if isinstance(name, bytes) else ("/", ".")
+    start = name.rfind(slash) + 1
+    end = name.find(dot, start)
+    return (name[:end], name[end + 1 :]) if end > start else None
+
+
+def member_key(key: str) -> str:
+    """A key without what would end it early in a tar: dots in its last part.
+
+    A last part that is empty becomes ``_``, and leading slashes go: readers pass over such names.
+    """
+    folder, slash, base = key.rpartition("/")
+    folder, base = folder.lstrip("/"), base.replace(".", "_") or "_"
+    return f"{folder}{slash if folder else ''}{base}"
