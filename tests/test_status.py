@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from pairsift import PairsiftError, load_scorer
 from pairsift.engines.local import score_shards
@@ -79,9 +80,8 @@ def test_text_names_what_matters(scores: Path) -> None:
 
 
 def test_prometheus_text_is_well_formed(scores: Path) -> None:
-    parser = pytest.importorskip("prometheus_client.parser", reason="comes with ray")
     text = to_prometheus(read_status(str(scores), now=NOW))
-    families = {family.name: family for family in parser.text_string_to_metric_families(text)}
+    families = {family.name: family for family in text_string_to_metric_families(text)}
     assert families["pairsift_shards_done"].samples[0].value == 7
     rows = {s.labels["status"]: s.value for s in families["pairsift_rows"].samples}
     assert (rows["ok"], rows["image_corrupt"], rows["model_error"]) == (41, 1, 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -335,62 +336,40 @@ def duration(seconds: float) -> str:
 
 def to_prometheus(status: RunStatus) -> str:
     """Format for Prometheus, for example for the text-file collector of its node exporter."""
-    lines: list[str] = []
-    folder = f'folder="{_escape(status.folder)}"'
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-    def gauge(name: str, what: str, samples: Sequence[tuple[str, float | None]]) -> None:
-        known = [(labels, value) for labels, value in samples if value is not None]
-        if known:
-            lines.append(f"# HELP pairsift_{name} {what}")
-            lines.append(f"# TYPE pairsift_{name} gauge")
-        for labels, value in known:
-            lines.append(f"pairsift_{name}{{{folder}{labels}}} {value:.15g}")
+    registry = CollectorRegistry()
 
-    gauge("shards", "Shards to score, as given to all runs into the folder.", [("", status.shards)])
-    gauge("shards_done", "Shards that have a score table.", [("", status.done)])
-    gauge("shards_left", "Shards that have no score table yet.", [("", status.left)])
-    gauge("shards_unreadable", "Shards that could not be read.", [("", status.unreadable)])
-    gauge(
-        "rows",
+    def gauge(
+        name: str, what: str, value: float | None, labels: Mapping[str, str] | None = None
+    ) -> None:
+        if value is not None:
+            values = {**(labels or {}), "folder": status.folder}
+            Gauge(f"pairsift_{name}", what, values, registry=registry).labels(**values).set(value)
+
+    gauge("shards", "Shards to score, as given to all runs into the folder.", status.shards)
+    gauge("shards_done", "Shards that have a score table.", status.done)
+    gauge("shards_left", "Shards that have no score table yet.", status.left)
+    gauge("shards_unreadable", "Shards that could not be read.", status.unreadable)
+    rows = Gauge(
+        "pairsift_rows",
         "Rows of all tables by status; estimated if pairsift_tables_read is below shards_done.",
-        [(f',status="{each.value}"', status.statuses.get(each.value, 0)) for each in Status],
+        ["folder", "status"],
+        registry=registry,
     )
-    gauge("tables_read", "Tables whose footer was read.", [("", status.tables_read)])
-    gauge(
-        "shards_per_hour",
-        "Shards per hour over the last hour's tables.",
-        [("", status.shards_per_hour)],
-    )
-    gauge(
-        "rows_per_second",
-        "Rows per second over the last hour's tables.",
-        [("", status.rows_per_second)],
-    )
-    gauge("seconds_left", "Seconds until all shards are done.", [("", status.seconds_left)])
+    for each in Status:
+        rows.labels(status.folder, each.value).set(status.statuses.get(each.value, 0))
+    gauge("tables_read", "Tables whose footer was read.", status.tables_read)
+    gauge("shards_per_hour", "Shards per hour over the last hour's tables.", status.shards_per_hour)
+    gauge("rows_per_second", "Rows per second over the last hour's tables.", status.rows_per_second)
+    gauge("seconds_left", "Seconds until all shards are done.", status.seconds_left)
     gauge(
         "last_finished_timestamp_seconds",
         "Time when the last table was finished.",
-        [("", status.last_finished)],
+        status.last_finished,
     )
-    gauge(
-        "info",
-        "Name and version of the scorer.",
-        [
-            (
-                "".join(
-                    f',{_label(name)}="{_escape(value)}"'
-                    for name, value in sorted(status.fingerprint.items())
-                ),
-                1.0,
-            )
-        ],
-    )
-    return "\n".join(lines)
-
-
-def _label(name: str) -> str:
-    return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    fingerprint = {
+        re.sub(r"\W", "_", name, flags=re.A): v for name, v in status.fingerprint.items()
+    }
+    gauge("info", "Name and version of the scorer.", 1.0, fingerprint)
+    return generate_latest(registry).decode().rstrip("\n")

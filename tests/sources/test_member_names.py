@@ -7,18 +7,7 @@ from webdataset.tariterators import base_plus_ext
 
 from pairsift.sources.member_names import member_key, split_member
 
-NAMES = [
-    "a.jpg",
-    "a.b.json",
-    "p/q.x/a.txt",
-    "./a.jpg",
-    "p/a",
-    "a",
-    ".hidden",
-    "p/.hidden",
-    "a.",
-    "p/",
-]
+NAMES = ["a.jpg", "a.b.json", "p/q.x/a.txt", "./a.jpg", "p/a", "a", ".hidden", "a.", "p/"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -28,6 +17,10 @@ def test_names_are_split_as_the_library_does(name: str) -> None:
     assert found == (None if key is None else (key, suffix))
     raw = split_member(name.encode())
     assert raw == (None if found is None else (found[0].encode(), found[1].encode()))
+
+
+def test_hidden_files_belong_to_no_sample() -> None:
+    assert split_member("p/.hidden") is None  # the library's key would be "p/"
 
 
 @pytest.mark.parametrize("key", ["a", "a.b", "p/a.b", "/p/.a", "p/", "", "p.q/r"])
