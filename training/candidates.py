@@ -37,7 +37,7 @@ from pairsift.teach.reference import (
 )
 
 import domains
-from teacher import detail_score, understanding_score
+from teacher import odf_target, su_target
 from weights import SentenceEncoder
 
 SCHEMA = pa.schema(
@@ -110,9 +110,9 @@ class Builder:
                     "kind": kind,
                     "source": source,
                     "itm": itm,
-                    "odf": detail_score(text, known, itm, wrong),
+                    "odf": odf_target(text, known, itm, wrong),
                     "ctq": ctq,
-                    "su": understanding_score(text, self.frequency, itm),
+                    "su": su_target(text, self.frequency, itm),
                 }
             )
 

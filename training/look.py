@@ -42,7 +42,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from data import sentence_meanings
-from losses import EDIT_SCALE, RANK_SCALE, order_loss, soft_labels
+from losses import EDIT_SCALE, RANK_SCALE, normal_labels, order_loss
 from tower import DRAWN, Table
 from train import optimizer
 
@@ -201,7 +201,7 @@ def losses_of(logits: Tensor, before: Tensor, batch: Batch) -> dict[str, Tensor]
     target = batch.target.nan_to_num()
     expected = distribution(logits)[0]
     itm = expected[..., ITM]
-    score = -(soft_labels(target) * chances[..., ITM, :]).sum(-1)[known].mean()
+    score = -(normal_labels(target) * chances[..., ITM, :]).sum(-1)[known].mean()
     gap = target[:, :, None] - target[:, None, :]
     weight = ((gap - 4) / 20).clamp(0, 1) * known[:, :, None] * known[:, None, :]
     lead = itm[:, :, None] - itm[:, None, :]

@@ -19,13 +19,13 @@ ORDER_SCALE = 4.0  # points that an instruction may change a score before the lo
 OBEDIENT = ("itm", "odf", "su")  # metrics that an instruction must not change
 
 
-def soft_labels(targets: Tensor) -> Tensor:
+def normal_labels(targets: Tensor) -> Tensor:
     """Return (..., 101): a normal curve of width `SPREAD` around each target (...)."""
     scores = torch.arange(NUM_SCORES, dtype=torch.float32)
     return (-((scores - targets[..., None]) ** 2) / (2 * SPREAD**2)).softmax(-1)
 
 
-def ranking_loss(expected: Tensor, targets: Tensor) -> Tensor:
+def weighted_ranking_loss(expected: Tensor, targets: Tensor) -> Tensor:
     """Return the logistic loss on pairs whose teacher scores differ; expected and teacher scores
     are (B, C).
     """

@@ -15,7 +15,7 @@ import numpy as np
 from pairsift.teach.edits import append_detail, corrupt, detail_phrase, restyle
 from pairsift.teach.lexicon import stems
 
-from teacher import detail_score, understanding_score
+from teacher import odf_target, su_target
 
 FORMS = ("a photo of {}", "{}", "{}", "{}", "a picture of {}", "there is {}", "close up of {}")
 TRUE = 80.0
@@ -73,9 +73,7 @@ class NamedThings:
                 text, kept = corrupt(text, "shuffled", rng)
                 itm, ctq = itm * kept, 15.0
             texts.append(text)
-            targets.append(
-                (itm, detail_score(text, confirmed, itm), ctq, understanding_score(text, {}, itm))
-            )
+            targets.append((itm, odf_target(text, confirmed, itm), ctq, su_target(text, {}, itm)))
         return Pack(texts, np.array(targets, np.float32))
 
     def chances(self, this: int, rng: np.random.Generator) -> np.ndarray:

@@ -33,7 +33,7 @@ RELATIONS = frozenset(
 )
 
 
-def detail_score(
+def odf_target(
     text: str, confirmed: frozenset[str], itm: float, wrong: frozenset[str] = frozenset()
 ) -> float:
     """Compute the `odf` target.
@@ -49,7 +49,7 @@ def detail_score(
     return float(np.clip(100.0 * points / 8.0, 0.0, 100.0))
 
 
-def understanding_score(text: str, frequency: dict[str, float], itm: float) -> float:
+def su_target(text: str, frequency: dict[str, float], itm: float) -> float:
     """Compute the `su` target. `frequency`: fraction of training captions that contain
     each word.
     """

@@ -31,7 +31,7 @@ from batches import Batches
 from data import ImageParts, Split, caption_tokenizer, sentence_meanings
 from domains import stamp_phrases
 from evaluate_dev import evaluate
-from losses import caption_loss, edit_loss, order_loss, ranking_loss, soft_labels
+from losses import caption_loss, edit_loss, normal_labels, order_loss, weighted_ranking_loss
 from named_things import NamedThings
 from weights import (
     SentenceEncoder,
@@ -221,12 +221,12 @@ def main() -> None:
         logits, hidden = model.score_packed(embeds, batch.packed, meaning)
 
         log_chances = logits.log_softmax(-1)
-        per_metric = -(soft_labels(batch.targets) * log_chances).sum(-1).mean((0, 1))
+        per_metric = -(normal_labels(batch.targets) * log_chances).sum(-1).mean((0, 1))
         expected, _, _ = distribution(logits)
         losses = {
             "score": (per_metric * weight).sum(),
             "rank": sum(
-                w * ranking_loss(expected[..., m], batch.targets[..., m])
+                w * weighted_ranking_loss(expected[..., m], batch.targets[..., m])
                 for m, w in enumerate(weight)
             ),
             "edit": sum(

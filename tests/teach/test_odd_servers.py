@@ -23,7 +23,7 @@ Asked = dict[str, Any]
 def _ask(tmp_path: Path, endpoint: Endpoint, **options: Any) -> tuple[OpenAITeacher, list[Record]]:
     teacher = _teacher(tmp_path, endpoint, retries=2, **options)
     records = _records(ALL)
-    teacher.judge(records, _images(tmp_path))
+    teacher.annotate(records, _images(tmp_path))
     return teacher, records
 
 
@@ -148,7 +148,7 @@ def test_a_refusal_that_stays_is_not_asked_for_ever(tmp_path: Path) -> None:
     with Endpoint(lambda number, caption: error) as endpoint:
         teacher = _teacher(tmp_path, endpoint, give_up_after=3, concurrency=2)
         with pytest.raises(PairsiftError, match="3 requests in a row failed.*not supported"):
-            teacher.judge(_records(ALL), _images(tmp_path))
+            teacher.annotate(_records(ALL), _images(tmp_path))
     assert len(endpoint.requests) <= 4 + 4
 
 
@@ -194,7 +194,7 @@ def test_errors_inside_a_200_are_told(tmp_path: Path, fault: Asked, says: str) -
     with Endpoint(lambda number, caption: fault) as endpoint:
         teacher = _teacher(tmp_path, endpoint, retries=2, give_up_after=3)
         with pytest.raises(PairsiftError, match=says):
-            teacher.judge(_records(ALL), _images(tmp_path))
+            teacher.annotate(_records(ALL), _images(tmp_path))
         assert teacher.cache.totals()["replies"] == 0
 
 
@@ -253,7 +253,7 @@ def test_answers_malformed_alike_stop_the_run_early(
     with Endpoint(lambda number, caption: fault, delay=0.02) as endpoint:
         teacher = _teacher(tmp_path, endpoint, concurrency=concurrency)
         with pytest.raises(PairsiftError, match=f"first 5 answers.*{says}"):
-            teacher.judge(_records(ALL), _images(tmp_path))
+            teacher.annotate(_records(ALL), _images(tmp_path))
     assert len(endpoint.requests) == 5
     assert teacher.cache.totals()["replies"] == 5
 
@@ -288,12 +288,12 @@ def test_another_scale_is_noticed_at_once(tmp_path: Path, score: Any) -> None:
     with Endpoint(_scaled(score)) as endpoint:
         teacher = _teacher(tmp_path, endpoint, concurrency=1)
         with pytest.raises(PairsiftError, match=r"teacher-1 scores from 0 to 1.*5 answers"):
-            teacher.judge(_records(ALL), _images(tmp_path))
+            teacher.annotate(_records(ALL), _images(tmp_path))
         assert len(endpoint.requests) == 5
         # And again, before more is paid for.
         teacher = _teacher(tmp_path, endpoint, concurrency=1)
         with pytest.raises(PairsiftError, match="0 to 1"):
-            teacher.judge(_records(ALL), _images(tmp_path))
+            teacher.annotate(_records(ALL), _images(tmp_path))
         assert len(endpoint.requests) == 5
 
 
@@ -301,7 +301,7 @@ def test_another_scale_is_noticed_of_few_answers_and_of_kept_ones(tmp_path: Path
     with Endpoint(_scaled(0.5)) as endpoint:
         for _ in range(2):
             with pytest.raises(PairsiftError, match=r"0 to 1.*2 answers"):
-                _teacher(tmp_path, endpoint).judge(_records(2), _images(tmp_path))
+                _teacher(tmp_path, endpoint).annotate(_records(2), _images(tmp_path))
     assert len(endpoint.requests) == 2
 
 
@@ -318,7 +318,7 @@ def test_uncounted_tokens_are_told_as_estimates(tmp_path: Path, usage: Any) -> N
     with Endpoint(lambda number, caption: {"usage": usage}) as endpoint:
         teacher, images = _teacher(tmp_path, endpoint), _images(tmp_path)
         estimate = teacher.estimate(teacher.plan(_records(ALL), images)[1], images)
-        bill = teacher.judge(_records(ALL), images, ear)
+        bill = teacher.annotate(_records(ALL), images, ear)
     assert bill.estimated == bill.requests == ALL
     asked = estimate.bill.input_tokens
     assert asked * 0.9 <= bill.input_tokens <= asked * 1.1
@@ -341,7 +341,7 @@ def test_paid_requests_are_kept_when_something_else_breaks(tmp_path: Path) -> No
     with Endpoint(delay=0.2) as endpoint:
         teacher = _teacher(tmp_path, endpoint, concurrency=6)
         with pytest.raises(BrokenPipeError):
-            teacher.judge(_records(40), _images(tmp_path), _Breaking())
+            teacher.annotate(_records(40), _images(tmp_path), _Breaking())
         asked = len(endpoint.requests)
         assert 5 <= asked <= 12
         assert teacher.cache.totals()["replies"] == sum(endpoint.answered.values()) == asked

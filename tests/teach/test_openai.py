@@ -70,7 +70,7 @@ def _check(records: list[Record]) -> None:
 def test_a_request_is_what_the_protocol_asks_for(tmp_path: Path) -> None:
     with Endpoint() as endpoint:
         records = _records(6)
-        bill = _teacher(tmp_path, endpoint, max_side=30).judge(records, _images(tmp_path))
+        bill = _teacher(tmp_path, endpoint, max_side=30).annotate(records, _images(tmp_path))
     _check(records)
     assert (bill.requests, bill.input_tokens, bill.output_tokens) == (6, 6000, 600)
     body = endpoint.requests[0]
@@ -90,16 +90,16 @@ def test_answers_are_never_asked_for_again(tmp_path: Path) -> None:
     images = _images(tmp_path)
     with Endpoint() as endpoint:
         first = _records(6)
-        _teacher(tmp_path, endpoint).judge([*first, *_records(3)], images)
+        _teacher(tmp_path, endpoint).annotate([*first, *_records(3)], images)
         assert len(endpoint.requests) == 6  # one for pairs that stand there twice
         again = [*_records(6), Record("0.jpg", "a new one")]
-        bill = _teacher(tmp_path, endpoint).judge(again, images)
+        bill = _teacher(tmp_path, endpoint).annotate(again, images)
         assert endpoint.captions[6:] == ["a new one"]
         assert bill.requests == 1
         _check(again)
         # Another prompt, model or size is another question.
-        _teacher(tmp_path, endpoint, metrics=("itm",)).judge(_records(1), images)
-        _teacher(tmp_path, endpoint, max_side=40).judge(_records(1), images)
+        _teacher(tmp_path, endpoint, metrics=("itm",)).annotate(_records(1), images)
+        _teacher(tmp_path, endpoint, max_side=40).annotate(_records(1), images)
         assert len(endpoint.requests) == 9
 
 
@@ -116,7 +116,9 @@ def test_rate_limits_time_outs_and_server_errors_are_survived(tmp_path: Path) ->
 
     with Endpoint(fault) as endpoint:
         records = _records(8)
-        _teacher(tmp_path, endpoint, timeout=0.8, concurrency=2).judge(records, _images(tmp_path))
+        _teacher(tmp_path, endpoint, timeout=0.8, concurrency=2).annotate(
+            records, _images(tmp_path)
+        )
     _check(records)
     asked = Counter(endpoint.captions)
     assert max(asked.values()) <= 4
@@ -139,7 +141,7 @@ def test_rate_limits_time_outs_and_server_errors_are_survived(tmp_path: Path) ->
 def test_a_malformed_answer_is_asked_for_again(tmp_path: Path, bad: dict[str, Any]) -> None:
     with Endpoint(lambda number, caption: bad if number < 2 else None) as endpoint:
         records = _records(1)
-        bill = _teacher(tmp_path, endpoint).judge(records, _images(tmp_path))
+        bill = _teacher(tmp_path, endpoint).annotate(records, _images(tmp_path))
     _check(records)
     assert bill.requests == 3  # all of them cost money
 
@@ -150,7 +152,7 @@ def test_text_around_the_answer_is_passed_over(tmp_path: Path) -> None:
 
     with Endpoint(fenced) as endpoint:
         records = _records(2)
-        _teacher(tmp_path, endpoint, structured="none").judge(records, _images(tmp_path))
+        _teacher(tmp_path, endpoint, structured="none").annotate(records, _images(tmp_path))
     _check(records)
     assert "response_format" not in endpoint.requests[0]
 
@@ -169,7 +171,7 @@ def test_what_cannot_be_answered_is_a_record_with_a_reason(tmp_path: Path) -> No
     store = ImageStore([str(images)])
     with Endpoint(fault) as endpoint:
         records = [*_records(5), Record("bad.jpg", "caption")]
-        _teacher(tmp_path, endpoint).judge(records, store)
+        _teacher(tmp_path, endpoint).annotate(records, store)
         errors = [record.error or "" for record in records]
         assert errors[1] == "refused: no"
         assert "image not allowed" in errors[2]
@@ -179,7 +181,7 @@ def test_what_cannot_be_answered_is_a_record_with_a_reason(tmp_path: Path) -> No
         asked = Counter(endpoint.captions)
         assert asked["caption number 1"] == asked["caption number 3"] == 3
         # Refusals and nonsense were paid for: they are not asked for again. Errors were not.
-        _teacher(tmp_path, endpoint).judge(_records(5), store)
+        _teacher(tmp_path, endpoint).annotate(_records(5), store)
         again = Counter(endpoint.captions)
         again.subtract(asked)
         assert {caption: count for caption, count in again.items() if count} == {
@@ -203,7 +205,7 @@ def test_an_endpoint_out_of_service_stops_the_run(
     with Endpoint(lambda number, caption: fault) as endpoint:
         teacher = _teacher(tmp_path, endpoint, retries=1, give_up_after=3)
         with pytest.raises(PairsiftError, match=says):
-            teacher.judge(_records(40), _images(tmp_path))
+            teacher.annotate(_records(40), _images(tmp_path))
     assert len(endpoint.requests) < 20
 
 
@@ -212,14 +214,14 @@ def test_nobody_at_home(tmp_path: Path) -> None:
         pass
     teacher = _teacher(tmp_path, endpoint, retries=0, give_up_after=2)
     with pytest.raises(PairsiftError, match="APIConnectionError"):
-        teacher.judge(_records(8), _images(tmp_path))
+        teacher.annotate(_records(8), _images(tmp_path))
 
 
 def test_the_pace_is_kept(tmp_path: Path) -> None:
     with Endpoint() as endpoint:
         teacher = _teacher(tmp_path, endpoint, requests_per_minute=600, concurrency=8)
         begin = time.monotonic()
-        teacher.judge(_records(8), _images(tmp_path))
+        teacher.annotate(_records(8), _images(tmp_path))
     # A busy machine may delay a request but never send it early, so only "too early" is a fault.
     early = [at - begin - 0.1 * turn for turn, at in enumerate(sorted(endpoint.at))]
     assert len(early) == 8
@@ -245,7 +247,7 @@ def test_cost_is_estimated_counted_and_limited(tmp_path: Path) -> None:
         teacher = _teacher(tmp_path, endpoint, prices=prices, max_cost=0.0085, concurrency=1)
         estimate = teacher.estimate(teacher.plan(_records(8), images)[1], images)
         with pytest.raises(PairsiftError, match=r"--max-cost 0\.0085"):
-            teacher.judge(_records(8), images, ear)
+            teacher.annotate(_records(8), images, ear)
         assert len(endpoint.requests) == 3  # 0.003 each
         assert ear.messages == [estimate.text()]
         assert (estimate.pairs, estimate.cached, estimate.bill.requests) == (8, 0, 8)
@@ -255,7 +257,7 @@ def test_cost_is_estimated_counted_and_limited(tmp_path: Path) -> None:
         assert estimate.bill.input_tokens > 8 * (85 + 170)
         assert [" 0.0030 in " in ear.details[0], " 0.0060 in " in ear.details[1]] == [True] * 2
         more = _teacher(tmp_path, endpoint, prices=prices)
-        bill = more.judge(records := _records(8), images, ear)
+        bill = more.annotate(records := _records(8), images, ear)
         assert ear.messages[1].startswith("8 pairs, 3 answered before; ")
         assert bill.requests == 5
         assert bill.cost == pytest.approx(0.015)

@@ -81,7 +81,7 @@ def test_records_of_every_kind_are_ordered_as_they_should_be() -> None:
     kinds = defaultdict(list)
     for seed in range(12):
         maker = CandidateMaker(ITEMS, DEFAULT_PLAN, teacher.means, ["Buy cheap flights"], seed)
-        for record in teacher.judge(maker):
+        for record in teacher.annotate(maker):
             kinds[record.kind].append(record.scores)
             assert record.error is None
             assert all(0 <= value <= 100 for value in record.scores.values())
@@ -110,11 +110,11 @@ def test_an_order_buys_nothing() -> None:
     rng = np.random.default_rng(5)
     for _ in range(40):
         ordered = Candidate(0, with_order(base, rng), "order", base)
-        without, told = teacher.judge([plain, ordered])
+        without, told = teacher.annotate([plain, ordered])
         assert told.scores["itm"] == without.scores["itm"]
         assert told.scores["odf"] <= without.scores["odf"]
         assert told.scores["ctq"] < 30
-    (alone,) = teacher.judge([Candidate(0, order(rng), "order", kept=0.0)])
+    (alone,) = teacher.annotate([Candidate(0, order(rng), "order", kept=0.0)])
     assert alone.scores["itm"] <= 5
 
 
@@ -122,7 +122,7 @@ def test_an_own_caption_is_judged_by_the_others() -> None:
     odd = Item("odd.jpg", ("A green tractor", "A dog runs", "The dog is running"))
     teacher = ReferenceTeacher([odd, *ITEMS], HashingVectorizer())
     texts = odd.captions
-    records = list(teacher.judge(Candidate(0, t, "own", t, n) for n, t in enumerate(texts)))
+    records = list(teacher.annotate(Candidate(0, t, "own", t, n) for n, t in enumerate(texts)))
     assert records[0].scores["itm"] == 60  # unlike the others, but a person wrote it
     assert records[1].scores["itm"] > 80
 
@@ -144,7 +144,7 @@ def test_knowledge_is_what_pixels_do_not_show() -> None:
     text = "a dog runs While two dogs sleep"
     capital = Candidate(0, text, "shuffled", text.lower(), 0)
     plain = Candidate(0, text.lower(), "shuffled", text.lower(), 0)
-    one, two = _teacher().judge([capital, plain])
+    one, two = _teacher().annotate([capital, plain])
     assert one.scores["su"] == two.scores["su"]
 
 

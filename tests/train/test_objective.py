@@ -78,7 +78,7 @@ def test_distributions_in_training_are_those_of_the_scorer(
 ) -> None:
     scorer = load_mlm_scorer(folder, prompts=prompts)
     maker = pickle.loads(pickle.dumps(_maker(scorer)))  # as a worker process gets it
-    batch = _collator(scorer)([[maker.judged(example)] for example in EXAMPLES])["batch"]
+    batch = _collator(scorer)([[maker.annotated(example)] for example in EXAMPLES])["batch"]
     assert batch.worded is None
     objective = _objective(scorer)
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_gradients_reach_every_part_and_stages_freeze(folder: Path) -> None:
     scorer = load_mlm_scorer(folder, prompts="compact")
     model = scorer.backbone.model
     maker, objective = _maker(scorer), _objective(scorer)
-    batch = _collator(scorer)([[maker.judged(example)] for example in EXAMPLES])["batch"]
+    batch = _collator(scorer)([[maker.annotated(example)] for example in EXAMPLES])["batch"]
     trained = {"projector": {"projector"}, "language": {"projector", "language"}}
     for stage in ("projector", "language", "all"):
         counts = choose_trainable(model, stage, is_lora=False)
@@ -122,7 +122,7 @@ def test_gradients_reach_every_part_and_stages_freeze(folder: Path) -> None:
 def test_recomputing_activations_changes_nothing(folder: Path) -> None:
     scorer = load_mlm_scorer(folder, prompts="compact")
     model = scorer.backbone.model
-    batch = _collator(scorer)([[_maker(scorer).judged(e)] for e in EXAMPLES])["batch"]
+    batch = _collator(scorer)([[_maker(scorer).annotated(e)] for e in EXAMPLES])["batch"]
     objective = _objective(scorer)
     gradients = []
     for recompute in (False, True):
@@ -148,7 +148,7 @@ def test_words_are_learned_as_a_plain_pass_would_have_it(folder: Path) -> None:
     scorer = load_mlm_scorer(folder)
     plain = PlainModel(folder)
     maker = _maker(scorer, "words")
-    batch = _collator(scorer)([[maker.judged(example)] for example in EXAMPLES])["batch"]
+    batch = _collator(scorer)([[maker.annotated(example)] for example in EXAMPLES])["batch"]
     with torch.no_grad():
         loss = float(_objective(scorer)(batch)["loss"])
     end = (plain.tokenizer.eos_token_id,)
@@ -195,7 +195,7 @@ def test_answers_are_cut_where_the_model_ends(llava: Path) -> None:
     scorer.encoder.max_length = 60
     why = {"itm": "two small red dogs near the old harbour " * 20}
     long = Example(0, PAIRS[0].key, "a red house " * 100, {"itm": 50.0}, why)
-    row = _maker(scorer, "words").judged(long)
+    row = _maker(scorer, "words").annotated(long)
     # The caption gives way first, so that prompt and number fit; the rationale gets what is left.
     assert len(row.prefix) + len(row.suffixes[0]) + len(row.answers[0]) <= 60
     assert tuple(row.answers[0][:2]) == scorer.trie.paths[50]

@@ -13,7 +13,7 @@ NOTHING = torch.full((1, 3), -1)
 
 
 def test_a_soft_label_is_centred_on_the_target_and_adds_up() -> None:
-    labels = LOSSES["soft_labels"](torch.tensor([[0.0, 50.0], [73.0, 100.0]]))
+    labels = LOSSES["normal_labels"](torch.tensor([[0.0, 50.0], [73.0, 100.0]]))
     assert labels.shape == (2, 2, 101)
     torch.testing.assert_close(labels.sum(-1), torch.ones(2, 2))
     assert labels.argmax(-1).tolist() == [[0, 50], [73, 100]]
@@ -23,7 +23,7 @@ def test_a_soft_label_is_centred_on_the_target_and_adds_up() -> None:
 
 
 def test_ranking_asks_for_the_teachers_order_only_where_it_is_clear() -> None:
-    loss = LOSSES["ranking_loss"]
+    loss = LOSSES["weighted_ranking_loss"]
     targets = torch.tensor([[80.0, 40.0, 10.0]])
     assert loss(targets, targets) < 0.1 < 2 < loss(-targets, targets)
     near = torch.tensor([[50.0, 48.0, 47.0]])  # less than four points apart says nothing

@@ -281,7 +281,7 @@ def openai(
             emit(result | estimate.bill.to_json(), json, estimate.text())
             return
         with ProgressDisplay() as progress:
-            bill = teacher.judge(records, store, progress)
+            bill = teacher.annotate(records, store, progress)
     summary = finish(out, records, teacher.facts | chosen, len(items), bill.to_json())
     emit(summary.to_json(), json, f"{summary.text()}\nthis run: {bill.text()}")
 
@@ -316,7 +316,7 @@ def local(
 ) -> None:
     """Let a model on this machine annotate captions: any scorer that has the four metrics."""
     from pairsift.scorers.registry import load_scorer
-    from pairsift.teach.local import judge_locally
+    from pairsift.teach.local import annotate_locally
     from pairsift.teach.records import check_output
     from pairsift.teach.run import finish
 
@@ -333,7 +333,7 @@ def local(
     records, chosen = _candidates(items, shards, candidates, alt_text, embedder, seed)
     scorer = load_scorer(model, device=device, dtype=dtype)
     with ProgressDisplay() as progress:
-        facts = judge_locally(
+        facts = annotate_locally(
             records,
             store,
             model,

@@ -131,7 +131,7 @@ class Chat:
             if self._learn(dialect, failure):
                 continue
             tries += 1
-            self._judge(failure)
+            self._classify(failure)
             if tries > self._settings.retries or self._stopping():
                 raise RequestError(f"no answer after {tries} attempts: {failure.words}")
             pause = min(_LONGEST_WAIT_S, 0.5 * 2 ** (tries - 1)) * random.uniform(0.5, 1)
@@ -177,7 +177,7 @@ class Chat:
         )
         return True
 
-    def _judge(self, failure: _FailureError) -> None:
+    def _classify(self, failure: _FailureError) -> None:
         """Raise errors that a retry would not fix."""
         if failure.status in _FATAL or _BARRED.search(failure.said):
             raise PairsiftError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pairsift import moved
 from pairsift.engines.named_pairs import score_pairs
 from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS
@@ -16,7 +17,7 @@ from pairsift.sources.image_store import Images
 from pairsift.teach.records import Record
 
 
-def judge_locally(
+def annotate_locally(
     records: Sequence[Record],
     images: Images,
     name: str,
@@ -57,3 +58,6 @@ def judge_locally(
         record.scores = {metric: value for metric, value in scores.items() if np.isfinite(value)}
         record.error = None if record.scores else "the scorer gave no score"
     return {"teacher": "local", "scorer": name, "fingerprint": found.fingerprint}
+
+
+__getattr__ = moved.renamed(__name__, {"judge_locally": "pairsift.teach.local.annotate_locally"})

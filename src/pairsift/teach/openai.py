@@ -144,7 +144,7 @@ class OpenAITeacher:
             tasks.setdefault(key, Task(key, record.image, record.caption))
         return keys, list(tasks.values())
 
-    def judge(
+    def annotate(
         self,
         records: Sequence[Record],
         images: Images,

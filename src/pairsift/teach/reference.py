@@ -168,18 +168,18 @@ class ReferenceTeacher:
             )
         return scale
 
-    def judge(self, candidates: Iterable[Candidate]) -> Iterator[Record]:
+    def annotate(self, candidates: Iterable[Candidate]) -> Iterator[Record]:
         """Return one record per candidate, in order."""
         block: list[Candidate] = []
         for candidate in candidates:
             block.append(candidate)
             if len(block) == _BLOCK:
-                yield from self._judge_block(block)
+                yield from self._annotate_block(block)
                 block = []
         if block:
-            yield from self._judge_block(block)
+            yield from self._annotate_block(block)
 
-    def _judge_block(self, block: Sequence[Candidate]) -> Iterator[Record]:
+    def _annotate_block(self, block: Sequence[Candidate]) -> Iterator[Record]:
         strangers = sorted({c.base for c in block if c.base is not None and c.source is None})
         vectors = dict(zip(strangers, self.embedder(strangers), strict=True)) if strangers else {}
         for candidate in block:

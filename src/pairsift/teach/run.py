@@ -80,7 +80,7 @@ def teach_by_reference(
     """
     teacher = ReferenceTeacher(items, load_embedder(embedder))
     maker = CandidateMaker(items, plan, teacher.means, alt_texts, seed)
-    records = list(teacher.judge(maker))
+    records = list(teacher.annotate(maker))
     facts = {**teacher.facts, "seed": seed, "candidates": dict(plan)}
     return finish(out, records, facts, len(items))
 

@@ -89,7 +89,7 @@ class RowMaker:
         image = self.sources[example.place].read(example.image)
         return Pair(key=example.image, image=image, caption=example.caption)
 
-    def judged(self, example: Example, group: int = 0) -> Row:
+    def annotated(self, example: Example, group: int = 0) -> Row:
         """Make the row of an annotated caption: one target for each metric that has a score.
 
         Raises:
@@ -205,7 +205,7 @@ class TrainingItems:
 
     def __getitem__(self, index: int) -> list[Row]:
         if index < len(self.groups):
-            return [self.maker.judged(example, index) for example in self.groups[index]]
+            return [self.maker.annotated(example, index) for example in self.groups[index]]
         row = self.maker.exchange(self.exchanges[index - len(self.groups)])
         return [] if row is None else [row]
 
