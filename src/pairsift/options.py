@@ -31,6 +31,107 @@ class Pairs:
     """Marks a field of names and values: NAME=VALUE, repeated, on the command line."""
 
 
+# Options that several commands have.
+Scorer = Annotated[str, Doc("Name of a scorer, or a folder that holds a checkpoint.")]
+Model = Annotated[str | None, Doc("Checkpoint that the scorer loads: a folder or a hub name.")]
+VisionTower = Annotated[
+    str | None, Doc("Folder of the vision tower, if a legacy checkpoint lacks it.")
+]
+Adapter = Annotated[str | None, Doc("Folder of a LoRA adapter to put on the model.")]
+PromptPack = Annotated[str | None, Doc("Prompt pack (.toml) that the model was trained with.")]
+Metrics = Annotated[
+    str | None, Doc("Metrics to score, e.g. itm,odf; default: all that the scorer has.")
+]
+Kind = Annotated[
+    str | None,
+    Doc(
+        "Input format: webdataset, parquet or folder; detected from the file extension if omitted."
+    ),
+]
+CaptionField = Annotated[
+    str | None,
+    Doc(
+        "Where the caption is. Tars: the suffix of a member (txt, outputs.txt) or json.PATH. "
+        "Parquet: a column, or a path into it (captions.0, caption.en). Folders: the column "
+        "of the captions table."
+    ),
+]
+ImageField = Annotated[
+    str | None,
+    Doc(
+        "Where the image is. Tars: the suffix of a member (input.jpg, img). Parquet: a "
+        "column, or a path into it (images.0). Folders: the column of the captions table "
+        "with the image's path."
+    ),
+]
+CaptionsFile = Annotated[
+    str | None,
+    Doc(
+        "Table with the captions of a folder of images (.csv, .tsv, .jsonl or .parquet), as a "
+        "path below the folder."
+    ),
+]
+Separator = Annotated[
+    str | None,
+    Doc(
+        "What separates the fields of a table of captions or judgments: one character, or "
+        "comma, tab, semicolon or pipe; detected from the first line if omitted."
+    ),
+]
+Encoding = Annotated[
+    str | None,
+    Doc(
+        "Encoding of a table of captions or judgments, e.g. utf-16 or latin-1; default: UTF-8, "
+        "or what the file's byte order mark says."
+    ),
+]
+Device = Annotated[
+    str | None, Doc("Device to run on: cpu, cuda, cuda:1, ...; default: a GPU if there is one.")
+]
+Dtype = Annotated[str | None, Doc("Precision of the model: float32, bfloat16 or float16.")]
+BatchSize = Annotated[int | None, Ge(1), Doc("Pairs per batch; default: the scorer's own.")]
+CaptionedImages = Annotated[
+    Texts,
+    Doc(
+        "Folder, .tar or .parquet file with the images; may be repeated. Captions of images that "
+        "are not there are left out."
+    ),
+]
+Roots = Annotated[
+    Texts,
+    Doc(
+        "Folder where the source shards are now, if they were moved since they were scored. "
+        "With several score folders, give it once for all of them or once for each in order."
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """How shards are read."""
+
+    kind: Kind = None
+    caption_field: CaptionField = None
+    image_field: ImageField = None
+    captions_file: CaptionsFile = None
+    separator: Separator = None
+    encoding: Encoding = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """Which scorer is loaded, and how."""
+
+    scorer: Scorer = "pairsift-tiny"
+    model: Model = None
+    vision_tower: VisionTower = None
+    adapter: Adapter = None
+    prompts: PromptPack = None
+    metrics: Metrics = None
+    device: Device = None
+    dtype: Dtype = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreOptions:
     """Options of `pairsift score`."""
@@ -40,19 +141,11 @@ class ScoreOptions:
         Argument(),
         Doc("Tars, parquet files or folders: paths, globs, brace lists, fsspec URLs."),
     ]
-    scorer: Annotated[str, Doc("Name of a scorer, or a folder that holds a checkpoint.")] = (
-        "pairsift-tiny"
-    )
-    model: Annotated[
-        str | None, Doc("Checkpoint that the scorer loads: a folder or a hub name.")
-    ] = None
-    vision_tower: Annotated[
-        str | None, Doc("Folder of the vision tower, if a legacy checkpoint lacks it.")
-    ] = None
-    adapter: Annotated[str | None, Doc("Folder of a LoRA adapter to put on the model.")] = None
-    prompts: Annotated[str | None, Doc("Prompt pack (.toml) that the model was trained with.")] = (
-        None
-    )
+    scorer: Scorer = "pairsift-tiny"
+    model: Model = None
+    vision_tower: VisionTower = None
+    adapter: Adapter = None
+    prompts: PromptPack = None
     reference_quirks: Annotated[
         bool, Doc("Use the model exactly as its authors' code does, faults included.")
     ] = False
@@ -60,9 +153,7 @@ class ScoreOptions:
         str | None, Doc("Plan that `pairsift cascade` wrote, for --scorer cascade.")
     ] = None
     w: Annotated[float | None, Doc("Factor of CLIPScore: 1, 2.5 or 100.")] = None
-    metrics: Annotated[
-        str | None, Doc("Metrics to score, e.g. itm,odf; default: all that the scorer has.")
-    ] = None
+    metrics: Metrics = None
     mark_out_of_scope: Annotated[
         bool,
         Doc("Mark captions in languages that the scorer was not trained for; scores are kept."),
@@ -79,59 +170,15 @@ class ScoreOptions:
         Pairs(),
         Doc("NAME=VALUE: an option of a scorer from another package; may be repeated."),
     ] = field(default_factory=dict)
-    kind: Annotated[
-        str | None,
-        Doc(
-            "Input format: webdataset, parquet or folder; detected from the file extension if "
-            "omitted."
-        ),
-    ] = None
-    caption_field: Annotated[
-        str | None,
-        Doc(
-            "Where the caption is. Tars: the suffix of a member (txt, outputs.txt) or json.PATH. "
-            "Parquet: a column, or a path into it (captions.0, caption.en). Folders: the column "
-            "of the captions table."
-        ),
-    ] = None
-    image_field: Annotated[
-        str | None,
-        Doc(
-            "Where the image is. Tars: the suffix of a member (input.jpg, img). Parquet: a "
-            "column, or a path into it (images.0). Folders: the column of the captions table "
-            "with the image's path."
-        ),
-    ] = None
-    captions_file: Annotated[
-        str | None,
-        Doc(
-            "Table with the captions of a folder of images (.csv, .tsv, .jsonl or .parquet), as a "
-            "path below the folder."
-        ),
-    ] = None
-    separator: Annotated[
-        str | None,
-        Doc(
-            "What separates the fields of a captions table: one character, or comma, tab, "
-            "semicolon or pipe; detected from the first line if omitted."
-        ),
-    ] = None
-    encoding: Annotated[
-        str | None,
-        Doc(
-            "Encoding of a captions table, e.g. utf-16 or latin-1; default: UTF-8, or what the "
-            "file's byte order mark says."
-        ),
-    ] = None
-    device: Annotated[
-        str | None, Doc("Device to run on: cpu, cuda, cuda:1, ...; default: a GPU if there is one.")
-    ] = None
-    dtype: Annotated[str | None, Doc("Precision of the model: float32, bfloat16 or float16.")] = (
-        None
-    )
-    batch_size: Annotated[int | None, Ge(1), Doc("Pairs per batch; default: the scorer's own.")] = (
-        None
-    )
+    kind: Kind = None
+    caption_field: CaptionField = None
+    image_field: ImageField = None
+    captions_file: CaptionsFile = None
+    separator: Separator = None
+    encoding: Encoding = None
+    device: Device = None
+    dtype: Dtype = None
+    batch_size: BatchSize = None
     workers: Annotated[
         int | None,
         Ge(0),
@@ -280,13 +327,83 @@ class ReportOptions:
     join: Annotated[
         Texts, Doc("Other scores to show beside these, NAME=PATH; may be repeated.")
     ] = ()
-    root: Annotated[
-        Texts,
-        Doc(
-            "Folder where the source shards are now, if they were moved since they were scored. "
-            "With several score folders, give it once for all of them or once for each in order."
-        ),
-    ] = ()
+    root: Roots = ()
     title: Annotated[str, Doc("Heading of the page.")] = ""
     gallery_size: Annotated[int, Ge(0), Doc("Pairs in each gallery.")] = 12
     seed: Annotated[int, Doc("Seed of the random samples.")] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateOptions:
+    """Options that `pairsift evaluate human` and `pairsift evaluate pairs` share."""
+
+    images: Annotated[
+        Texts, Doc("Folder, .tar or .parquet file with the images. May be repeated.")
+    ] = ()
+    scorer: Annotated[
+        Texts,
+        Doc("Scorers to measure: names or checkpoint folders, separated by commas or repeated."),
+    ] = ()
+    columns: Annotated[
+        str | None, Doc("Score columns to measure, separated by commas; default: all.")
+    ] = None
+    by: Annotated[
+        str | None,
+        Doc(
+            "Columns of the table that define slices, each measured separately: domain,language "
+            "for each column, domain+language for their combinations."
+        ),
+    ] = None
+    resamples: Annotated[
+        int,
+        Ge(0),
+        Doc("Number of bootstrap resamples for the intervals; 0 gives no intervals."),
+    ] = 1000
+    seed: Annotated[int, Doc("Random seed of the bootstrap and of drawn wrong captions.")] = 0
+    skip_missing: Annotated[
+        bool, Doc("Leave out entries without an image instead of reporting an error.")
+    ] = False
+    device: Device = None
+    dtype: Dtype = None
+    batch_size: BatchSize = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeachSource(SourceOptions):
+    """What `pairsift teach openai` and `local` annotate."""
+
+    shards: Annotated[
+        Texts,
+        Argument(),
+        Doc("Shards whose pairs the teacher annotates, of any kind. Or give --captions."),
+    ] = ()
+    captions: Annotated[
+        str | None,
+        Doc(
+            "File with correct captions: Flickr8k.token.txt, or a table with the columns image "
+            "and caption."
+        ),
+    ] = None
+    images: CaptionedImages = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateOptions:
+    """Which captions a teacher annotates."""
+
+    candidates: Annotated[
+        str | None,
+        Doc(
+            "Captions to annotate for each image, as kind=count, for example own=5,near=4. Kinds: "
+            "own, near, random, swap, detail, named, brief, vague, corrupt, alt_text, "
+            "boilerplate, file_name, order."
+        ),
+    ] = None
+    alt_text: Annotated[
+        str | None, Doc("Table of real alt texts, for candidates of the kind alt_text.")
+    ] = None
+    embedder: Annotated[
+        str, Doc("Sentence encoder that finds similar captions: minilm, words, auto, or a folder.")
+    ] = "auto"
+    limit: Annotated[int | None, Ge(1), Doc("Maximum number of images to use.")] = None
+    seed: Annotated[int, Doc("Random seed for the choice of candidates.")] = 0

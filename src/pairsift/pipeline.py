@@ -104,7 +104,7 @@ def run_pipeline(
         PairsiftError: as the steps raise it.
     """
     steps.check_score(config.score)
-    shards = steps.find_input(config.score)
+    shards = steps.find_input(config.score.shards, config.score)
     scores = join(config.out, SCORES)
     others = config.write.to.values() if config.write else ()
     # Done first: it finishes an interrupted swap, whose half-moved outputs would be refused below.

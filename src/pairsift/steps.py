@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pairsift.errors import PairsiftError
-from pairsift.options import ReportOptions, ScoreOptions, SelectOptions
+from pairsift.options import ReportOptions, ScoreOptions, SelectOptions, SourceOptions
 from pairsift.sources import ShardSet, find_shards
 
 if TYPE_CHECKING:
@@ -28,21 +28,25 @@ _SCORER = (
 _CLUSTER = ("ray_address", "actors", "gpus_per_actor", "cpus_per_actor")
 
 
-def find_input(options: ScoreOptions) -> ShardSet:
+def source_options(options: ScoreOptions | SourceOptions) -> dict[str, Any]:
+    """Return the options that :func:`pairsift.sources.find_shards` takes."""
+    return {
+        "kind": options.kind,
+        "caption": options.caption_field,
+        "image": options.image_field,
+        "captions_file": options.captions_file,
+        "separator": options.separator,
+        "encoding": options.encoding,
+    }
+
+
+def find_input(shards: Sequence[str], options: ScoreOptions | SourceOptions) -> ShardSet:
     """Find the shards of a run.
 
     Raises:
         PairsiftError: as :func:`pairsift.sources.find_shards` raises it.
     """
-    return find_shards(
-        options.shards,
-        options.kind,
-        caption=options.caption_field,
-        image=options.image_field,
-        captions_file=options.captions_file,
-        separator=options.separator,
-        encoding=options.encoding,
-    )
+    return find_shards(shards, **source_options(options))
 
 
 def scorer_options(options: ScoreOptions) -> dict[str, Any]:

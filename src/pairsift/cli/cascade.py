@@ -6,21 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairsift.cli.common import (
-    CaptionField,
-    CaptionsFile,
-    Device,
-    Encoding,
-    ImageField,
-    Json,
-    Kind,
-    Separator,
-    emit,
-    table,
-    tell,
-)
+from pairsift.cli.common import Json, emit, table, tell
+from pairsift.cli.options import with_options
 from pairsift.cli.progress import ProgressDisplay
 from pairsift.errors import PairsiftError
+from pairsift.options import Device, SourceOptions
 
 if TYPE_CHECKING:
     from pairsift.cascade.plan import Plan, Thresholds
@@ -30,7 +20,9 @@ def register(app: typer.Typer) -> None:
     app.command()(cascade)
 
 
+@with_options(source=SourceOptions)
 def cascade(
+    source: SourceOptions,
     shards: Annotated[
         list[str], typer.Argument(help="The shards that will be scored, or some of them.")
     ],
@@ -81,12 +73,6 @@ def cascade(
         int, typer.Option(min=100, help="Pairs in the sample that sets the thresholds.")
     ] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the sample and of the audit.")] = 0,
-    kind: Kind = None,
-    caption_field: CaptionField = None,
-    image_field: ImageField = None,
-    captions_file: CaptionsFile = None,
-    separator: Separator = None,
-    encoding: Encoding = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -97,7 +83,7 @@ def cascade(
     """
     from pairsift.cascade.plan import PLAN, Stage
     from pairsift.cascade.planning import PlanRequest, make_plan
-    from pairsift.sources import find_shards
+    from pairsift.steps import find_input
     from pairsift.storage import output_file
 
     output_file(out, PLAN)  # checked before hours of scoring
@@ -108,15 +94,7 @@ def cascade(
             f"--cheap-by is given {len(numbers)} times for {len(names)} cheap scorers"
         )
     request = PlanRequest(0.3 if keep is None and at is None else keep, at, agreement, audit, seed)
-    found = find_shards(
-        shards,
-        kind,
-        caption=caption_field,
-        image=image_field,
-        captions_file=captions_file,
-        separator=separator,
-        encoding=encoding,
-    )
+    found = find_input(shards, source)
     tell(found.notes)
     with ProgressDisplay() as progress:
         plan = make_plan(

@@ -7,57 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pairsift.cli import evaluate_cost, evaluate_downstream
-from pairsift.cli.common import BatchSize, Device, Dtype, Encoding, Json, Separator
+from pairsift.cli.common import Json
 from pairsift.cli.evaluation import show_result, split, split_all
+from pairsift.cli.options import with_options
 from pairsift.cli.progress import ProgressDisplay
+from pairsift.errors import PairsiftError
+from pairsift.options import Encoding, EvaluateOptions, Separator
 
 if TYPE_CHECKING:
     from pairsift.evaluate.results import Evaluation
-    from pairsift.evaluate.run import Options
+    from pairsift.evaluate.run import Options as Comparison
 
 commands = typer.Typer(
     help="Measure the quality, the cost and the effect of scorers.", no_args_is_help=True
 )
 
-Images = Annotated[
-    list[str], typer.Option(help="Folder, .tar or .parquet file with the images. May be repeated.")
-]
-Scorers = Annotated[
-    list[str],
-    typer.Option(
-        "--scorer",
-        help="Scorers to measure: names or checkpoint folders, separated by commas or repeated.",
-    ),
-]
 Out = Annotated[
     str,
     typer.Option(
         help="Output folder for the table, the JSON file, the plot and the cache of scores."
-    ),
-]
-Columns = Annotated[
-    str | None, typer.Option(help="Score columns to measure, separated by commas; default: all.")
-]
-Resamples = Annotated[
-    int,
-    typer.Option(
-        min=0, help="Number of bootstrap resamples for the intervals; 0 gives no intervals."
-    ),
-]
-Seed = Annotated[
-    int, typer.Option(help="Random seed of the bootstrap and of drawn wrong captions.")
-]
-By = Annotated[
-    str | None,
-    typer.Option(
-        help="Columns of the table that define slices, each measured separately: domain,language "
-        "for each column, domain+language for their combinations."
-    ),
-]
-SkipMissing = Annotated[
-    bool,
-    typer.Option(
-        "--skip-missing", help="Leave out entries without an image instead of reporting an error."
     ),
 ]
 
@@ -69,7 +37,9 @@ def register(app: typer.Typer) -> None:
 
 
 @commands.command()
+@with_options(options=EvaluateOptions)
 def human(
+    options: EvaluateOptions,
     judgments: Annotated[str, typer.Option(help="File or folder with the human judgments.")],
     protocol: Annotated[
         str,
@@ -79,8 +49,6 @@ def human(
         ),
     ],
     out: Out,
-    images: Images = [],  # noqa: B006 - Typer reads it and makes a new list for every call
-    scorer: Scorers = [],  # noqa: B006
     captions: Annotated[
         str | None,
         typer.Option(
@@ -106,14 +74,6 @@ def human(
     ] = "score",
     separator: Separator = None,
     encoding: Encoding = None,
-    columns: Columns = None,
-    by: By = None,
-    resamples: Resamples = 1000,
-    seed: Seed = 0,
-    skip_missing: SkipMissing = False,
-    device: Device = None,
-    dtype: Dtype = None,
-    batch_size: BatchSize = None,
     json: Json = False,
 ) -> None:
     """Measure how well scores correlate with human judgments, as published benchmarks do.
@@ -129,33 +89,28 @@ def human(
         captions,
         split(given),
         (image_column, caption_column, score_column),
-        split(by),
+        split(options.by),
         separator,
         encoding,
     )
-    options = _options(
-        scorer, images, columns, resamples, seed, skip_missing, device, dtype, batch_size
-    )
     with ProgressDisplay() as progress:
-        evaluation = evaluate_human(protocol, request, out, options, progress)
+        evaluation = evaluate_human(protocol, request, out, _comparison(options), progress)
     _show(evaluation, out, json)
 
 
 @commands.command()
+@with_options(options=EvaluateOptions)
 def pairs(
+    options: EvaluateOptions,
     pairs: Annotated[
         str,
         typer.Option(
             help="CSV or parquet file with the columns image, right, wrong and (optional) category."
         ),
     ],
-    images: Images,
-    scorer: Scorers,
     out: Out,
     separator: Separator = None,
     encoding: Encoding = None,
-    columns: Columns = None,
-    by: By = None,
     draw_wrong: Annotated[
         bool,
         typer.Option(
@@ -164,27 +119,20 @@ def pairs(
             "the same slice.",
         ),
     ] = False,
-    resamples: Resamples = 1000,
-    seed: Seed = 0,
-    skip_missing: SkipMissing = False,
-    device: Device = None,
-    dtype: Dtype = None,
-    batch_size: BatchSize = None,
     json: Json = False,
 ) -> None:
     """Measure how often the right caption scores above the wrong one, by category and slice."""
     from pairsift.evaluate.pairs import evaluate_pairs
 
-    options = _options(
-        scorer, images, columns, resamples, seed, skip_missing, device, dtype, batch_size
-    )
+    if not options.scorer:
+        raise PairsiftError("there is nothing to measure: give a scorer with --scorer")
     with ProgressDisplay() as progress:
         evaluation = evaluate_pairs(
             pairs,
             out,
-            options,
+            _comparison(options),
             progress,
-            by=split(by),
+            by=split(options.by),
             draw=draw_wrong,
             separator=separator,
             encoding=encoding,
@@ -192,28 +140,18 @@ def pairs(
     _show(evaluation, out, json)
 
 
-def _options(
-    scorer: list[str],
-    images: list[str],
-    columns: str | None,
-    resamples: int,
-    seed: int,
-    skip_missing: bool,
-    device: str | None,
-    dtype: str | None,
-    batch_size: int | None,
-) -> Options:
+def _comparison(options: EvaluateOptions) -> Comparison:
     from pairsift.evaluate.run import Options
 
     return Options(
-        scorers=split_all(scorer),
-        images=images,
-        columns=split(columns) or None,
-        resamples=resamples,
-        seed=seed,
-        batch_size=batch_size,
-        skip_missing=skip_missing,
-        scorer_options={"device": device, "dtype": dtype},
+        scorers=split_all(options.scorer),
+        images=options.images,
+        columns=split(options.columns) or None,
+        resamples=options.resamples,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        skip_missing=options.skip_missing,
+        scorer_options={"device": options.device, "dtype": options.dtype},
     )
 
 

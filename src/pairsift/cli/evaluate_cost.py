@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from pairsift.cli.common import Device, Json
+from pairsift.cli.common import Json
 from pairsift.cli.evaluation import show_result, split, split_all
+from pairsift.cli.options import with_options
 from pairsift.cli.progress import ProgressDisplay
+from pairsift.options import Device
 
 NO_SHAPE = "none"
 
@@ -17,6 +19,7 @@ def register(commands: typer.Typer) -> None:
     commands.command()(cost)
 
 
+@with_options()
 def cost(
     out: Annotated[str, typer.Option(help="Folder for table, JSON and plot.")],
     scorer: Annotated[

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairsift.cli.common import Json, Model, ScorerName, emit
+from pairsift.cli.common import Json, emit
+from pairsift.cli.options import with_options
 from pairsift.errors import PairsiftError
+from pairsift.options import Model, Scorer
 
 if TYPE_CHECKING:
     from pairsift.explain import Explanation
@@ -19,10 +21,11 @@ def register(app: typer.Typer) -> None:
     app.command()(explain)
 
 
+@with_options()
 def explain(
     image: Annotated[Path, typer.Argument(help="An image file.")],
     caption: Annotated[str, typer.Argument(help="The caption to score the image with.")],
-    scorer: ScorerName = "pairsift-tiny",
+    scorer: Scorer = "pairsift-tiny",
     model: Model = None,
     rationale: Annotated[
         bool, typer.Option(help="Ask the model for its reasons, if it can answer in text.")

@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
-from pairsift.cli.common import Roots
+from pairsift.cli.options import with_options
+from pairsift.options import Roots
 
 
 def register(app: typer.Typer) -> None:
     app.command()(explore)
 
 
+@with_options()
 def explore(
     scores: Annotated[list[str], typer.Argument(help="Score folders that `pairsift score` wrote.")],
     selection: Annotated[
@@ -21,7 +23,7 @@ def explore(
     join: Annotated[
         list[str] | None, typer.Option(help="Other scores to show next to these, as NAME=PATH.")
     ] = None,
-    root: Roots = None,
+    root: Roots = (),
     port: Annotated[
         int,
         typer.Option(min=0, help="Port on this machine (localhost only); 0 takes any free port."),
@@ -38,7 +40,7 @@ def explore(
         selection,
         joins=join or (),
         port=port,
-        roots=root or (),
+        roots=root,
         cache=cache,
         ready=lambda url: typer.echo(f"open {url} (press Ctrl-C to stop)"),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -23,11 +23,11 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def with_options(**groups: type) -> Callable[[Command], Command]:
-    """Give a command the fields of dataclasses as options.
+    """Give a command the fields of dataclasses as options, and its own parameters that have notes.
 
     Args:
         groups: parameter of the command: the dataclass whose instance it gets. The command's own
-            parameters come after these.
+            parameters come after these, but what is needed comes first.
 
     Example:
         >>> from dataclasses import dataclass
@@ -44,27 +44,35 @@ def with_options(**groups: type) -> Callable[[Command], Command]:
     """
 
     def decorate(command: Command) -> Command:
-        own = inspect.signature(command).parameters.values()
+        made_of = {group: _fields(model) for group, model in groups.items()}
         hints = get_type_hints(command, include_extras=True)
-        parameters = [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+        own = [p for p in inspect.signature(command).parameters.values() if p.name not in groups]
+        described = [
+            _Option(p.name, hints[p.name], p.default)
+            for p in own
+            if any(isinstance(note, Doc) for note in get_args(hints[p.name]))
+        ]
+        parameters = [option.parameter() for options in made_of.values() for option in options]
+        for item in own:
+            option = next((each for each in described if each.name == item.name), None)
+            parameters.append(
+                option.parameter()
+                if option
+                else item.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[item.name])
             )
-            for model in groups.values()
-            for name, annotation, default in _parameters(model)
-        ]
-        parameters += [
-            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
-            for parameter in own
-            if parameter.name not in groups
-        ]
+
+        # What is needed is shown first.
+        parameters.sort(key=lambda item: item.default is not inspect.Parameter.empty)
 
         @wraps(command)
         def call(**given: Any) -> None:
             made = {
-                group: model(**{f.name: _value(f, given.pop(f.name)) for f in fields(model)})
-                for group, model in groups.items()
+                group: groups[group](
+                    **{option.name: option.value(given.pop(option.name)) for option in options}
+                )
+                for group, options in made_of.items()
             }
+            given |= {option.name: option.value(given[option.name]) for option in described}
             command(**made, **given)
 
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -74,12 +82,24 @@ def with_options(**groups: type) -> Callable[[Command], Command]:
     return decorate
 
 
-def _parameters(model: type) -> list[tuple[str, Any, Any]]:
-    """Yield the name, annotation and default that typer needs for each field."""
-    hints = get_type_hints(model, include_extras=True)
-    found: list[tuple[str, Any, Any]] = []
-    for field in fields(model):
-        kind, *notes = get_args(hints[field.name])
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """A parameter that is described by notes, see :mod:`pairsift.options`."""
+
+    name: str
+    hint: Any
+    default: Any = inspect.Parameter.empty
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+    def _is(self, kind: type) -> bool:
+        return any(isinstance(note, kind) for note in get_args(self.hint))
+
+    def parameter(self) -> inspect.Parameter:
+        """Return what typer makes a command-line option of."""
+        kind, *notes = get_args(self.hint)
         shown: dict[str, Any] = {}
         for note in notes:
             if isinstance(note, Doc):
@@ -88,44 +108,59 @@ def _parameters(model: type) -> list[tuple[str, Any, Any]]:
                 shown["min"] = note.ge
             if isinstance(note, Le):
                 shown["max"] = note.le
-        default: Any = inspect.Parameter.empty if field.default is MISSING else field.default
-        flag = f"--{field.name.replace('_', '-')}"
-        option = typer.Option(flag, **shown)
-        if any(isinstance(note, Argument) for note in notes):
-            kind, option = list[str], typer.Argument(**shown)
-        elif any(isinstance(note, Commas) for note in notes):
+        option, default = typer.Option(self.flag, **shown), self.default
+        if self._is(Argument):
+            option = typer.Argument(**shown)
+        if self._is(Commas):
             kind, default = str | None, ",".join(f"{item:g}" for item in default) or None
-        elif any(isinstance(note, Pairs) for note in notes) or get_origin(kind) is tuple:
-            kind, default = list[str] | None, None
-        found.append((field.name, Annotated[kind, option], default))
-    return found
+        elif self._is(Pairs) or get_origin(kind) is tuple:
+            kind = list[str]
+            if default is not inspect.Parameter.empty:
+                kind, default = list[str] | None, None
+        return inspect.Parameter(
+            self.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Annotated[kind, option],
+        )
+
+    def value(self, given: Any) -> Any:
+        """Convert a value from the command line to the parameter's value."""
+        if self._is(Pairs):
+            return _pairs(self.name, given or [])
+        if given is None:
+            return self.default
+        if self._is(Commas):
+            return self._split(given)
+        return tuple(given) if isinstance(given, list) else given
+
+    def _split(self, text: str) -> tuple[Any, ...]:
+        """Split values at commas; convert them to numbers if the default has numbers."""
+        parts = [part.strip() for part in text.split(",")]
+        if not self.default or isinstance(self.default[0], str):
+            return tuple(parts)
+        try:
+            return tuple(float(part) for part in parts)
+        except ValueError:
+            shown = ",".join(f"{number:g}" for number in self.default)
+            raise PairsiftError(
+                f"{self.flag} {text!r}: give numbers separated by commas, for example {shown}"
+            ) from None
 
 
-def _value(field: Field[Any], given: Any) -> Any:
-    """Convert a value from the command line to the field's value."""
-    if field.default_factory is not MISSING:
-        return _pairs(field.name, given or [])
-    if given is None:
-        return field.default
-    if isinstance(field.default, tuple) and isinstance(given, str):
-        return _split(field, given)
-    return tuple(given) if isinstance(given, list) else given
-
-
-def _split(field: Field[Any], text: str) -> tuple[Any, ...]:
-    """Split values at commas; convert them to numbers if the default has numbers."""
-    parts = [part.strip() for part in text.split(",")]
-    default: Any = field.default
-    if not default or isinstance(default[0], str):
-        return tuple(parts)
-    try:
-        return tuple(float(part) for part in parts)
-    except ValueError:
-        shown = ",".join(f"{number:g}" for number in default)
-        raise PairsiftError(
-            f"--{field.name.replace('_', '-')} {text!r}: give numbers separated by commas, "
-            f"for example {shown}"
-        ) from None
+def _fields(model: type) -> list[_Option]:
+    """Return the fields of an options dataclass."""
+    hints = get_type_hints(model, include_extras=True)
+    return [
+        _Option(
+            field.name,
+            hints[field.name],
+            inspect.Parameter.empty
+            if field.default is MISSING and field.default_factory is MISSING
+            else field.default,
+        )
+        for field in fields(model)
+    ]
 
 
 def _pairs(name: str, texts: list[str]) -> dict[str, str]:

@@ -34,7 +34,7 @@ def score(
     from pairsift.cli.progress import ProgressDisplay
 
     steps.check_score(options)
-    found = steps.find_input(options)
+    found = steps.find_input(options.shards, options)
     tell(found.notes)
     with ProgressDisplay() as progress:
         summary = steps.score(options, found, out, progress)

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from pairsift.cli.common import (
-    Adapter,
-    BatchSize,
-    Device,
-    Dtype,
-    Metrics,
-    Model,
-    PromptFile,
-    ScorerName,
-    VisionTower,
-)
+from pairsift.cli.options import with_options
+from pairsift.options import BatchSize, LoadOptions
 
 
 def register(app: typer.Typer) -> None:
     app.command()(serve)
 
 
+@with_options(scorer=LoadOptions)
 def serve(
-    scorer: ScorerName = "pairsift-tiny",
-    model: Model = None,
-    vision_tower: VisionTower = None,
-    adapter: Adapter = None,
-    prompts: PromptFile = None,
-    metrics: Metrics = None,
-    device: Device = None,
-    dtype: Dtype = None,
+    scorer: LoadOptions,
     host: Annotated[
         str,
         typer.Option(help="Address to listen on. Any address but the loopback needs an API key."),
@@ -115,16 +101,8 @@ def serve(
         max_bytes=int(max_memory_mib * MIB),
         time_limit=time_limit,
     )
-    loaded = load_scorer(
-        scorer,
-        model=model,
-        vision_tower=vision_tower,
-        adapter=adapter,
-        prompts=prompts,
-        metrics=metrics,
-        device=device,
-        dtype=dtype,
-    )
+    named = asdict(scorer)
+    loaded = load_scorer(named.pop("scorer"), **named)
     run(
         loaded,
         settings,

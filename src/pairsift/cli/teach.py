@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pairsift.cli.common import (
+from pairsift.cli.common import Json, emit
+from pairsift.cli.options import with_options
+from pairsift.cli.progress import ProgressDisplay
+from pairsift.errors import PairsiftError
+from pairsift.options import (
     BatchSize,
-    CaptionField,
-    CaptionsFile,
+    CandidateOptions,
+    CaptionedImages,
     Device,
     Dtype,
     Encoding,
-    ImageField,
-    Json,
-    Kind,
     Separator,
-    emit,
+    TeachSource,
 )
-from pairsift.cli.progress import ProgressDisplay
-from pairsift.errors import PairsiftError
 
 if TYPE_CHECKING:
     from pairsift.sources.image_store import Images
@@ -37,53 +34,8 @@ commands = typer.Typer(
 )
 
 Out = Annotated[str, typer.Option(help="Output file for the records: .parquet or .jsonl.")]
-Shards = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Shards whose pairs the teacher annotates, of any kind. Or give --captions."
-    ),
-]
-KnownCaptions = Annotated[
-    str | None,
-    typer.Option(
-        "--captions",
-        help="File with correct captions: Flickr8k.token.txt, or a table with the columns image "
-        "and caption.",
-    ),
-]
-ImagePlaces = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--images",
-        help="Folder, .tar or .parquet file with the images; may be repeated. Captions of images "
-        "that are not there are left out.",
-    ),
-]
-Candidates = Annotated[
-    str | None,
-    typer.Option(
-        help="Captions to annotate for each image, as kind=count, for example own=5,near=4. Kinds: "
-        "own, near, random, swap, detail, named, brief, vague, corrupt, alt_text, boilerplate, "
-        "file_name, order."
-    ),
-]
-AltText = Annotated[
-    str | None, typer.Option(help="Table of real alt texts, for candidates of the kind alt_text.")
-]
-EmbedderName = Annotated[
-    str,
-    typer.Option(
-        help="Sentence encoder that finds similar captions: minilm, words, auto, or a folder."
-    ),
-]
-_OPTIONS = {
-    "kind": "--kind",
-    "caption": "--caption-field",
-    "image": "--image-field",
-    "captions_file": "--captions-file",
-}
-Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of images to use.")]
-Seed = Annotated[int, typer.Option(help="Random seed for the choice of candidates.")]
+# Options of a source that say nothing where there are no shards.
+_OF_SHARDS = ("kind", "caption_field", "image_field", "captions_file")
 
 
 def register(app: typer.Typer) -> None:
@@ -91,7 +43,9 @@ def register(app: typer.Typer) -> None:
 
 
 @commands.command()
+@with_options(choice=CandidateOptions)
 def reference(
+    choice: CandidateOptions,
     out: Out,
     captions: Annotated[
         str,
@@ -100,14 +54,9 @@ def reference(
             "table with the columns image and caption."
         ),
     ],
-    images: ImagePlaces = None,
+    images: CaptionedImages = (),
     separator: Separator = None,
     encoding: Encoding = None,
-    candidates: Candidates = None,
-    alt_text: AltText = None,
-    embedder: EmbedderName = "auto",
-    limit: Limit = None,
-    seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Annotate captions by comparing them with those that people wrote for the image.
@@ -115,43 +64,33 @@ def reference(
     Needs no API key and costs nothing. The documentation of pairsift.teach.reference says what each
     score measures and what it misses.
     """
+    from pairsift.sources.image_store import ImageStore
     from pairsift.teach.candidates import DEFAULT_PLAN, parse_plan
-    from pairsift.teach.items import read_alt_text
+    from pairsift.teach.items import read_alt_text, read_items
     from pairsift.teach.records import check_output
     from pairsift.teach.run import teach_by_reference
 
     check_output(out)
-    asked = _Asked(None, captions, images, limit, {"separator": separator, "encoding": encoding})
-    items, _ = asked.read(needs_images=False)
+    store = ImageStore(images)
+    items = read_items(captions, store if images else None, separator=separator, encoding=encoding)
     summary = teach_by_reference(
-        items,
+        items[: choice.limit],
         out,
-        parse_plan(candidates, DEFAULT_PLAN),
-        embedder=embedder,
-        alt_texts=read_alt_text(alt_text) if alt_text else [],
-        seed=seed,
+        parse_plan(choice.candidates, DEFAULT_PLAN),
+        embedder=choice.embedder,
+        alt_texts=read_alt_text(choice.alt_text) if choice.alt_text else [],
+        seed=choice.seed,
     )
     emit(summary.to_json(), json, summary.text())
 
 
 @commands.command()
+@with_options(source=TeachSource, choice=CandidateOptions)
 def openai(
+    source: TeachSource,
+    choice: CandidateOptions,
     out: Out,
     model: Annotated[str, typer.Option(help="Name of the model at the endpoint.")],
-    shards: Shards = None,
-    captions: KnownCaptions = None,
-    images: ImagePlaces = None,
-    kind: Kind = None,
-    caption_field: CaptionField = None,
-    image_field: ImageField = None,
-    captions_file: CaptionsFile = None,
-    separator: Separator = None,
-    encoding: Encoding = None,
-    candidates: Candidates = None,
-    alt_text: AltText = None,
-    embedder: EmbedderName = "auto",
-    limit: Limit = None,
-    seed: Seed = 0,
     base_url: Annotated[
         str | None, typer.Option(help="URL of the endpoint, including /v1; default: OpenAI.")
     ] = None,
@@ -260,16 +199,7 @@ def openai(
         timeout,
         retries,
     )
-    source = {
-        "kind": kind,
-        "caption": caption_field,
-        "image": image_field,
-        "captions_file": captions_file,
-        "separator": separator,
-        "encoding": encoding,
-    }
-    items, store = _Asked(shards, captions, images, limit, source).read()
-    records, chosen = _candidates(items, shards, candidates, alt_text, embedder, seed)
+    items, store, records, chosen = _read(source, choice)
     with ReplyCache(cache or f"{out}.replies.sqlite") as replies:
         prices = Prices(price_input, price_output)
         teacher = OpenAITeacher(
@@ -287,25 +217,14 @@ def openai(
 
 
 @commands.command()
+@with_options(source=TeachSource, choice=CandidateOptions)
 def local(
+    source: TeachSource,
+    choice: CandidateOptions,
     out: Out,
     model: Annotated[
         str, typer.Option(help="Name of the scorer that annotates, or a checkpoint folder.")
     ],
-    shards: Shards = None,
-    captions: KnownCaptions = None,
-    images: ImagePlaces = None,
-    kind: Kind = None,
-    caption_field: CaptionField = None,
-    image_field: ImageField = None,
-    captions_file: CaptionsFile = None,
-    separator: Separator = None,
-    encoding: Encoding = None,
-    candidates: Candidates = None,
-    alt_text: AltText = None,
-    embedder: EmbedderName = "auto",
-    limit: Limit = None,
-    seed: Seed = 0,
     cache: Annotated[
         str | None, typer.Option(help="Folder that caches the scores; default: next to --out.")
     ] = None,
@@ -321,16 +240,7 @@ def local(
     from pairsift.teach.run import finish
 
     check_output(out)
-    source = {
-        "kind": kind,
-        "caption": caption_field,
-        "image": image_field,
-        "captions_file": captions_file,
-        "separator": separator,
-        "encoding": encoding,
-    }
-    items, store = _Asked(shards, captions, images, limit, source).read()
-    records, chosen = _candidates(items, shards, candidates, alt_text, embedder, seed)
+    items, store, records, chosen = _read(source, choice)
     scorer = load_scorer(model, device=device, dtype=dtype)
     with ProgressDisplay() as progress:
         facts = annotate_locally(
@@ -346,61 +256,48 @@ def local(
     emit(summary.to_json(), json, summary.text())
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The input: shards, or a file of correct captions and the places of its images.
-
-    Attributes:
-        source: options for reading the shards; for captions only separator and encoding.
-    """
-
-    shards: list[str] | None
-    captions: str | None
-    images: list[str] | None
-    limit: int | None
-    source: Mapping[str, str | None]
-
-    def read(self, needs_images: bool = True) -> tuple[list[Item], Images]:
-        from pairsift.sources.image_store import ImageStore
-        from pairsift.teach.items import read_items, read_shards
-
-        if bool(self.shards) == bool(self.captions):
-            raise PairsiftError("give shards, or --captions with --images, but not both")
-        if self.shards:
-            return read_shards(self.shards, self.limit, **self.source)
-        of_table = ("separator", "encoding")
-        for name, value in self.source.items():
-            if value is not None and name not in of_table:
-                raise PairsiftError(
-                    f"{_OPTIONS[name]} can only be used with shards, not with --captions"
-                )
-        if needs_images and not self.images:
-            raise PairsiftError("this teacher needs the images of the captions: give --images")
-        store = ImageStore(self.images or [])
-        items = read_items(
-            self.captions or "",
-            store if self.images else None,
-            **{name: self.source.get(name) for name in of_table},
-        )
-        return items[: self.limit], store
-
-
-def _candidates(
-    items: list[Item],
-    shards: list[str] | None,
-    candidates: str | None,
-    alt_text: str | None,
-    embedder: str,
-    seed: int,
-) -> tuple[list[Record], dict[str, object]]:
+def _read(
+    source: TeachSource, choice: CandidateOptions
+) -> tuple[list[Item], Images, list[Record], dict[str, object]]:
+    """Images with their captions, the images, what is to be annotated, and how it was chosen."""
     from pairsift.teach.candidates import DEFAULT_PLAN, GIVEN_PLAN, parse_plan
     from pairsift.teach.items import read_alt_text
     from pairsift.teach.run import candidate_records
 
-    plan = parse_plan(candidates, GIVEN_PLAN if shards else DEFAULT_PLAN)
-    texts = read_alt_text(alt_text) if alt_text else []
-    records = candidate_records(items, plan, embedder=embedder, alt_texts=texts, seed=seed)
-    return records, {"seed": seed, "candidates": plan}
+    if bool(source.shards) == bool(source.captions):
+        raise PairsiftError("give shards, or --captions with --images, but not both")
+    items, store = _of_shards(source, choice.limit) if source.shards else _of_captions(source)
+    items = items[: choice.limit]
+    plan = parse_plan(choice.candidates, GIVEN_PLAN if source.shards else DEFAULT_PLAN)
+    texts = read_alt_text(choice.alt_text) if choice.alt_text else []
+    records = candidate_records(
+        items, plan, embedder=choice.embedder, alt_texts=texts, seed=choice.seed
+    )
+    return items, store, records, {"seed": choice.seed, "candidates": plan}
+
+
+def _of_shards(source: TeachSource, limit: int | None) -> tuple[list[Item], Images]:
+    from pairsift.steps import source_options
+    from pairsift.teach.items import read_shards
+
+    return read_shards(source.shards, limit, **source_options(source))
+
+
+def _of_captions(source: TeachSource) -> tuple[list[Item], Images]:
+    from pairsift.sources.image_store import ImageStore
+    from pairsift.teach.items import read_items
+
+    for name in _OF_SHARDS:
+        if getattr(source, name) is not None:
+            raise PairsiftError(
+                f"--{name.replace('_', '-')} can only be used with shards, not with --captions"
+            )
+    if not source.images:
+        raise PairsiftError("this teacher needs the images of the captions: give --images")
+    store = ImageStore(source.images)
+    assert source.captions is not None  # or there would be shards
+    items = read_items(source.captions, store, separator=source.separator, encoding=source.encoding)
+    return items, store
 
 
 def _structured(name: str) -> Structured:
