@@ -17,6 +17,7 @@ from pairsift.errors import PairsiftError
 from pairsift.select import Selection, split_selection
 from pairsift.select.split import check_split
 from pairsift.storage import Folder
+from pairsift.writers.job import at_once
 from pairsift.writers.manifest import MANIFEST, OutputManifest
 from pairsift.writers.webdataset import SAMPLES_PER_SHARD, WebdatasetFolder, write_webdataset
 
@@ -66,43 +67,6 @@ class BucketFolder:
     def train_data(self) -> str:
         """The value for open_clip's ``--train-data``; it needs one upsampling factor per bucket."""
         return "::".join(bucket.folder.train_data for bucket in self.buckets)
-
-
-def write_buckets(
-    selection: Selection,
-    out: str | os.PathLike[str],
-    column: str,
-    edges: Sequence[float],
-    *,
-    samples_per_shard: int = SAMPLES_PER_SHARD,
-    scores: Sequence[str] | None = None,
-    root: str | None = None,
-    workers: int | None = 1,
-) -> BucketFolder:
-    """Write the kept samples as webdataset shards, one folder for each range of a score.
-
-    Each bucket is written by :func:`write_webdataset`, which reads the headers of the source tars
-    and the samples of that bucket. A killed run can be resumed.
-
-    Args:
-        column: a score column of the score tables.
-        edges: ascending; ``[50, 66]`` makes buckets below 50, from 50 to 66, and from 66 on.
-        samples_per_shard, scores, root, workers: as for :func:`write_webdataset`.
-
-    Raises:
-        PairsiftError: as :func:`~pairsift.select.split_selection` and
-            :func:`write_webdataset` raise it.
-    """
-    return prepare_buckets(
-        selection,
-        out,
-        column,
-        edges,
-        samples_per_shard=samples_per_shard,
-        scores=scores,
-        root=root,
-        workers=workers,
-    ).write()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +120,22 @@ def prepare_buckets(
     root: str | None = None,
     workers: int | None = 1,
 ) -> BucketJob:
-    """Check everything that can be wrong before a source is read; nothing is written.
+    """Prepare to write the kept samples as webdataset shards, one folder for each range of a score.
+
+    Everything that can be wrong is checked before a source is read, and nothing is written.
+    :func:`write_buckets` prepares and writes.
+
+    Each bucket is written by :func:`write_webdataset`, which reads the headers of the source tars
+    and the samples of that bucket. A killed run can be resumed.
+
+    Args:
+        column: a score column of the score tables.
+        edges: ascending; ``[50, 66]`` makes buckets below 50, from 50 to 66, and from 66 on.
+        samples_per_shard, scores, root, workers: as for :func:`write_webdataset`.
 
     Raises:
-        PairsiftError: see :func:`write_buckets`.
+        PairsiftError: as :func:`~pairsift.select.split_selection` and
+            :func:`write_webdataset` raise it.
     """
     (column,) = selection.check_columns([column], "--bucket-by")
     check_split(selection, column, edges)
@@ -182,6 +158,9 @@ def prepare_buckets(
         "workers": workers,
     }
     return BucketJob(selection, manifest, column, tuple(edges), options)
+
+
+write_buckets = at_once(prepare_buckets)
 
 
 def _finite(edge: float) -> float | None:

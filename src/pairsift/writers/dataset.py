@@ -21,6 +21,7 @@ from pairsift.pair import Pair
 from pairsift.scores import IDENTITY_FIELDS
 from pairsift.select.record import KeptShard, Selection
 from pairsift.storage import Folder
+from pairsift.writers.job import at_once
 from pairsift.writers.manifest import OutputManifest
 from pairsift.writers.pairs import image_extension
 
@@ -60,30 +61,6 @@ class DatasetFolder:
         if not self.rows:
             return [f"the selection keeps nothing: no row in {self.path}"]
         return [f"{self.rows:,} rows in {self.path}: load_dataset({self.path!r})"]
-
-
-def write_dataset(
-    selection: Selection,
-    out: str | os.PathLike[str],
-    *,
-    rows_per_file: int = ROWS_PER_FILE,
-    root: str | None = None,
-) -> DatasetFolder:
-    """Write the kept samples as a Hugging Face dataset with one split, ``train``.
-
-    Columns: ``image``, ``caption``, ``key``, ``uid``, ``shard``, ``metadata`` (the sample's other
-    fields, as JSON) and all score columns. Each source shard is read once, forwards. A killed run
-    can be resumed. A checksum of every sample is compared with that of the scored sample. If
-    nothing is kept, one file without rows is written.
-
-    Args:
-        root: where the source shards are now, if they were moved since scoring.
-
-    Raises:
-        PairsiftError: the folder holds something else; a source is missing, or is not the one that
-            was scored.
-    """
-    return prepare_dataset(selection, out, rows_per_file=rows_per_file, root=root).write()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +108,22 @@ def prepare_dataset(
     rows_per_file: int = ROWS_PER_FILE,
     root: str | None = None,
 ) -> DatasetJob:
-    """Check everything that can be wrong before a source is read; nothing is written.
+    """Prepare to write the kept samples as a Hugging Face dataset with one split, ``train``.
+
+    Everything that can be wrong is checked before a source is read, and nothing is written.
+    :func:`write_dataset` prepares and writes.
+
+    Columns: ``image``, ``caption``, ``key``, ``uid``, ``shard``, ``metadata`` (the sample's other
+    fields, as JSON) and all score columns. Each source shard is read once, forwards. A killed run
+    can be resumed. A checksum of every sample is compared with that of the scored sample. If
+    nothing is kept, one file without rows is written.
+
+    Args:
+        root: where the source shards are now, if they were moved since scoring.
 
     Raises:
-        PairsiftError: see :func:`write_dataset`.
+        PairsiftError: the folder holds something else; a source is missing, or is not the one that
+            was scored.
     """
     if rows_per_file < 1:
         raise PairsiftError(f"{rows_per_file} rows per file is not a positive number")
@@ -143,6 +132,9 @@ def prepare_dataset(
         Folder(out), selection, columns, {"rows_per_file": rows_per_file}, [_OF_NOTHING]
     )
     return DatasetJob(selection, manifest, rows_per_file, root)
+
+
+write_dataset = at_once(prepare_dataset)
 
 
 def _score_fields(selection: Selection) -> list[pa.Field]:

@@ -28,6 +28,7 @@ from pairsift.sources.member_names import member_key, split_member
 from pairsift.sources.webdataset import Layout
 from pairsift.storage import Folder
 from pairsift.writers.append import Appender
+from pairsift.writers.job import at_once
 from pairsift.writers.manifest import OutputManifest
 from pairsift.writers.pairs import pair_members
 from pairsift.writers.rawtar import END, Member, RawTar, member_end
@@ -82,46 +83,6 @@ class Piece:
     stop: int
 
 
-def write_webdataset(
-    selection: Selection,
-    out: str | os.PathLike[str],
-    *,
-    samples_per_shard: int = SAMPLES_PER_SHARD,
-    scores: Sequence[str] | None = None,
-    root: str | None = None,
-    workers: int | None = 1,
-) -> WebdatasetFolder:
-    """Write the kept samples as webdataset shards, ``00000000.tar`` onwards, and ``sizes.json``.
-
-    Members are copied with unchanged bytes and headers; each source tar is read once, forwards.
-    Samples of parquet and folder sources become ``.jpg`` (or the image's own format), ``.txt`` and
-    ``.json``. A shard holds `samples_per_shard` samples. The last one may hold fewer, and a shard
-    ends early before a key that it already has. open_clip and DataComp's tools read the folder as
-    it is. If nothing is kept, there is no shard, and ``sizes.json`` is empty.
-
-    A checksum of every sample is compared with that of the scored sample. For score tables older
-    than checksums, key and position are compared.
-
-    Args:
-        scores: score columns to add to each sample's ``.json`` (created if there is none).
-        root: where the source shards are now, if they were moved since scoring.
-        workers: threads that write, each a range of the shards; None chooses by the number of cores
-            and samples. The bytes do not depend on it.
-
-    Raises:
-        PairsiftError: an option is wrong; the folder holds something else; a source is missing, was
-            moved, or is not the one that was scored.
-    """
-    return prepare_webdataset(
-        selection,
-        out,
-        samples_per_shard=samples_per_shard,
-        scores=scores,
-        root=root,
-        workers=workers,
-    ).write()
-
-
 @dataclass(frozen=True, slots=True)
 class WebdatasetJob:
     """Shards ready to be written; all options are checked."""
@@ -160,13 +121,30 @@ def prepare_webdataset(
     workers: int | None = 1,
     within: OutputManifest | None = None,
 ) -> WebdatasetJob:
-    """Check everything that can be wrong before a source is read; nothing is written.
+    """Prepare to write the kept samples as webdataset shards.
+
+    Everything that can be wrong is checked before a source is read, and nothing is written.
+    :func:`write_webdataset` prepares and writes ``00000000.tar`` onwards, and ``sizes.json``.
+
+    Members are copied with unchanged bytes and headers; each source tar is read once, forwards.
+    Samples of parquet and folder sources become ``.jpg`` (or the image's own format), ``.txt`` and
+    ``.json``. A shard holds `samples_per_shard` samples. The last one may hold fewer, and a shard
+    ends early before a key that it already has. open_clip and DataComp's tools read the folder as
+    it is. If nothing is kept, there is no shard, and ``sizes.json`` is empty.
+
+    A checksum of every sample is compared with that of the scored sample. For score tables older
+    than checksums, key and position are compared.
 
     Args:
+        scores: score columns to add to each sample's ``.json`` (created if there is none).
+        root: where the source shards are now, if they were moved since scoring.
+        workers: threads that write, each a range of the shards; None chooses by the number of cores
+            and samples. The bytes do not depend on it.
         within: of the folder that this one is part of.
 
     Raises:
-        PairsiftError: see :func:`write_webdataset`.
+        PairsiftError: an option is wrong; the folder holds something else; a source is missing, was
+            moved, or is not the one that was scored.
     """
     if samples_per_shard < 1:
         raise PairsiftError(f"--samples-per-shard {samples_per_shard} is not a positive number")
@@ -174,6 +152,9 @@ def prepare_webdataset(
     options = {"samples_per_shard": samples_per_shard, "scores": columns}
     manifest = OutputManifest(Folder(out), selection, columns, options, [SIZES], within)
     return WebdatasetJob(selection, manifest, samples_per_shard, tuple(columns), root, workers)
+
+
+write_webdataset = at_once(prepare_webdataset)
 
 
 def _name(index: int) -> str:
