@@ -18,8 +18,16 @@ CAPTION_COLUMNS = (
 )  # fmt: skip
 """Columns that hold a caption."""
 
-IMAGE_BYTES_COLUMNS = ("image", "image_jpeg", "jpg", "image_bytes", "bytes", "png", "webp", "jpeg")
+IMAGE_BYTES_COLUMNS = (
+    "jpg", "image", "image_bytes", "image_jpeg", "png", "webp", "jpeg", "img", "bytes",
+)  # fmt: skip
 """Columns that hold the bytes of an image."""
+
+POOL_CAPTION_COLUMNS = ("caption", "text", "txt", "alt_text", "alt", "TEXT")
+"""The same for the parquet files of pools, whose other columns may be a page's title or comment."""
+
+KEY_COLUMNS = ("key", "__key__")
+"""Columns that hold a sample's key."""
 
 CAPTION_NUMBER_COLUMNS = ("caption_number", "comment_number")
 """Columns that number the captions of an image."""

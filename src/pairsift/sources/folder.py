@@ -20,6 +20,7 @@ from pairsift.sources.base import Shard, ShardReader, printable, valid_uid
 from pairsift.sources.columns import (
     CAPTION_COLUMNS,
     IMAGE_NAME_COLUMNS,
+    KEY_COLUMNS,
     find_column,
     match_column,
 )
@@ -36,7 +37,6 @@ _USUAL = tuple(
     for name in ("metadata", "captions")
 )
 _ALONE = (".csv", ".tsv", ".jsonl")  # any name, if there is only one table
-_KEY_COLUMNS = ("key", "__key__")
 
 
 class FolderReader(ShardReader):
@@ -312,7 +312,7 @@ class _Columns:
         return cls(
             _column(table, image, IMAGE_NAME_COLUMNS, "image", "--image-field"),
             _column(table, caption, CAPTION_COLUMNS, "caption", "--caption-field"),
-            match_column(table.columns, _KEY_COLUMNS, table.url),
+            match_column(table.columns, KEY_COLUMNS, table.url),
         )
 
 

@@ -22,6 +22,7 @@ from pairsift.image_formats import is_image_name
 from pairsift.sources import files
 from pairsift.sources.base import printable
 from pairsift.sources.columns import IMAGE_BYTES_COLUMNS, IMAGE_NAME_COLUMNS
+from pairsift.sources.parquet_column import ParquetColumn
 
 Place = TypeVar("Place")
 
@@ -290,13 +291,11 @@ class _FolderSource(_ImageSource):
 
 class _ParquetSource(_ImageSource):
     def __init__(self, url: str) -> None:
-        import pyarrow.parquet as pq
-
         super().__init__(url)
         self.above = _without_extension(url)
-        self._parquet = pq.ParquetFile(files.open_file(url))
-        self._image, self._struct = self._image_column()
-        self._group: tuple[int, Any] = (-1, None)
+        self._values = ParquetColumn(url, "")
+        self._parquet = self._values.file
+        self._values.column, self._struct = self._image_column()
         self.entries = dict(self._names())
 
     def _names(self) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -343,15 +342,13 @@ class _ParquetSource(_ImageSource):
                 or pa.types.is_integer(schema.field(name).type)
             ):
                 return name
-        has_path = self._struct and schema.field(self._image).type.get_field_index("path") >= 0
-        return f"{self._image}.path" if has_path else None
+        has_path = (
+            self._struct and schema.field(self._values.column).type.get_field_index("path") >= 0
+        )
+        return f"{self._values.column}.path" if has_path else None
 
     def read(self, place: tuple[int, int]) -> bytes:
-        group, row = place
-        if self._group[0] != group:
-            column = self._parquet.read_row_group(group, columns=[self._image])[self._image]
-            self._group = (group, column)
-        value = self._group[1][row].as_py()
+        value = self._values[place]
         content = value.get("bytes") if self._struct and value else value
         return content or b""
 

@@ -26,6 +26,7 @@ from pairsift.sources.base import (
     printable,
     valid_uid,
 )
+from pairsift.sources.columns import IMAGE_BYTES_COLUMNS, KEY_COLUMNS, POOL_CAPTION_COLUMNS
 from pairsift.sources.fields import (
     Items,
     NoFieldError,
@@ -37,25 +38,22 @@ from pairsift.sources.fields import (
 )
 from pairsift.sources.files import open_file
 
-IMAGE_COLUMNS = ("jpg", "image", "image_bytes", "png", "webp", "jpeg", "img", "bytes")
-CAPTION_COLUMNS = ("caption", "text", "txt", "alt_text", "alt", "TEXT")
-KEY_COLUMNS = ("key", "__key__")
 _BATCH_ROWS = 16
 _ROW_DIGITS = 9
 _MOST_TYPE = 60
 # Last parts of paths that users probably mean.
-_LIKELY = {*map(str.lower, (*IMAGE_COLUMNS, *CAPTION_COLUMNS)), "value", "content", "en"}
+_LIKELY = {*map(str.lower, (*IMAGE_BYTES_COLUMNS, *POOL_CAPTION_COLUMNS)), "value", "content", "en"}
 _MISSING = {Status.IMAGE_MISSING: "image", Status.CAPTION_MISSING: "caption"}
 
 
 class ParquetReader(ShardReader):
     """Reads a parquet file in small batches, so that memory depends on neither file nor row group.
 
-    - Image: option `image`, else the first of `IMAGE_COLUMNS`, else the only column of a suitable
-      type. Suitable are binary types, and a struct with ``bytes`` (and ``path``) as Hugging Face's
+    - Image: option `image`, else the first of `IMAGE_BYTES_COLUMNS`, else the only column of a
+      suitable type. Suitable are binary types, and a struct with ``bytes`` (and ``path``) as Hugging Face's
       ``Image`` feature writes it; if the option names it, also base64 text.
-    - Caption: option `caption`, else the first of `CAPTION_COLUMNS`; text, or binary if the option
-      names it.
+    - Caption: option `caption`, else the first of `POOL_CAPTION_COLUMNS`; text, or binary if the
+      option names it.
     - Both options are paths into the columns: ``sample.image``, ``captions.0`` (see
       :mod:`pairsift.sources.fields`).
     - Key: the first of `KEY_COLUMNS`, else the row's number in nine digits. uid: column ``uid``,
@@ -344,7 +342,7 @@ class _Layout:
 
     def _usual_image(self) -> _Place:
         fitting = [name for name in self._columns if _holds_images(_kind_of(self._columns[name]))]
-        found = self._usual(IMAGE_COLUMNS, _holds_images)
+        found = self._usual(IMAGE_BYTES_COLUMNS, _holds_images)
         if found is not None:
             return found
         if len(fitting) == 1:
@@ -352,7 +350,7 @@ class _Layout:
         hint = self._hint("image")
         if not fitting and not hint and {"url", "status"} <= set(self._columns):
             hint = "; img2dataset writes such metadata beside its tars: give the tars"
-        texts = self._usual(IMAGE_COLUMNS, _is_text)
+        texts = self._usual(IMAGE_BYTES_COLUMNS, _is_text)
         if not hint and texts is not None:
             name = texts.steps[0]
             hint = (
@@ -365,11 +363,11 @@ class _Layout:
         )
 
     def _usual_caption(self) -> _Place:
-        found = self._usual(CAPTION_COLUMNS, _is_text)
+        found = self._usual(POOL_CAPTION_COLUMNS, _is_text)
         if found is not None:
             return found
         raise PairsiftError(
-            f"{self._url} has no text column {' or '.join(CAPTION_COLUMNS)}; its columns are: "
+            f"{self._url} has no text column {' or '.join(POOL_CAPTION_COLUMNS)}; its columns are: "
             + self._listed()
             + (self._hint("caption") or "; name the right one with --caption-field")
         )

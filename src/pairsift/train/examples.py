@@ -15,6 +15,7 @@ from pairsift.balance.export import IMAGE_FOLDER, LLAVA_FILE, MESSAGES_FILE
 from pairsift.errors import PairsiftError
 from pairsift.metrics import MAX_SCORE, METRICS, MIN_SCORE
 from pairsift.sources.image_store import ImageStore
+from pairsift.sources.parquet_column import ParquetColumn
 from pairsift.sources.text_files import read_json
 
 _IMAGE_TOKEN = "<image>"
@@ -101,32 +102,16 @@ class MessageImages:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._opened: tuple[int, Any] | None = None
-        self._group: tuple[int, Any] = (-1, None)
+        self._images = ParquetColumn(path, "images")
         self._rows: dict[str, tuple[int, int]] = {}
-        file = self._file()
+        file = self._images.file
         for group in range(file.num_row_groups):
             names = file.read_row_group(group, columns=["image"])["image"].to_pylist()
             for row, name in enumerate(names):
                 self._rows.setdefault(name, (group, row))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None, "_group": (-1, None)}
-
-    def _file(self) -> Any:
-        import pyarrow.parquet as pq
-
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), pq.ParquetFile(self.path))
-            self._group = (-1, None)
-        return self._opened[1]
-
     def read(self, name: str) -> bytes:
-        file = self._file()
-        group, row = self._rows[name]
-        if self._group[0] != group:
-            self._group = (group, file.read_row_group(group, columns=["images"])["images"])
-        images = self._group[1][row].as_py()
+        images = self._images[self._rows[name]]
         return (images[0].get("bytes") if images else None) or b""
 
     def missing(self, names: Iterable[str]) -> list[str]:
