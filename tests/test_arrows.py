@@ -64,6 +64,19 @@ def test_every_package_has_its_layer() -> None:
     assert packages == LAYERS.keys()
 
 
+def test_every_package_is_described() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("```layers")[0]
+    named = set(re.findall(r"`([a-z_]+)/?`", text))
+    assert {package(name) for name in MODULES} - {"", "__main__"} <= named
+
+
+def test_files_to_look_into_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("```layers")[0]
+    files = set(re.findall(r"`([a-z_/]+/[a-z_]+\.py)`", text)) - {"tests/test_arrows.py"}
+    assert len(files) > 5
+    assert [name for name in files if not (SOURCE / name).is_file()] == []
+
+
 @pytest.mark.parametrize("name", sorted(LAYERS))
 def test_imports_go_down(name: str) -> None:
     wrong = [
