@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pairsift.errors import PairsiftError
+from pairsift.options import TrainOptions
 
 #: which parameters each stage trains; see :mod:`pairsift.train.param_groups`
 STAGE_PARTS: dict[str, tuple[str, ...]] = {
@@ -55,64 +56,20 @@ class Lora:
     dropout: float
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """All settings of a training run.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(TrainOptions):
+    """All settings of a training run: those of the command line, and these.
 
     Attributes:
-        data: folders that `pairsift balance` wrote, or their `llava.json` or `messages.parquet`.
-        model: checkpoint folder or hub name to start from.
-        out: local folder of the result.
-        images: more places to search for images: folders, tars or parquet files.
-        prompts: prompt pack; None for the model's own, else the data's, else Pairsift's.
         metrics: None for all that the data has.
-        objective: ``distribution``, or ``words``: the score and then the rationale, as text.
-        label_std: standard deviation of the soft label around a teacher's score, in points.
-        ranking: weight of the ranking loss over captions of an image; 0 for none.
-        captions_per_image: the most captions of an image that are ranked against each other.
         lora: None for full fine-tuning.
-        batch_size: pairs (with ranking, images) per forward pass.
-        accumulate: forward passes per step.
-        warmup: fraction of a stage's steps; then the learning rate falls as a cosine.
-        save_every: steps between checkpoints; dev agreement is measured at each checkpoint.
-        dev_fraction, dev_data, dev_pairs: dev images are a fraction of the data, or all images of
-            other data; at most this many pairs of them are scored.
-        best_by: a metric, or ``mean`` over metrics; None for itm if it is trained, else the mean.
-        mix, mix_ratio: LLaVA JSON of general instructions, and how many of them per pair.
-        keep_checkpoints: keep the checkpoints with the optimizer's state when the run is finished.
+        max_grad_norm: longer gradients are scaled down to this norm.
     """
 
-    data: tuple[str, ...]
-    model: str
-    out: str
     stages: tuple[Stage, ...]
-    images: tuple[str, ...] = ()
-    prompts: str | None = None
     metrics: tuple[str, ...] | None = None
-    objective: str = "distribution"
-    label_std: float = 5.0
-    ranking: float = 0.0
-    captions_per_image: int = 4
     lora: Lora | None = None
-    batch_size: int = 8
-    accumulate: int = 4
-    warmup: float = 0.03
-    weight_decay: float = 0.0
     max_grad_norm: float = 1.0
-    gradient_checkpointing: bool = False
-    save_every: int = 100
-    log_every: int = 10
-    dev_fraction: float = 0.1
-    dev_data: str | None = None
-    dev_pairs: int = 1000
-    best_by: str | None = None
-    mix: str | None = None
-    mix_ratio: float = 0.25
-    seed: int = 0
-    device: str = "auto"
-    dtype: str = "auto"
-    workers: int = 0
-    keep_checkpoints: bool = False
 
     def check(self) -> None:
         """Check for contradictions between settings.
