@@ -508,3 +508,78 @@ class StageOptions:
         int | None, Ge(1), Doc("Scale of the LoRA updates; default: twice the rank.")
     ] = None
     lora_dropout: Annotated[float, Ge(0), Le(0.9), Doc("Dropout before the LoRA updates.")] = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownstreamSources:
+    """What `pairsift evaluate downstream` makes or takes its pool of, and tests on."""
+
+    images: Annotated[Texts, Doc("Images with known-good captions: folder, .tar or .parquet.")] = ()
+    captions: Annotated[str | None, Doc("Table with the captions of all these images.")] = None
+    alt_text: Annotated[
+        str | None, Doc("Table with real alt texts to use as noise in the pool.")
+    ] = None
+    pool: Annotated[Texts, Doc("Shards of a pool of your own, in place of --images.")] = ()
+    labels: Annotated[
+        str | None,
+        Doc("Table that says which pairs of the pool are clean: key, clean (and shard, kind)."),
+    ] = None
+    retrieval_images: Annotated[
+        Texts, Doc("Test images for retrieval; --captions must hold their captions too.")
+    ] = ()
+    retrieval_captions: Annotated[
+        str | None, Doc("Captions of the retrieval images, if they are in another table.")
+    ] = None
+    classification: Annotated[
+        Texts, Doc("Table with image bytes and class names; may be repeated.")
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownstreamOptions:
+    """Options of `pairsift evaluate downstream` that are settings as they are."""
+
+    image_limit: Annotated[
+        int | None, Ge(2), Doc("Make the pool from this many of the images, drawn at random.")
+    ] = None
+    seeds: Annotated[int, Ge(1), Doc("Models trained for each filter, with different seeds.")] = 3
+    samples_seen: Annotated[
+        int | None,
+        Ge(1),
+        Doc("Samples that each model is trained for; default: three times the pool."),
+    ] = None
+    jobs: Annotated[
+        int | None, Ge(1), Doc("Models trained at the same time; default: one per core.")
+    ] = None
+    batch_size: Annotated[int | None, Ge(1), Doc("Pairs per batch when scoring.")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostOptions:
+    """Options of `pairsift evaluate cost` that are settings as they are."""
+
+    shards: Annotated[
+        Texts, Doc("Shards with the pairs to score; default: the demo's photographs.")
+    ] = ()
+    pairs: Annotated[
+        int | None, Ge(1), Doc("Pairs in a round; default: those of 12 images, with a GPU of 768.")
+    ] = None
+    captions_per_image: Annotated[
+        int, Ge(1), Doc("Captions of each image; models may encode an image once for all of them.")
+    ] = 1
+    rounds: Annotated[int, Ge(1), Doc("Rounds in which all scorers take turns.")] = 3
+    threads: Annotated[int, Ge(1), Doc("Threads of PyTorch on the CPU.")] = 1
+    baseline: Annotated[
+        str | None, Doc("Scorer that the others are compared with; default: CLIPScore ViT-L/14.")
+    ] = None
+    devices: Annotated[int, Ge(1), Doc("Devices that the projection counts with.")] = 1
+    price_per_hour: Annotated[float | None, Ge(0), Doc("Price of one device, in any currency.")] = (
+        None
+    )
+    device: Device = None
+    dtype: Annotated[
+        str | None, Doc("Precision, where a scorer takes it: float32, bfloat16 or float16.")
+    ] = None
+    batch_size: Annotated[
+        int | None, Ge(1), Doc("Pairs per batch; default: each scorer's own.")
+    ] = None

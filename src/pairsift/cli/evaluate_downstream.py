@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
@@ -9,8 +10,10 @@ import typer
 
 from pairsift.cli.common import Json, emit
 from pairsift.cli.evaluation import print_table, show_result, split, split_all
+from pairsift.cli.options import with_options
 from pairsift.cli.progress import ProgressDisplay
 from pairsift.errors import PairsiftError
+from pairsift.options import DownstreamOptions, DownstreamSources
 from pairsift.progress import MessageListener
 
 Many = list[str]
@@ -20,39 +23,11 @@ def register(commands: typer.Typer) -> None:
     commands.command()(downstream)
 
 
+@with_options(sources=DownstreamSources, options=DownstreamOptions)
 def downstream(
+    sources: DownstreamSources,
+    options: DownstreamOptions,
     out: Annotated[str, typer.Option(help="Folder for pool, scores, features and results.")],
-    images: Annotated[
-        Many, typer.Option(help="Images with known-good captions: folder, .tar or .parquet.")
-    ] = [],  # noqa: B006 - Typer reads it and makes a new list for every call
-    captions: Annotated[
-        str | None, typer.Option(help="Table with the captions of all these images.")
-    ] = None,
-    alt_text: Annotated[
-        str | None, typer.Option(help="Table with real alt texts to use as noise in the pool.")
-    ] = None,
-    image_limit: Annotated[
-        int | None,
-        typer.Option(min=2, help="Make the pool from this many of the images, drawn at random."),
-    ] = None,
-    pool: Annotated[Many, typer.Option(help="Shards of your own pool, in place of --images.")] = [],  # noqa: B006
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Table that says which pairs of the pool are clean: key, clean (and shard, kind)."
-        ),
-    ] = None,
-    retrieval_images: Annotated[
-        Many,
-        typer.Option(help="Test images for retrieval; --captions must hold their captions too."),
-    ] = [],  # noqa: B006
-    retrieval_captions: Annotated[
-        str | None,
-        typer.Option(help="Captions of the retrieval images, if they are in another table."),
-    ] = None,
-    classification: Annotated[
-        Many, typer.Option(help="Table with image bytes and class names; may be repeated.")
-    ] = [],  # noqa: B006
     classification_limit: Annotated[
         int,
         typer.Option(
@@ -69,29 +44,8 @@ def downstream(
     keep: Annotated[
         str, typer.Option(help="Fractions that every filter keeps, separated by commas.")
     ] = "0.3",
-    seeds: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Number of models to train for each filter, with different seeds."
-        ),
-    ] = 3,
-    samples_seen: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Samples that each model is trained on, repeats included; default: "
-            "three times the pool.",
-        ),
-    ] = None,
     rows_per_image: Annotated[int, typer.Option(min=1, help="Pairs of the pool per image.")] = 4,
     pool_seed: Annotated[int, typer.Option(help="Seed of the pool.")] = 0,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Pairs per batch when scoring.")
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Models trained at the same time; default: one per core."),
-    ] = None,
     datacomp: Annotated[
         str | None,
         typer.Option(
@@ -175,33 +129,18 @@ def downstream(
     from pairsift.evaluate.downstream.run import (
         SCORERS,
         Options,
-        Sources,
         evaluate_downstream,
     )
 
-    sources = Sources(
-        images=images,
-        captions=captions,
-        alt_text=alt_text,
-        pool=pool,
-        labels=labels,
-        retrieval_images=retrieval_images,
-        retrieval_captions=retrieval_captions,
-        classification=classification,
-    )
-    options = Options(
+    compared = Options(
         scorers=split_all(scorer) or SCORERS,
         keep=_fractions(keep),
-        seeds=seeds,
-        samples_seen=samples_seen,
-        jobs=jobs,
-        image_limit=image_limit,
         classification_limit=classification_limit or None,
-        batch_size=batch_size,
         pool=PoolSettings(rows=rows_per_image, seed=pool_seed),
+        **asdict(options),
     )
     with ProgressDisplay() as progress:
-        comparison = evaluate_downstream(sources, out, options, progress)
+        comparison = evaluate_downstream(sources, out, compared, progress)
     show_result(comparison, {"": comparison.header_and_rows()}, out, json)
 
 

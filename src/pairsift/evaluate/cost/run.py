@@ -24,6 +24,7 @@ from pairsift.evaluate.cost.results import Cost
 from pairsift.evaluate.cost.scorer_cost import ScorerCost
 from pairsift.evaluate.cost.subjects import NamedScorer, RandomClip, Subject, check_names, installed
 from pairsift.evaluate.output import write_evaluation
+from pairsift.options import CostOptions
 from pairsift.progress import Listener, NullListener
 from pairsift.scorers.placement import pick_device, pick_dtype
 
@@ -31,39 +32,18 @@ IMAGES, IMAGES_ON_GPU = 12, 768
 _LAST = "ViT-L/14"
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to measure scorers.
+@dataclass(frozen=True, kw_only=True)
+class Options(CostOptions):
+    """How to measure scorers: the options of the command line, and these.
 
     Attributes:
         scorers: names or checkpoint folders; None for every installed scorer that needs no
             checkpoint.
         shapes: shapes of CLIPScore to measure, with random weights.
-        shards: shards with the pairs; none for the demo's photographs.
-        pairs: pairs per round; None for those of `IMAGES` images, or of `IMAGES_ON_GPU` images on a
-            GPU.
-        captions_per_image: captions per image; a model may encode the image once for all of them.
-        threads: number of PyTorch CPU threads.
-        batch_size: batch size of all scorers; None for their defaults.
-        baseline: name of the scorer that the others are compared with; None for CLIPScore ViT-L/14
-            if it is measured, else the first.
-        device, dtype: passed to the scorers that accept them.
-        devices, price_per_hour: for the projection.
     """
 
     scorers: Sequence[str] | None = None
     shapes: Sequence[ClipShape] = ()
-    shards: Sequence[str] = ()
-    pairs: int | None = None
-    captions_per_image: int = 1
-    rounds: int = 3
-    threads: int = 1
-    batch_size: int | None = None
-    baseline: str | None = None
-    device: str | None = None
-    dtype: str | None = None
-    devices: int = 1
-    price_per_hour: float | None = None
 
 
 def evaluate_cost(out: str, options: Options, listener: Listener | None = None) -> Cost:

@@ -27,6 +27,7 @@ from pairsift.evaluate.downstream.results import Downstream, summarise
 from pairsift.evaluate.downstream.student import StudentSettings
 from pairsift.evaluate.downstream.training import Bench, plan, train_all
 from pairsift.evaluate.output import write_evaluation
+from pairsift.options import DownstreamOptions, DownstreamSources
 from pairsift.progress import Listener, NullListener
 from pairsift.scorers.registry import load_scorer
 from pairsift.sources import ShardSet, find_shards
@@ -40,51 +41,22 @@ EPOCHS = 3
 """Default for the samples seen, as a multiple of the pool."""
 
 
-@dataclass(frozen=True)
-class Sources:
-    """The input: images and captions to make a pool from, or a pool.
-
-    Attributes:
-        images, captions, alt_text: material to make a pool from; or
-        pool, labels: shards of an existing pool, and a table with `key`, `clean` and, if known,
-            `shard` and `kind` of its pairs.
-        retrieval_images: places with images that `captions` (or `retrieval_captions`) describes.
-        classification: tables with image bytes and class names.
-    """
-
-    images: Sequence[str] = ()
-    captions: str | None = None
-    alt_text: str | None = None
-    pool: Sequence[str] = ()
-    labels: str | None = None
-    retrieval_images: Sequence[str] = ()
-    retrieval_captions: str | None = None
-    classification: Sequence[str] = ()
+Sources = DownstreamSources
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to compare filters.
+@dataclass(frozen=True, kw_only=True)
+class Options(DownstreamOptions):
+    """How to compare filters: the options of the command line, and these.
 
     Attributes:
         keep: fractions of the pool that every filter keeps.
-        seeds: students per filter and fraction.
-        samples_seen: by each student; None for `EPOCHS` times the pool.
-        jobs: students that are trained at the same time; None for one per core.
-        image_limit: images that a pool is made from, drawn at random; None for all.
         classification_limit: images of each classification set; None for all.
-        batch_size: batch size of the scorers.
         scorer_options: passed to every scorer (`metrics`, ...).
     """
 
     scorers: Sequence[str] = SCORERS
     keep: Sequence[float] = (0.3,)
-    seeds: int = 3
-    samples_seen: int | None = None
-    jobs: int | None = None
-    image_limit: int | None = None
     classification_limit: int | None = 2000
-    batch_size: int | None = None
     pool: PoolSettings = field(default_factory=PoolSettings)
     scorer_options: dict[str, Any] = field(default_factory=dict)
 
