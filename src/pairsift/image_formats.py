@@ -107,6 +107,14 @@ def find_format(data: bytes) -> ImageFormat | None:
     return next((each for each in FORMATS if each.begins.match(head)), None)
 
 
+def image_extension(image: bytes) -> str:
+    """Return the extension of an encoded image from its first bytes; ``jpg`` if the format is
+    unknown.
+    """
+    found = find_format(image)
+    return found.suffixes[0] if found else "jpg"
+
+
 _NO_IMAGE = (
     (re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)", re.I), "an HTML page"),
     (re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml|Error)"), "an XML document"),

@@ -10,6 +10,19 @@ class Listener(Protocol):
     """Receives the progress of long work, for a progress bar or a log.
 
     An error that it raises stops the work.
+
+    Examples:
+        >>> from pairsift import load_scorer
+        >>> from pairsift.engines.local import score_shards
+        >>> from pairsift.progress import NullListener
+        >>> from pairsift.sources import find_shards
+        >>> class Counter(NullListener):
+        ...     def progress(self, task, done, total, **more):
+        ...         self.last = f"{task}: {done} of {total}"
+        >>> counter, scorer = Counter(), load_scorer("heuristics")
+        >>> summary = score_shards(find_shards("pool"), scorer, "told_scores", listener=counter)
+        >>> counter.last
+        'scoring: 4 of 4'
     """
 
     def message(self, text: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pairsift.balance.sample import Chosen
 from pairsift.errors import PairsiftError
+from pairsift.image_formats import image_extension
 from pairsift.scorers.mlm.prompts import PromptPack
 from pairsift.sources.image_store import Images
 from pairsift.sources.text_files import read_json
@@ -41,15 +42,8 @@ def answer(choice: Chosen) -> str:
 def file_name(image: str, content: bytes | None) -> str:
     """Return a safe file name without folders for an image's name, with an extension."""
     flat = re.sub(r"[^A-Za-z0-9._-]+", "_", image).lstrip(".") or "image"
-    return flat if re.search(r"\.[A-Za-z]{3,4}$", flat) else flat + _extension(content or b"")
-
-
-def _extension(content: bytes) -> str:
-    if content.startswith(b"\x89PNG"):
-        return ".png"
-    if content[8:12] == b"WEBP":
-        return ".webp"
-    return ".gif" if content.startswith(b"GIF8") else ".jpg"
+    named = re.search(r"\.[A-Za-z]{3,4}$", flat)
+    return flat if named else f"{flat}.{image_extension(content or b'')}"
 
 
 def read_general(path: str, count: int | None, seed: int) -> list[dict[str, Any]]:

@@ -62,7 +62,7 @@ def score_shards(
         retry_failed: also score rows of finished tables again if their status is retryable.
         rescore_changed: score shards again that changed since they were scored; without it, such
             shards are an error before anything is scored.
-        listener: receives the progress; None for nobody.
+        listener: receives the progress, see :class:`pairsift.progress.Listener`; None for nobody.
 
     Returns:
         how many shards and rows were scored, and their statuses.

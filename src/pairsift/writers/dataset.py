@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairsift.errors import PairsiftError
+from pairsift.image_formats import image_extension
 from pairsift.pair import Pair
 from pairsift.scores import IDENTITY_FIELDS
 from pairsift.select.record import KeptShard, Selection
 from pairsift.storage import Folder
 from pairsift.writers.job import at_once
 from pairsift.writers.manifest import OutputManifest
-from pairsift.writers.pairs import image_extension
 
 ROWS_PER_FILE = 10_000
 # Images are large, so a reader of one row should not have to fetch thousands.

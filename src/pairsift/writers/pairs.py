@@ -6,17 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pairsift.image_formats import find_format
+from pairsift.image_formats import image_extension
 from pairsift.pair import Pair
 from pairsift.sources.member_names import member_key
-
-
-def image_extension(image: bytes) -> str:
-    """Return the extension of an encoded image from its first bytes; ``jpg`` if the format is
-    unknown.
-    """
-    found = find_format(image)
-    return found.suffixes[0] if found else "jpg"
 
 
 def pair_members(pair: Pair, scores: Mapping[str, Any] | None = None) -> list[tuple[str, bytes]]:
