@@ -12,6 +12,7 @@ import pytest
 
 from pairsift import PairsiftError, load_scorer
 from pairsift.engines import local
+from pairsift.engines.base import Job
 from pairsift.engines.changed import KNOWN
 from pairsift.scores import SHARD_NAMES
 from pairsift.sources import find_shards
@@ -23,6 +24,7 @@ from tests.support.faults import scoring_actors
 ray = pytest.importorskip("ray", reason="needs pairsift[ray]")
 pytest.importorskip("ray.data", reason="needs pairsift[ray]")
 from pairsift.engines import ray as engine  # noqa: E402
+from pairsift.engines import ray_actors as actors  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -207,12 +209,12 @@ def test_a_shard_that_always_kills_its_scorer_is_left_out(
     # The board counts starts: as if every scorer had died on this shard.
     shards = find_shards(str(pool))
     out = tmp_path / "out"
-    settings = engine._Settings(HEURISTICS, str(out), shards.root, None, 0, "run")
-    board = ray.remote(engine._Board).options(num_cpus=0).remote()
+    settings = actors.ActorSettings(HEURISTICS, str(out), shards.root, None, 0, "run")
+    board = ray.remote(actors.Board).options(num_cpus=0).remote()
     for _ in range(engine.MAX_STARTS):
         board.begin.remote("00001")
-    actor = ray.remote(engine._ShardActor).options(num_cpus=0).remote(settings, board)
-    jobs = [engine._job_to_json(engine.Job(shard)) for shard in shards.shards]
+    actor = ray.remote(actors.ShardActor).options(num_cpus=0).remote(settings, board)
+    jobs = [actors.job_to_json(Job(shard)) for shard in shards.shards]
     call = actor.__call__.options(num_returns="streaming").remote({"job": jobs})
     rows = [ray.get(item)["result"][0] for item in call]
     assert [('"unreadable"' in row, "ended 10 times" in row) for row in rows] == [

@@ -277,8 +277,8 @@ def scoring_actors() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            # Ray names its workers after what they are at: ray::MapWorker(MapBatches(_ShardActor))
-            if "_ShardActor" in " ".join(process.cmdline()):
+            # Ray names its workers after what they are at: ray::MapWorker(MapBatches(ShardActor))
+            if "(ShardActor)" in " ".join(process.cmdline()):
                 found.append(process)
     return found
 
