@@ -15,12 +15,17 @@ from typing_extensions import Doc
 from pairsift import options
 from pairsift.cli import app
 from pairsift.cli.options import with_options
+from pairsift.evaluate import options as evaluate
 from pairsift.options import Argument
+from pairsift.teach import options as teach
+from pairsift.train import options as train
 
 MODELS = [
     model
-    for model in vars(options).values()
-    if dataclasses.is_dataclass(model) and model.__name__.endswith(("Options", "Source", "Sources"))
+    for module in (options, evaluate, teach, train)
+    for model in vars(module).values()
+    if dataclasses.is_dataclass(model) and model.__module__ == module.__name__
+    if dataclasses.fields(model)
 ]
 # Where an option of the name means another thing.
 OWN_MEANING = {"train", "evaluate cost", "evaluate downstream"}

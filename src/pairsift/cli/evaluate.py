@@ -12,7 +12,8 @@ from pairsift.cli.evaluation import show_result, split, split_all
 from pairsift.cli.options import with_options
 from pairsift.cli.progress import ProgressDisplay
 from pairsift.errors import PairsiftError
-from pairsift.options import Encoding, EvaluateOptions, Separator
+from pairsift.evaluate.options import EvaluateOptions
+from pairsift.options import Encoding, Separator
 
 if TYPE_CHECKING:
     from pairsift.evaluate.results import Evaluation

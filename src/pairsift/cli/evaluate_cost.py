@@ -11,7 +11,7 @@ from pairsift.cli.common import Json
 from pairsift.cli.evaluation import show_result, split, split_all
 from pairsift.cli.options import with_options
 from pairsift.cli.progress import ProgressDisplay
-from pairsift.options import CostOptions
+from pairsift.evaluate.options import CostOptions
 
 NO_SHAPE = "none"
 

@@ -13,7 +13,7 @@ from pairsift.cli.evaluation import print_table, show_result, split, split_all
 from pairsift.cli.options import with_options
 from pairsift.cli.progress import ProgressDisplay
 from pairsift.errors import PairsiftError
-from pairsift.options import DownstreamOptions, DownstreamSources
+from pairsift.evaluate.options import DownstreamOptions, DownstreamSources
 from pairsift.progress import MessageListener
 
 Many = list[str]

@@ -11,16 +11,8 @@ from pairsift.cli.common import Json, emit
 from pairsift.cli.options import with_options
 from pairsift.cli.progress import ProgressDisplay
 from pairsift.errors import PairsiftError
-from pairsift.options import (
-    BatchSize,
-    CandidateOptions,
-    CaptionedImages,
-    Device,
-    Dtype,
-    Encoding,
-    Separator,
-    TeachSource,
-)
+from pairsift.options import BatchSize, Device, Dtype, Encoding, Separator
+from pairsift.teach.options import CandidateOptions, CaptionedImages, TeachSource
 
 if TYPE_CHECKING:
     from pairsift.sources.image_store import Images

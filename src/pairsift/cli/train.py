@@ -10,8 +10,8 @@ import typer
 
 from pairsift.cli.common import Json, emit
 from pairsift.cli.options import with_options
-from pairsift.options import StageOptions, TrainOptions
 from pairsift.progress import MessageListener
+from pairsift.train.options import StageOptions, TrainOptions
 
 
 def register(app: typer.Typer) -> None:

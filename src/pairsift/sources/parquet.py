@@ -50,8 +50,8 @@ class ParquetReader(ShardReader):
     """Reads a parquet file in small batches, so that memory depends on neither file nor row group.
 
     - Image: option `image`, else the first of `IMAGE_BYTES_COLUMNS`, else the only column of a
-      suitable type. Suitable are binary types, and a struct with ``bytes`` (and ``path``) as Hugging Face's
-      ``Image`` feature writes it; if the option names it, also base64 text.
+      suitable type. Suitable are binary types, and a struct with ``bytes`` (and ``path``) as
+      Hugging Face's ``Image`` feature writes it; if the option names it, also base64 text.
     - Caption: option `caption`, else the first of `POOL_CAPTION_COLUMNS`; text, or binary if the
       option names it.
     - Both options are paths into the columns: ``sample.image``, ``captions.0`` (see

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pairsift.errors import PairsiftError
-from pairsift.options import TrainOptions
+from pairsift.train.options import TrainOptions
 
 #: which parameters each stage trains; see :mod:`pairsift.train.param_groups`
 STAGE_PARTS: dict[str, tuple[str, ...]] = {

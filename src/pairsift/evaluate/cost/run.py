@@ -23,8 +23,8 @@ from pairsift.evaluate.cost.process import ScorerProcess
 from pairsift.evaluate.cost.results import Cost
 from pairsift.evaluate.cost.scorer_cost import ScorerCost
 from pairsift.evaluate.cost.subjects import NamedScorer, RandomClip, Subject, check_names, installed
+from pairsift.evaluate.options import CostOptions
 from pairsift.evaluate.output import write_evaluation
-from pairsift.options import CostOptions
 from pairsift.progress import Listener, NullListener
 from pairsift.scorers.placement import pick_device, pick_dtype
 

@@ -26,8 +26,8 @@ from pairsift.evaluate.downstream.pool import (
 from pairsift.evaluate.downstream.results import Downstream, summarise
 from pairsift.evaluate.downstream.student import StudentSettings
 from pairsift.evaluate.downstream.training import Bench, plan, train_all
+from pairsift.evaluate.options import DownstreamOptions, DownstreamSources
 from pairsift.evaluate.output import write_evaluation
-from pairsift.options import DownstreamOptions, DownstreamSources
 from pairsift.progress import Listener, NullListener
 from pairsift.scorers.registry import load_scorer
 from pairsift.sources import ShardSet, find_shards
