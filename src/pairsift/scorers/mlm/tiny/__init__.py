@@ -2,14 +2,17 @@
 
 from pairsift import moved
 
-# Decode workers import only this much, because they never need torch.
+# The names of before the split. Decode workers import only this much, because they need no torch.
+_NOW_IN = {
+    "config": "COSINE_GAIN GRID_SIDE GRID_WIDTH MEANING_ROWS NUM_SCORES POOLED_WIDTH TinyConfig",
+    "features": "Seen image_features pool",
+    "model": "TinyModel distribution",
+}
 __getattr__ = moved.renamed(
     __name__,
     {
-        "NUM_SCORES": "pairsift.scorers.mlm.tiny.config.NUM_SCORES",
-        "TinyConfig": "pairsift.scorers.mlm.tiny.config.TinyConfig",
-        "image_features": "pairsift.scorers.mlm.tiny.features.image_features",
-        "TinyModel": "pairsift.scorers.mlm.tiny.model.TinyModel",
-        "distribution": "pairsift.scorers.mlm.tiny.model.distribution",
+        name: f"{__name__}.{module}.{name}"
+        for module, names in _NOW_IN.items()
+        for name in names.split()
     },
 )
