@@ -28,7 +28,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         markdown = markdown.replace(SECTIONS, sections())
     if found := PAGE.search(markdown):
         markdown = (DOCS.parent / found[1]).read_text("utf-8")
-        markdown = markdown.replace("(ARCHITECTURE.md)", "(architecture.md)")
+        markdown = markdown.replace("(ARCHITECTURE.md)", "(architecture.md)").replace("(docs/", "(")
     return markdown
 
 

@@ -266,7 +266,7 @@ def test_a_key_that_is_gone_is_named(tmp_path: Path) -> None:
     selection = select(scores, out=tmp_path / "sel")
     path = tmp_path / "data" / "00000.tar"
     path.write_bytes(path.read_bytes().replace(b"000000002.", b"000000009."))
-    with pytest.raises(PairsiftError, match=r"00000\.tar has changed.* no sample 000000002"):
+    with pytest.raises(PairsiftError, match="changed.* no longer has sample 000000002"):
         write_webdataset(selection, tmp_path / "out")
 
 
