@@ -51,7 +51,7 @@ class Cause(Enum):
         "unset that, or use a copy on this machine"
     )
     BUSY = "the store is overloaded and asks for fewer requests"
-    SERVER = "the store has an error of its own"
+    SERVER = "the store has an internal error"
     REFUSED = "the connection is refused; is the server up, and the address right?"
     NO_HOST = "the name of the host is not known (DNS); check the address and the network"
     TIMEOUT = "there is no answer in time; check the network"

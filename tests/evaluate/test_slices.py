@@ -176,7 +176,7 @@ def test_from_the_command_line(
     main()
     shown = capsys.readouterr().out
     assert "By language" in shown
-    assert "blind: the interval holds what guessing gives" in shown
+    assert "blind: the interval contains the chance level" in shown
     # It was trained for nothing: no language is outside its scope.
     assert "outside scope" not in shown.split("outside scope:")[0]
 

@@ -134,7 +134,7 @@ def test_a_server_that_fails_for_a_while_costs_nothing(
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(503, "overloaded"), (429, "overloaded"), (500, "error of its own")]
+    ("status", "words"), [(503, "overloaded"), (429, "overloaded"), (500, "internal error")]
 )
 @pytest.mark.usefixtures("quick")
 def test_a_server_that_keeps_failing_is_named_with_its_status(

@@ -461,7 +461,7 @@ class TestNamedMembers:
         assert words in str(reader.problem)
 
     def test_image_out_of_json_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(PairsiftError, match="a member of its own"):
+        with pytest.raises(PairsiftError, match="a separate member"):
             read(tar_bytes([("a.json", "{}")]), tmp_path, image="json.image")
 
     def test_json_without_a_field_is_refused(self, tmp_path: Path) -> None:

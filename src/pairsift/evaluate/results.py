@@ -254,8 +254,8 @@ class Evaluation:
             )
             if any(estimate.too_few for estimate in self._estimates()):
                 lines.append(
-                    f"too few: fewer than {FEWEST_IMAGES} images, or no spread to tell an "
-                    "interval from."
+                    f"too few: fewer than {FEWEST_IMAGES} images, or no variance, so that no "
+                    "interval can be computed."
                 )
         lines += [f"Left out: {count:,} ({reason})." for reason, count in self.left_out.items()]
         for name, facts in self.scorers.items():
@@ -265,8 +265,8 @@ class Evaluation:
         if self.slices:
             lines.append(
                 "outside scope: captions in a language that the scorer was not trained for. blind: "
-                "the interval holds what guessing gives, or lies below; by luck alone, one slice "
-                "in forty of a blind scorer is not called so."
+                "the interval contains the chance level or lies below it; by chance, one slice in "
+                "forty of a blind scorer is not called blind."
             )
         return lines
 

@@ -55,7 +55,7 @@ class Layout:
         image = options.get("image")
         if image is not None and ".json." in f".{str(image).lower()}":
             raise PairsiftError(
-                f"--image-field {image}: an image must be a member of its own, not a field "
+                f"--image-field {image}: an image must be a separate member, not a field "
                 "of a json; give the member's suffix, for example jpg or input.jpg"
             )
         suffixes = IMAGE_SUFFIXES if image is None else (_suffix(image),)

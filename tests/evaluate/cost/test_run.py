@@ -70,7 +70,7 @@ def test_every_kind_of_scorer_is_measured_in_one_run(
     assert result["facts"]["threads"] == 1
 
     table = (out / "table.md").read_text()
-    assert "random weights, whose scores mean nothing" in table
+    assert "random weights; the cost is real" in table
     assert all(f"- {assumption}" in table for assumption in result["assumptions"])
 
 

@@ -117,20 +117,21 @@ class Cost:
         """Return the notes below the main table."""
         facts = self.facts
         lines = [
-            f"{facts['pairs']:,} pairs a round ({facts['source']}, {facts['mean_image_kb']:.0f} kB "
+            f"{facts['pairs']:,} pairs per round ({facts['source']}, {facts['mean_image_kb']:.0f} "
+            "kB "
             f"and {facts['mean_caption_characters']:.0f} characters on average, "
-            f"captions an image: {facts['captions_per_image']}, {facts['digest']}); rounds: "
+            f"captions per image: {facts['captions_per_image']}, {facts['digest']}); rounds: "
             f"{facts['rounds']}, scorers in turns; {facts['device']}, {facts['threads']} of "
             f"{facts['cores']} cores; {facts['date'][:10]}.",
             "pairs/s: median of the rounds and their range, preprocess and forward one after the "
             "other. Preprocess (decode, resize, tokenize) runs on one core.",
-            "GFLOP: matrix products, convolutions and attention, padding included, counted on as "
-            "many other pairs.",
+            "GFLOP: operations of matrix products, convolutions and attention, padding included, "
+            "counted on the same number of other pairs.",
             *_peaks(facts["matmul_peak_gflops"]),
-            "memory: peak of a fresh process with this scorer alone, Python and loading included.",
+            "memory: peak of a fresh process with only this scorer, Python and loading included.",
         ]
         if any(scorer.random_weights for scorer in self.scorers):
-            lines.append("(random): random weights, whose scores mean nothing; only cost is real.")
+            lines.append("(random): random weights; the cost is real, but the scores mean nothing.")
         if (share := self._core_share()) is not None and share < _UNDISTURBED:
             lines.append(
                 f"The machine was busy: scorers got {share:.0%} of a core. The ratios "
@@ -157,18 +158,18 @@ class Cost:
         lines = [
             f"A device is {facts['device']}"
             + ("." if gpu else f" with {facts['threads']} of its {facts['cores']} cores."),
-            "Every device does as many pairs a second as this one did here: time grows with the "
-            "pairs and falls with the devices, in proportion.",
-            "Decoding keeps up: each GPU has the cores that its scorer needs (`cores to feed it`)."
+            "Every device scores as many pairs per second as this one: time is proportional to the "
+            "number of pairs and inversely proportional to the number of devices.",
+            "Decoding is fast enough: each GPU has the cores that it needs (`cores to feed it`)."
             if gpu
             else "Decoding is included: it shares the device's cores with the model.",
-            "Storage and network keep up, nothing fails and is done again, and starting and "
-            "loading (once a process) do not count.",
-            "Pairs are like those measured, in size of images, length of captions and captions an "
+            "Storage and network are fast enough, nothing fails, and the time to start and load "
+            "(once per process) is ignored.",
+            "Pairs are like those measured, in size of images, length of captions and captions per "
             f"image ({facts['captions_per_image']}).",
         ]
         if self.price is not None:
-            lines.append("A device costs the same every hour, and nothing while it does not score.")
+            lines.append("A device costs the same every hour, and nothing while it is not scoring.")
         return lines
 
     def markdown(self) -> str:

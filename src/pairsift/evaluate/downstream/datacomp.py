@@ -230,8 +230,8 @@ def run_steps(run: DatacompRun, listener: Listener) -> Path:
         code = subprocess.run(_here(step.command), cwd=step.cwd, check=False).returncode
         if code:
             raise PairsiftError(
-                f"the step {step.name} ended with exit code {code}: {step.text()}. Mend what it "
-                "complains about and run the same command again to go on from there"
+                f"the step {step.name} ended with exit code {code}: {step.text()}. Fix the error "
+                "that it prints and run the same command again to continue from there"
             )
     return run.results
 

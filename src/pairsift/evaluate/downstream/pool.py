@@ -297,8 +297,9 @@ def build_pool(
     def refusal(there: Mapping[str, Any], found: list[Difference]) -> str:
         names = ", ".join(each.field for each in found)
         return (
-            f"{out} holds a pool made otherwise ({names} differ); choose another --out, or go on "
-            "with what it was begun with"
+            f"{out} holds a pool made with other options ({names} differ); choose another --out, "
+            "or "
+            "continue with the options it was begun with"
         )
 
     # Written first, so that an interrupted run can only be resumed with the same settings.
