@@ -39,13 +39,19 @@ def sections() -> str:
 
     from typing_extensions import Doc
 
-    from pairsift.options import ReportOptions, ScoreOptions, SelectOptions, WriteOptions
+    from pairsift.options import (
+        DedupOptions,
+        ReportOptions,
+        ScoreOptions,
+        SelectOptions,
+        WriteOptions,
+    )
     from pairsift.writers.registry import BUILT_IN
 
     files = {entry.name: f"`{entry.file}`. " for entry in BUILT_IN}
     steps = {
-        "score": ScoreOptions, "select": SelectOptions, "write": WriteOptions,
-        "report": ReportOptions,
+        "score": ScoreOptions, "dedup": DedupOptions, "select": SelectOptions,
+        "write": WriteOptions, "report": ReportOptions,
     }  # fmt: skip
     parts = []
     for name, options in steps.items():

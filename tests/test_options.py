@@ -23,6 +23,7 @@ from pairsift.config import read_config
 from pairsift.options import (
     Argument,
     Commas,
+    DedupOptions,
     Pairs,
     ReportOptions,
     ScoreOptions,
@@ -33,6 +34,7 @@ from tests.samples import jpeg, write_tar
 
 STEPS = {
     "score": ScoreOptions,
+    "dedup": DedupOptions,
     "select": SelectOptions,
     "write": WriteOptions,
     "report": ReportOptions,

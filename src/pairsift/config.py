@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pairsift.errors import PairsiftError
-from pairsift.options import ReportOptions, ScoreOptions, SelectOptions, WriteOptions
+from pairsift.options import (
+    DedupOptions,
+    ReportOptions,
+    ScoreOptions,
+    SelectOptions,
+    WriteOptions,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,7 @@ class Config:
 
     out: str
     score: ScoreOptions
+    dedup: DedupOptions | None = None
     select: SelectOptions | None = None
     write: WriteOptions | None = None
     report: ReportOptions | None = None

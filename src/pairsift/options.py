@@ -158,6 +158,13 @@ class ScoreOptions:
             "that it declares."
         ),
     ] = None
+    hashes: Annotated[
+        bool,
+        Doc(
+            "Add the columns image_sha256, image_phash and caption_hash, by which `pairsift dedup` "
+            "finds copies."
+        ),
+    ] = False
     scorer_option: Annotated[
         Mapping[str, Any],
         Pairs(),
@@ -219,6 +226,41 @@ class ScoreOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DedupOptions:
+    """Options of `pairsift dedup`."""
+
+    on: Annotated[
+        str,
+        Doc(
+            "What copies have in common: image, caption, both, or none (for --against alone). "
+            "Captions are compared without case, punctuation and spaces."
+        ),
+    ] = "image"
+    distance: Annotated[
+        int | None,
+        Ge(0),
+        Le(12),
+        Doc(
+            "Bits, of 64, by which the perceptual hashes of copies may differ; default: 4, and 8 "
+            "for --against. They are even."
+        ),
+    ] = None
+    exact: Annotated[
+        bool, Doc("Take images as copies only if their files are the same, byte for byte.")
+    ] = False
+    against: Annotated[
+        Texts,
+        Doc(
+            "Evaluation set whose images to find in the pool: a list that `pairsift hashes` wrote, "
+            "or a folder, tar or parquet file of images. May be repeated."
+        ),
+    ] = ()
+    memory_limit: Annotated[
+        str, Doc("Memory for the query, e.g. 2GB; what needs more goes to a temporary folder.")
+    ] = "2GB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SelectOptions:
     """Options of `pairsift select`."""
 
@@ -238,9 +280,48 @@ class SelectOptions:
     ] = None
     seed: Annotated[int, Doc("Seed that decides which of equal rows at the cut are kept.")] = 0
     exclude: Annotated[
-        Texts, Doc("List of uids to leave out: .npy, .parquet or text; may be repeated.")
+        Texts,
+        Doc(
+            "List of uids to leave out: .npy, .parquet or text; or a folder that `pairsift dedup "
+            "--against` wrote, whose marked rows are left out. May be repeated."
+        ),
     ] = ()
-    unique: Annotated[bool, Doc("Keep only the best row of each uid.")] = False
+    unique: Annotated[
+        bool,
+        Doc("Keep only the best row of each uid; without a uid, of each image_sha256."),
+    ] = False
+    groups: Annotated[
+        str | None,
+        Doc(
+            "Folder that `pairsift dedup` wrote, for --per-group. In a run's file it is what "
+            "[dedup] wrote, if omitted."
+        ),
+    ] = None
+    per_group: Annotated[
+        int | None,
+        Ge(1),
+        Doc(
+            "Rows to keep of each group of copies: the best by --by; --seed decides among equals. "
+            "--top and --count hold for what is left."
+        ),
+    ] = None
+    sample: Annotated[
+        int | None,
+        Ge(0),
+        Doc("Number of rows to draw by --weights, in place of --top; a row may be drawn again."),
+    ] = None
+    weights: Annotated[
+        str | None,
+        Doc('Expression that says how likely a row is drawn by --sample, e.g. "exp(itm/20)".'),
+    ] = None
+    repeat_penalty: Annotated[
+        float,
+        Ge(0),
+        Doc(
+            "Soft cap on repeats with --sample: each draw multiplies a row's weight by "
+            "exp(-PENALTY). 0 draws with replacement, inf draws each row once at most."
+        ),
+    ] = 0.15
     join: Annotated[
         Texts,
         Doc(
@@ -321,6 +402,13 @@ class ReportOptions:
         Texts, Doc("Other scores to show beside these, NAME=PATH; may be repeated.")
     ] = ()
     root: Roots = ()
+    groups: Annotated[
+        str | None,
+        Doc(
+            "Groups of copies to show: a folder that `pairsift dedup` wrote. Default: those that "
+            "the selection was made with."
+        ),
+    ] = None
     title: Annotated[str, Doc("Heading of the page.")] = ""
     gallery_size: Annotated[int, Ge(0), Doc("Pairs in each gallery.")] = 12
     seed: Annotated[int, Doc("Seed of the random samples.")] = 0

@@ -16,14 +16,18 @@ from pairsift import steps
 from pairsift.cascade.report import write_agreement
 from pairsift.cascade.scorer import CascadeScorer
 from pairsift.config import Config
+from pairsift.dedup import DedupSummary, check_dedup
 from pairsift.engines.base import RunSummary
 from pairsift.errors import NothingScoredError, PairsiftError
+from pairsift.hashing import SHA
 from pairsift.options import SelectOptions, WriteOptions
 from pairsift.pair import Status
 from pairsift.progress import Listener
 from pairsift.report import ReportSummary
 from pairsift.report.build import PAGE
 from pairsift.scorers.base import Scorer
+from pairsift.scorers.hashes import HashMarker
+from pairsift.scorers.marking import ScopeMarker
 from pairsift.scorers.registry import known_columns, load_scorer
 from pairsift.scores import TABLE_SUFFIX, read_shard_names, score_schema, without_suffix
 from pairsift.select import Selection, check_select, read_selection
@@ -38,6 +42,7 @@ from pairsift.writers.registry import BUILT_IN, Written, outputs_of, write_outpu
 
 # File and folder names in the run's `out`.
 SCORES = "scores"
+COPIES = "copies"
 SELECTION = "selection"
 REPORT = "report.html"
 _FILES = {entry.name: entry.file for entry in BUILT_IN}
@@ -53,6 +58,7 @@ class PipelineResult:
 
     out: str
     score: RunSummary
+    dedup: DedupSummary | None = None
     agreement: dict[str, Any] | None = None
     selection: Selection | None = None
     written: Mapping[str, Any] = field(default_factory=dict)
@@ -64,6 +70,7 @@ class PipelineResult:
         return {
             "out": self.out,
             "score": self.score.to_json(),
+            "dedup": self.dedup and asdict(self.dedup),
             "agreement": self.agreement,
             "select": self.selection and self.selection.to_json(),
             **dict.fromkeys(_FILES),
@@ -79,6 +86,8 @@ class PipelineResult:
             f"{self.score.skipped:,} of {self.score.shards:,} shards were finished before",
             *self.score.failure_lines(),
         ]
+        if self.dedup:
+            lines += self.dedup.lines()
         if self.agreement:
             lines.append(f"the planned cut: {describe_agreement(self.agreement)}")
         if self.selection:
@@ -115,8 +124,8 @@ def run_pipeline(
     _check(config, scorer)
     summary = steps.score(config.score, shards, scores, listener, scorer)
     result = PipelineResult(config.out, summary, notes=shards.notes)
-    if isinstance(scorer, CascadeScorer):
-        result = replace(result, agreement=write_agreement(scores, scorer.plan))
+    if (cascade := _cascade(scorer)) is not None:
+        result = replace(result, agreement=write_agreement(scores, cascade.plan))
     if not summary.skipped and (why := summary.diagnosis()) is not None:
         raise NothingScoredError(f"{why}. Its tables are kept in {scores}")
     if config.score.part is not None and (missing := _missing(scores)):
@@ -125,13 +134,36 @@ def run_pipeline(
             "of them selects and writes"
         )
         return replace(result, notes=(*result.notes, note))
-    if config.select is not None:
-        result = _select_and_write(config.select, config.write, result, outputs)
+    if config.dedup is not None:
+        copies = join(config.out, COPIES)
+        result = replace(result, dedup=steps.dedup(scores, config.dedup, copies, listener))
+    if (select := _with_copies(config)) is not None:
+        result = _select_and_write(select, config.write, result, outputs)
     if config.report is not None:
         selection = result.selection.path if result.selection else None
         report = steps.report(scores, selection, config.report, join(config.out, REPORT))
         result = replace(result, report=report)
     return result
+
+
+def _with_copies(config: Config) -> SelectOptions | None:
+    """What to select, with the copies that ``[dedup]`` finds and without what it marks."""
+    select, dedup = config.select, config.dedup
+    if select is None or dedup is None:
+        return select
+    copies = join(config.out, COPIES)
+    if select.per_group is not None and select.groups is None and dedup.on != "none":
+        select = replace(select, groups=copies)
+    if dedup.against:
+        select = replace(select, exclude=(*select.exclude, copies))
+    return select
+
+
+def _cascade(scorer: Scorer | None) -> CascadeScorer | None:
+    """The cascade, also one whose rows get columns of a scorer around it."""
+    while isinstance(scorer, (ScopeMarker, HashMarker)):
+        scorer = scorer.scorer
+    return scorer if isinstance(scorer, CascadeScorer) else None
 
 
 def _missing(scores: str) -> int:
@@ -162,7 +194,12 @@ def _check(config: Config, scorer: Scorer | None) -> None:
     Raises:
         PairsiftError: a step cannot run; the error names the section.
     """
-    score, select = config.score, config.select
+    score, select = config.score, _with_copies(config)
+    if config.dedup is not None:
+        try:
+            check_dedup(config.dedup.on, config.dedup.distance, config.dedup.against)
+        except PairsiftError as error:
+            raise PairsiftError(f"[dedup] {error}") from error
     if (placed := _placed(config.write, config.out)) is not None:
         try:
             outputs_of(placed)
@@ -175,9 +212,14 @@ def _check(config: Config, scorer: Scorer | None) -> None:
     if columns is None:
         return  # only the cluster's workers load the scorer
     schema = score_schema(columns)
+    if config.dedup is not None and SHA not in schema.names:
+        raise PairsiftError("[dedup] needs hashes; write hashes = true into [score]")
     # Columns of joined tables are known only once there are scores.
     if select is not None and not select.join:
-        asked = ("where", "top", "count", "by", "per", "agreement")
+        asked = (
+            "where", "top", "count", "by", "per", "groups", "per_group", "sample", "weights",
+            "repeat_penalty", "agreement",
+        )  # fmt: skip
         try:
             check_select(
                 schema,

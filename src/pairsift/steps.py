@@ -11,10 +11,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pairsift.errors import PairsiftError
-from pairsift.options import ReportOptions, ScoreOptions, SelectOptions, SourceOptions
+from pairsift.options import (
+    DedupOptions,
+    ReportOptions,
+    ScoreOptions,
+    SelectOptions,
+    SourceOptions,
+)
 from pairsift.sources import ShardSet, find_shards
 
 if TYPE_CHECKING:
+    from pairsift.dedup import DedupSummary
     from pairsift.engines.base import RunSummary
     from pairsift.progress import Listener
     from pairsift.report import ReportSummary
@@ -23,7 +30,7 @@ if TYPE_CHECKING:
 
 _SCORER = (
     "model", "vision_tower", "adapter", "prompts", "reference_quirks", "plan", "w", "metrics",
-    "mark_out_of_scope", "languages", "device", "dtype",
+    "mark_out_of_scope", "languages", "hashes", "device", "dtype",
 )  # fmt: skip
 _CLUSTER = ("ray_address", "actors", "gpus_per_actor", "cpus_per_actor")
 
@@ -115,6 +122,22 @@ def score(
 
     scorer = scorer or load_scorer(options.scorer, **scorer_options(options))
     return score_shards(shards, scorer, out, workers=options.workers, **shared)
+
+
+def dedup(
+    scores: str | Sequence[str],
+    options: DedupOptions,
+    out: str,
+    listener: Listener | None = None,
+) -> DedupSummary:
+    """Find copies and what is near evaluation sets.
+
+    Raises:
+        PairsiftError: as of :func:`pairsift.dedup.dedup`.
+    """
+    from pairsift.dedup import dedup as find_copies
+
+    return find_copies(scores, out, **asdict(options), listener=listener)
 
 
 def select(scores: str | Sequence[str], options: SelectOptions, out: str | None) -> Selection:

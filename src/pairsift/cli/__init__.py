@@ -20,6 +20,7 @@ import typer
 from pairsift.cli import (
     balance,
     cascade,
+    dedup,
     demo,
     doctor,
     evaluate,
@@ -55,6 +56,7 @@ for module in (
     cascade,
     score,
     status,
+    dedup,
     select,
     write,
     report,

@@ -24,6 +24,13 @@ def explore(
         list[str] | None, typer.Option(help="Other scores to show next to these, as NAME=PATH.")
     ] = None,
     root: Roots = (),
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            help="Groups of copies to show: a folder that `pairsift dedup` wrote. Default: those "
+            "that the selection was made with."
+        ),
+    ] = None,
     port: Annotated[
         int,
         typer.Option(min=0, help="Port on this machine (localhost only); 0 takes any free port."),
@@ -42,5 +49,6 @@ def explore(
         port=port,
         roots=root,
         cache=cache,
+        groups=groups,
         ready=lambda url: typer.echo(f"open {url} (press Ctrl-C to stop)"),
     )

@@ -54,6 +54,10 @@ def describe(selection: Selection) -> str:
     lines += [(f"{drop.rows:,}", f"removed: {_reason(drop)}") for drop in record.dropped]
     share = f", {100 * record.kept / record.rows:.2f}% of all rows" if record.rows else ""
     lines.append((f"{record.kept:,}", f"kept{share}"))
+    if record.repeats:
+        lines.append(
+            (f"{record.kept - record.repeats:,}", "different rows; the others repeat them")
+        )
     text = [table(lines)]
     text += [f"{name} is {_rounded(value)}" for name, value in record.percentiles.items()]
     text += [_threshold(cut, record.query) for cut in record.cuts[:_CUTS_SHOWN]]

@@ -73,11 +73,23 @@ function card(row) {
     const meter = element("meter", { min: low, max: high, value: value ?? low, "aria-hidden": "true" });
     scores.append(element("dt", { title }, name), element("dd", {}, meter), element("dd", {}, value_shown));
   }
+  const copies = row.copy_group ? [element("p", { class: "copy" }, copiesButton(row))] : [];
   const size = row.width ? ` · ${row.width}×${row.height}` : "";
   const open = element("button", { type: "button", "aria-label": `Details of ${row.key}` }, photo);
   open.addEventListener("click", () => detail(row));
   return element("li", { class: "card" }, open, caption(row.caption, { class: "caption" }), scores,
-    element("p", { class: "key" }, element("bdi", {}, row.shard), " / ", element("bdi", {}, row.key), size));
+    element("p", { class: "key" }, element("bdi", {}, row.shard), " / ", element("bdi", {}, row.key), size), ...copies);
+}
+
+function copiesButton(row) {
+  const button = element("button", { type: "button" }, `${format(row.copies)} copies`);
+  button.setAttribute("aria-label", `Show the ${row.copies} copies of ${row.key}`);
+  button.addEventListener("click", () => {
+    form.reset();
+    form.elements.where.value = `copy_group = "${row.copy_group}"`;
+    turnTo(0);
+  });
+  return button;
 }
 
 async function detail(row) {

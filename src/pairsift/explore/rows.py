@@ -14,7 +14,7 @@ from pairsift.expressions.database import file_sql, run_sql, score_columns
 from pairsift.expressions.terms import Kind, text_sql
 from pairsift.pair import Status
 from pairsift.report.columns import quoted
-from pairsift.report.table import ScoredRows, split_position
+from pairsift.report.table import COPIES, COPY_GROUP, ScoredRows, split_position
 
 MORE_COLUMNS = ("width", "height", "caption_length")
 MAX_PAGE_ROWS = 200
@@ -99,6 +99,8 @@ class RowFinder:
         order = "pos" if asked.sort == "place" else quoted(asked.sort)
         size = max(1, min(MAX_PAGE_ROWS, asked.size))
         names = ["pos", "status", "kept", *self._names, *self._rows.slices, *MORE_COLUMNS]
+        if self._rows.grouped:
+            names += [COPY_GROUP, COPIES]
         with self._lock:
             connection = self._rows.connection
             source = "rows"

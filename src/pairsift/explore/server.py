@@ -233,6 +233,7 @@ def running_server(
     port: int = 0,
     cache: str | None = None,
     roots: Sequence[str] = (),
+    groups: str | None = None,
 ) -> Iterator[str]:
     """Serve a score folder while the block runs; yields the address to open.
 
@@ -244,13 +245,15 @@ def running_server(
         cache: folder for the caption index; None for the user's cache folder.
         roots: where the source shards are now, if they were moved since scoring: one for all score
             folders, or one for each.
+        groups: folder that `pairsift dedup` wrote; None for the one that the selection used.
 
     Raises:
         PairsiftError: there are no scores, or the port is in use.
     """
     chosen = read_selection(selection) if selection else None
+    joined = all_joins(joins, chosen)
     with open_rows(
-        scores, chosen, None, all_joins(joins, chosen), more=MORE_COLUMNS, roots=roots
+        scores, chosen, None, joined, more=MORE_COLUMNS, roots=roots, groups=groups
     ) as rows:
         index = CaptionIndex(rows.shards, cache)
         explorer = _Explorer(rows, chosen, index)
@@ -280,13 +283,14 @@ def explore(
     cache: str | None = None,
     ready: Callable[[str], None] = print,
     roots: Sequence[str] = (),
+    groups: str | None = None,
 ) -> None:
     """Serve until Ctrl-C; the arguments are those of :func:`running_server`.
 
     Args:
         ready: called with the address once the server answers.
     """
-    with running_server(scores, selection, joins, port, cache, roots) as url:
+    with running_server(scores, selection, joins, port, cache, roots, groups) as url:
         ready(url)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

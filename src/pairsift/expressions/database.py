@@ -10,11 +10,13 @@ from typing import Any
 
 import duckdb
 import fsspec
+import pyarrow as pa
 
 from pairsift.errors import PairsiftError
 from pairsift.expressions.terms import Term, column_term, quoted, text_sql
 from pairsift.printable import first_line
 from pairsift.sources.base import printable
+from pairsift.storage import Folder
 
 
 @contextlib.contextmanager
@@ -66,6 +68,17 @@ def run_sql(
         return connection.execute(sql, parameters)
 
 
+def arrow_reader(
+    connection: duckdb.DuckDBPyConnection, sql: str, rows: int
+) -> pa.RecordBatchReader:
+    """The rows of a query, in batches of about so many."""
+    with readable_errors():
+        relation = connection.sql(sql)
+        if hasattr(relation, "to_arrow_reader"):
+            return relation.to_arrow_reader(rows)
+        return relation.fetch_arrow_reader(rows)  # its name in DuckDB 1.x
+
+
 @contextlib.contextmanager
 def readable_errors() -> Iterator[None]:
     """Raise DuckDB's errors that the user can fix as :class:`PairsiftError`."""
@@ -104,6 +117,14 @@ def literal_path(path: str) -> str:
 def file_sql(path: str) -> str:
     """Return a path in SQL, for functions that read files."""
     return text_sql(literal_path(path))
+
+
+def file_of(connection: duckdb.DuckDBPyConnection, folder: Folder, name: str) -> str:
+    """A file of a folder in SQL, wherever the folder is."""
+    if folder.is_local:
+        return file_sql(folder.file(name))
+    register_filesystem(connection, folder.fs)
+    return file_sql(folder.fs.unstrip_protocol(folder.file(name)))
 
 
 def score_columns(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, Term]:

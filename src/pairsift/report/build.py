@@ -25,7 +25,7 @@ from pairsift.report.galleries import Gallery, Pick, pick_galleries
 from pairsift.report.page import Content, Reason, render_page
 from pairsift.report.pictures import fetch_pictures
 from pairsift.report.scope import read_scope
-from pairsift.report.table import ScoredRows, open_rows
+from pairsift.report.table import COPY_GROUP, ScoredRows, open_rows
 from pairsift.select import Join, Selection, parse_join, read_selection
 from pairsift.select.agreement import describe_agreement
 from pairsift.storage import OutputKind, output_file
@@ -79,6 +79,7 @@ def write_report(
     compare: str | None = None,
     joins: Sequence[str | Join] = (),
     roots: Sequence[str] = (),
+    groups: str | None = None,
 ) -> ReportSummary:
     """Write a report on score folders: one HTML file that needs no other file and no network.
 
@@ -95,6 +96,8 @@ def write_report(
             them; those that the selection was made with are always shown.
         roots: folder where the source shards are now, if they were moved since they were scored:
             one for all score folders, or one for each in order.
+        groups: folder of :func:`pairsift.dedup.dedup`, whose groups to show; None for the one that
+            the selection was made with, if any.
 
     Returns:
         what was written: path, size and counts.
@@ -116,7 +119,9 @@ def write_report(
         raise PairsiftError("--compare needs a selection to compare with; give --selection too")
     chosen = read_selection(selection) if selection else None
     other = read_selection(compare) if compare else None
-    with open_rows(scores, chosen, other, all_joins(joins, chosen), seed, roots=roots) as rows:
+    with open_rows(
+        scores, chosen, other, all_joins(joins, chosen), seed, roots=roots, groups=groups
+    ) as rows:
         content = gather(rows, chosen, other, title or _default_title(rows), gallery_size)
     page = render_page(content).encode("utf-8", errors="replace")
     target.create()
@@ -218,7 +223,7 @@ def _run_facts(
     if selection is not None:
         found.append(("Selection", selection.path or ""))
         found += [
-            (f"Selected --{name}", str(value))
+            (f"Selected --{name.replace('_', '-')}", str(value))
             for name, value in selection.record.query.items()
             if value and name != "joins"
         ]
@@ -227,6 +232,8 @@ def _run_facts(
         found.append(("Selection digest", selection.record.digest))
     fingerprint = rows.tables.fingerprint
     found += [(name.replace("_", " ").capitalize(), value) for name, value in fingerprint.items()]
+    if rows.grouped:
+        found.append(("Copies", _copies(rows)))
     found += [("Shards", f"{len(rows.facts):,}"), ("Pairs", f"{tally.rows:,}")]
     seconds = sum(float(fact.get("seconds") or 0) for fact in rows.facts)
     if seconds > 0:
@@ -236,6 +243,14 @@ def _run_facts(
         found.append(("Shards finished", f"{times[0]} to {times[-1]}"))
     versions = {str(f["pairsift_version"]) for f in rows.facts if f.get("pairsift_version")}
     return [*found, ("Pairsift version", ", ".join(sorted(versions)))]
+
+
+def _copies(rows: ScoredRows) -> str:
+    grouped, groups, kept = rows.fetch(
+        f"SELECT count({COPY_GROUP}), count(DISTINCT {COPY_GROUP}), "
+        f"count({COPY_GROUP}) FILTER (kept) FROM rows"
+    )[0]
+    return f"{grouped:,} pairs are in {groups:,} groups of copies; {kept:,} of these are kept"
 
 
 def _default_title(rows: ScoredRows) -> str:

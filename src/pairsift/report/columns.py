@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pairsift.hashing import HASH_COLUMNS
 from pairsift.metrics import MAX_SCORE, METRICS
 from pairsift.scores import IDENTITY_FIELDS
 
 # Columns that describe a score, such as its standard deviation, are not plotted.
 _COMPANIONS = ("_top", "_std", "_validity")
-_IDENTITY = {field.name for field in IDENTITY_FIELDS}
+_IDENTITY = {field.name for field in IDENTITY_FIELDS} | set(HASH_COLUMNS)
 
 _OTHER = "A column of the score table, over its range without the most extreme values."
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from pairsift.expressions.terms import text_sql
 from pairsift.metrics import METRICS
 from pairsift.report.columns import ScoreColumn, quoted
-from pairsift.report.table import ScoredRows
+from pairsift.report.table import COPY_GROUP, ScoredRows
 from pairsift.scorers.marking import OUT_OF_SCOPE
 
 SHOWN_COLUMNS = 5
 SLICE_PANELS = 6
 FAILED_PANELS = 8
+COPY_PANELS = 3
 SAMPLE_ROWS = 50_000
 # Columns that rate the pair; facts such as a caption's length are not ratings.
 _OTHER_SCORER = re.compile(r"clip|cosine|similarity|siglip|dual|blip|image_text")
@@ -75,8 +76,8 @@ def pick_galleries(
     if size <= 0:
         return []
     if not rows.columns:
-        failed = _failed(rows, size)
-        return [failed] if failed.panels else []
+        found = [_copies(rows, size)] if rows.grouped else []
+        return [gallery for gallery in (*found, _failed(rows, size)) if gallery.panels]
     columns = rows.columns[:SHOWN_COLUMNS]
     galleries = [
         Gallery(
@@ -114,11 +115,37 @@ def pick_galleries(
             [Panel("", _sample(rows, "kept", size))],
         )
     )
+    if rows.grouped:
+        galleries.append(_copies(rows, size))
     galleries += [_by_slice(rows, number, size) for number in range(len(rows.slices))]
     galleries.append(_failed(rows, size))
     for gallery in galleries:
         gallery.panels[:] = [panel for panel in gallery.panels if panel.picks]
     return [gallery for gallery in galleries if gallery.panels]
+
+
+def _copies(rows: ScoredRows, size: int) -> Gallery:
+    """The largest groups of copies, and others at random; the kept pairs of each come first."""
+    found = rows.fetch(
+        f"SELECT {COPY_GROUP}, count(*), count(*) FILTER (kept) FROM rows "
+        f"WHERE {COPY_GROUP} IS NOT NULL GROUP BY ALL"
+    )
+    largest = sorted(found, key=lambda group: (-group[1], group[0]))[:COPY_PANELS]
+    # A group's name is a hash, so that its end is as good as random.
+    others = sorted(found, key=lambda group: group[0][::-1])
+    shown = largest + [group for group in others if group not in largest][:COPY_PANELS]
+    return Gallery(
+        "copies",
+        "Copies",
+        "Groups of copies: the largest, then some at random.",
+        [
+            Panel(
+                f"{count:,} copies, {kept:,} kept" if rows.selected else f"{count:,} copies",
+                _draw(rows, f"{COPY_GROUP} = {text_sql(name)}", f"kept DESC, {rows.tie}", size),
+            )
+            for name, count, kept in shown
+        ],
+    )
 
 
 def _differing(rows: ScoredRows, size: int, first: str, second: str) -> Gallery:

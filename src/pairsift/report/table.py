@@ -26,12 +26,16 @@ from pairsift.report.columns import (
 from pairsift.report.sources import SourceShards
 from pairsift.scores import FACTS_KEY, telling_damage
 from pairsift.select import Join, Selection
+from pairsift.select.groups import TABLE as GROUP_TABLE
+from pairsift.select.groups import load_groups
 from pairsift.select.join import joined_sql, open_join
 from pairsift.select.record import refuse_changed
 from pairsift.select.tables import ROW_BITS, ScoreTables, find_score_tables
 from pairsift.storage import Folder
 
 RANGE_ROWS = 1_000_000
+COPY_GROUP, COPIES = "copy_group", "copies"
+"""columns: the name of a row's group of copies, and how many rows that has; null outside groups"""
 
 
 class Details(NamedTuple):
@@ -61,6 +65,7 @@ class ScoredRows:
         columns: the score columns that hold any value.
         slices: names of the slice columns.
         selected: whether a selection decides what is kept; otherwise every ok row is kept.
+        grouped: whether the rows have the columns `COPY_GROUP` and `COPIES`.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class ScoredRows:
         seed: int,
         more: Sequence[str] = (),
         roots: Sequence[str] = (),
+        groups: str | None = None,
     ) -> None:
         self.connection = connection
         self.tables = tables
@@ -86,6 +92,15 @@ class ScoredRows:
         for join in joins:
             relation, fields = self._join(relation, join)
             joined += fields
+        if groups is not None:
+            run_sql(connection, f"CREATE VIEW scored AS {tables.scan_sql()}")
+            load_groups(connection, groups)
+            relation = (
+                f"SELECT * FROM ({relation}) LEFT JOIN (SELECT pos, grp AS {COPY_GROUP}, "
+                f"count(*) OVER (PARTITION BY grp) AS {COPIES} FROM {GROUP_TABLE}) USING (pos)"
+            )
+            more = (*more, COPY_GROUP, COPIES)
+        self.grouped = groups is not None
         run_sql(connection, f"CREATE VIEW pool AS {relation}")
         own = [schema.field(name) for name in score_names(schema)]
         self.columns = list(self._columns([*own, *joined]))
@@ -228,6 +243,7 @@ def open_rows(
     seed: int = 0,
     more: Sequence[str] = (),
     roots: Sequence[str] = (),
+    groups: str | None = None,
 ) -> Iterator[ScoredRows]:
     """Load score folders for aggregation.
 
@@ -239,6 +255,7 @@ def open_rows(
         seed: of the order in which ties and samples are drawn.
         more: further columns of the score tables to load, such as ``width``.
         roots: where the source shards are now, see :class:`SourceShards`.
+        groups: folder that `pairsift dedup` wrote; None for the one that the selection used.
 
     Raises:
         PairsiftError: a folder holds no scores, or the selection is from other scores.
@@ -246,7 +263,9 @@ def open_rows(
     with open_database() as connection:
         run_sql(connection, "SET preserve_insertion_order = false")
         tables = find_score_tables(connection, scores)
-        yield ScoredRows(connection, tables, selection, compared, joins, seed, more, roots)
+        if groups is None and selection is not None:
+            groups = selection.record.query.get("groups")
+        yield ScoredRows(connection, tables, selection, compared, joins, seed, more, roots, groups)
 
 
 def _read_footers(tables: ScoreTables) -> tuple[pa.Schema, list[dict[str, Any]]]:

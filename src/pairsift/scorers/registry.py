@@ -106,6 +106,11 @@ _BUILT_IN = (
         "caption length, image size, aspect ratio, language; DataComp's basic filter",
         "pairsift.scorers.heuristics:HeuristicsScorer",
     ),
+    Entry(
+        "hashes",
+        "hashes of image and caption, by which `pairsift dedup` finds copies",
+        "pairsift.scorers.hashes:HashesScorer",
+    ),
 )
 
 _SCORER_OF_MODEL_TYPE = {"pairsift-tiny": "pairsift-tiny", "clip": "clip", "siglip": "clip"}
@@ -127,6 +132,7 @@ def check_scorer(
     *,
     mark_out_of_scope: bool = False,
     languages: str | Iterable[str] | None = None,
+    hashes: bool = False,
     **options: Any,
 ) -> None:
     """Check name and options without loading a model, for a scorer that is loaded later.
@@ -153,11 +159,15 @@ def takes_option(name_or_path: str | os.PathLike[str], option: str) -> bool:
 
 
 def known_columns(
-    name_or_path: str | os.PathLike[str], *, mark_out_of_scope: bool = False, **_: Any
+    name_or_path: str | os.PathLike[str],
+    *,
+    mark_out_of_scope: bool = False,
+    hashes: bool = False,
+    **_: Any,
 ) -> tuple[pa.Field, ...] | None:
     """Return a scorer's columns without loading its model; None if that is not possible.
 
-    Takes the options of :func:`load_scorer`; only `mark_out_of_scope` adds columns.
+    Takes the options of :func:`load_scorer`; `mark_out_of_scope` and `hashes` add columns.
 
     Raises:
         PairsiftError: there is no such scorer.
@@ -166,6 +176,8 @@ def known_columns(
     if entry.columns is None:
         return None
     columns: tuple[pa.Field, ...] = _import(entry.columns)()
+    if hashes:
+        columns += _import("pairsift.hashing:HASH_FIELDS")
     if mark_out_of_scope:
         columns += _import("pairsift.scorers.marking:COLUMNS")
     return columns
@@ -185,6 +197,7 @@ def load_scorer(
     *,
     mark_out_of_scope: bool = False,
     languages: str | Iterable[str] | None = None,
+    hashes: bool = False,
     **options: Any,
 ) -> Scorer:
     """Load a scorer by name, or from the folder of a checkpoint.
@@ -196,6 +209,8 @@ def load_scorer(
             mark captions in languages that the scorer was not trained for.
         languages: for `mark_out_of_scope`, the ISO 639 codes of the languages that the scorer
             reads, as a sequence or joined by commas; None takes those that it declares.
+        hashes: add the columns of :class:`pairsift.scorers.hashes.HashMarker`, by which copies are
+            found.
         options: passed to the scorer: `model`, `metrics`, `prompts`, `vision_tower`, `dtype`,
             `device`, `reference_quirks`, ...; None and False mean the scorer's default.
 
@@ -223,6 +238,10 @@ def load_scorer(
     factory = entries()[name].load()
     _check_options(name, factory, options)
     scorer = factory(**options)
+    if hashes:
+        from pairsift.scorers.hashes import HashMarker
+
+        scorer = HashMarker(scorer)
     if not mark_out_of_scope:
         return scorer
     from pairsift.scorers.marking import ScopeMarker

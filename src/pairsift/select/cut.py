@@ -213,6 +213,11 @@ def values_sql(rows: Iterable[Sequence[str]], columns: str) -> str:
     return f"(VALUES {', '.join('(' + ', '.join(row) + ')' for row in rows)}) AS {columns}"
 
 
+def seeded_order_sql(seed: int) -> str:
+    """SQL of the order among equal rows; see :func:`tied_positions`."""
+    return f"md5({text_sql(f'{seed}:')} || coalesce(uid, shard || '/' || key))"
+
+
 def tied_positions(connection: duckdb.DuckDBPyConnection, tied: str, seed: int) -> np.ndarray:
     """Return the sorted positions of the kept rows among those exactly at their group's threshold.
 
@@ -223,7 +228,7 @@ def tied_positions(connection: duckdb.DuckDBPyConnection, tied: str, seed: int) 
         tied: SQL of the rows at the thresholds, with columns pos, uid, shard, key, grp, and
             places: how many rows of the row's group are kept.
     """
-    order = f"md5({text_sql(f'{seed}:')} || coalesce(uid, shard || '/' || key)), shard, key, pos"
+    order = f"{seeded_order_sql(seed)}, shard, key, pos"
     found = run_sql(
         connection,
         "SELECT pos FROM (SELECT pos, places, "

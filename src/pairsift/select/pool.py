@@ -10,7 +10,9 @@ import duckdb
 from pairsift.errors import PairsiftError
 from pairsift.expressions.database import run_sql, score_columns
 from pairsift.expressions.terms import Columns, Term, quoted
-from pairsift.select import exclusion
+from pairsift.hashing import SHA
+from pairsift.select import exclusion, groups
+from pairsift.select.cut import seeded_order_sql
 from pairsift.select.join import Join, JoinedTable, joined_sql, open_join, with_on
 from pairsift.select.tables import ScoreTables
 
@@ -29,6 +31,7 @@ class Pool:
         columns: the names for expressions.
         excluded: ok rows whose uid is on an exclusion list.
         repeated: scorable rows whose uid another scorable row also has.
+        known_by: what repeated rows are known by: their uid, their file, or what they have.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, tables: ScoreTables) -> None:
@@ -36,6 +39,7 @@ class Pool:
         self.tables = tables
         self.excluded = 0
         self.repeated = 0
+        self.known_by: tuple[str, ...] = ("uid",)
         self._joins: list[JoinedTable] = []
         self._without: list[str] = []
         self._is_view = True
@@ -83,42 +87,79 @@ class Pool:
         )
 
     def exclude(self, paths: Sequence[str]) -> None:
-        """Leave out ok rows whose uid is on a list."""
+        """Leave out ok rows whose uid is on a list, or that `pairsift dedup --against` marked."""
         if not paths:
             return
-        exclusion.load_exclusions(self.connection, paths)
-        run_sql(
-            self.connection,
-            f"CREATE TEMP TABLE excluded AS SELECT pos FROM scored WHERE {OK} "
-            f"AND try_cast(uid AS UUID) IN (SELECT uid FROM {exclusion.TABLE})",
-        )
-        self.excluded = int(self._fetch("SELECT count(*) FROM excluded")[0][0])
-        if self.excluded:
-            self._without.append("excluded")
+        marked = [path for path in paths if groups.has_marks(path)]
+        lists = [path for path in paths if path not in marked]
+        parts = [groups.marked_sql(self.connection, path) for path in marked]
+        if lists:
+            exclusion.load_exclusions(self.connection, lists)
+            parts.append(
+                f"SELECT pos FROM scored WHERE {OK} "
+                f"AND try_cast(uid AS UUID) IN (SELECT uid FROM {exclusion.TABLE})"
+            )
+        self.excluded = self._leave_out("excluded", " UNION ".join(parts))
 
     def leave_out_repeated(self, scorable: str, order: str) -> None:
         """Among scorable rows with the same uid, keep only the first in `order`.
+
+        A row without a uid is known by the SHA-256 of its image's file, where that is a column.
 
         Args:
             scorable: SQL condition.
             order: SQL of terms over the pool's columns, followed by shard, key and pos.
         """
+        name = "try_cast(uid AS UUID)"
+        if SHA in self._own:
+            with_uid, without = self._fetch(
+                f"SELECT count({name}) > 0, count({name}) < count(*) FROM scored WHERE {OK}"
+            )[0]
+            self.known_by = tuple(
+                word for word, there in (("uid", with_uid), ("file", without)) if there
+            ) or ("uid",)
+            name = f"coalesce({name}::VARCHAR, {SHA})"
+        rows = self.identified(scorable, *([SHA] if SHA in self._own else []))
         run_sql(
             self.connection,
-            "CREATE TEMP TABLE repeated_uids AS SELECT uid FROM "
-            f"(SELECT try_cast(uid AS UUID) AS uid FROM ({self.identified(scorable)})) "
-            "WHERE uid IS NOT NULL GROUP BY uid HAVING count(*) > 1",
+            f"CREATE TEMP TABLE repeated_names AS SELECT name FROM (SELECT {name} AS name "
+            f"FROM ({rows})) WHERE name IS NOT NULL GROUP BY name HAVING count(*) > 1",
         )
-        run_sql(
-            self.connection,
-            "CREATE TEMP TABLE repeated AS SELECT pos FROM (SELECT pos, row_number() OVER "
-            f"(PARTITION BY try_cast(uid AS UUID) ORDER BY {order}shard, key, pos) AS place "
-            f"FROM ({self.identified(scorable)}) "
-            "WHERE try_cast(uid AS UUID) IN (FROM repeated_uids)) WHERE place > 1",
+        self.repeated = self._leave_out(
+            "repeated",
+            "SELECT pos FROM (SELECT pos, row_number() OVER "
+            f"(PARTITION BY {name} ORDER BY {order}shard, key, pos) AS place "
+            f"FROM ({rows}) WHERE {name} IN (FROM repeated_names)) WHERE place > 1",
         )
-        self.repeated = int(self._fetch("SELECT count(*) FROM repeated")[0][0])
-        if self.repeated:
-            self._without.append("repeated")
+
+    def leave_out_copies(self, scorable: str, url: str, keep: int, order: str, seed: int) -> int:
+        """Of the scorable rows of each group of copies, keep only the first `keep` in `order`.
+
+        Args:
+            scorable: SQL condition.
+            url: folder that `pairsift dedup` wrote.
+            order: SQL of terms over the pool's columns, followed by the seeded order.
+
+        Returns:
+            how many were left out.
+        """
+        groups.load_groups(self.connection, url)
+        order += f"{seeded_order_sql(seed)}, shard, key, pos"
+        return self._leave_out(
+            "copies",
+            "SELECT pos FROM (SELECT pos, row_number() OVER "
+            f"(PARTITION BY grp ORDER BY {order}) AS place "
+            f"FROM ({self.identified(scorable)}) JOIN {groups.TABLE} USING (pos)) "
+            f"WHERE place > {keep}",
+        )
+
+    def _leave_out(self, name: str, sql: str) -> int:
+        """Leave out the rows of a query; return their number."""
+        run_sql(self.connection, f"CREATE TEMP TABLE {name} AS {sql}")
+        count = int(self._fetch(f"SELECT count(*) FROM {name}")[0][0])
+        if count:
+            self._without.append(name)
+        return count
 
     @property
     def rows(self) -> str:
@@ -141,16 +182,17 @@ class Pool:
         step = max(1, total // _SAMPLE_ROWS)
         return f"(SELECT * FROM pool WHERE pos % {step} = 0)"
 
-    def identified(self, condition: str) -> str:
-        """Return SQL of the rows that meet a condition, with uid, shard and key."""
+    def identified(self, condition: str, *more: str) -> str:
+        """Return SQL of the rows that meet a condition, with uid, shard, key and more of the scores."""
         if self._is_view:
             return f"SELECT * FROM {self.rows} WHERE {condition}"
-        left_out = "uid, shard, key"
-        names = {row[0] for row in self._fetch("DESCRIBE pool")} & {"uid", "shard", "key"}
+        wanted = ("uid", "shard", "key", *more)
+        left_out = ", ".join(wanted)
+        names = {row[0] for row in self._fetch("DESCRIBE pool")} & set(wanted)
         own = f"* EXCLUDE ({', '.join(sorted(names))})" if names else "*"
         return (
             f"SELECT chosen.*, {left_out} FROM (SELECT {own} FROM {self.rows} WHERE {condition}) "
-            "AS chosen JOIN (SELECT pos, uid, shard, key FROM scored) USING (pos)"
+            f"AS chosen JOIN (SELECT pos, {left_out} FROM scored) USING (pos)"
         )
 
     def _fetch(self, sql: str) -> list[tuple[Any, ...]]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pairsift
 from pairsift.errors import PairsiftError
 from pairsift.expressions.compiler import compile_expression
-from pairsift.expressions.database import open_database, run_sql, score_columns
+from pairsift.expressions.database import arrow_reader, open_database, run_sql, score_columns
 from pairsift.expressions.parsing import split_conditions
 from pairsift.expressions.terms import Columns, Kind, Term, number_sql, ranking
 from pairsift.scorers.registry import find_audit
@@ -32,6 +32,7 @@ from pairsift.select.cut import (
     find_cuts,
     literal,
     read_counts,
+    seeded_order_sql,
     tied_positions,
     values_sql,
     wanted,
@@ -50,12 +51,23 @@ from pairsift.select.record import (
     rows_writer,
     write_copy,
 )
+from pairsift.select.sampling import PENALTY, Draws, Sampler
 from pairsift.select.tables import ROW_BITS, ScoreTables, find_score_tables
 from pairsift.sources.files import normalise
 from pairsift.storage import Folder
 
 _EXCLUDED = "on an exclusion list"
 _REPEATED = "same uid as a better row"
+_REPEATED_FILE = "same image file as a better row (there is no uid)"
+_REPEATED_EITHER = "same uid, or without one the same image file, as a better row"
+_NO_WEIGHT = "no weight to draw by"
+_NOT_DRAWN = "not drawn"
+_COPY = "copy of a better row"
+_REPEATED_WORDS = {
+    ("uid",): _REPEATED,
+    ("file",): _REPEATED_FILE,
+    ("uid", "file"): _REPEATED_EITHER,
+}
 _NO_RANK = "no value to rank by"
 _BELOW_CUT = "below the cut"
 # Number of positions read at a time in the final scan.
@@ -73,6 +85,11 @@ def select(
     seed: int = 0,
     exclude: Sequence[str] = (),
     unique: bool = False,
+    groups: str | None = None,
+    per_group: int | None = None,
+    sample: int | None = None,
+    weights: str | None = None,
+    repeat_penalty: float = PENALTY,
     joins: Sequence[str | Join] = (),
     agreement: float | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -101,9 +118,19 @@ def select(
         per: column or expression; `top` or `count` holds for each of its values.
         seed: seed that decides which of equal rows at the cut are kept; 0.
         exclude: lists of uids to leave out: ``.npy`` as DataComp has it, parquet with a column
-            ``uid``, or text with one uid per line.
+            ``uid``, or text with one uid per line; or folders of :func:`pairsift.dedup.dedup`,
+            whose marked rows are left out.
         unique: keep only the best row of each uid: the highest `by`, then the first by shard and
-            key.
+            key. A row without a uid is known by its column ``image_sha256``, if there is one.
+        groups: folder of :func:`pairsift.dedup.dedup`, for `per_group`.
+        per_group: rows to keep of each group of copies: those with the highest `by`; the order of
+            equal ones is decided by a hash, as at the cut. The cut is made among what is left.
+        sample: number of rows to draw by `weights`, in place of a cut; a row may be drawn again,
+            and is then kept several times.
+        weights: expression of at least 0; a row is drawn in proportion to it, e.g.
+            ``exp(itm/20)``. Rows without a value, or with 0, are not drawn.
+        repeat_penalty: each draw of a row multiplies its weight by exp(-repeat_penalty); 0.15. 0
+            draws with replacement, infinity draws each row once at most.
         joins: other tables whose columns expressions may name as ``NAME.column``; a :class:`Join`,
             or text: ``NAME=PATH`` or ``NAME=PATH@uid``.
         agreement: for scores of a cascade: the fraction of the selection, 0 to 1, that must be the
@@ -129,22 +156,32 @@ def select(
         >>> selection.record.cuts[0].threshold
         300.0
     """
-    _check_options(top, count, by, per)
-    asked = {
+    _check_options(top, count, by, per, groups, per_group)
+    _check_sample(sample, weights, repeat_penalty, ranks=top is not None or count is not None)
+    asked: dict[str, Any] = {
         "where": where, "top": top, "count": count, "by": by, "per": per, "seed": seed,
         "exclude": [normalise(path) for path in exclude], "unique": unique,
+        "groups": None if groups is None else normalise(groups), "per_group": per_group,
     }  # fmt: skip
+    if sample is not None:
+        penalty = repeat_penalty if math.isfinite(repeat_penalty) else str(repeat_penalty)
+        asked |= {"sample": sample, "weights": weights, "repeat_penalty": penalty}
     with open_database(memory_limit, threads) as connection:
         query = _Query(connection, find_score_tables(connection, scores), seed)
         resolved = query.pool.join(
             [parse_join(join) if isinstance(join, str) else join for join in joins]
         )
         query.asked = asked | {"joins": [asdict(join) for join in resolved]}
-        query.compile(where, by, per)
+        query.cuts_off = top is not None or count is not None
+        query.compile(where, by, per, weights)
         query.pool.exclude(exclude)
         query.count_reasons(unique)
-        if by is not None:
+        if groups is not None and per_group is not None:
+            query.thin_out(groups, per_group)
+        if query.cuts_off:
             query.cut(wanted(top, count))
+        if sample is not None:
+            query.draw(sample, repeat_penalty)
         query.measure_agreement()
         if out is None:
             return Selection(query.record())
@@ -163,6 +200,11 @@ def check_select(
     count: int | None = None,
     by: str | None = None,
     per: str | None = None,
+    groups: str | None = None,
+    per_group: int | None = None,
+    sample: int | None = None,
+    weights: str | None = None,
+    repeat_penalty: float = PENALTY,
     agreement: float | None = None,
 ) -> None:
     """Check the arguments of :func:`select` before the score tables exist.
@@ -173,36 +215,76 @@ def check_select(
     Raises:
         PairsiftError: as :func:`select` would.
     """
-    _check_options(top, count, by, per)
+    _check_options(top, count, by, per, groups, per_group)
+    _check_sample(sample, weights, repeat_penalty, ranks=top is not None or count is not None)
     if agreement is not None and not 0 <= agreement <= 1:
         raise PairsiftError(f"--agreement {agreement} is not a fraction from 0 to 1")
     with open_database() as connection:
         connection.register("planned", schema.empty_table())
-        used = _check_expressions(score_columns(connection, "planned"), where, by, per)
+        columns = score_columns(connection, "planned")
+        used = _check_expressions(columns, where, by, per, weights)
     if (audit := find_audit(fingerprint)) is not None:
         audit.columns(frozenset(used))
 
 
-def _check_options(top: float | None, count: int | None, by: str | None, per: str | None) -> None:
+def _check_options(
+    top: float | None,
+    count: int | None,
+    by: str | None,
+    per: str | None,
+    groups: str | None,
+    per_group: int | None,
+) -> None:
+    if (groups is None) != (per_group is None):
+        raise PairsiftError(
+            "--groups (the folder that `pairsift dedup` wrote) and --per-group (how many rows to "
+            "keep of each group) belong together; for example --groups copies --per-group 1"
+        )
+    if per_group is not None and per_group < 1:
+        raise PairsiftError(f"--per-group {per_group}: keep at least 1 row of each group")
     if top is not None and count is not None:
         raise PairsiftError("--top and --count cannot be used together; give one")
     if top is not None and not 0 <= top <= 1:
         raise PairsiftError(f"--top {top} is not a fraction from 0 to 1; 0.3 keeps 30 %")
     if count is not None and count < 0:
         raise PairsiftError(f"--count {count} is negative")
-    if (top is None and count is None) != (by is None):
+    ranks = top is not None or count is not None
+    if (ranks and by is None) or (by is not None and not ranks and per_group is None):
         raise PairsiftError(
             "--top or --count (how many rows to keep) needs --by (what to rank them by), and --by "
             "needs one of them; for example --top 0.3 --by itm"
         )
-    if per is not None and by is None:
+    if per is not None and not ranks:
         raise PairsiftError(
             "--per applies --top to each group separately; give --top (or --count) and --by too"
         )
 
 
+def _check_sample(sample: int | None, weights: str | None, penalty: float, *, ranks: bool) -> None:
+    if (sample is None) != (weights is None):
+        raise PairsiftError(
+            "--sample (how many rows to draw) and --weights (how likely each is drawn) belong "
+            'together; for example --sample 100000 --weights "exp(itm/20)"'
+        )
+    if sample is None:
+        return
+    if ranks:
+        raise PairsiftError(
+            "--sample draws rows, --top and --count cut; give one of them. A condition in --where "
+            "may come before either"
+        )
+    if sample < 0:
+        raise PairsiftError(f"--sample {sample} is negative")
+    if not penalty >= 0:
+        raise PairsiftError(f"--repeat-penalty {penalty}: give 0, a positive number, or inf")
+
+
 def _check_expressions(
-    columns: Columns, where: str | None, by: str | None, per: str | None
+    columns: Columns,
+    where: str | None,
+    by: str | None,
+    per: str | None,
+    weights: str | None = None,
 ) -> set[str]:
     """Compile without reading any row; return the columns used, also those in percentiles."""
     used: set[str] = set()
@@ -213,6 +295,7 @@ def _check_expressions(
 
     for text, option, kind in (
         (where, "--where", Kind.BOOLEAN), (by, "--by", Kind.NUMBER), (per, "--per", None),
+        (weights, "--weights", Kind.NUMBER),
     ):  # fmt: skip
         if text is None:
             continue
@@ -242,7 +325,11 @@ class _Query:
         self.percentiles: dict[str, float] = {}
         self.conditions: list[tuple[str, Term]] = []
         self.by: Term | None = None
+        self.cuts_off = False  # without, `by` only says which of equals is best
         self.per: Term | None = None
+        self.weights: Term | None = None
+        self.sampler: Sampler | None = None
+        self.draws: Draws | None = None
         self.rows = 0
         self.failed: dict[str, int] = {}
         self.dropped: list[Drop] = []
@@ -252,9 +339,11 @@ class _Query:
         self.audit: Audit | None = None
         self.agreement: Agreement | None = None
 
-    def compile(self, where: str | None, by: str | None, per: str | None) -> None:
+    def compile(
+        self, where: str | None, by: str | None, per: str | None, weights: str | None
+    ) -> None:
         """Turn the expressions into SQL, and open the pool with the columns they use."""
-        used = _check_expressions(self.pool.columns, where, by, per)
+        used = _check_expressions(self.pool.columns, where, by, per, weights)
         if (audit := find_audit(self.tables.fingerprint)) is not None:
             needed = audit.columns(frozenset(used))
             self.audit = audit if needed else None
@@ -267,6 +356,7 @@ class _Query:
             ]
         self.by = None if by is None else self._compile(by, "--by")
         self.per = None if per is None else self._compile(per, "--per")
+        self.weights = None if weights is None else self._compile(weights, "--weights")
 
     def _compile(self, text: str, option: str) -> Term:
         return compile_expression(text, self.pool.columns, option, self._percentile)
@@ -292,7 +382,14 @@ class _Query:
     @property
     def scorable(self) -> str:
         """SQL condition of the rows that can be ranked."""
-        return self.passing if self.by is None else f"{self.passing} AND {_has_value(self.by)}"
+        if self.by is None or not self.cuts_off:
+            return self.passing
+        return f"{self.passing} AND {_has_value(self.by)}"
+
+    @property
+    def best_first(self) -> str:
+        """SQL of an order by rank, to be followed by other terms."""
+        return "" if self.by is None else f"{ranking(self.by)} DESC NULLS LAST, "
 
     def count_reasons(self, unique: bool) -> None:
         """Count in one scan what every condition removes; then remove repeated uids."""
@@ -318,10 +415,15 @@ class _Query:
             self.dropped.append(Drop(text, removed, reached[0] - own))
         self.kept = reached[-1]
         if unique:
-            order = "" if self.by is None else f"{self.by.sql} DESC, "
-            self.pool.leave_out_repeated(self.scorable, order)
+            self.pool.leave_out_repeated(self.scorable, self.best_first)
             self.kept -= self.pool.repeated
-            self.dropped.append(Drop(_REPEATED, self.pool.repeated))
+            self.dropped.append(Drop(_REPEATED_WORDS[self.pool.known_by], self.pool.repeated))
+
+    def thin_out(self, groups: str, keep: int) -> None:
+        """Of each group of copies, keep only the best rows."""
+        copies = self.pool.leave_out_copies(self.scorable, groups, keep, self.best_first, self.seed)
+        self.kept -= copies
+        self.dropped.append(Drop(_COPY, copies))
 
     def _count_failed(self) -> dict[str, int]:
         sql = f"SELECT status::VARCHAR, count(*) FROM pool WHERE NOT ({OK}) GROUP BY 1 ORDER BY 1"
@@ -335,6 +437,43 @@ class _Query:
         self.dropped.append(Drop(_NO_RANK, self.kept - scorable))
         self.kept = sum(cut.kept for cut in self.cuts)
         self.dropped.append(Drop(_BELOW_CUT, scorable - self.kept))
+
+    def draw(self, count: int, penalty: float) -> None:
+        """Draw rows by weight, some perhaps several times.
+
+        Raises:
+            PairsiftError: a weight is negative or infinite, or there are too few rows.
+        """
+        assert self.weights is not None
+        weight = f"CAST({ranking(self.weights)} AS DOUBLE)"
+        identity = f"{seeded_order_sql(self.seed)} || md5(shard || '/' || key)"
+        order = "" if self.pool.in_order else " ORDER BY pos"
+        run_sql(
+            self.connection,
+            f"CREATE TEMP TABLE drawable AS SELECT pos, ('0x' || substr(md5({identity}), 1, 16))"
+            f"::UBIGINT AS identity, {weight} AS weight "
+            f"FROM ({self.pool.identified(self.passing)}) WHERE {weight} <> 0{order}",
+        )
+        ((least, largest, rows),) = run_sql(
+            self.connection, "SELECT min(weight), max(weight), count(*) FROM drawable"
+        ).fetchall()
+        if rows and (least < 0 or math.isinf(largest)):
+            raise PairsiftError(
+                f'--weights "{self.asked["weights"]}" is '
+                + (f"negative ({least:g})" if least < 0 else "infinite")
+                + ' for some rows; weights are finite and at least 0, for example "exp(itm/20)"'
+            )
+
+        def scan() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+            for batch in arrow_reader(self.connection, "FROM drawable", _STEP):
+                pos, name, value = (column.to_numpy() for column in batch.columns)
+                yield pos, name, value
+
+        self.sampler = Sampler(scan, count, penalty)
+        self.draws = self.sampler.draw()
+        self.dropped.append(Drop(_NO_WEIGHT, self.kept - rows))
+        self.dropped.append(Drop(_NOT_DRAWN, rows - self.draws.distinct))
+        self.kept = count
 
     def _find_cuts(
         self, rows: str, passing: str, by: Term, per: Term | None, keep: Wanted
@@ -387,7 +526,7 @@ class _Query:
             self.connection,
             self.pool.rows,
             self.passing,
-            None if by is None else ranked,
+            ranked if self.cuts_off else None,
             self.cuts,
         )
 
@@ -407,6 +546,7 @@ class _Query:
             digest=self.digest,
             pairsift_version=pairsift.__version__,
             agreement=None if self.agreement is None else self.agreement.to_json(),
+            repeats=0 if self.draws is None else self.kept - self.draws.distinct,
         )
 
     def _inputs(self) -> list[dict[str, Any]]:
@@ -473,8 +613,11 @@ class _Query:
 
     def _kept_positions(self) -> Iterator[np.ndarray]:
         """Yield positions of the kept rows, ascending, in arrays of about `_STEP` rows."""
+        if self.sampler is not None and self.draws is not None:
+            yield from self.sampler.positions(self.draws)
+            return
         order = "" if self.pool.in_order else " ORDER BY pos"
-        if self.by is None:
+        if self.by is None or not self.cuts_off:
             yield from self._stream(
                 f"SELECT pos FROM {self.pool.rows} WHERE {self.scorable}{order}"
             )
@@ -541,7 +684,7 @@ class _Query:
         return tied_positions(self.connection, tied, self.seed)
 
     def _stream(self, sql: str, ties: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        for batch in _batches(self.connection, sql):
+        for batch in arrow_reader(self.connection, sql, _STEP):
             positions = batch.column(0).to_numpy()
             if ties is not None:
                 tied = np.flatnonzero(batch.column(1).to_numpy(zero_copy_only=False))
@@ -564,10 +707,3 @@ def _ranked(rows: str, passing: str, by: Term, per: Term | None, *columns: str) 
         f"SELECT {', '.join([f'{group} AS grp', f'CAST({by.sql} AS DOUBLE) AS val', *columns])} "
         f"FROM {rows} WHERE {passing} AND {_has_value(by)}"
     )
-
-
-def _batches(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordBatch]:
-    relation = connection.sql(sql)
-    if hasattr(relation, "to_arrow_reader"):
-        return iter(relation.to_arrow_reader(_STEP))
-    return iter(relation.fetch_arrow_reader(_STEP))  # the column's name in DuckDB 1.x

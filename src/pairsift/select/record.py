@@ -88,11 +88,12 @@ class Record:
         failed: number of rows whose status is not ok, by status.
         dropped: other rows that are not kept, by reason, in the order of the reasons.
         cuts: where each group was cut; empty without `top` or `count`.
-        kept: rows kept.
+        kept: rows kept; with repeats, draws.
         percentiles: values of the percentiles in the expressions.
         digest: of the kept rows (shards and row numbers); equal selections have equal digests.
         agreement: for scores of a cascade, how much of the selection full scoring would select
             (:meth:`pairsift.select.agreement.Agreement.to_json`); None for other scores.
+        repeats: of the kept rows, those that are there already; only a sample has any.
     """
 
     query: dict[str, Any]
@@ -107,6 +108,7 @@ class Record:
     digest: str = ""
     pairsift_version: str = ""
     agreement: dict[str, Any] | None = None
+    repeats: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As plain values. Infinite numbers become strings, because JSON has none."""

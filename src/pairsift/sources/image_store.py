@@ -353,6 +353,23 @@ class _ParquetSource(_ImageSource):
         return content or b""
 
 
+def each_image(place: str) -> Iterator[tuple[str, bytes]]:
+    """Name and encoded bytes of every image of a folder, a tar or a parquet file, as stored.
+
+    Args:
+        place: path or fsspec URL.
+
+    Raises:
+        PairsiftError: it cannot be opened or read, or holds no image.
+    """
+    source = _open_source(place)
+    for name, entry in source.entries.items():
+        try:
+            yield printable(name), source.read(entry)
+        except (OSError, tarfile.TarError) as error:
+            raise PairsiftError(f"cannot read {name} from {source.url}: {error}") from error
+
+
 def _open_source(place: str) -> _ImageSource:
     url = files.normalise(place)
     lower = url.lower()

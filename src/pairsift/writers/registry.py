@@ -100,6 +100,10 @@ def outputs_of(options: WriteOptions) -> dict[str, str]:
     return asked
 
 
+# Outputs that hold a row as often as it was drawn.
+_REPEATING = ("datacomp", "parquet")
+
+
 def write_outputs(selection: Selection, options: WriteOptions) -> dict[str, Written]:
     """Write a selection in one format or several, as `pairsift write` does.
 
@@ -124,6 +128,13 @@ def write_outputs(selection: Selection, options: WriteOptions) -> dict[str, Writ
         ['3 rows in kept.parquet']
     """
     known = entries()
+    for name in outputs_of(options):
+        if selection.record.repeats and name not in _REPEATING:
+            raise PairsiftError(
+                f"--{name} writes each sample once, but this selection has "
+                f"{selection.record.repeats:,} rows more than once; write "
+                f"--{' or --'.join(_REPEATING)}, or select with --repeat-penalty inf"
+            )
     prepared = {
         name: known[name].load()(selection, path, options)
         for name, path in outputs_of(options).items()
@@ -135,7 +146,8 @@ def prepare_datacomp(selection: Selection, path: str, options: WriteOptions) -> 
     from pairsift.writers.datacomp import SUBSET, write_datacomp
 
     output_file(path, SUBSET)
-    return lambda: write_datacomp(selection, path, duplicates=options.keep_duplicates)
+    repeats = options.keep_duplicates or selection.record.repeats > 0
+    return lambda: write_datacomp(selection, path, duplicates=repeats)
 
 
 def prepare_webdataset(selection: Selection, path: str, options: WriteOptions) -> Write:

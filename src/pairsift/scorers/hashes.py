@@ -1,0 +1,173 @@
+"""Hashes of image and caption as columns: alone, or beside any scorer's, of the same decoded image.
+
+See :mod:`pairsift.hashing` for what they are; `pairsift dedup` finds copies by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from pairsift.errors import PairsiftError
+from pairsift.hashing import (
+    CAPTION,
+    HASH_COLUMNS,
+    HASH_FIELDS,
+    PHASH,
+    SHA,
+    VERSION,
+    hash_bytes,
+    hash_caption,
+    perceptual_hash,
+)
+from pairsift.images import ImageLimits
+from pairsift.pair import Pair, Status
+from pairsift.scorers.base import Prepared, Preparer, Scorer
+
+Hashes = tuple[str, str | None, str]
+
+
+class _Beside(NamedTuple):
+    """What a transform made of a pair, and the perceptual hash of the image that it got."""
+
+    inputs: Any
+    phash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _HashingTransform:
+    """A scorer's transform that also hashes the decoded image. Picklable."""
+
+    transform: Callable[[Any, str], Any]
+
+    def __call__(self, image: Image.Image, caption: str) -> _Beside:
+        phash = perceptual_hash(image)  # before a transform that may draw on the image
+        return _Beside(self.transform(image, caption), phash)
+
+
+@dataclass(frozen=True, slots=True)
+class _HashingPreparer:
+    """Preprocesses pairs for a scorer and also hashes them.
+
+    Attributes:
+        prepare: as the scorer has it, or with a :class:`_HashingTransform`.
+        again: decodes the image a second time, for a scorer whose own preparer is no
+            :class:`Preparer` and keeps the decoded image to itself.
+    """
+
+    prepare: Callable[[Pair], Prepared]
+    again: Preparer | None
+
+    def __call__(self, pair: Pair) -> Prepared:
+        row = self.prepare(pair)
+        if row.status is not Status.OK:
+            return row
+        inputs = row.inputs
+        if self.again is not None:
+            hashed = self.again(pair)
+            inputs = _Beside(inputs, None if hashed.inputs is None else hashed.inputs.phash)
+        row.inputs = (
+            inputs.inputs,
+            (hash_bytes(pair.image or b""), inputs.phash, hash_caption(pair.caption or "")),
+        )
+        return row
+
+    def limited(self, limits: ImageLimits) -> _HashingPreparer:
+        """One with other limits, if the scorer's has any."""
+        if hasattr(self.prepare, "limited"):
+            return replace(self, prepare=self.prepare.limited(limits))
+        return self
+
+
+def _nothing(image: Image.Image, caption: str) -> None:
+    return None
+
+
+def _hashing(prepare: Callable[[Pair], Prepared]) -> _HashingPreparer:
+    if type(prepare) is Preparer:
+        return _HashingPreparer(
+            Preparer(_HashingTransform(prepare.transform), prepare.limits), None
+        )
+    return _HashingPreparer(prepare, Preparer(_HashingTransform(_nothing)))
+
+
+def _columns(hashes: Sequence[Hashes]) -> dict[str, np.ndarray]:
+    columns = zip(*hashes, strict=True)
+    return {
+        name: np.array(column, dtype=object)
+        for name, column in zip((SHA, PHASH, CAPTION), columns, strict=True)
+    }
+
+
+class HashesScorer(Scorer):
+    """Columns: ``image_sha256`` (64 hexadecimal digits), ``image_phash`` (16; null for an image of
+    nearly one colour) and ``caption_hash`` (32); see :mod:`pairsift.hashing`.
+    """
+
+    name: ClassVar[str] = "hashes"
+    columns = HASH_FIELDS
+    batch_size = 256
+
+    def __init__(self) -> None:
+        self.preparer = _hashing(Preparer(_nothing))
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        return {"scorer": self.name, "hashes": VERSION}
+
+    def score_batch(self, inputs: Sequence[Any]) -> Mapping[str, np.ndarray]:
+        return _columns([hashes for _, hashes in inputs])
+
+
+class HashMarker(Scorer):
+    """A scorer with three more columns, the hashes of image and caption; its scores do not change.
+
+    The image is decoded once for both, where the scorer's preparer is a
+    :class:`~pairsift.scorers.base.Preparer`.
+
+    Args:
+        scorer: the scorer to hash beside.
+
+    Raises:
+        PairsiftError: it has a column of one of these names.
+
+    Examples:
+        >>> from pairsift import load_scorer
+        >>> from pairsift.sources import find_shards, open_shard
+        >>> scorer = HashMarker(load_scorer("heuristics"))
+        >>> table = scorer.score(open_shard(find_shards("pool").shards[0]))
+        >>> [len(table[name][0].as_py()) for name in HASH_COLUMNS]
+        [64, 16, 32]
+    """
+
+    name: ClassVar[str] = "hash-marker"
+
+    def __init__(self, scorer: Scorer) -> None:
+        if taken := {field.name for field in scorer.columns} & set(HASH_COLUMNS):
+            raise PairsiftError(
+                f"scorer {scorer.name!r} has columns of its own named {', '.join(sorted(taken))}: "
+                "leave --hashes out"
+            )
+        self.scorer = scorer
+        self.columns = (*scorer.columns, *HASH_FIELDS)
+        self.preparer = _hashing(scorer.preparer)
+        self.batch_size = scorer.batch_size
+        self.scope = scorer.scope
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        return {**self.scorer.fingerprint, "hashes": VERSION}
+
+    def cost(self, inputs: tuple[Any, Hashes]) -> int:
+        return self.scorer.cost(inputs[0])
+
+    def order(self, inputs: Sequence[tuple[Any, Hashes]]) -> list[int]:
+        return self.scorer.order([theirs for theirs, _ in inputs])
+
+    def score_batch(self, inputs: Sequence[tuple[Any, Hashes]]) -> Mapping[str, np.ndarray]:
+        own = self.scorer.score_batch([own for own, _ in inputs])
+        return {**own, **_columns([hashes for _, hashes in inputs])}

@@ -1,0 +1,77 @@
+"""What `pairsift dedup` found, as `select` reads it: groups of copies, and marks of contamination.
+
+Both are tables with a row's ``shard`` and ``key``, so that what was found by one scorer's tables
+holds for any other's of the same pool.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from pairsift.errors import PairsiftError
+from pairsift.expressions.database import file_of, run_sql
+from pairsift.storage import Folder
+
+GROUPS = "groups.parquet"
+MARKS = "marks.parquet"
+TABLE = "group_of"
+SAME = "(shard, key)"
+
+
+def load_groups(connection: duckdb.DuckDBPyConnection, url: str) -> None:
+    """Make the table `TABLE`: ``pos`` of each grouped row of ``scored``, and ``grp``, its group.
+
+    Args:
+        url: folder that `pairsift dedup` wrote.
+
+    Raises:
+        PairsiftError: it has no groups, or none of them has a row of these scores.
+    """
+    source = _source(connection, url, GROUPS, "--groups")
+    run_sql(
+        connection,
+        f'CREATE OR REPLACE TEMP TABLE {TABLE} AS SELECT pos, "group" AS grp FROM '
+        f"(SELECT pos, shard, key FROM scored WHERE status = 'ok') JOIN {source} USING {SAME}",
+    )
+    _refuse_none(connection, f"FROM {TABLE}", source, url)
+
+
+def marked_sql(connection: duckdb.DuckDBPyConnection, url: str) -> str:
+    """SQL of the ``pos`` of rows that `pairsift dedup --against` marked.
+
+    Raises:
+        PairsiftError: it marked rows, but none of these scores.
+    """
+    source = _source(connection, url, MARKS, "--exclude")
+    rows = (
+        f"(SELECT pos, shard, key FROM scored WHERE status = 'ok') SEMI JOIN {source} USING {SAME}"
+    )
+    _refuse_none(connection, f"FROM {rows}", source, url)
+    return f"SELECT pos FROM {rows}"
+
+
+def has_marks(url: str) -> bool:
+    """Whether a path is a folder with marks, and not a list of uids."""
+    folder = Folder(url)
+    return not folder.fs.isfile(folder.path) and folder.exists(MARKS)
+
+
+def _source(connection: duckdb.DuckDBPyConnection, url: str, name: str, option: str) -> str:
+    folder = Folder(url)
+    if not folder.exists(name):
+        raise PairsiftError(
+            f"{option} {url}: there is no {name}; give the folder that `pairsift dedup` wrote"
+        )
+    return f"read_parquet({file_of(connection, folder, name)})"
+
+
+def _refuse_none(connection: duckdb.DuckDBPyConnection, rows: str, source: str, url: str) -> None:
+    if run_sql(connection, f"SELECT 1 {rows} LIMIT 1").fetchall():
+        return
+    ours = run_sql(connection, "SELECT shard || '/' || key FROM scored LIMIT 1").fetchall()
+    theirs = run_sql(connection, f"SELECT shard || '/' || key FROM {source} LIMIT 1").fetchall()
+    if ours and theirs:
+        raise PairsiftError(
+            f"{url} is of other scores: its rows look like {theirs[0][0]!r}, these like "
+            f"{ours[0][0]!r}; give what `pairsift dedup` wrote for this pool"
+        )

@@ -1,0 +1,120 @@
+"""The index finds every near pair, once, whatever the distance and the size it is planned for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pairsift.dedup.components import STARS, connect
+from pairsift.dedup.near import MAX_DISTANCE, Index
+from pairsift.expressions.database import open_database
+
+
+@pytest.fixture
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with open_database() as opened:
+        yield opened
+
+
+def crowd(seed: int, groups: int = 300) -> np.ndarray:
+    """Distinct hashes, many of them a few bits from another."""
+    rng = np.random.default_rng(seed)
+    base = rng.integers(0, 2**64, groups, dtype=np.uint64)
+    found = [base]
+    for _ in range(3):
+        bits = rng.integers(0, 64, (groups, 10)).astype(np.uint64)
+        flips = np.where(rng.random((groups, 10)) < rng.random((groups, 1)), 1, 0)
+        mask = np.bitwise_xor.reduce(flips.astype(np.uint64) << bits, axis=1)
+        found.append(base ^ mask)
+    return np.unique(np.concatenate(found))
+
+
+def near_pairs(hashes: np.ndarray, others: np.ndarray, distance: int) -> set[tuple[int, int]]:
+    close = np.bitwise_count(hashes[:, None] ^ others[None]) <= distance
+    rows, columns = np.nonzero(close)
+    return set(zip(hashes[rows].tolist(), others[columns].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("planned_for", [1_000, 10_000_000])
+@pytest.mark.parametrize("distance", [1, 2, 4, 6, 9])
+def test_all_pairs_are_found_once(
+    connection: duckdb.DuckDBPyConnection, distance: int, planned_for: int
+) -> None:
+    hashes = crowd(distance)
+    connection.register("given", pa.table({"h": pa.array(hashes)}))
+    index = Index.plan(planned_for, planned_for, distance)
+    found = [
+        row
+        for sql in index.joins("given", "given", self_join=True)
+        for row in connection.execute(sql).fetchall()
+    ]
+    expected = {(a, b) for a, b in near_pairs(hashes, hashes, distance) if a > b}
+    assert len(expected) > 50
+    assert len(found) == len(set(found))
+    assert set(found) == expected
+
+
+def test_pairs_of_two_lists(connection: duckdb.DuckDBPyConnection) -> None:
+    hashes = crowd(5)
+    left, right = hashes[::2], hashes[1::3]
+    connection.register("one", pa.table({"h": pa.array(left)}))
+    connection.register("two", pa.table({"h": pa.array(right)}))
+    index = Index.plan(len(left), len(right), 8)
+    found = [
+        row
+        for sql in index.joins("one", "two", self_join=False)
+        for row in connection.execute(sql).fetchall()
+    ]
+    assert len(found) == len(set(found))
+    assert set(found) == near_pairs(left, right, 8)
+
+
+@pytest.mark.parametrize("distance", range(MAX_DISTANCE + 1))
+@pytest.mark.parametrize("rows", [10, 10_000, 10**7, 10**9])
+def test_the_blocks_of_any_plan_are_all_bits(distance: int, rows: int) -> None:
+    index = Index.plan(rows, rows, distance)
+    assert sum(index.blocks) == 2**64 - 1
+    assert all(index.blocks)
+    # Pairs within the distance agree in enough blocks.
+    assert len(index.blocks) - distance >= index.agreeing >= 1
+
+
+def components(pairs: list[tuple[int, int]]) -> dict[int, int]:
+    """Union-find in memory: each hash, and the smallest of its component."""
+    parent: dict[int, int] = {}
+
+    def root(one: int) -> int:
+        while parent.setdefault(one, one) != one:
+            one = parent[one]
+        return one
+
+    for a, b in pairs:
+        low, high = sorted((root(a), root(b)))
+        parent[high] = low
+    return {one: root(one) for one in parent}
+
+
+@pytest.mark.parametrize("shape", ["path", "tree", "random", "none"])
+def test_components_are_those_of_union_find(
+    connection: duckdb.DuckDBPyConnection, shape: str
+) -> None:
+    rng = np.random.default_rng(7)
+    names = rng.permutation(3000)
+    pairs = {
+        "path": list(itertools.pairwise(names)),
+        "tree": [(names[place], names[(place - 1) // 3]) for place in range(1, 3000)],
+        "random": [tuple(rng.integers(0, 3000, 2)) for _ in range(1200)],
+        "none": [],
+    }[shape]
+    ordered = [(int(max(pair)), int(min(pair))) for pair in pairs if pair[0] != pair[1]]
+    columns = [pa.array([pair[side] for pair in ordered], pa.uint64()) for side in (0, 1)]
+    connection.register("pairs", pa.table(columns, names=["a", "b"]))
+    connect(connection, "pairs")
+    found = dict(connection.execute(f"SELECT a, b FROM {STARS}").fetchall())
+    expected = components(ordered)
+    assert found == {one: least for one, least in expected.items() if one != least}
