@@ -183,7 +183,7 @@ class Pool:
         return f"(SELECT * FROM pool WHERE pos % {step} = 0)"
 
     def identified(self, condition: str, *more: str) -> str:
-        """Return SQL of the rows that meet a condition, with uid, shard, key and more of the scores."""
+        """Return SQL of the rows that meet a condition, with uid, shard, key and more."""
         if self._is_view:
             return f"SELECT * FROM {self.rows} WHERE {condition}"
         wanted = ("uid", "shard", "key", *more)
