@@ -24,7 +24,7 @@ def one_line(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its class where it has none."""
+    """Return the first line of an error's text, or its class if it has no text."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

@@ -61,7 +61,7 @@ def with_options(**groups: type) -> Callable[[Command], Command]:
                 else item.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[item.name])
             )
 
-        # What is needed is shown first.
+        # Required options are shown first.
         parameters.sort(key=lambda item: item.default is not inspect.Parameter.empty)
 
         @wraps(command)

@@ -26,7 +26,7 @@ commands = typer.Typer(
 )
 
 Out = Annotated[str, typer.Option(help="Output file for the records: .parquet or .jsonl.")]
-# Options of a source that say nothing where there are no shards.
+# Options that only shards have.
 _OF_SHARDS = ("kind", "caption_field", "image_field", "captions_file")
 
 

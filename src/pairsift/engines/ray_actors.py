@@ -1,4 +1,4 @@
-"""What runs on a Ray cluster: scorers at work, and the board where they report."""
+"""The code that runs on a Ray cluster: actors that score, and the board to which they report."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownstreamSources:
-    """What `pairsift evaluate downstream` makes or takes its pool of, and tests on."""
+    """The pool and the test sets of `pairsift evaluate downstream`."""
 
     images: Annotated[Texts, Doc("Images with known-good captions: folder, .tar or .parquet.")] = ()
     captions: Annotated[str | None, Doc("Table with the captions of all these images.")] = None
@@ -73,7 +73,7 @@ class DownstreamSources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownstreamOptions:
-    """Options of `pairsift evaluate downstream` that are settings as they are."""
+    """Options of `pairsift evaluate downstream` that become settings unchanged."""
 
     image_limit: Annotated[
         int | None, Ge(2), Doc("Make the pool from this many of the images, drawn at random.")
@@ -97,7 +97,7 @@ class DownstreamOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostOptions:
-    """Options of `pairsift evaluate cost` that are settings as they are."""
+    """Options of `pairsift evaluate cost` that become settings unchanged."""
 
     shards: Annotated[
         Texts, Doc("Shards with the pairs to score; default: the demo's photographs.")

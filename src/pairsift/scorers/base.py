@@ -87,7 +87,7 @@ class Preparer:
         self.limits = limits or ImageLimits()
 
     def limited(self, limits: ImageLimits) -> Preparer:
-        """A copy with other limits."""
+        """Return a copy with other limits."""
         return Preparer(self.transform, limits)
 
     def __call__(self, pair: Pair) -> Prepared:
@@ -186,13 +186,13 @@ class Scorer(abc.ABC):
         return sorted(range(len(inputs)), key=lambda place: self.cost(inputs[place]))
 
     def prepare_all(self, pairs: Iterable[Pair]) -> list[Any]:
-        """Preprocess pairs that must all be fit to be scored.
+        """Preprocess pairs, all of which must be possible to score.
 
         Returns:
-            what :meth:`score_batch` takes, in order.
+            the inputs of :meth:`score_batch`, in order.
 
         Raises:
-            PairsiftError: a pair is not; names its key and why.
+            PairsiftError: a pair cannot be scored; the error names its key and the reason.
         """
         rows = [self.preparer(pair) for pair in pairs]
         for row in rows:
@@ -220,7 +220,7 @@ def score_prepared(
 ) -> pa.Table:
     """Run forward over a stream of preprocessed rows; the table keeps their order.
 
-    Pixels of at most ``WINDOW_BATCHES`` batches are held at a time.
+    Pixels of at most ``WINDOW_BATCHES`` batches are in memory at a time.
 
     Args:
         watch: called with every row once its status is final; may raise to stop.
@@ -248,7 +248,7 @@ def _score_window(
             for name, array in values.items():
                 columns[name][indices] = array
         for index in batch:
-            rows[index].inputs = None  # free its pixels
+            rows[index].inputs = None  # frees its pixels
         watch([rows[index] for index in batch])
     return _assemble(scorer, rows, columns)
 

@@ -1,4 +1,4 @@
-"""How webdataset names a sample's members: the key, a dot, and the suffix that says which it is."""
+"""Names of a webdataset sample's members: the key, a dot, and a suffix for the kind of member."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import AnyStr
 
 
 def split_member(name: AnyStr) -> tuple[AnyStr, AnyStr] | None:
-    """Key and suffix of a member: the key ends at the first dot of the last part of its path.
+    """Return key and suffix of a member: the key ends at the first dot of the last part of its
+    path.
 
     Returns:
         None for a name without a dot there, or with nothing before it: it belongs to no sample.
@@ -18,9 +19,10 @@ def split_member(name: AnyStr) -> tuple[AnyStr, AnyStr] | None:
 
 
 def member_key(key: str) -> str:
-    """A key without what would end it early in a tar: dots in its last part.
+    """Return a key without dots in its last part, where a dot would end the key in a tar.
 
-    A last part that is empty becomes ``_``, and leading slashes go: readers pass over such names.
+    An empty last part becomes ``_``, and leading slashes are removed, because readers skip such
+    names.
     """
     folder, slash, base = key.rpartition("/")
     folder, base = folder.lstrip("/"), base.replace(".", "_") or "_"

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class ParquetColumn:
-    """Values of a column by row group and row; the row group of the last one is kept in memory.
+    """Values of a column by row group and row; the last row group is kept in memory.
 
-    Picklable; works in a process and in its forks, each of which opens the file for itself.
+    Picklable; works in a process and in its forks, and each of them opens the file itself.
     """
 
     def __init__(self, url: str, column: str) -> None:
@@ -37,7 +37,7 @@ class ParquetColumn:
 
     def __getitem__(self, place: tuple[int, int]) -> Any:
         group, row = place
-        file = self.file  # first: a fork has no row group yet
+        file = self.file  # first, because a fork has no row group yet
         if self._group[0] != group:
             column = file.read_row_group(group, columns=[self.column])[self.column]
             self._group = (group, column)

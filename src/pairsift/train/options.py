@@ -13,7 +13,7 @@ from pairsift.options import Argument, Texts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """Options of `pairsift train` that are settings as they are."""
+    """Options of `pairsift train` that become settings unchanged."""
 
     data: Annotated[
         Texts,
@@ -84,7 +84,7 @@ class TrainOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageOptions:
-    """Options of `pairsift train` that say what its stages train."""
+    """Options of `pairsift train` about its stages."""
 
     metrics: Annotated[
         str | None, Doc("Metrics to train, e.g. itm,odf; default: all that the data has.")

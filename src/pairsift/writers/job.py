@@ -1,4 +1,4 @@
-"""A writer's two halves: what prepares checks everything, and the job that it returns writes."""
+"""The two parts of a writer: a function checks everything and returns a job, which writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Job(Protocol[Written]):
     """An output that is ready to be written."""
 
     def write(self) -> Written:
-        """Write it."""
+        """Write the output."""
 
 
 def at_once(prepare: Callable[Parameters, Job[Written]]) -> Callable[Parameters, Written]:

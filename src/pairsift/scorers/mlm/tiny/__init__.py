@@ -2,7 +2,7 @@
 
 from pairsift import moved
 
-# The names of before the split. Decode workers import only this much, because they need no torch.
+# Names from before the split. Decode workers import only this much, because they need no torch.
 _NOW_IN = {
     "config": "COSINE_GAIN GRID_SIDE GRID_WIDTH MEANING_ROWS NUM_SCORES POOLED_WIDTH TinyConfig",
     "features": "Seen image_features pool",
