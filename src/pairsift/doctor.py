@@ -21,9 +21,7 @@ _FAULTY = "cannot be loaded"
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One requirement; `found` is None if it is not installed, `fits` says whether the version
-    does.
-    """
+    """One requirement; `found` is None if it is missing, `fits` is about its version."""
 
     requirement: str
     found: str | None

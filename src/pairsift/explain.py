@@ -62,9 +62,7 @@ class Explanation:
         return asdict(self)
 
     def plot(self) -> str:
-        """Return the distribution as one line of blocks, two scores per character, 0 on
-        the left.
-        """
+        """Return the distribution as a line of blocks, two scores each, 0 on the left."""
         heights = np.add.reduceat(np.array(self.probabilities), range(0, 2 * BINS, 2))
         levels = np.ceil(heights / heights.max() * (len(_BLOCKS) - 1)).astype(int)
         # Values that round to 0 are blank; otherwise every plot would have a base line.

@@ -108,9 +108,7 @@ def find_format(data: bytes) -> ImageFormat | None:
 
 
 def image_extension(image: bytes) -> str:
-    """Return the extension of an encoded image from its first bytes; ``jpg`` if the format is
-    unknown.
-    """
+    """Return the extension of an image from its first bytes; ``jpg`` if unknown."""
     found = find_format(image)
     return found.suffixes[0] if found else "jpg"
 

@@ -339,9 +339,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey_to_8_bits(image: Image.Image) -> np.ndarray:
-    """Scale to 0..255: 16-bit values by their full range, others from their minimum to their
-    maximum.
-    """
+    """Scale to 0..255: 16-bit values by their range, others from minimum to maximum."""
     if image.mode == "I;16B":  # some versions of Pillow give numpy the wrong byte order
         image = image.convert("I")
     values = np.asarray(image)

@@ -79,9 +79,7 @@ _MEANING = {
 
 
 def counts_in_words(counts: Mapping[str, int]) -> str:
-    """Format counts of statuses or reasons: ``2 image_corrupt (the image bytes cannot be decoded),
-    ...``.
-    """
+    """Format counts by status or reason: ``2 image_missing (the sample has no image)``."""
     meanings = {status.value: f" ({status.meaning})" for status in Status}
     return ", ".join(f"{count:,} {name}{meanings.get(name, '')}" for name, count in counts.items())
 

@@ -48,9 +48,7 @@ class Backoff:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether the same call may succeed later: the storage or network failed, the path is
-    not wrong.
-    """
+    """Return whether the call may succeed later: storage or network failed, not the path."""
     cause = error.cause if isinstance(error, StorageError) else find_cause(error)
     if cause is not Cause.OTHER:
         return cause.passing

@@ -73,9 +73,7 @@ def score_schema(columns: Iterable[pa.Field]) -> pa.Schema:
 
 
 def status_array(statuses: Sequence[Status]) -> pa.DictionaryArray:
-    """Return statuses as an Arrow array; its dictionary is the whole closed list, the same in every
-    file.
-    """
+    """Return statuses as an Arrow array, with the whole closed list as its dictionary."""
     indices = pa.array([_STATUS_INDEX[status] for status in statuses], pa.int8())
     return pa.DictionaryArray.from_arrays(indices, pa.array([status.value for status in Status]))
 
@@ -97,9 +95,7 @@ def read_fingerprint(metadata: Mapping[bytes, bytes] | None, path: str) -> dict[
 
 
 def source_identity(shard_set: ShardSet) -> dict[str, Any]:
-    """Return what decides the caption and the image of a run's samples; see
-    :class:`ScoreFolder`.
-    """
+    """Return what decides the captions and images of a run; see :class:`ScoreFolder`."""
     kinds = sorted({shard.kind for shard in shard_set.shards})
     return {"kind": "+".join(kinds), **input_options("+".join(kinds), shard_set.options)}
 
@@ -237,9 +233,7 @@ class ScoreFolder:
             self.folder.remove(SHARD_NAMES)
 
     def _refuse_other_tables(self) -> None:
-        """Refuse a folder with other parquet files, which readers of its scores would
-        refuse later.
-        """
+        """Refuse a folder with other parquet files."""
         for name in sorted(without_suffix(self.folder.names(), TABLE_SUFFIX)):
             path = self.folder.file(name + TABLE_SUFFIX)
             if self.folder.is_local:
@@ -420,9 +414,7 @@ def _read_metadata(folder: Folder, path: str) -> Mapping[bytes, bytes]:
 
 
 def read_shard_names(folder: Folder) -> set[str]:
-    """Return the names of all shards that runs into this score folder were given; empty if not
-    recorded.
-    """
+    """Return the names of all shards given to runs into this folder; empty if unknown."""
     try:
         return set(gzip.decompress(folder.read(SHARD_NAMES)).decode().split("\n")) - {""}
     except (FileNotFoundError, OSError, EOFError, ValueError):

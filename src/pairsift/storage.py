@@ -139,9 +139,7 @@ class Folder:
         return f"Folder({self.url!r})"
 
     def file(self, name: str) -> str:
-        """Return the path of a file in this folder, in the file system's form (not
-        fsspec's URL).
-        """
+        """Return the path of a file in this folder, in the file system's form."""
         return f"{self.path}/{name}"
 
     def create(self) -> None:
@@ -168,9 +166,7 @@ class Folder:
             ) from error
 
     def names_below(self) -> list[str]:
-        """List the paths of all finished files below this folder, sorted; hidden ones are
-        left out.
-        """
+        """List the paths of all finished files below this folder, sorted."""
         self.fs.invalidate_cache(self.path)
         found = self._persist("list", lambda: self.fs.find(self.path))
         names = (path.removeprefix(f"{self.path}/") for path in sorted(found))

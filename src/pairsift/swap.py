@@ -43,9 +43,7 @@ class OutputSet:
 
     @property
     def current(self) -> dict[str, Any]:
-        """Return the identity of the outputs in place; empty if there are none, or it is
-        unknown.
-        """
+        """Return the identity of the outputs in place; empty if there is none."""
         found: dict[str, Any] = _read(self._folder, IDENTITY) or {}
         return found
 

@@ -113,9 +113,7 @@ def _across_clusters(
     used: defaultdict[str, int],
     rng: Random,
 ) -> Iterator[int]:
-    """Take one record of each cluster in turn; within a cluster, the least used images
-    come first.
-    """
+    """Take one record of each cluster in turn; in a cluster, least used images come first."""
     groups: defaultdict[int, list[int]] = defaultdict(list)
     for place in rng.permutation(len(rows)):
         groups[int(clusters[rows[place]])].append(rows[place])

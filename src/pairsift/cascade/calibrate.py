@@ -110,9 +110,7 @@ def _threshold(full: Floats, keep: float) -> float:
 
 
 def _most_wrong(share: float, count: int) -> int:
-    """Return the most wrong decisions in `count` for which the rate is still within `share`; -1 for
-    none.
-    """
+    """Return the most wrong decisions in `count` that fit a rate within `share`; -1 for none."""
     # binomial_bounds splits 1 - confidence between its two ends.
     two_sided = 2 * CAUTION - 1
     wrong = -1
@@ -135,9 +133,7 @@ def _sides(value: Floats, kept: NDArray[np.bool_], limit: int) -> tuple[float | 
 
 
 def _edge(value: Floats, wrong: NDArray[np.bool_], limit: int) -> float | None:
-    """Return the point halfway to the pair, from below, that would be one wrong decision
-    too many.
-    """
+    """Return the point halfway to the pair that would be one wrong decision too many."""
     places = np.argsort(value)
     beyond = np.flatnonzero(np.cumsum(wrong[places]) > limit)
     if not len(beyond):
@@ -157,9 +153,7 @@ def _median_curve(value: Floats, full: Floats) -> tuple[tuple[float, ...], tuple
 
 
 def _rising(values: Sequence[float]) -> list[float]:
-    """Return the closest non-decreasing sequence (least squares): falling neighbours are
-    averaged.
-    """
+    """Return the closest non-decreasing sequence (least squares)."""
     blocks: list[tuple[float, int]] = []
     for value in values:
         size = 1

@@ -15,7 +15,5 @@ def draw(seed: int, shard: str, key: str) -> float:
 
 
 def is_audited(drawn: float, rate: float) -> bool:
-    """Return whether a pair with this draw is in the fraction `rate` that is always fully
-    scored.
-    """
+    """Return whether a pair with this draw is in the fraction `rate` that is audited."""
     return drawn >= 1 - rate

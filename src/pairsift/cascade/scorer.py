@@ -48,9 +48,7 @@ _FILLED = 0.85
 
 
 class CascadeInputs(NamedTuple):
-    """One pair, preprocessed for every scorer; `parts` has one entry for each distinct
-    transform.
-    """
+    """One pair, preprocessed for every scorer; `parts` has one entry per distinct transform."""
 
     parts: tuple[Any, ...]
     audited: bool
@@ -229,9 +227,7 @@ class _Batch:
             self.columns[self._stored[place][name]][rows] = values
 
     def table(self, place: int, rows: np.ndarray) -> pa.Table:
-        """Return the columns that the scorer at `place` may use, in the types of the
-        score table.
-        """
+        """Return the columns that the scorer at `place` may use, with the score table's types."""
         return pa.table(
             {
                 name: pa.array(self.columns[stored][rows], from_pandas=True).cast(

@@ -69,9 +69,7 @@ class PairScores:
 
 
 def score_columns(schema: Iterable[pa.Field]) -> list[str]:
-    """Return the names of columns that rank pairs: numeric ones without standard deviations and
-    validities.
-    """
+    """Return the names of numeric columns that rank pairs (no deviations, no validities)."""
     return [
         field.name
         for field in schema

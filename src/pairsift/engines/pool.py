@@ -180,9 +180,7 @@ class PreparedChunk:
 
 
 def prepare_safely(prepare: Prepare, pair: Pair) -> Prepared:
-    """Return the pair's row; a failure if `prepare` raises an error, which a third-party scorer may
-    do.
-    """
+    """Return the pair's row; a failure if `prepare` raises, as a third-party scorer may."""
     try:
         return prepare(pair)
     except Exception as error:

@@ -41,9 +41,7 @@ class Ratings:
         yield from zip(self.images, self.captions, strict=True)
 
     def keep(self, rows: np.ndarray, reason: str) -> Ratings:
-        """Keep the rows where the mask `rows`, shape (n,), is true; the others count as
-        left out.
-        """
+        """Keep the rows where the mask `rows`, shape (n,), is true; others are left out."""
         return self if rows.all() else replace(self.take(rows), left_out=_more(self, rows, reason))
 
     def take(self, rows: np.ndarray) -> Ratings:
@@ -87,9 +85,7 @@ class Preferences:
         yield from zip(self.images, self.second, strict=True)
 
     def keep(self, rows: np.ndarray, reason: str) -> Preferences:
-        """Keep the rows where the mask `rows`, shape (n,), is true; the others count as
-        left out.
-        """
+        """Keep the rows where the mask `rows`, shape (n,), is true; others are left out."""
         return self if rows.all() else replace(self.take(rows), left_out=_more(self, rows, reason))
 
     def take(self, rows: np.ndarray) -> Preferences:

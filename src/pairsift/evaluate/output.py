@@ -14,9 +14,7 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
 def markdown_table(table: Table, left: int = 1) -> list[str]:
-    """Return the lines of a table; its first `left` columns are left-aligned, the others
-    right-aligned.
-    """
+    """Return the lines of a table; only the first `left` columns are left-aligned."""
     header, rows = table
     marks = ["---" if column < left else "---:" for column in range(len(header))]
     # The name of a file, scorer or category may contain a bar.

@@ -55,7 +55,5 @@ def point(
 
 
 def plain(text: str) -> str:
-    """Escape text for matplotlib, where `$` would start a formula; names come from paths
-    and files.
-    """
+    """Escape text for matplotlib, where a `$` in a name would start a formula."""
     return text.replace("$", r"\$")

@@ -146,9 +146,7 @@ def _csv(request: Request) -> Ratings:
 
 
 def _pascal_50s(request: Request) -> Preferences:
-    """Read a CSV (image, caption_a, caption_b, votes_a, votes_b, category) or the folder of .mat
-    files.
-    """
+    """Read a CSV (image, caption_a, caption_b, votes_a, votes_b, category) or the .mat folder."""
     if not is_table(request.path):
         return read_pascal_folder(request.path)
     columns = ("image", "caption_a", "caption_b", "votes_a", "votes_b", "category")

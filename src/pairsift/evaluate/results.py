@@ -115,9 +115,7 @@ class SliceResult:
     outside: Mapping[str, float] = field(default_factory=dict)
 
     def is_blind(self, column: ColumnResult, headline: str) -> bool | None:
-        """Whether the interval contains the chance level or lies below it; None without an
-        interval.
-        """
+        """Whether the interval contains the chance level or is below it; None without one."""
         ends = column.statistics[headline].ends
         return None if ends is None else ends[0] <= chance_level(headline)
 

@@ -127,7 +127,5 @@ def _connect(rows: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @cache
 def _database(process: int) -> duckdb.DuckDBPyConnection:
-    """Return this process's database. Opening one is slower than a query, and forks must not share
-    it.
-    """
+    """Return this process's database: opening one is slow, and forks must not share it."""
     return duckdb.connect(":memory:", config={"threads": 1})

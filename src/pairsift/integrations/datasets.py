@@ -242,9 +242,7 @@ class _FilterBatch:
 def _select_places(
     dataset: Any, features: Any, status: str, expressions: Sequence[str | None], **query: Any
 ) -> np.ndarray:
-    """Return the positions of the rows that `select` keeps, by a score table of the needed
-    columns.
-    """
+    """Return the positions of the rows that `select` keeps, by a table of needed columns."""
     schema = features.arrow_schema
     used = columns_used([text for text in expressions if text is not None], schema)
     identity = [

@@ -114,9 +114,7 @@ def score_values(
     captions: Iterable[Any],
     batch_size: int | None = None,
 ) -> pa.Table:
-    """Score pairs given as lists; the table is that of :meth:`Scorer.score`, and keys are
-    positions.
-    """
+    """Score lists of images and captions; keys are positions (see :meth:`Scorer.score`)."""
     pairs = (
         make_pair(image, caption, str(place))
         for place, (image, caption) in enumerate(zip(images, captions, strict=True))

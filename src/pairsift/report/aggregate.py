@@ -77,9 +77,7 @@ class Cube:
         return Histogram(column, kept[1:], dropped[1:], int(kept[0] + dropped[0]))
 
     def joint(self, across: int, up: int) -> tuple[Counts, Counts]:
-        """Return kept and dropped rows, each (bars of `across`, bars of `up`); nulls are
-        left out.
-        """
+        """Return kept and dropped rows, each (bars of `across`, bars of `up`), without nulls."""
         shape = (self.columns[across].bars + 1, self.columns[up].bars + 1)
         flat = np.ravel_multi_index((self._bars(across), self._bars(up)), shape)
         both = [
@@ -98,9 +96,7 @@ class Cube:
         return int((self.kept + self.dropped)[passes].sum())
 
     def _bars(self, index: int) -> npt.NDArray[np.int32]:
-        """Return bar numbers from 1 on; 0 is null. The last step, ``high`` itself, belongs to the
-        last bar.
-        """
+        """Return bar numbers from 1 on; 0 is null. The step ``high`` is in the last bar."""
         steps = self.steps[:, index]
         bars = (np.maximum(steps, 1) - 1) // self.split + 1
         return np.where(steps == 0, 0, np.minimum(bars, self.columns[index].bars))
@@ -142,9 +138,7 @@ class PairCounts:
         return int(self.tables[i, j][wanted[i] + 1 :, wanted[j] + 1 :].sum())
 
     def packed(self) -> str:
-        """Encode for the page's script: base64 of deflated little-endian uint32, table
-        after table.
-        """
+        """Encode for the page's script: base64 of deflated little-endian uint32."""
         content = b"".join(self.tables[key].astype("<u4").tobytes() for key in sorted(self.tables))
         return base64.b64encode(zlib.compress(content, 9)).decode()
 

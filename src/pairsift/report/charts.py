@@ -171,9 +171,7 @@ def draw_outlines(column: ScoreColumn, first: Counts, second: Counts) -> Outline
 
 
 def draw_joint(cube: Cube, across: int, up: int) -> JointChart:
-    """Lay out a joint plot: opacity is the number of rows (logarithmic), colour the kept
-    fraction.
-    """
+    """Lay out a joint plot: opacity is the (log) number of rows, colour the kept fraction."""
     frame = JOINT_FRAME
     horizontal, vertical = cube.columns[across], cube.columns[up]
     kept, dropped = cube.joint(across, up)

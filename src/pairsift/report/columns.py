@@ -49,9 +49,7 @@ class ScoreColumn:
         return self.low + self.bars * self.width
 
     def edge(self, step: int, split: int) -> float:
-        """Return threshold number `step` (0 is ``low``) if each bar is divided into
-        `split` steps.
-        """
+        """Return threshold `step` (0 is ``low``) if each bar has `split` steps."""
         return tidy(self.low + step * self.width / split)
 
     def step_sql(self) -> str:
@@ -84,9 +82,7 @@ def score_names(schema: pa.Schema) -> list[str]:
 
 
 def is_score_name(name: str) -> bool:
-    """Return whether a numeric column with this name is a score, not an identity or a column about
-    a score.
-    """
+    """Return whether a column with this name is a score, not about a score or an identity."""
     return name not in _IDENTITY and not name.endswith(_COMPANIONS)
 
 

@@ -70,9 +70,7 @@ def margin_sql(conditions: Sequence[Condition]) -> str:
 def slider_steps(
     conditions: Sequence[Condition], columns: Sequence[ScoreColumn]
 ) -> list[int] | None:
-    """Return the slider positions of exactly this cut; None if the sliders have no such
-    position.
-    """
+    """Return the slider positions of exactly this cut; None if there are none."""
     steps = [0] * len(columns)
     names = [column.name for column in columns]
     for condition in conditions:

@@ -43,9 +43,7 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One row of cards; `label` distinguishes it from the other panels, for example a metric's
-    title.
-    """
+    """One row of cards; `label` says what they show, for example a metric's title."""
 
     label: str
     picks: list[Pick]
@@ -242,9 +240,7 @@ def _of_slice(rows: ScoredRows, name: str, value: str, size: int) -> list[Pick]:
 
 
 def _failed(rows: ScoredRows, size: int) -> Gallery:
-    """Return pairs without scores; some have a picture, because only the caption or the model
-    failed.
-    """
+    """Return pairs without scores; some still have a readable image."""
     statuses = rows.fetch(
         "SELECT status::VARCHAR FROM rows WHERE status <> 'ok' GROUP BY status "
         f"ORDER BY count(*) DESC, status::VARCHAR LIMIT {FAILED_PANELS}"
@@ -296,9 +292,7 @@ def _borderline(
 def _extreme(
     rows: ScoredRows, index: int, order: str, size: int, among: str = "status = 'ok'"
 ) -> list[Pick]:
-    """Return the highest (``DESC``) or lowest rows of a column, searching only the
-    outermost steps.
-    """
+    """Return the highest (``DESC``) or lowest rows of a column, from the outermost steps."""
     step = f"step{index}"
     counted = rows.fetch(
         f"SELECT {step}, count(*) FROM rows WHERE {step} > 0 AND {among} GROUP BY ALL "

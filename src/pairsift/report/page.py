@@ -176,9 +176,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Return a policy that forbids every request and allows only the page's own styles and scripts,
-    by digest.
-    """
+    """Return a policy that allows only the page's own styles and scripts, by digest."""
 
     def digest(text: str) -> str:
         return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"

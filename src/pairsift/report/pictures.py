@@ -20,9 +20,7 @@ JPEG_QUALITY = 70
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a card shows besides scores: caption, and thumbnail as a data URI or why there
-    is none.
-    """
+    """What a card shows besides scores: caption, and thumbnail or why there is none."""
 
     caption: str | None = None
     thumbnail: str | None = None

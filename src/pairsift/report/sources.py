@@ -52,9 +52,7 @@ class SourceShards:
         return len(self.tables.tables)
 
     def changes(self) -> list[ShardChange]:
-        """Return shards on local disks that are missing, or differ in size or time from what was
-        scored.
-        """
+        """Return local shards that are missing, or have another size or time."""
         found = []
         for number, table in enumerate(self.tables.tables):
             try:

@@ -208,9 +208,7 @@ class ScoredRows:
         return joined_sql(self.connection, table, relation, names), fields
 
     def _columns(self, fields: Sequence[pa.Field]) -> Iterator[ScoreColumn]:
-        """Return the columns with any number; except for the four metrics, the range is taken from
-        the data.
-        """
+        """Return the columns with any number; only the four metrics have a fixed range."""
         for column in fields:
             value = f"{quoted(column.name)}::DOUBLE"
             if column.name in METRICS:
@@ -228,9 +226,7 @@ class ScoredRows:
 
 
 def split_position(pos: int) -> tuple[int, int]:
-    """Return the index of a row's score file and the row's number in it, which is its position in
-    the source shard.
-    """
+    """Return the index of a row's score file, and its row number there."""
     return pos >> ROW_BITS, pos & ((1 << ROW_BITS) - 1)
 
 
@@ -269,9 +265,7 @@ def open_rows(
 
 
 def _read_footers(tables: ScoreTables) -> tuple[pa.Schema, list[dict[str, Any]]]:
-    """Return the schema, which is the same in all files of one fingerprint, and each
-    file's facts.
-    """
+    """Return the schema, the same in all files of one fingerprint, and each file's facts."""
     schema: pa.Schema | None = None
     facts = []
     folders = [Folder(url) for url in tables.folders]
@@ -287,9 +281,7 @@ def _read_footers(tables: ScoreTables) -> tuple[pa.Schema, list[dict[str, Any]]]
 
 
 def _match_folders(selection: Selection, tables: ScoreTables) -> list[int]:
-    """Return, for each score folder of the selection, its index here: by path, or by position if
-    moved.
-    """
+    """Return the index here of each score folder of the selection, by path or position."""
     ours = [Folder(url).path for url in tables.folders]
     theirs = [Folder(url).path for url in selection.scores]
     if set(theirs) <= set(ours):

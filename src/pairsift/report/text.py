@@ -18,9 +18,7 @@ REPLACEMENT = "\ufffd"
 
 
 def printable(text: str | None, limit: int = 500) -> str:
-    """Return text with plain white space and visible control characters, truncated after `limit`
-    characters.
-    """
+    """Return text with plain white space and visible controls, at most `limit` characters."""
     if not text:
         return ""
     cut = text[: 2 * limit]

@@ -169,9 +169,7 @@ class Scorer(abc.ABC):
         """
 
     def cost(self, inputs: Any) -> int:
-        """Return the work of a pair in any unit; pairs with similar cost share a batch. 0 by
-        default.
-        """
+        """Return the work of a pair, in any unit (default 0); similar pairs share a batch."""
         return 0
 
     def order(self, inputs: Sequence[Any]) -> list[int]:

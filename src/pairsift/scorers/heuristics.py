@@ -24,9 +24,7 @@ Facts = tuple[int, int, int, float, str | None, float]
 
 
 def measure(image: Image.Image, caption: str) -> Facts:
-    """Return words, characters, smaller side in pixels, aspect ratio >= 1, language and its
-    probability.
-    """
+    """Return words, characters, smaller side (pixels), aspect ratio, language, its probability."""
     width, height = image.size
     language, certainty = identify_language(caption)
     return (
@@ -40,9 +38,7 @@ def measure(image: Image.Image, caption: str) -> Facts:
 
 
 def identify_language(text: str) -> tuple[str | None, float]:
-    """Return the ISO 639 code by fastText's lid.176 and its probability; (None, nan) if it finds
-    none.
-    """
+    """Return the ISO 639 code by lid.176 and its probability, or (None, nan)."""
     found = likely_languages(text)
     return found[0] if found else (None, float("nan"))
 

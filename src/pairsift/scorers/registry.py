@@ -117,9 +117,7 @@ _SCORER_OF_MODEL_TYPE = {"pairsift-tiny": "pairsift-tiny", "clip": "clip", "sigl
 
 
 def entries() -> dict[str, Entry]:
-    """Return built-in scorers, and scorers of installed packages (`pairsift.scorers` entry
-    points).
-    """
+    """Return built-in scorers, and those of `pairsift.scorers` entry points."""
     found = {
         plugin.name: Entry(plugin.name, f"from {plugin.value}", plugin.value)
         for plugin in entry_points(group=PLUGIN_GROUP)

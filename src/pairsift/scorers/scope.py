@@ -61,9 +61,7 @@ class Scope:
     not_trained_on: str = ""
 
     def reads(self, language: str) -> bool:
-        """Return whether captions in `language` are in scope; ``zh_TW`` and ``zh-Hant`` count as
-        ``zh``.
-        """
+        """Return whether `language` is in scope; ``zh_TW`` and ``zh-Hant`` count as ``zh``."""
         return _primary(language) in map(_primary, self.languages)
 
     def to_json(self) -> dict[str, Any]:

@@ -56,9 +56,7 @@ Wanted = Callable[[int], int]
 
 
 def wanted(top: float | None, count: int | None) -> Wanted:
-    """Return floor(top * n), or `count`, in exact decimals: with floats, 0.29 of 100 rows would be
-    28.
-    """
+    """Return floor(top * n) in exact decimals, or `count`; as floats, 0.29 of 100 would be 28."""
     if count is not None:
         return lambda scorable: min(count, scorable)
     assert top is not None
@@ -100,9 +98,7 @@ def _plain(group: Any) -> Any:
 
 
 def counts_sql(value: str, low: str, high: str) -> str:
-    """Return SQL of the aggregates that :func:`read_counts` reads; `low` and `high` are the
-    bracket.
-    """
+    """Return SQL of the aggregates for :func:`read_counts`; `low`, `high` are the bracket."""
     return (
         f"count(*), count(*) FILTER ({value} > {high}), count(*) FILTER ({value} = {high}), "
         f"list({value}) FILTER ({value} > {low} AND {value} < {high}), "
@@ -172,9 +168,7 @@ def _cut(
 
 
 def _kth(numbers: np.ndarray, k: int) -> tuple[int, int]:
-    """Return the index of the entry with the k-th row, and how many of its rows are in the
-    first k.
-    """
+    """Return the index of the k-th row's entry, and how many of its rows are in the first k."""
     reached = np.cumsum(numbers)
     index = int(np.searchsorted(reached, k))
     return index, int(k - (reached[index] - numbers[index]))

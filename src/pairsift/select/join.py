@@ -280,9 +280,7 @@ def joined_sql(
 def _match_sql(
     connection: duckdb.DuckDBPyConnection, table: JoinedTable, left: str
 ) -> tuple[str, str]:
-    """Return SQL of the two expressions that must be equal: of `left` (as ``ours``) and of the
-    table.
-    """
+    """Return SQL of the expressions that must be equal, of `left` (``ours``) and the table."""
     floating = {name.lower() for name, kind in table.types.items() if kind in ("FLOAT", "DOUBLE")}
     exact = _name_sql(table.on, "ours."), _name_sql(table.on, "", floating)
     total, matched = _count(connection, table, left, exact)

@@ -699,9 +699,7 @@ def _has_value(term: Term) -> str:
 
 
 def _ranked(rows: str, passing: str, by: Term, per: Term | None, *columns: str) -> str:
-    """Return SQL of the rows of a relation that pass and have a value, as grp, val and other
-    columns.
-    """
+    """Return SQL of the rows that pass and have a value, as grp, val and other columns."""
     group = "NULL" if per is None else ranking(per)
     return (
         f"SELECT {', '.join([f'{group} AS grp', f'CAST({by.sql} AS DOUBLE) AS val', *columns])} "

@@ -45,9 +45,7 @@ class Budget:
 
     @contextlib.contextmanager
     def share(self) -> Iterator[Share]:
-        """Reserve bytes for one request; they are returned when the block and all users of the
-        bytes have ended.
-        """
+        """Reserve bytes for one request until the block and all users of the bytes have ended."""
         share = Share(self)
         with share.used():
             yield share
@@ -74,9 +72,7 @@ class Share:
 
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
-        """Hold the bytes while the block runs, even after the request, because a thread may still
-        use them.
-        """
+        """Hold the bytes while the block runs, even after the request."""
         self._users += 1
         try:
             yield

@@ -106,9 +106,7 @@ class ShardReader(abc.ABC):
 
 
 def valid_uid(value: object) -> str | None:
-    """Return the value if it is a DataComp uid: 32 hexadecimal digits, or the 16 bytes they stand
-    for.
-    """
+    """Return the value if it is a DataComp uid: 32 hexadecimal digits, or as 16 bytes."""
     if isinstance(value, uuid.UUID):
         return value.hex
     if isinstance(value, bytes) and len(value) == 16:
@@ -117,9 +115,7 @@ def valid_uid(value: object) -> str | None:
 
 
 def declared_failure(metadata: Mapping[str, Any]) -> Fault | None:
-    """Return the fault of a sample that its source marks as failed, as img2dataset does;
-    else None.
-    """
+    """Return the fault of a sample that its source marks as failed; else None."""
     status = metadata.get("status")
     if not isinstance(status, str) or status == "success":
         return None

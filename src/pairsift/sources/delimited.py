@@ -210,9 +210,7 @@ class _Record:
         return self.fields + (["".join(self._quoted)] if self._quoted is not None else [])
 
     def feed(self, text: str) -> str:
-        """Read a line with its end; return `_DONE`, `_OPEN` (a quote is open), or an error in
-        words.
-        """
+        """Read a line with its end; return `_DONE`, `_OPEN` (in a quote), or an error in words."""
         line = text.rstrip("\r\n")
         if self._separator == "\t" or (self._quoted is None and '"' not in line):
             self.fields += line.split(self._separator)

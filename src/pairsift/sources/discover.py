@@ -149,9 +149,7 @@ def _expand(literal: str, pattern: str) -> list[str]:
 
 
 def _look_up(names: Iterable[str], pattern: str) -> Iterator[FileEntry]:
-    """Return the entries of literal names with one listing per folder instead of one call
-    per file.
-    """
+    """Return the entries of literal names with one listing per folder."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in names:
         by_folder[_parent(name)].append(name)
@@ -332,16 +330,12 @@ def _matters(name: str) -> bool:
 
 
 def _lists_images(url: str) -> bool:
-    """Return whether a parquet file is Hugging Face's table of the images beside it, without images
-    inside.
-    """
+    """Return whether a parquet file is Hugging Face's table of the images beside it."""
     return url.endswith("/metadata.parquet") and not holds_bytes(url)
 
 
 def _is_separated(url: str) -> bool:
-    """Return whether a file is CSV or TSV, which beside images lists them; JSON lines may be
-    anything.
-    """
+    """Return whether a file is CSV or TSV, which list images if they are beside some."""
     return _kind_of(url) == "folder" and not _extension(url).startswith(".jsonl")
 
 

@@ -252,9 +252,7 @@ class FolderReader(ShardReader):
 
 
 def _is_json_table(name: str) -> bool:
-    """Return whether it is a table as one JSON document, which is not read; a .json beside an image
-    is not one.
-    """
+    """Return whether it is a table in one JSON document, not a .json beside an image."""
     return posixpath.basename(name).lower() in ("metadata.json", "captions.json")
 
 
@@ -328,9 +326,7 @@ def _column(
 
 
 def _value(fields: Mapping[str, Any], path: str) -> Any:
-    """Return what a row has in a column, or inside it; a :class:`NoFieldError` as a value if
-    nothing.
-    """
+    """Return what a row has in a column, or inside it; a :class:`NoFieldError` if nothing."""
     if path in fields:
         return fields[path]
     try:

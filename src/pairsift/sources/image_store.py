@@ -299,9 +299,7 @@ class _ParquetSource(_ImageSource):
         self.entries = dict(self._names())
 
     def _names(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        """Yield names and positions: from a column of names, else the path beside the bytes, else
-        the row number.
-        """
+        """Yield names (from a column, the path beside the bytes, or numbers) and positions."""
         column = self._name_column()
         first = 0
         for group in range(self._parquet.num_row_groups):

@@ -54,9 +54,7 @@ def unpacked(file: Any, packing: str) -> Any:
 
 
 def is_damage(error: Exception) -> bool:
-    """Return whether reading failed because of the compressed content, not because of its
-    storage.
-    """
+    """Return whether reading failed because of the content, not because of the storage."""
     if isinstance(error, OSError):
         return error.errno is None  # bzip2 and gzip raise OSError without a number
     return isinstance(error, EOFError | zlib.error | lzma.LZMAError) or type(

@@ -183,9 +183,7 @@ def _read(entries: Mapping[str, Any], metrics: Sequence[str], text: str) -> Answ
 
 
 def _number(given: Any) -> float | None:
-    """Read a score given as a number or text: 70, "70", "70 %", "70/100"; None for
-    anything else.
-    """
+    """Read a score given as a number or text: 70, "70", "70 %", "70/100"; else None."""
     if isinstance(given, (int, float)) and not isinstance(given, bool):
         return float(given) if abs(given) < 1e9 else None
     match = _NUMBER.fullmatch(given) if isinstance(given, str) else None

@@ -214,9 +214,7 @@ def swap(text: str, kind: str, banned: Collection[str], rng: Random) -> str | No
 
 
 def _fit_article(before: str, new: str) -> str:
-    """Correct "a" or "an" before a new word; otherwise the article would show that the word was
-    swapped.
-    """
+    """Correct "a" or "an" before a new word, so that it does not show the swap."""
     match = re.search(r"\b(an?)(\s+)$", before, re.IGNORECASE)
     if match is None:
         return before
@@ -256,9 +254,7 @@ def brief(text: str) -> str | None:
 
 
 def vague(texts: Collection[str], rng: Random) -> str | None:
-    """Return a true but nearly empty caption ("a photo of an animal"); None if no broader term
-    fits.
-    """
+    """Return a true but nearly empty caption ("a photo of an animal"); None if no term fits."""
     said = {word for text in texts for word in words(text)}
     broader = sorted(term for term, covers in BROADER.items() if said & set(covers.split()))
     return pick(_VAGUE_FORMS, rng).format(pick(broader, rng)) if broader else None

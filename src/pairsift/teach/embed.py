@@ -26,9 +26,7 @@ class Embedder(Protocol):
     name: str
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
-        """Return float32 of shape (len(texts), dimensions), of unit length; zeros for a text
-        without words.
-        """
+        """Return float32 (len(texts), dimensions), unit length or zeros without words."""
 
 
 class SentenceModel:

@@ -281,9 +281,7 @@ class _Run:
             raise self._stop
 
     async def _settle(self, chat: Chat, task: Task) -> None:
-        """Get a well-formed answer about one pair into the cache, or the reason why there
-        is none.
-        """
+        """Get a well-formed answer about one pair into the cache, or why there is none."""
         try:
             image = self.images.read(task.image)
             uri, size = await asyncio.to_thread(_encoded, image, self.settings.max_side)

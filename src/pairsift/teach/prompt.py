@@ -89,9 +89,7 @@ def load_teacher_prompt(path: str | None = None) -> TeacherPrompt:
 
 
 def answer_schema(metrics: Sequence[str]) -> dict[str, Any]:
-    """Return the JSON schema of an answer. Models write keys in this order, so the score comes
-    first.
-    """
+    """Return the JSON schema of an answer; scores come first, in the order of writing."""
     one = {
         "type": "object",
         "properties": {"score": {"type": "integer"}, "rationale": {"type": "string"}},

@@ -273,9 +273,7 @@ def understanding_score(text: str, itm: float) -> float:
 
 
 def looks(text: str) -> float:
-    """Estimate `ctq` of unknown text, 3..75, from its length and its shares of letters and function
-    words.
-    """
+    """Estimate `ctq` of unknown text, 3..75, from length, letters and function words."""
     said = words(text)
     tokens = text.split()
     letters = sum(c.isalpha() or c.isspace() for c in text) / max(len(text), 1)

@@ -52,9 +52,7 @@ class OpenAISettings:
 
     @property
     def deciding(self) -> dict[str, Any]:
-        """Everything that decides an answer besides model, prompt and pair; part of the
-        cache key.
-        """
+        """What decides an answer besides model, prompt and pair; in the cache key."""
         return {
             "structured": self.structured,
             "temperature": self.temperature,

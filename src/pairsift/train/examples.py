@@ -96,9 +96,7 @@ class StoredImages:
 
 
 class MessageImages:
-    """Images inside the Hugging Face dataset that `pairsift balance` wrote, by the record's image
-    name.
-    """
+    """Images inside the dataset of `pairsift balance`, by the record's image name."""
 
     def __init__(self, path: str) -> None:
         self.path = path

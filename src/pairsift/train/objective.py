@@ -62,9 +62,7 @@ class Objective(nn.Module):
         return {"loss": total / batch.targets + self.ranking * ranking}
 
     def log_probabilities(self, part: Part) -> Tensor:
-        """Return float32 log probabilities of the scores, (targets, 101), as the scorer
-        reads them.
-        """
+        """Return the scores' float32 log probabilities, (targets, 101)."""
         hidden = self._hidden(part)  # (targets, nodes, D)
         logits = self.backbone.logits(hidden.flatten(0, 1))
         columns = torch.tensor(self.trie.columns, device=logits.device)

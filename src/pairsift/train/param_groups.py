@@ -45,9 +45,7 @@ def part_of(name: str) -> str:
 
 
 def projector_modules(model: nn.Module) -> list[str]:
-    """Return the names of the modules that form the projector; of a list of modules, its
-    members.
-    """
+    """Return the names of the projector's modules; of a list, its members."""
     found: list[str] = []
     for name, module in model.named_modules():
         is_inside = any(name.startswith(f"{outer}.") for outer in found)

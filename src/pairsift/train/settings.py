@@ -93,9 +93,7 @@ class Settings(TrainOptions):
             raise PairsiftError(f"--dtype {self.dtype!r}: choose auto, float32 or bfloat16")
 
     def decisive(self) -> dict[str, Any]:
-        """Everything that decides the result besides model and data; a resumed run must have the
-        same.
-        """
+        """What decides the result besides model and data; the same in a resumed run."""
         return {
             "stages": [
                 [stage.name, stage.epochs, stage.steps, stage.learning_rate]

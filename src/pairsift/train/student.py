@@ -44,9 +44,7 @@ class Base:
 
     @property
     def reference(self) -> str:
-        """Return the name that an adapter's config gives its base, independent of the current
-        folder.
-        """
+        """Return the base's name in an adapter's config, independent of the current folder."""
         return str(self.folder.resolve()) if Path(self.name).expanduser().is_dir() else self.name
 
 

@@ -197,9 +197,7 @@ class FilterTrainer(Trainer):  # type: ignore[misc]
         self.student.save(Path(output_dir or self.args.output_dir), self.pack)
 
     def _load_from_checkpoint(self, *_: Any, **__: Any) -> None:
-        """Do nothing: the student was already loaded from the checkpoint, as the scorer
-        loads it.
-        """
+        """Do nothing, because the student was loaded from it already."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)

@@ -141,9 +141,7 @@ def _sorted(parts: list[np.ndarray], duplicates: bool) -> np.ndarray:
 
 
 def sort_uids(high: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """Return the indices that sort uids; as fast as sorting the first halves, which are rarely
-    equal.
-    """
+    """Return the indices that sort uids, by their first halves, which are rarely equal."""
     order: np.ndarray = np.argsort(high)
     equal = high[order[1:]] == high[order[:-1]]
     if equal.any():

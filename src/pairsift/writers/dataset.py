@@ -161,9 +161,7 @@ class _KeptSamples:
         self.schema = _with_features([*_OWN, *fields])
 
     def read(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
-        """Return rows `start` to `stop`. Ranges come in ascending order; earlier shards are not
-        opened.
-        """
+        """Return rows `start` to `stop`; ranges come in ascending order."""
         while start < min(stop, self._selection.kept):
             while start >= self._end:
                 self._shard = next(self._shards)
@@ -200,9 +198,7 @@ def _row(pair: Pair, scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_features(fields: Sequence[pa.Field]) -> pa.Schema:
-    """Return the schema with the dataset's features in its metadata, where `datasets` looks for
-    them.
-    """
+    """Return the schema with the dataset's features in its metadata, for `datasets`."""
     features = {
         field.name: {"_type": "Image"}
         if field.type == _IMAGE

@@ -99,9 +99,7 @@ class RawTar:
 
     @property
     def was_written(self) -> bool:
-        """Return whether the opened file was modified since; a file that replaced it does not
-        count.
-        """
+        """Return whether the opened file was modified since (not: replaced)."""
         if self._original is None or self._stat is None:
             return False
         now = os.fstat(self._original)
@@ -135,9 +133,7 @@ class RawTar:
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
     def _odd_member(self, place: int) -> tuple[Member | None, int]:
-        """Read a member whose header only tarfile understands; return also where the next one
-        starts.
-        """
+        """Read a member whose header only tarfile understands, and its end."""
         try:
             with tarfile.open(fileobj=_Window(self, place), mode="r:") as tar:
                 header = tar.next()

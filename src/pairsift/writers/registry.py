@@ -67,9 +67,7 @@ BUILT_IN = (
 
 
 def entries() -> dict[str, Entry]:
-    """Return the built-in writers and those that installed packages add as `pairsift.writers` entry
-    points.
-    """
+    """Return the built-in writers, and those of `pairsift.writers` entry points."""
     found = {
         plugin.name: Entry(plugin.name, plugin.value, plugin.name)
         for plugin in entry_points(group=PLUGIN_GROUP)

@@ -407,9 +407,7 @@ def _with_scores(data: bytes, scores: dict[str, Any]) -> bytes | None:
 
 
 def _stretches(byte_ranges: np.ndarray) -> list[tuple[int, int]]:
-    """Return the byte ranges (rows, 2) of samples, neighbours joined; unknown ones (-1) are left
-    out.
-    """
+    """Return the byte ranges (rows, 2) of samples, neighbours joined, unknown ones (-1) omitted."""
     known = byte_ranges[byte_ranges[:, 0] >= 0]
     first = np.ones(len(known), dtype=bool)
     first[1:] = known[1:, 0] != known[:-1, 1]

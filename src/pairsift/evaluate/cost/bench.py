@@ -53,9 +53,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Peak memory in MiB: of the process, loading included, and of tensors on a GPU (None without
-    one).
-    """
+    """Peak memory in MiB: of the process, and of tensors on a GPU (None without one)."""
 
     process: float
     device: float | None

@@ -39,9 +39,7 @@ class ClipShape:
     window: int = 77
 
     def config(self, end: int) -> Any:
-        """Return transformers' configuration; `end` is the token whose output stands for the
-        caption.
-        """
+        """Return transformers' configuration; the caption is read at the token `end`."""
         from transformers import CLIPConfig
 
         towers = [

@@ -57,9 +57,7 @@ def project(
 
 
 def duration(seconds: float) -> str:
-    """Format seconds in the largest unit that gives at least two, with three digits:
-    `3.25 days`.
-    """
+    """Format seconds in the largest unit of which there are two, three digits: `3.25 days`."""
     for name, length in _UNITS:
         if seconds >= 2 * length:
             return f"{significant(seconds / length)} {name}"

@@ -71,9 +71,7 @@ class Vocabulary:
         return len(self.words) + _UNKNOWN + 1
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Return word numbers, shape (texts, MAX_WORDS), padded with 0; longer texts are
-        truncated.
-        """
+        """Return word numbers, shape (texts, MAX_WORDS), padded with 0 or truncated."""
         ids = np.full((len(texts), MAX_WORDS), _PADDING, np.int64)
         for row, text in enumerate(texts):
             numbers = [self._ids.get(word, _UNKNOWN) for word in split_words(text)[:MAX_WORDS]]
@@ -214,9 +212,7 @@ def train_student(
 
 
 def _batches(pairs: int, batch: int, steps: int, seed: int) -> Iterator[Tensor]:
-    """Yield the row numbers of each step: all pairs in random order, then again in another order,
-    and so on.
-    """
+    """Yield the row numbers of each step: all pairs in random order, again and again."""
     rng = np.random.default_rng(seed)
     waiting = np.zeros(0, np.int64)
     for _ in range(steps):

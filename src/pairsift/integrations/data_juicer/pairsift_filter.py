@@ -113,9 +113,7 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
         return self.process_batched({Fields.stats: [sample[Fields.stats]]})[0]
 
     def _known_fields(self) -> list[pa.Field]:
-        """Return the columns without loading a model, because workers are forked from this
-        process.
-        """
+        """Return the columns without loading a model: workers are forked."""
         columns = known_columns(self.scorer, **self.scorer_options)
         if columns is None:
             columns = lazy_scorer(self.scorer, **self.scorer_options).load().columns

@@ -288,9 +288,7 @@ class EmbedsBackbone(Backbone):
         return embeds, features.extra
 
     def _block_mask(self, lengths: torch.Tensor, size: int, block: Collated) -> torch.Tensor:
-        """Return (B, S, size + S) bool: what the block's tokens attend to, in the prefixes and the
-        block.
-        """
+        """Return (B, S, size + S) bool: what the block's tokens attend to."""
         in_prefix = torch.arange(size, device=self.device) < lengths[:, None]
         batch, tokens = block.ids.shape
         return torch.cat(
@@ -302,9 +300,7 @@ class EmbedsBackbone(Backbone):
         )
 
     def _bias(self, mask: torch.Tensor) -> torch.Tensor:
-        """Return (B, 1, Q, K), added to attention scores, the only mask that eager attention
-        supports.
-        """
+        """Return (B, 1, Q, K), added to scores: the only mask for eager attention."""
         bias = torch.zeros(mask.shape, dtype=self.dtype, device=self.device)
         return bias.masked_fill_(~mask, torch.finfo(self.dtype).min)[:, None]
 
@@ -350,9 +346,7 @@ _KEEPS_FLOAT32: dict[torch.dtype, bool] = {}
 
 
 def _mm_keeps_float32(dtype: torch.dtype) -> bool:
-    """Return whether this PyTorch multiplies low-precision CUDA matrices into float32 (2.8 and
-    later).
-    """
+    """Return whether CUDA matrices can be multiplied into float32 (PyTorch 2.8 on)."""
     if dtype not in _KEEPS_FLOAT32:
         tile = torch.ones(16, 16, dtype=dtype, device="cuda")
         try:

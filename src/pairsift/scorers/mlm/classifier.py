@@ -108,9 +108,7 @@ class ClassifierTransform:
         return ClassifierInputs(prepared.arrays, expanded, truncated)
 
     def token_ids(self, caption: str) -> tuple[list[int], bool]:
-        """Return a caption's ids, with the image as one marker, and whether the caption was
-        truncated.
-        """
+        """Return a caption's ids with the image's marker, and if truncated."""
         caption = caption.replace(IMAGE_TEXT, "image")
         ids = self.encode(f"{IMAGE_TEXT}\n{caption}")
         if self.max_ids is not None:

@@ -172,15 +172,11 @@ class PromptEncoder:
 
     @property
     def digest(self) -> str:
-        """Return the sha256 of the prompts as the model gets them, without the caption; 64 hex
-        digits.
-        """
+        """Return the sha256 of the prompts without the caption; 64 hex digits."""
         return hashlib.sha256(repr((self._frames, self._tail, self.quirks)).encode()).hexdigest()
 
     def prompt_ids(self, caption: str, metric: int) -> list[int]:
-        """Return the ids of one metric's prompt, with the image as its marker; nothing is
-        truncated.
-        """
+        """Return the ids of one metric's prompt, with the image's marker, untruncated."""
         return self._ids(metric, self.defuse(caption))
 
     def answer_ids(self, answer: str, metric: int = 0) -> list[int]:

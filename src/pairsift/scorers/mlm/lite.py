@@ -26,9 +26,7 @@ _BATCH_NORM_EPS = 1e-3
 
 @dataclass(frozen=True)
 class _Stage:
-    """A sequence of inverted-residual blocks; only the first may have a stride or change
-    the width.
-    """
+    """A sequence of inverted-residual blocks; only the first changes stride or width."""
 
     repeats: int
     kernel: int
@@ -57,9 +55,7 @@ FEATURE_WIDTHS = (48, 120, _HEAD_WIDTH)
 
 
 class SameConv(nn.Module):
-    """Convolution with bias and TensorFlow's "same" padding: the odd pixel is on the right and
-    below.
-    """
+    """Convolution with bias and TensorFlow's "same" padding (odd pixel right and below)."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
@@ -81,9 +77,7 @@ class SameConv(nn.Module):
 
 
 class Block(nn.Module):
-    """Inverted residual: widen 1x1, filter depthwise, narrow 1x1, add the input if the shape is the
-    same.
-    """
+    """Inverted residual: widen 1x1, filter depthwise, narrow 1x1, add the input if it fits."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
         super().__init__()
@@ -100,9 +94,7 @@ class Block(nn.Module):
 
 
 def _stages(stages: Sequence[_Stage], width: int) -> tuple[list[nn.Module], list[int]]:
-    """Make the blocks of some stages after a map of `width` channels; return also each stage's last
-    index.
-    """
+    """Make the blocks of stages after a map of `width` channels, and each stage's last index."""
     blocks: list[nn.Module] = []
     ends: list[int] = []
     for stage in stages:

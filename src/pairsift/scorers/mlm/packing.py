@@ -112,9 +112,7 @@ class Collated:
 
 
 def collate(blocks: Sequence[Block]) -> Collated:
-    """Stack the blocks of a batch; padding attends to the prefix and itself, and nothing attends to
-    it.
-    """
+    """Stack the blocks of a batch; nothing attends to padding."""
     return pad(blocks, np.stack([block.shape.reads for block in blocks]))
 
 

@@ -122,9 +122,7 @@ class MLMScorer(Scorer):
         return dict(self._fingerprint)
 
     def cost(self, inputs: MLMInputs) -> int:
-        """Return the length of the prefix in tokens; suffixes have the same length for
-        all pairs.
-        """
+        """Return the length of the prefix in tokens; suffixes are equally long."""
         return len(inputs.prefix)
 
     def score_batch(self, inputs: Sequence[MLMInputs]) -> Mapping[str, np.ndarray]:

@@ -30,9 +30,7 @@ class Idefics3Transform:
         return ImageInputs({"pixels": pixels}, self.ids(batch["rows"][0][0], batch["cols"][0][0]))
 
     def ids(self, rows: int, columns: int) -> np.ndarray:
-        """Return the ids of an image divided into ``rows`` x ``columns`` squares; 0 if not
-        divided.
-        """
+        """Return the ids of an image of ``rows`` x ``columns`` squares; 0 for one."""
         if (rows, columns) not in self._ids:
             edge = "<fake_token_around_image>"
             text = ""

@@ -14,9 +14,7 @@ from pairsift.scorers.mlm.pixels import Normalise, describe_processor
 
 
 class QwenVLTransform:
-    """PIL image to uint8 patches, (n, 3, patch pixels), their grid, and a marker per
-    merged patch.
-    """
+    """PIL image to uint8 patches, (n, 3, patch pixels), grid, marker per merged patch."""
 
     def __init__(self, processor: Any, marker: int) -> None:
         self.processor = processor

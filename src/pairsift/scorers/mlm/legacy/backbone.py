@@ -134,9 +134,7 @@ def load_legacy_backbone(
 
 
 def legacy_digest(model: LegacyModel) -> str:
-    """Return a digest of everything that was loaded: the checkpoint, and a tower from
-    outside it.
-    """
+    """Return a digest of everything loaded: the checkpoint, and a tower from outside it."""
     digest = checkpoint_digest(model.config.folder)
     if model.tower_inside or model.tower_folder is None:
         return digest

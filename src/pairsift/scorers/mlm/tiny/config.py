@@ -64,9 +64,7 @@ class TinyConfig:
 
     @property
     def image_rows(self) -> int:
-        """Rows of an encoded image (n): its tokens, the meaning vectors, and the vector of the
-        judge.
-        """
+        """Rows of an encoded image (n): tokens, meaning vectors, the judge's vector."""
         return self.image_tokens + MEANING_ROWS + 1
 
     @classmethod

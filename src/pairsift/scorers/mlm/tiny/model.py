@@ -56,9 +56,7 @@ if TYPE_CHECKING:
 
 
 class TinyModel(nn.Module):
-    """The model; see the module docstring. Load it with `from_pretrained`, or make an empty one
-    from a config.
-    """
+    """The model; see the module docstring. Load it with `from_pretrained`."""
 
     grid_mean: Tensor
     grid_scale: Tensor
@@ -189,9 +187,7 @@ class TinyModel(nn.Module):
         return self.foretell(self.encoder.map_at(self.config.tuned_behind, normalize(pixels)))
 
     def foretell(self, seen: Tensor) -> Tensor:
-        """Compute `expected_meaning` from the maps at stride `config.tuned_behind`, (B,
-        C, h, w).
-        """
+        """Compute `expected_meaning` from maps (B, C, h, w), stride `config.tuned_behind`."""
         meaning: Tensor = self.image_meaning(pool(self.meaning_end(seen)))
         return meaning
 
@@ -330,9 +326,7 @@ class TinyModel(nn.Module):
 
 
 def distribution(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return expected score, most likely score and standard deviation (...) of logits
-    (..., 101).
-    """
+    """Return expected score, most likely score and deviation (...) of logits (..., 101)."""
     chances = logits.softmax(-1)
     scores = torch.arange(NUM_SCORES, device=logits.device, dtype=chances.dtype)
     mean = (chances * scores).sum(-1)

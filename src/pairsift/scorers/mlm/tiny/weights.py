@@ -30,9 +30,7 @@ def quantize_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantize_groups(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantise (rows, columns) to packed 4-bit (rows, columns / 2) uint8 and scales (rows, columns
-    / 32).
-    """
+    """Quantise (rows, columns) to packed 4-bit uint8 and scales (rows, columns / 32)."""
     rows, columns = matrix.shape
     groups = matrix.detach().float().view(rows, columns // GROUP, GROUP)
     # The value of largest magnitude maps to -8, because the range has one more step on that side.
@@ -71,9 +69,7 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], quantize: bool) -> No
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return float32 tensors from `write_tensors`. Raises PairsiftError if the file cannot
-    be read.
-    """
+    """Return float32 tensors from `write_tensors`; PairsiftError if unreadable."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
