@@ -412,3 +412,40 @@ class ReportOptions:
     title: Annotated[str, Doc("Heading of the page.")] = ""
     gallery_size: Annotated[int, Ge(0), Doc("Pairs in each gallery.")] = 12
     seed: Annotated[int, Doc("Seed of the random samples.")] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """Who may use the server, and its limits."""
+
+    host: Annotated[
+        str, Doc("Address to listen on. Any address but the loopback needs an API key.")
+    ] = "127.0.0.1"
+    port: Annotated[int, Ge(0), Le(65535), Doc("Port to listen on; 0 picks a free one.")] = 8000
+    api_key_file: Annotated[
+        str | None, Doc("File with the API key that clients must send; or set $PAIRSIFT_API_KEY.")
+    ] = None
+    no_api_key: Annotated[bool, Doc("Accept requests without an API key.")] = False
+    allow_remote: Annotated[bool, Doc("Fetch images from URLs that clients send.")] = False
+    allow_network: Annotated[
+        Texts,
+        Doc("Private network from which images may be fetched, e.g. 10.1.0.0/16; may be repeated."),
+    ] = ()
+    batch_size: BatchSize = None
+    max_wait_ms: Annotated[float, Ge(0), Doc("Milliseconds that a batch waits for more pairs.")] = (
+        10.0
+    )
+    workers: Annotated[int, Ge(0), Doc("Processes that decode images; 0 decodes in threads.")] = 1
+    max_body_mib: Annotated[float, Doc("Largest request body, in MiB.")] = 32.0
+    max_image_mib: Annotated[float, Doc("Largest encoded image, in MiB.")] = 16.0
+    max_pixels: Annotated[int, Ge(1), Doc("Largest decoded image, in pixels.")] = 32_000_000
+    max_pairs: Annotated[int, Ge(1), Doc("Most pairs in one request.")] = 64
+    max_queue: Annotated[
+        int, Ge(1), Doc("Most pairs waiting; beyond it clients get status 429.")
+    ] = 512
+    max_memory_mib: Annotated[
+        float, Doc("Most memory for all open requests, in MiB; beyond it clients get status 503.")
+    ] = 256.0
+    time_limit: Annotated[
+        float, Ge(0.1), Doc("Time limit of a request in seconds; then the client gets status 504.")
+    ] = 120.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pairsift.errors import PairsiftError
+from pairsift.options import ServeOptions
 
 KEY_VARIABLE = "PAIRSIFT_API_KEY"
 MIN_KEY_CHARACTERS = 16
@@ -125,6 +126,32 @@ class ServeSettings:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+def settings_of(options: ServeOptions) -> ServeSettings:
+    """Make the settings from the options of the command line.
+
+    Raises:
+        PairsiftError: see :class:`ServeSettings` and :func:`read_api_key`.
+    """
+    return ServeSettings(
+        host=options.host,
+        port=options.port,
+        api_key=read_api_key(options.api_key_file),
+        open_to_all=options.no_api_key,
+        allow_remote=options.allow_remote,
+        allow_networks=options.allow_network,
+        batch_size=options.batch_size,
+        max_wait=options.max_wait_ms / 1000,
+        workers=options.workers,
+        max_body=int(options.max_body_mib * MIB),
+        max_image=int(options.max_image_mib * MIB),
+        max_pixels=options.max_pixels,
+        max_pairs=options.max_pairs,
+        max_queue=options.max_queue,
+        max_bytes=int(options.max_memory_mib * MIB),
+        time_limit=options.time_limit,
+    )
 
 
 def read_api_key(file: str | None) -> str | None:
