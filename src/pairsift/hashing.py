@@ -1,12 +1,12 @@
-"""Hashes by which copies are found: of an image's bytes, of what it shows, and of a caption.
+"""Hashes that find copies: of an image's bytes, of what it shows, and of a caption.
 
-- ``image_sha256``: SHA-256 of the encoded image. Equal for the same file only.
+- ``image_sha256``: SHA-256 of the encoded image. Equal only for identical files.
 - ``image_phash``: the perceptual hash *pHash* (C. Zauner, "Implementation and Benchmarking of
-  Perceptual Image Hash Functions", 2010), 64 bits: the image in grey at 32 x 32 pixels, its
-  discrete cosine transform, of that the 8 x 8 lowest frequencies, and for each whether it is above
-  their median. Re-encoded, resized and grey copies differ in few bits; unrelated images in about
-  32. As exactly half of the bits are set, distances are even. It is the hash of ``imagehash.phash``
-  but for the way of scaling, and is computed in whole numbers, so that it does not depend on the
+  Perceptual Image Hash Functions", 2010), 64 bits. The image is scaled to 32 x 32 grey pixels; for
+  each of the 8 x 8 lowest frequencies of its discrete cosine transform, a bit says whether it is
+  above their median. Re-encoded, resized and grey copies differ in few bits; unrelated images in
+  about 32. Exactly half of the bits are set, so distances are even. Except for the scaling, it is
+  the hash of ``imagehash.phash``, computed in whole numbers so that it does not depend on the
   machine.
 - ``caption_hash``: of the caption in Unicode's NFKC form, in lower case, without punctuation, with
   single spaces.
@@ -34,7 +34,7 @@ BITS = 64
 """of a perceptual hash"""
 
 _SIDE, _KEPT = 32, 8
-# Of images with fewer grey levels between the darkest and the brightest point, the bits are noise.
+# With fewer grey levels between the darkest and the brightest point, the bits are noise.
 _MIN_CONTRAST = 8
 _COSINES = np.rint(
     2**14 * np.cos(np.pi * np.outer(np.arange(_KEPT), 2 * np.arange(_SIDE) + 1) / (2 * _SIDE))
@@ -43,12 +43,12 @@ _NO_WORD = re.compile(r"[\W_]+")
 
 
 def hash_bytes(image: bytes) -> str:
-    """SHA-256 of the encoded image, 64 hexadecimal digits."""
+    """Return the SHA-256 of the encoded image, 64 hexadecimal digits."""
     return hashlib.sha256(image).hexdigest()
 
 
 def perceptual_hash(image: Image.Image) -> str | None:
-    """The image's pHash.
+    """Return the image's pHash.
 
     Args:
         image: decoded, of any size.
@@ -67,7 +67,7 @@ def perceptual_hash(image: Image.Image) -> str | None:
         >>> perceptual_hash(Image.new("RGB", (64, 64), "white")) is None
         True
     """
-    # The reduction to about twice the size first is three times as fast.
+    # Reducing to about twice the size first is three times as fast.
     small = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     grey = np.asarray(small, dtype=np.int64)
     if grey.max() - grey.min() < _MIN_CONTRAST:
@@ -78,7 +78,7 @@ def perceptual_hash(image: Image.Image) -> str | None:
 
 
 def distance(one: str | None, other: str | None) -> int:
-    """In how many bits two perceptual hashes differ, 0 to 64.
+    """Return the number of bits in which two perceptual hashes differ, 0 to 64.
 
     Raises:
         ValueError: one of them is None.
@@ -89,13 +89,13 @@ def distance(one: str | None, other: str | None) -> int:
 
 
 def hash_caption(caption: str) -> str:
-    """Hash of the caption without regard to case, punctuation and spaces, 32 hexadecimal digits.
+    """Return a hash of the caption without case, punctuation and spaces, 32 hexadecimal digits.
 
     Examples:
         >>> hash_caption("A dog,  running!") == hash_caption("a dog running")
         True
     """
     folded = unicodedata.normalize("NFKC", caption).casefold()
-    # A caption of nothing but punctuation is what it is.
+    # A caption with only punctuation is hashed unchanged.
     words = _NO_WORD.sub(" ", folded).strip() or folded.strip()
     return hashlib.blake2b(words.encode("utf-8", "replace"), digest_size=16).hexdigest()

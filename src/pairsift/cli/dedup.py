@@ -30,7 +30,7 @@ def dedup(
 
     Nothing is removed: `pairsift select --groups OUT --per-group 1` keeps the best of each group,
     and `--exclude OUT` leaves out what is near an evaluation set. Stop it at any moment and run it
-    again: it goes on.
+    again: it resumes.
     """
     from dataclasses import asdict
 
@@ -54,7 +54,7 @@ def hashes(
 ) -> None:
     """Write the hashes of a set of images into a small file, for `pairsift dedup --against`.
 
-    The list holds names and hashes, no images, so it can be shared where they cannot.
+    The list holds names and hashes but no images, so it can be shared even if the images cannot.
     """
     from dataclasses import asdict
 

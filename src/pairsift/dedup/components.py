@@ -2,8 +2,8 @@
 
 The alternating algorithm of Kiveris et al., "Connected Components in MapReduce and Beyond", SoCC
 2014: a large-star links every larger neighbour of a node to the smallest of its neighbours, a
-small-star every smaller one. Both keep the components and only shorten the ways in them; after
-O(log^2 n) rounds each node is linked to the smallest of its component.
+small-star every smaller one. Both keep the components and only shorten the paths in them; after
+O(log^2 n) rounds each node is linked to the smallest node of its component.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def connect(connection: duckdb.DuckDBPyConnection, pairs: str) -> int:
 
 
 def _is_forest_of_stars(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether every hash has one link, to one that has none."""
+    """Return whether every hash has one link, to a hash that has none."""
     ((links, hashes),) = run_sql(
         connection, f"SELECT count(*), count(DISTINCT a) FROM {STARS}"
     ).fetchall()

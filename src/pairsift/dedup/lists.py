@@ -1,4 +1,4 @@
-"""Hash lists: the hashes of a set of images, in a small file that may be shared in their place.
+"""Hash lists: the hashes of a set of images, in a small file that can be shared in their place.
 
 A parquet file with one row for each image: ``set`` (the name of the set), ``name`` (of the image),
 ``image_sha256`` and ``image_phash``. Its metadata says which hashes they are.
@@ -39,13 +39,13 @@ _BATCH = 4096
 
 @dataclass(frozen=True, slots=True)
 class HashList:
-    """What was hashed.
+    """A written hash list.
 
     Attributes:
-        path: of the list.
-        images: rows of it.
-        without_phash: of these, images of nearly one colour or that cannot be decoded: only the
-            very same file is found again.
+        path: path of the list.
+        images: number of its rows.
+        without_phash: how many of them have nearly one colour or cannot be decoded, so that only an
+            identical file is found.
     """
 
     path: str
@@ -71,8 +71,8 @@ def write_hash_list(
     Args:
         places: folders, tars or parquet files with images; captions are not needed.
         out: the parquet file to write.
-        name: of the set; None for the name of each place.
-        listener: told how many images are done; None for nobody.
+        name: name of the set; None for the name of each place.
+        listener: receives the number of finished images; None for nobody.
 
     Returns:
         what was hashed.
@@ -99,7 +99,7 @@ def write_hash_list(
 
 
 def hash_images(places: Sequence[str], name: str | None = None) -> Iterator[pa.Table]:
-    """Hash images as tables of `SCHEMA`; arguments as of :func:`write_hash_list`."""
+    """Yield hashes as tables of `SCHEMA`; arguments as for :func:`write_hash_list`."""
     rows: list[tuple[str, str, str, str | None]] = []
     for place in places:
         set_name = name or posixpath.basename(normalise(place).rstrip("/"))
@@ -129,7 +129,7 @@ def _table(rows: Sequence[tuple[str, str, str, str | None]]) -> pa.Table:
 
 
 def read_hashes(place: str) -> pa.Table:
-    """The hashes of a set: of a hash list, or of images that are hashed now.
+    """Return the hashes of a set, from a hash list or from images that are hashed now.
 
     Args:
         place: a hash list, or a folder, tar or parquet file with images.
@@ -138,7 +138,7 @@ def read_hashes(place: str) -> pa.Table:
         a table of `SCHEMA`.
 
     Raises:
-        PairsiftError: it is neither; or a hash list of another version of the hashes.
+        PairsiftError: it is neither; or it is a hash list of another version of the hashes.
     """
     url = normalise(place)
     folder, name = split(url)
@@ -154,7 +154,7 @@ def read_hashes(place: str) -> pa.Table:
 
 
 def _version(folder: Folder, name: str) -> str | None:
-    """Which hashes a list has; None if the file is no hash list."""
+    """Return the version of a list's hashes; None if the file is not a hash list."""
     try:
         with folder.fs.open(folder.file(name), "rb") as file:
             found = (pq.read_metadata(file).metadata or {}).get(LIST_KEY)

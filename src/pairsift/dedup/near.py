@@ -1,10 +1,10 @@
-"""All pairs of 64-bit hashes that differ in at most d bits, exactly, without comparing all pairs.
+"""Find all pairs of 64-bit hashes that differ in at most d bits, without comparing all pairs.
 
 A multi-index (Norouzi, Punjani and Fleet, "Fast Search in Hamming Space with Multi-Index Hashing",
-CVPR 2012; with several blocks at a time as Manku, Jain and Das Sarma, WWW 2007): the bits are cut
-into d + m blocks. Two hashes that differ in at most d bits agree in at least m blocks, so each such
-pair is met in the join on some m blocks. It is told in one of these joins only: the one on the
-first m blocks in which the two agree. Every candidate is verified by counting bits.
+CVPR 2012; with several blocks at a time as Manku, Jain and Das Sarma, WWW 2007): the bits are
+divided into d + m blocks. Two hashes that differ in at most d bits agree in at least m blocks, so
+each such pair is found by the join on some m blocks. Only one of these joins returns it: the one on
+the first m blocks in which the two agree. Every candidate is verified by counting bits.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pairsift.hashing import BITS
 
 MAX_DISTANCE = 12
 _MOST_AGREEING = 5
-# A candidate is a few times cheaper than a row of a join.
+# A candidate costs several times less than a row of a join.
 _CANDIDATE_COST = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """How the bits are cut, and how many blocks a join is on.
+    """How the bits are divided, and how many blocks each join uses.
 
     Attributes:
-        blocks: a mask of bits each; together they are all 64.
-        agreeing: blocks that a join is on, m.
+        blocks: a mask of bits per block; together they cover all 64.
+        agreeing: number of blocks per join, m.
     """
 
     distance: int
@@ -37,7 +37,7 @@ class Index:
 
     @classmethod
     def plan(cls, left: int, right: int, distance: int) -> Index:
-        """The index that is least work for so many hashes on either side.
+        """Return the index with the least work for these numbers of hashes.
 
         Args:
             left, right: number of hashes.
@@ -56,11 +56,11 @@ class Index:
         return cls(distance, blocks, agreeing)
 
     def joins(self, left: str, right: str, self_join: bool) -> Iterator[str]:
-        """SQL of each join: the pairs that are told in it, as columns ``a`` and ``b``.
+        """Yield SQL of each join: the pairs that it returns, as columns ``a`` and ``b``.
 
         Args:
             left, right: relations with a column ``h`` UBIGINT of distinct hashes.
-            self_join: both are the same: each pair is told once, with a > b.
+            self_join: whether both are the same; then each pair is returned once, with a > b.
         """
         order = " AND l.h > r.h" if self_join else ""
         for chosen in combinations(range(len(self.blocks)), self.agreeing):

@@ -1,4 +1,4 @@
-"""The rows of score tables by the hashes they have, as whole numbers that the database compares."""
+"""The rows of score tables by their hashes, as whole numbers that the database compares."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def open_hashed(connection: duckdb.DuckDBPyConnection, scores: str | Sequence[st
 
 
 def number(column: str, start: int = 1) -> str:
-    """SQL of 16 hexadecimal digits of a column as UBIGINT."""
+    """Return SQL of 16 hexadecimal digits of a column as UBIGINT."""
     return f"('0x' || substr({column}, {start}, 16))::UBIGINT"

@@ -5,8 +5,8 @@
 3. connected components of the pairs (:mod:`pairsift.dedup.components`)
 4. rows whose component has at least two, by name
 
-What is finished of 1 and 2 is kept in the output folder until the end, so that a run that was
-killed goes on. The result depends neither on the order of files nor on threads.
+Finished parts of 1 and 2 are kept in the output folder until the end, so that a killed run can be
+resumed. The result depends neither on the order of files nor on threads.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from pairsift.select.tables import ScoreTables
 from pairsift.storage import Folder
 
 DISTANCE = 4
-"""Bits by which copies in a pool may differ, where the caller gives no number."""
+"""Bits by which copies in a pool may differ, if the caller gives no number."""
 AGAINST_DISTANCE = 8
 """The same for images of an evaluation set: one that is missed costs more than one too many."""
 
@@ -54,13 +54,13 @@ class DedupSummary:
         path: folder of ``groups.parquet`` and ``marks.parquet``.
         rows: rows of the score tables that are ok.
         on: what copies have in common.
-        groups, grouped: groups, and rows in them.
-        largest: rows of the largest group.
-        repeated: rows in groups beyond the first of each: what `select --per-group 1` leaves out.
-        same_bytes: of these, rows whose group has another of the very same file.
+        groups, grouped: number of groups, and of rows in them.
+        largest: number of rows of the largest group.
+        repeated: rows in groups except the first of each, which `select --per-group 1` leaves out.
+        same_bytes: how many of these have an identical file in their group.
         pairs: pairs of different perceptual hashes within the distance.
         marked: rows near an image of an evaluation set.
-        sets: of each set: images, those that were found in the pool, and rows marked for it.
+        sets: for each set: its images, how many were found in the pool, and rows marked for it.
     """
 
     path: str
@@ -76,7 +76,7 @@ class DedupSummary:
     sets: tuple[dict[str, Any], ...] = ()
 
     def lines(self) -> list[str]:
-        """What was found, for a person."""
+        """What was found, for people."""
         lines = [
             f"{self.grouped:,} of {self.rows:,} rows are in {self.groups:,} groups of copies, the "
             f"largest of {self.largest:,}; {self.repeated:,} rows are copies of others, "
@@ -103,30 +103,30 @@ def dedup(
 ) -> DedupSummary:
     """Find groups of copies, and rows near the images of evaluation sets.
 
-    Two rows are of one group if a chain of copies leads from one to the other. Images are copies if
+    Two rows are in the same group if a chain of copies connects them. Images are copies if
     their perceptual hashes differ in at most `distance` bits: all such pairs are found. An image of
-    nearly one colour has no perceptual hash; the very same file is its only copy.
+    nearly one colour has no perceptual hash; only an identical file is its copy.
 
     Args:
         scores: one score folder or several, scored with ``--hashes`` or by the scorer ``hashes``.
         out: folder for ``groups.parquet`` (shard, key, uid, group, size), and with `against` for
             ``marks.parquet`` (shard, key, uid, set, name, distance).
-        on: what copies have in common: ``image``; ``caption`` (but for case, punctuation and
-            spaces); ``both``: the same caption and images of one group; or ``none``, for
+        on: what copies have in common: ``image``; ``caption`` (except case, punctuation and
+            spaces); ``both``: the same caption, and images of the same group; or ``none``, for
             `against` alone.
         distance: bits, 0 to 12; None for 4, and for 8 with `against`. Distances are even.
         exact: images are copies only if their files are the same, byte for byte.
         against: evaluation sets: hash lists that `pairsift hashes` wrote, or folders, tars or
             parquet files of images.
-        memory_limit: memory for the query; what needs more goes to a temporary folder.
+        memory_limit: memory for the query; larger data goes to a temporary folder.
         threads: None for one per core.
-        listener: told of the progress; None for nobody.
+        listener: receives the progress; None for nobody.
 
     Returns:
         what was found.
 
     Raises:
-        PairsiftError: the scores have no hashes; an option has no such value; `out` is a score
+        PairsiftError: the scores have no hashes; an option has an invalid value; `out` is a score
             folder.
 
     Examples:
@@ -215,7 +215,7 @@ class _Run:
         self.listener.progress("grouping the rows", 0, 1)
         relation = HASHED if exact or on == "caption" else self._with_component()
         labels = ", ".join(names)
-        # Integers, not texts: what is grouped is all the rows.
+        # Integers instead of strings, because all rows are grouped.
         materialise(
             self.connection,
             "sizes",
@@ -249,7 +249,7 @@ class _Run:
         return found
 
     def _distinct(self) -> str:
-        """The distinct perceptual hashes, as a relation with the column ``h``."""
+        """Return the distinct perceptual hashes, as a relation with the column ``h``."""
         if not self.stages.has("hashes"):
             self.listener.progress("reading hashes", 0, 1)
             self.stages.keep(
@@ -279,7 +279,7 @@ class _Run:
         return int(self._one(f"SELECT count(*) FROM {pairs}")[0])
 
     def _with_component(self) -> str:
-        """The rows with their image's component, or without a perceptual hash with their file's."""
+        """Return rows with their image's component, or with their file's if there is no phash."""
         return (
             "(SELECT * REPLACE (coalesce(image_low, sha_low) AS image_low) FROM "
             f"(SELECT * EXCLUDE (a, b), CASE WHEN phash IS NULL THEN sha_high ELSE 0 END "
@@ -309,7 +309,7 @@ class _Run:
         for place, sql in enumerate(joins):
             self.listener.progress("comparing with the sets", place, len(joins))
             run_sql(self.connection, f"INSERT INTO near {sql}")
-        # The nearest image, of equally near ones the first by set and name.
+        # The nearest image; of equally near ones, the first by set and name.
         materialise(
             self.connection,
             "nearest",

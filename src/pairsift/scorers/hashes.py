@@ -1,4 +1,4 @@
-"""Hashes of image and caption as columns: alone, or beside any scorer's, of the same decoded image.
+"""Hashes of image and caption as columns, alone or together with any scorer.
 
 See :mod:`pairsift.hashing` for what they are; `pairsift dedup` finds copies by them.
 """
@@ -32,7 +32,7 @@ Hashes = tuple[str, str | None, str]
 
 
 class _Beside(NamedTuple):
-    """What a transform made of a pair, and the perceptual hash of the image that it got."""
+    """A transform's inputs of a pair, and the perceptual hash of its image."""
 
     inputs: Any
     phash: str | None
@@ -45,7 +45,7 @@ class _HashingTransform:
     transform: Callable[[Any, str], Any]
 
     def __call__(self, image: Image.Image, caption: str) -> _Beside:
-        phash = perceptual_hash(image)  # before a transform that may draw on the image
+        phash = perceptual_hash(image)  # before the transform, which may change the image
         return _Beside(self.transform(image, caption), phash)
 
 
@@ -54,9 +54,9 @@ class _HashingPreparer:
     """Preprocesses pairs for a scorer and also hashes them.
 
     Attributes:
-        prepare: as the scorer has it, or with a :class:`_HashingTransform`.
-        again: decodes the image a second time, for a scorer whose own preparer is no
-            :class:`Preparer` and keeps the decoded image to itself.
+        prepare: the scorer's preparer, possibly with a :class:`_HashingTransform`.
+        again: decodes the image a second time, for a scorer whose own preparer is not a
+            :class:`Preparer`.
     """
 
     prepare: Callable[[Pair], Prepared]
@@ -77,7 +77,7 @@ class _HashingPreparer:
         return row
 
     def limited(self, limits: ImageLimits) -> _HashingPreparer:
-        """One with other limits, if the scorer's has any."""
+        """Return a copy with other limits, if the scorer's preparer has limits."""
         if hasattr(self.prepare, "limited"):
             return replace(self, prepare=self.prepare.limited(limits))
         return self
@@ -104,7 +104,9 @@ def _columns(hashes: Sequence[Hashes]) -> dict[str, np.ndarray]:
 
 
 class HashesScorer(Scorer):
-    """Columns: ``image_sha256`` (64 hexadecimal digits), ``image_phash`` (16; null for an image of
+    """The hashes of image and caption as the only columns.
+
+    Columns: ``image_sha256`` (64 hexadecimal digits), ``image_phash`` (16; null for an image of
     nearly one colour) and ``caption_hash`` (32); see :mod:`pairsift.hashing`.
     """
 
@@ -126,14 +128,14 @@ class HashesScorer(Scorer):
 class HashMarker(Scorer):
     """A scorer with three more columns, the hashes of image and caption; its scores do not change.
 
-    The image is decoded once for both, where the scorer's preparer is a
+    The image is decoded only once if the scorer's preparer is a
     :class:`~pairsift.scorers.base.Preparer`.
 
     Args:
-        scorer: the scorer to hash beside.
+        scorer: the scorer whose pairs are hashed.
 
     Raises:
-        PairsiftError: it has a column of one of these names.
+        PairsiftError: the scorer already has a column with one of these names.
 
     Examples:
         >>> from pairsift import load_scorer
@@ -149,8 +151,8 @@ class HashMarker(Scorer):
     def __init__(self, scorer: Scorer) -> None:
         if taken := {field.name for field in scorer.columns} & set(HASH_COLUMNS):
             raise PairsiftError(
-                f"scorer {scorer.name!r} has columns of its own named {', '.join(sorted(taken))}: "
-                "leave --hashes out"
+                f"scorer {scorer.name!r} already has columns named {', '.join(sorted(taken))}: "
+                "leave out --hashes"
             )
         self.scorer = scorer
         self.columns = (*scorer.columns, *HASH_FIELDS)

@@ -88,12 +88,12 @@ class Record:
         failed: number of rows whose status is not ok, by status.
         dropped: other rows that are not kept, by reason, in the order of the reasons.
         cuts: where each group was cut; empty without `top` or `count`.
-        kept: rows kept; with repeats, draws.
+        kept: number of kept rows; with repeats, of draws.
         percentiles: values of the percentiles in the expressions.
         digest: of the kept rows (shards and row numbers); equal selections have equal digests.
         agreement: for scores of a cascade, how much of the selection full scoring would select
             (:meth:`pairsift.select.agreement.Agreement.to_json`); None for other scores.
-        repeats: of the kept rows, those that are there already; only a sample has any.
+        repeats: kept rows that repeat an earlier one; only a sample has any.
     """
 
     query: dict[str, Any]
@@ -111,7 +111,7 @@ class Record:
     repeats: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values. Infinite numbers become strings, because JSON has none."""
+        """Return plain values. Infinite numbers become strings, because JSON has none."""
         return asdict(self) | {"cuts": [_finite(asdict(cut)) for cut in self.cuts]}
 
     @classmethod
@@ -236,7 +236,8 @@ class KeptShard:
 
 
 def refuse_changed(path: str, selected: TableIdentity, now: TableIdentity) -> None:
-    """
+    """Check that no score table has changed since the selection.
+
     Raises:
         ChangedTableError: a table is not the one that the selection was made from.
     """

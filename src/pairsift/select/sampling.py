@@ -1,15 +1,15 @@
-"""Draw rows by weight, with a soft cap on repeats: exactly, but not one draw after the other.
+"""Draw rows by weight, with a soft cap on repeats, exactly but not draw by draw.
 
 Each draw takes a row with a probability in proportion to its weight, and then lowers that row's
 weight by the factor exp(-penalty). This is the Soft Cap Sampling of FLYT (Shechter and Carmon,
 "Filter Like You Test", arXiv 2503.08805) with batches of one row.
 
-The draws are those of independent clocks: where row i has been drawn k times, it is drawn again
-after a time that is exponential with the rate w_i * exp(-penalty * k). Of such clocks the next to
-ring is row i with a probability in proportion to its rate, whatever happened before. So the first n
-rings of all rows are the n draws: one threshold of time decides how often each row is drawn. The
-random numbers of a row come from a hash of seed, identity and k; the result depends neither on the
-order of files nor on threads.
+Each row has an independent clock. After k draws of row i, its next draw follows after an
+exponential time with rate w_i * exp(-penalty * k). The next clock to ring is row i's with a
+probability in proportion to its rate, independent of the past. So the first n rings of all rows are
+the n draws, and one threshold of time decides how often each row is drawn. The random numbers of a
+row come from a hash of seed, identity and k, so the result depends neither on the order of files
+nor on threads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 """positions int64, identities uint64, weights float64 > 0"""
 Scan = Callable[[], Iterable[Batch]]
-"""Reads all rows that can be drawn; called for each pass."""
+"""Reads all rows that can be drawn; called once per pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class Draws:
     """How many rows were drawn.
 
     Attributes:
-        rows: draws, repeats included.
-        distinct: rows that were drawn at least once.
-        most: how often the most frequent one was.
+        rows: number of draws, repeats included.
+        distinct: number of rows that were drawn at least once.
+        most: how often the most frequent row was drawn.
         until: the time of the last draw.
-        tied: rings at that very time that are draws; rows of equal identity ring together.
+        tied: rings at exactly that time that are draws; rows of equal identity ring together.
     """
 
     rows: int
@@ -59,7 +59,7 @@ class Sampler:
     Args:
         scan: reads the rows.
         count: number of draws.
-        penalty: by which the logarithm of a row's weight falls with each draw; 0 draws with
+        penalty: how much the logarithm of a row's weight falls with each draw; 0 draws with
             replacement, infinity without.
     """
 
@@ -70,10 +70,10 @@ class Sampler:
         self._penalty = penalty
 
     def draw(self) -> Draws:
-        """Find the time of the last draw, and count.
+        """Find the time of the last draw, and count the draws.
 
         Raises:
-            PairsiftError: there are not as many rows to draw from.
+            PairsiftError: there are not enough rows to draw from.
         """
         rows = sum(len(weights) for _, _, weights in self._scan())
         if self._count == 0:
@@ -92,7 +92,7 @@ class Sampler:
         return replace(found, distinct=distinct, most=most)
 
     def positions(self, draws: Draws) -> Iterator[np.ndarray]:
-        """Positions of the drawn rows, each as often as it was drawn, in the order of the scan."""
+        """Yield positions of the drawn rows, each as often as drawn, in the order of the scan."""
         for positions, counts in self._counts(draws):
             if counts.any():
                 yield np.repeat(positions, counts)
@@ -113,7 +113,7 @@ class Sampler:
     def _rings(
         self, identities: np.ndarray, weights: np.ndarray, until: float
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The first, second, ... rings of all rows up to a time, as places and times."""
+        """Return the first, second, ... rings of all rows up to a time, as positions and times."""
         places = np.arange(len(identities))
         times = np.zeros(len(identities))
         rates = weights.astype(np.float64)
@@ -129,7 +129,7 @@ class Sampler:
             ring += 1
 
     def _guess(self, rows: int) -> float:
-        """A time by which about `count` rings are expected, from a sample of the weights."""
+        """Return a time by which about `count` rings are expected, from a sample of the weights."""
         step = max(1, rows // _SAMPLE)
         sample = np.concatenate([weights[::step] for _, _, weights in self._scan()])
         scale = rows / len(sample)
@@ -150,7 +150,9 @@ class Sampler:
         return high
 
     def _last(self, guess: float) -> tuple[float, int]:
-        """The time of the `count`-th ring, exactly, and how many rings at that time are draws."""
+        """Return the exact time of the `count`-th ring, and how many rings at that time
+        are draws.
+        """
         low, high = guess / _WIDEN, guess * _WIDEN
         while True:
             edges = np.geomspace(low, high, _BINS + 1)
@@ -182,7 +184,9 @@ class Sampler:
 
 
 def _uniform(identities: np.ndarray, ring: int) -> np.ndarray:
-    """Numbers above 0 and up to 1, by the finalizer of SplitMix64 (Steele et al., OOPSLA 2014)."""
+    """Return numbers above 0 and up to 1, by the finalizer of SplitMix64 (Steele et al., OOPSLA
+    2014).
+    """
     with np.errstate(over="ignore"):
         z = identities + _GOLDEN * np.uint64(ring + 1)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
