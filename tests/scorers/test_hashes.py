@@ -103,7 +103,7 @@ def test_it_goes_inside_a_scope_marker_and_keeps_limits() -> None:
 
 
 def test_a_scorer_that_has_them_is_refused() -> None:
-    with pytest.raises(PairsiftError, match="leave --hashes out"):
+    with pytest.raises(PairsiftError, match="leave out --hashes"):
         load_scorer("hashes", hashes=True)
 
 
