@@ -1,10 +1,11 @@
-"""Every shell block of README and documents runs, in the order of its page, on the demo's data.
+"""Every shell and Python block of README and documents runs, in the order of its page.
 
-A block marked ``sh`` or ``bash`` is run unless a comment in front of it says why it cannot be:
+A block is run unless a comment in front of it says why it cannot be:
 ``<!-- not run: the reason -->``. Lines that install are left to `make dist`. A block with a title
 is a file of that name; a page that has a ``pyproject.toml`` is a package, installed beforehand.
-Every page starts in a folder with ``pool/`` (two shards), a few photographs, and, where it says
-``<!-- starts with: scores -->``, the scores of the pool.
+Every page starts in a folder with ``pool/`` (two shards of the demo's pairs), ``pairs/`` (one of
+them as parquet), a few photographs, and, where it says ``<!-- starts with: scores -->``, the scores
+of the pool. What `reference/python.md` shows is run by `test_examples.py`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("skimage", reason="the demo's photographs come with scikit-image")
@@ -30,7 +34,11 @@ from tests.samples import write_tar
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+REFERENCE = ROOT / "docs" / "reference" / "python.md"
 SHELLS = ("sh", "bash", "shell")
+PYTHON = ("python", "py")
+PORT = "8765"  # that a page names; a free one stands in for it
+NEEDS = {"huggingface-datasets.md": "datasets", "torchmetrics.md": "torchmetrics"}
 PAIRS = 5  # that a shard of the pool has
 TIME_LIMIT_S = 240
 
@@ -51,12 +59,15 @@ class Block:
     title: str | None
 
     @property
-    def script(self) -> str:
-        """What of it is run: nothing that is for another language, cannot be, or installs."""
-        if self.language not in SHELLS or self.reason is not None:
-            return ""
+    def command(self) -> list[str]:
+        """What of it is run; empty for files, other languages, and what cannot be run."""
         lines = [line for line in self.body.splitlines() if not line.startswith("pip install")]
-        return "\n".join(lines).strip()
+        script = "\n".join(lines).strip()
+        if not script or self.reason is not None:
+            return []
+        if self.language in SHELLS:
+            return ["bash", "-euo", "pipefail", "-c", script]
+        return [sys.executable, "-c", script] if self.language in PYTHON and not self.title else []
 
 
 def blocks(page: Path) -> Iterator[Block]:
@@ -68,7 +79,9 @@ def blocks(page: Path) -> Iterator[Block]:
         )
 
 
-RUNNABLE = [page for page in PAGES if any(block.script for block in blocks(page))]
+RUNNABLE = [
+    page for page in PAGES if page != REFERENCE and any(block.command for block in blocks(page))
+]
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +98,12 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
             fields = f'{{"uid": "{uid}", "key": "{key}"}}'
             samples.append((key, {suffix: photo.read(), "txt": caption, "json": fields}))
         write_tar(folder / "pool" / f"{shard:08d}.tar", samples)
+    (folder / "pairs").mkdir()
+    pairs = {
+        "image": [{"bytes": photo.read(), "path": None} for photo, _, _ in rows[:PAIRS]],
+        "caption": [caption for _, _, caption in rows[:PAIRS]],
+    }
+    pq.write_table(pa.table(pairs), folder / "pairs" / "0.parquet")
     # The scores carry the paths of the shards: pages that get them find the pool there.
     score_shards(
         find_shards([str(folder / "pool")]), load_scorer(), str(folder / "scores"), workers=0
@@ -117,37 +136,44 @@ def install_package(page: Path, folder: Path) -> Path:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_blocks_are_python(page: Path) -> None:
     for block in blocks(page):
-        if block.language in ("python", "py"):
+        if block.language in PYTHON:
             compile(block.body, str(page), "exec")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_run(page: Path, pool: Path, tmp_path: Path) -> None:
+    if package := NEEDS.get(page.name):
+        pytest.importorskip(package)
     shutil.copytree(pool / "pool", tmp_path / "pool")
+    shutil.copytree(pool / "pairs", tmp_path / "pairs")
     if "<!-- starts with: scores -->" in page.read_text("utf-8"):
         shutil.copytree(pool / "scores", tmp_path / "scores")
     for photo in PHOTOS[:4]:
         (tmp_path / Path(photo.path).name).write_bytes(photo.read())
-    (tmp_path / "photo.png").write_bytes(PHOTOS[1].read())
+    for name in ("photo.png", "cat.jpg", "dog.jpg"):
+        (tmp_path / name).write_bytes(PHOTOS[1].read())
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HF_HUB_OFFLINE": "1",
     }
     if any(block.title == "pyproject.toml" for block in blocks(page)):
         environment["PYTHONPATH"] = str(install_package(page, tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free_port = str(server.getsockname()[1])
     for block in blocks(page):
         if block.title:
             (tmp_path / block.title).write_text(block.body)
-        if not block.script:
+        if not block.command:
             continue
+        *head, script = block.command
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block.script],
+            [*head, script.replace(PORT, free_port)],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
             text=True,
             timeout=TIME_LIMIT_S,
         )
-        told = f"{block.script}\n--- output\n{done.stdout}\n{done.stderr}"
+        told = f"{script}\n--- output\n{done.stdout}\n{done.stderr}"
         assert done.returncode == 0, told
