@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,42 +17,7 @@ from pairsift.provenance import ChangedShardError, Provenance, find_source, read
 from pairsift.sources import find_shards
 from pairsift.storage import Folder
 from tests.samples import good_samples, jpeg, write_tar
-
-
-def tar(path: Path, captions: str) -> None:
-    samples = good_samples(4)
-    for sample in samples.values():
-        sample["txt"] = captions
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_tar(path, samples)
-
-
-def parquet(path: Path, captions: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    images = [jpeg(seed=index) for index in range(4)]
-    table = pa.table({"jpg": images, "caption": [captions] * 4})
-    pq.write_table(table, path, compression="none", use_dictionary=False)
-
-
-def folder(path: Path, captions: str) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    for index in range(4):
-        (path / f"{index}.jpg").write_bytes(jpeg(seed=index))
-        (path / f"{index}.txt").write_text(captions)
-
-
-def csv(path: Path, captions: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for index in range(4):
-        (path.parent / f"{index}.jpg").write_bytes(jpeg(seed=index))
-    rows = "".join(f"{index}.jpg,{captions}\n" for index in range(4))
-    path.write_text(f"file_name,caption\n{rows}")
-
-
-KINDS: list[tuple[str, Callable[[Path, str], None]]] = [
-    ("0.tar", tar), ("0.tar.gz", tar), ("0.parquet", parquet), ("0", folder), ("0.csv", csv),
-]  # fmt: skip
-kinds = pytest.mark.parametrize(("name", "make"), KINDS)
+from tests.support.shards import KINDS, kinds, tar
 
 
 def score(path: Path, out: Path) -> Provenance:

@@ -13,14 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pairsift import PairsiftError, load_scorer
-from pairsift.byte_ranges import BYTE_RANGES_KEY, CHECKS_KEY
 from pairsift.engines import changed
 from pairsift.engines.base import RunSummary
 from pairsift.engines.local import score_shards
-from pairsift.scores import FACTS_KEY, IDENTITY_KEY
+from pairsift.scores import FACTS_KEY
 from pairsift.sources import find_shards
 from tests.engines.conftest import tables
-from tests.test_provenance import KINDS
+from tests.support.shards import KINDS, strip_facts
 
 
 def score(path: Path | str, out: Path, **options: Any) -> RunSummary:
@@ -116,25 +115,12 @@ def test_a_shard_that_cannot_be_read_any_more_keeps_its_table(
     assert tables(out) == before
 
 
-def _strip(table: Path, *fields: str) -> None:
-    """Make a table one of an older version, without the facts and checksums of now."""
-    found = pq.read_table(table)
-    metadata = dict(found.schema.metadata)
-    for key in (CHECKS_KEY, BYTE_RANGES_KEY, IDENTITY_KEY):
-        metadata.pop(key, None)
-    noted = json.loads(metadata[FACTS_KEY])
-    for field in fields:
-        noted.pop(field, None)
-    metadata[FACTS_KEY] = json.dumps(noted).encode()
-    pq.write_table(found.replace_schema_metadata(metadata), table)
-
-
 def test_tables_of_older_versions_go_by_size(tmp_path: Path) -> None:
     make = KINDS[0][1]
     path, out = tmp_path / "pool" / "0.tar", tmp_path / "out"
     make(path, "a dog on the beach")
     score(path, out)
-    _strip(out / "0.parquet", "source_version", "source_root")
+    strip_facts(out / "0.parquet", "source_version", "source_root")
     os.utime(path)
     assert score(path, out).skipped == 1
     make(path, "a dog on the beach" * 2000)

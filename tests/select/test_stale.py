@@ -27,9 +27,9 @@ from pairsift.writers import (
     write_parquet,
     write_webdataset,
 )
-from tests.engines.test_changed import _strip
 from tests.samples import good_samples, write_tar
 from tests.score_folders import uid_of
+from tests.support.shards import strip_facts
 
 Read = Callable[[Path, Path], Any]
 
@@ -208,7 +208,7 @@ def test_the_same_tables_are_taken(place: Path, change: str | None) -> None:
 @pytest.mark.parametrize("rows", ["noted", "not noted"])
 def test_older_tables_and_selections_are_checked_by_what_there_is(place: Path, rows: str) -> None:
     for table in (place / "scores").glob("*.parquet"):
-        _strip(table)
+        strip_facts(table)
     selection = select(str(place / "scores"), out=place / "kept")
     if rows == "not noted":
         kept = place / "kept" / "kept.parquet"

@@ -12,7 +12,7 @@ from pairsift.errors import PairsiftError
 from pairsift.teach.openai import OpenAITeacher
 from pairsift.teach.records import Record
 from tests.teach.endpoint import METRICS, Endpoint, Fault, good_answer
-from tests.teach.test_openai import _check, _Ear, _images, _records, _teacher
+from tests.teach.teacher import Ear, check_answers, make_images, make_records, make_teacher
 
 pytest.importorskip("openai")
 
@@ -21,9 +21,9 @@ Asked = dict[str, Any]
 
 
 def _ask(tmp_path: Path, endpoint: Endpoint, **options: Any) -> tuple[OpenAITeacher, list[Record]]:
-    teacher = _teacher(tmp_path, endpoint, retries=2, **options)
-    records = _records(ALL)
-    teacher.annotate(records, _images(tmp_path))
+    teacher = make_teacher(tmp_path, endpoint, retries=2, **options)
+    records = make_records(ALL)
+    teacher.annotate(records, make_images(tmp_path))
     return teacher, records
 
 
@@ -36,7 +36,7 @@ def _once(tmp_path: Path, refuse: Any, **options: Any) -> tuple[OpenAITeacher, l
 
     with Endpoint(fault) as endpoint:
         teacher, records = _ask(tmp_path, endpoint, **options)
-    _check(records)
+    check_answers(records)
     return teacher, endpoint.requests
 
 
@@ -138,7 +138,7 @@ def test_other_refusals_change_nothing(tmp_path: Path, error: Asked) -> None:
     with Endpoint(lambda number, caption: error if number == 0 else None) as endpoint:
         teacher, records = _ask(tmp_path, endpoint, concurrency=1)
     assert (records[0].error or "").startswith(f"HTTP {error['status']}")
-    _check(records[1:])
+    check_answers(records[1:])
     assert "notes" not in teacher.facts
     assert {frozenset(body) for body in endpoint.requests} == {frozenset(endpoint.requests[0])}
 
@@ -146,9 +146,9 @@ def test_other_refusals_change_nothing(tmp_path: Path, error: Asked) -> None:
 def test_a_refusal_that_stays_is_not_asked_for_ever(tmp_path: Path) -> None:
     error = _error(400, "temperature, max_tokens, response_format: not supported")
     with Endpoint(lambda number, caption: error) as endpoint:
-        teacher = _teacher(tmp_path, endpoint, give_up_after=3, concurrency=2)
+        teacher = make_teacher(tmp_path, endpoint, give_up_after=3, concurrency=2)
         with pytest.raises(PairsiftError, match="3 requests in a row failed.*not supported"):
-            teacher.annotate(_records(ALL), _images(tmp_path))
+            teacher.annotate(make_records(ALL), make_images(tmp_path))
     assert len(endpoint.requests) <= 4 + 4
 
 
@@ -169,7 +169,7 @@ def _inside(**error: Any) -> Asked:
 def test_passing_errors_inside_a_200_are_survived(tmp_path: Path, fault: Asked) -> None:
     with Endpoint(lambda number, caption: fault if number in (0, 3) else None) as endpoint:
         teacher, records = _ask(tmp_path, endpoint)
-    _check(records)
+    check_answers(records)
     assert len(endpoint.requests) == ALL + 2
     assert teacher.cache.totals()["replies"] == ALL
 
@@ -192,9 +192,9 @@ def test_passing_errors_inside_a_200_are_survived(tmp_path: Path, fault: Asked) 
 )
 def test_errors_inside_a_200_are_told(tmp_path: Path, fault: Asked, says: str) -> None:
     with Endpoint(lambda number, caption: fault) as endpoint:
-        teacher = _teacher(tmp_path, endpoint, retries=2, give_up_after=3)
+        teacher = make_teacher(tmp_path, endpoint, retries=2, give_up_after=3)
         with pytest.raises(PairsiftError, match=says):
-            teacher.annotate(_records(ALL), _images(tmp_path))
+            teacher.annotate(make_records(ALL), make_images(tmp_path))
         assert teacher.cache.totals()["replies"] == 0
 
 
@@ -231,7 +231,7 @@ def _part(kind: str, text: str | None = None) -> Fault:
 def test_answers_in_other_forms_are_read(tmp_path: Path, fault: Fault) -> None:
     with Endpoint(fault) as endpoint:
         _, records = _ask(tmp_path, endpoint)
-    _check(records)
+    check_answers(records)
     assert len(endpoint.requests) == ALL
 
 
@@ -251,9 +251,9 @@ def test_answers_malformed_alike_stop_the_run_early(
     tmp_path: Path, fault: Asked, says: str, concurrency: int
 ) -> None:
     with Endpoint(lambda number, caption: fault, delay=0.02) as endpoint:
-        teacher = _teacher(tmp_path, endpoint, concurrency=concurrency)
+        teacher = make_teacher(tmp_path, endpoint, concurrency=concurrency)
         with pytest.raises(PairsiftError, match=f"first 5 answers.*{says}"):
-            teacher.annotate(_records(ALL), _images(tmp_path))
+            teacher.annotate(make_records(ALL), make_images(tmp_path))
     assert len(endpoint.requests) == 5
     assert teacher.cache.totals()["replies"] == 5
 
@@ -267,7 +267,7 @@ def test_refusals_and_a_bad_beginning_stop_nothing(tmp_path: Path) -> None:
         _, records = _ask(tmp_path, endpoint, concurrency=1)
     assert [record.error for record in records[:4]] == ["refused: no"] * 4
     assert records[4].error == "malformed: no JSON object in 'what?'"
-    _check(records[5:])
+    check_answers(records[5:])
 
 
 def test_a_content_filter_is_a_refusal(tmp_path: Path) -> None:
@@ -286,14 +286,14 @@ def _scaled(score: Any) -> Fault:
 @pytest.mark.parametrize("score", [0.7, 1, "0.85", lambda number: number % 2])
 def test_another_scale_is_noticed_at_once(tmp_path: Path, score: Any) -> None:
     with Endpoint(_scaled(score)) as endpoint:
-        teacher = _teacher(tmp_path, endpoint, concurrency=1)
+        teacher = make_teacher(tmp_path, endpoint, concurrency=1)
         with pytest.raises(PairsiftError, match=r"teacher-1 scores from 0 to 1.*5 answers"):
-            teacher.annotate(_records(ALL), _images(tmp_path))
+            teacher.annotate(make_records(ALL), make_images(tmp_path))
         assert len(endpoint.requests) == 5
         # And again, before more is paid for.
-        teacher = _teacher(tmp_path, endpoint, concurrency=1)
+        teacher = make_teacher(tmp_path, endpoint, concurrency=1)
         with pytest.raises(PairsiftError, match="0 to 1"):
-            teacher.annotate(_records(ALL), _images(tmp_path))
+            teacher.annotate(make_records(ALL), make_images(tmp_path))
         assert len(endpoint.requests) == 5
 
 
@@ -301,7 +301,7 @@ def test_another_scale_is_noticed_of_few_answers_and_of_kept_ones(tmp_path: Path
     with Endpoint(_scaled(0.5)) as endpoint:
         for _ in range(2):
             with pytest.raises(PairsiftError, match=r"0 to 1.*2 answers"):
-                _teacher(tmp_path, endpoint).annotate(_records(2), _images(tmp_path))
+                make_teacher(tmp_path, endpoint).annotate(make_records(2), make_images(tmp_path))
     assert len(endpoint.requests) == 2
 
 
@@ -314,11 +314,11 @@ def test_low_scores_are_scores(tmp_path: Path, score: Any) -> None:
 
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": 0, "completion_tokens": 0}, "free"])
 def test_uncounted_tokens_are_told_as_estimates(tmp_path: Path, usage: Any) -> None:
-    ear = _Ear()
+    ear = Ear()
     with Endpoint(lambda number, caption: {"usage": usage}) as endpoint:
-        teacher, images = _teacher(tmp_path, endpoint), _images(tmp_path)
-        estimate = teacher.estimate(teacher.plan(_records(ALL), images)[1], images)
-        bill = teacher.annotate(_records(ALL), images, ear)
+        teacher, images = make_teacher(tmp_path, endpoint), make_images(tmp_path)
+        estimate = teacher.estimate(teacher.plan(make_records(ALL), images)[1], images)
+        bill = teacher.annotate(make_records(ALL), images, ear)
     assert bill.estimated == bill.requests == ALL
     asked = estimate.bill.input_tokens
     assert asked * 0.9 <= bill.input_tokens <= asked * 1.1
@@ -329,7 +329,7 @@ def test_uncounted_tokens_are_told_as_estimates(tmp_path: Path, usage: Any) -> N
     ]
 
 
-class _Breaking(_Ear):
+class _Breaking(Ear):
     """A listener whose terminal is gone after the third answer."""
 
     def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:
@@ -339,9 +339,9 @@ class _Breaking(_Ear):
 
 def test_paid_requests_are_kept_when_something_else_breaks(tmp_path: Path) -> None:
     with Endpoint(delay=0.2) as endpoint:
-        teacher = _teacher(tmp_path, endpoint, concurrency=6)
+        teacher = make_teacher(tmp_path, endpoint, concurrency=6)
         with pytest.raises(BrokenPipeError):
-            teacher.annotate(_records(40), _images(tmp_path), _Breaking())
+            teacher.annotate(make_records(40), make_images(tmp_path), _Breaking())
         asked = len(endpoint.requests)
         assert 5 <= asked <= 12
         assert teacher.cache.totals()["replies"] == sum(endpoint.answered.values()) == asked
@@ -355,5 +355,5 @@ def test_what_an_earlier_version_could_not_read_is_not_paid_for_again(tmp_path: 
             "problem = 'malformed: broken JSON'"
         )
         _, records = _ask(tmp_path, endpoint)
-    _check(records)
+    check_answers(records)
     assert len(endpoint.requests) == ALL

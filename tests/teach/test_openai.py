@@ -21,57 +21,24 @@ from typer.testing import CliRunner
 
 from pairsift.cli import app
 from pairsift.errors import PairsiftError
-from pairsift.progress import NullListener
 from pairsift.sources.image_store import ImageStore
-from pairsift.teach.cache import ReplyCache
 from pairsift.teach.cost import Prices, image_tokens
-from pairsift.teach.openai import OpenAITeacher, data_uri
-from pairsift.teach.prompt import load_teacher_prompt
+from pairsift.teach.openai import data_uri
 from pairsift.teach.records import Record, read_records
-from pairsift.teach.settings import OpenAISettings
 from tests.samples import jpeg, tar_bytes
-from tests.teach.endpoint import METRICS, Endpoint, good_answer, score
+from tests.teach.endpoint import METRICS, Endpoint, good_answer
+from tests.teach.teacher import Ear, check_answers, make_images, make_records, make_teacher
 
 pytest.importorskip("openai")
 
 
-def _images(tmp_path: Path, count: int = 4) -> ImageStore:
-    path = tmp_path / "images.tar"
-    path.write_bytes(tar_bytes((f"{i}.jpg", jpeg(60, 40, i)) for i in range(count)))
-    return ImageStore([str(path)])
-
-
-def _records(count: int = 8, images: int = 4) -> list[Record]:
-    return [Record(f"{i % images}.jpg", f"caption number {i}") for i in range(count)]
-
-
-_OPEN: dict[str, ReplyCache] = {}
-
-
-def _teacher(tmp_path: Path, endpoint: Endpoint, **options: Any) -> OpenAITeacher:
-    prices, limit = options.pop("prices", Prices()), options.pop("max_cost", None)
-    settings = OpenAISettings(
-        "teacher-1", endpoint.url, **{"timeout": 5.0, "retries": 4, "concurrency": 4, **options}
-    )
-    path = str(tmp_path / "replies.sqlite")
-    if path in _OPEN:
-        _OPEN.pop(path).close()  # the run before this one has ended
-    cache = _OPEN[path] = ReplyCache(path)
-    return OpenAITeacher(settings, load_teacher_prompt(), cache, "k3y", prices, limit)
-
-
-def _check(records: list[Record]) -> None:
-    for record in records:
-        assert record.error is None
-        assert record.scores == {m: score(record.caption, m) for m in METRICS}
-        assert record.why["itm"] == "itm."
-
-
 def test_a_request_is_what_the_protocol_asks_for(tmp_path: Path) -> None:
     with Endpoint() as endpoint:
-        records = _records(6)
-        bill = _teacher(tmp_path, endpoint, max_side=30).annotate(records, _images(tmp_path))
-    _check(records)
+        records = make_records(6)
+        bill = make_teacher(tmp_path, endpoint, max_side=30).annotate(
+            records, make_images(tmp_path)
+        )
+    check_answers(records)
     assert (bill.requests, bill.input_tokens, bill.output_tokens) == (6, 6000, 600)
     body = endpoint.requests[0]
     assert endpoint.headers[0]["authorization"] == "Bearer k3y"
@@ -87,19 +54,19 @@ def test_a_request_is_what_the_protocol_asks_for(tmp_path: Path) -> None:
 
 
 def test_answers_are_never_asked_for_again(tmp_path: Path) -> None:
-    images = _images(tmp_path)
+    images = make_images(tmp_path)
     with Endpoint() as endpoint:
-        first = _records(6)
-        _teacher(tmp_path, endpoint).annotate([*first, *_records(3)], images)
+        first = make_records(6)
+        make_teacher(tmp_path, endpoint).annotate([*first, *make_records(3)], images)
         assert len(endpoint.requests) == 6  # one for pairs that stand there twice
-        again = [*_records(6), Record("0.jpg", "a new one")]
-        bill = _teacher(tmp_path, endpoint).annotate(again, images)
+        again = [*make_records(6), Record("0.jpg", "a new one")]
+        bill = make_teacher(tmp_path, endpoint).annotate(again, images)
         assert endpoint.captions[6:] == ["a new one"]
         assert bill.requests == 1
-        _check(again)
+        check_answers(again)
         # Another prompt, model or size is another question.
-        _teacher(tmp_path, endpoint, metrics=("itm",)).annotate(_records(1), images)
-        _teacher(tmp_path, endpoint, max_side=40).annotate(_records(1), images)
+        make_teacher(tmp_path, endpoint, metrics=("itm",)).annotate(make_records(1), images)
+        make_teacher(tmp_path, endpoint, max_side=40).annotate(make_records(1), images)
         assert len(endpoint.requests) == 9
 
 
@@ -115,11 +82,11 @@ def test_rate_limits_time_outs_and_server_errors_are_survived(tmp_path: Path) ->
         }.get(number)
 
     with Endpoint(fault) as endpoint:
-        records = _records(8)
-        _teacher(tmp_path, endpoint, timeout=0.8, concurrency=2).annotate(
-            records, _images(tmp_path)
+        records = make_records(8)
+        make_teacher(tmp_path, endpoint, timeout=0.8, concurrency=2).annotate(
+            records, make_images(tmp_path)
         )
-    _check(records)
+    check_answers(records)
     asked = Counter(endpoint.captions)
     assert max(asked.values()) <= 4
     # The limit was spoken to everybody: but for the request that was on its way, nobody went on.
@@ -140,9 +107,9 @@ def test_rate_limits_time_outs_and_server_errors_are_survived(tmp_path: Path) ->
 )
 def test_a_malformed_answer_is_asked_for_again(tmp_path: Path, bad: dict[str, Any]) -> None:
     with Endpoint(lambda number, caption: bad if number < 2 else None) as endpoint:
-        records = _records(1)
-        bill = _teacher(tmp_path, endpoint).annotate(records, _images(tmp_path))
-    _check(records)
+        records = make_records(1)
+        bill = make_teacher(tmp_path, endpoint).annotate(records, make_images(tmp_path))
+    check_answers(records)
     assert bill.requests == 3  # all of them cost money
 
 
@@ -151,9 +118,9 @@ def test_text_around_the_answer_is_passed_over(tmp_path: Path) -> None:
         return {"content": f"Here you are:\n```json\n{good_answer(caption)}\n```"}
 
     with Endpoint(fenced) as endpoint:
-        records = _records(2)
-        _teacher(tmp_path, endpoint, structured="none").annotate(records, _images(tmp_path))
-    _check(records)
+        records = make_records(2)
+        make_teacher(tmp_path, endpoint, structured="none").annotate(records, make_images(tmp_path))
+    check_answers(records)
     assert "response_format" not in endpoint.requests[0]
 
 
@@ -170,18 +137,18 @@ def test_what_cannot_be_answered_is_a_record_with_a_reason(tmp_path: Path) -> No
     images.write_bytes(tar_bytes(members))
     store = ImageStore([str(images)])
     with Endpoint(fault) as endpoint:
-        records = [*_records(5), Record("bad.jpg", "caption")]
-        _teacher(tmp_path, endpoint).annotate(records, store)
+        records = [*make_records(5), Record("bad.jpg", "caption")]
+        make_teacher(tmp_path, endpoint).annotate(records, store)
         errors = [record.error or "" for record in records]
         assert errors[1] == "refused: no"
         assert "image not allowed" in errors[2]
         assert errors[3].startswith("malformed: no JSON object")
         assert errors[5].startswith("image_corrupt")
-        _check([records[0], records[4]])
+        check_answers([records[0], records[4]])
         asked = Counter(endpoint.captions)
         assert asked["caption number 1"] == asked["caption number 3"] == 3
         # Refusals and nonsense were paid for: they are not asked for again. Errors were not.
-        _teacher(tmp_path, endpoint).annotate(_records(5), store)
+        make_teacher(tmp_path, endpoint).annotate(make_records(5), store)
         again = Counter(endpoint.captions)
         again.subtract(asked)
         assert {caption: count for caption, count in again.items() if count} == {
@@ -203,51 +170,39 @@ def test_an_endpoint_out_of_service_stops_the_run(
     tmp_path: Path, fault: dict[str, Any], says: str
 ) -> None:
     with Endpoint(lambda number, caption: fault) as endpoint:
-        teacher = _teacher(tmp_path, endpoint, retries=1, give_up_after=3)
+        teacher = make_teacher(tmp_path, endpoint, retries=1, give_up_after=3)
         with pytest.raises(PairsiftError, match=says):
-            teacher.annotate(_records(40), _images(tmp_path))
+            teacher.annotate(make_records(40), make_images(tmp_path))
     assert len(endpoint.requests) < 20
 
 
 def test_nobody_at_home(tmp_path: Path) -> None:
     with Endpoint() as endpoint:
         pass
-    teacher = _teacher(tmp_path, endpoint, retries=0, give_up_after=2)
+    teacher = make_teacher(tmp_path, endpoint, retries=0, give_up_after=2)
     with pytest.raises(PairsiftError, match="APIConnectionError"):
-        teacher.annotate(_records(8), _images(tmp_path))
+        teacher.annotate(make_records(8), make_images(tmp_path))
 
 
 def test_the_pace_is_kept(tmp_path: Path) -> None:
     with Endpoint() as endpoint:
-        teacher = _teacher(tmp_path, endpoint, requests_per_minute=600, concurrency=8)
+        teacher = make_teacher(tmp_path, endpoint, requests_per_minute=600, concurrency=8)
         begin = time.monotonic()
-        teacher.annotate(_records(8), _images(tmp_path))
+        teacher.annotate(make_records(8), make_images(tmp_path))
     # A busy machine may delay a request but never send it early, so only "too early" is a fault.
     early = [at - begin - 0.1 * turn for turn, at in enumerate(sorted(endpoint.at))]
     assert len(early) == 8
     assert min(early) > -0.005
 
 
-class _Ear(NullListener):
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.details: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:
-        self.details.append(more["detail"])
-
-
 def test_cost_is_estimated_counted_and_limited(tmp_path: Path) -> None:
-    prices, ear = Prices(input=2.0, output=10.0), _Ear()
-    images = _images(tmp_path)
+    prices, ear = Prices(input=2.0, output=10.0), Ear()
+    images = make_images(tmp_path)
     with Endpoint() as endpoint:
-        teacher = _teacher(tmp_path, endpoint, prices=prices, max_cost=0.0085, concurrency=1)
-        estimate = teacher.estimate(teacher.plan(_records(8), images)[1], images)
+        teacher = make_teacher(tmp_path, endpoint, prices=prices, max_cost=0.0085, concurrency=1)
+        estimate = teacher.estimate(teacher.plan(make_records(8), images)[1], images)
         with pytest.raises(PairsiftError, match=r"--max-cost 0\.0085"):
-            teacher.annotate(_records(8), images, ear)
+            teacher.annotate(make_records(8), images, ear)
         assert len(endpoint.requests) == 3  # 0.003 each
         assert ear.messages == [estimate.text()]
         assert (estimate.pairs, estimate.cached, estimate.bill.requests) == (8, 0, 8)
@@ -256,8 +211,8 @@ def test_cost_is_estimated_counted_and_limited(tmp_path: Path) -> None:
         )
         assert estimate.bill.input_tokens > 8 * (85 + 170)
         assert [" 0.0030 in " in ear.details[0], " 0.0060 in " in ear.details[1]] == [True] * 2
-        more = _teacher(tmp_path, endpoint, prices=prices)
-        bill = more.annotate(records := _records(8), images, ear)
+        more = make_teacher(tmp_path, endpoint, prices=prices)
+        bill = more.annotate(records := make_records(8), images, ear)
         assert ear.messages[1].startswith("8 pairs, 3 answered before; ")
         assert bill.requests == 5
         assert bill.cost == pytest.approx(0.015)
@@ -266,12 +221,12 @@ def test_cost_is_estimated_counted_and_limited(tmp_path: Path) -> None:
             "input_tokens": 8000,
             "output_tokens": 800,
         }
-    _check(records)
+    check_answers(records)
 
 
 def test_a_limit_without_prices_is_refused(tmp_path: Path) -> None:
     with Endpoint() as endpoint, pytest.raises(PairsiftError, match="--price-input"):
-        _teacher(tmp_path, endpoint, max_cost=1.0)
+        make_teacher(tmp_path, endpoint, max_cost=1.0)
 
 
 def test_image_tokens_follow_the_published_rule() -> None:
@@ -308,7 +263,7 @@ def test_killed_and_run_again_it_pays_for_nothing_twice(tmp_path: Path) -> None:
     rows = ["image,caption"]
     rows += [f"{i}.jpg,caption {j} of {i}" for i in range(12) for j in range(5)]
     (tmp_path / "captions.csv").write_text("\n".join(rows) + "\n")
-    _images(tmp_path, 12)
+    make_images(tmp_path, 12)
     out, root = tmp_path / "teacher.parquet", Path(__file__).parents[2]
     cache = tmp_path / "teacher.parquet.replies.sqlite"
     with Endpoint(delay=0.05) as endpoint:
@@ -335,7 +290,7 @@ def test_killed_and_run_again_it_pays_for_nothing_twice(tmp_path: Path) -> None:
         assert max(endpoint.answered.values()) <= 2
         records = read_records(str(out))
         assert len(records) == 60
-        _check(records)
+        check_answers(records)
         once_more = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
         assert json.loads(once_more.stdout)["bill"]["requests"] == 0
         assert len(endpoint.requests) == sum(before.values()) + 60 - kept
@@ -358,7 +313,7 @@ def test_the_output_is_looked_at_before_the_teacher_is_asked(
     name, make, words = OUTS[kind]
     rows = [f"{i}.jpg,caption {j} of {i}" for i in range(3) for j in range(5)]
     (tmp_path / "captions.csv").write_text("\n".join(["image,caption", *rows]) + "\n")
-    _images(tmp_path, 3)
+    make_images(tmp_path, 3)
     make(tmp_path / name)
     before = sorted(tmp_path.rglob("*"))
     with Endpoint() as endpoint:

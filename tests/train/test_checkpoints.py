@@ -18,7 +18,7 @@ from pairsift.train.checkpoints import (
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Path:
-    """Complete checkpoints after 5 and 20 steps, a half-written one after 30, and another folder."""
+    """Complete checkpoints after 5 and 20 steps, a half-written one after 30, another folder."""
     for step in (5, 20, 30):
         (checkpoint(tmp_path, step) / "deep").mkdir(parents=True)
         (checkpoint(tmp_path, step) / "deep" / "weights").write_bytes(b"x" * step)

@@ -21,10 +21,9 @@ from pairsift.select import Selection, select
 from pairsift.sources import find_shards
 from pairsift.writers import write_buckets, write_dataset, write_parquet, write_webdataset
 from pairsift.writers.manifest import MANIFEST
-from tests.engines.test_changed import _strip
 from tests.samples import good_samples, write_tar
 from tests.score_folders import read_tar
-from tests.test_provenance import KINDS
+from tests.support.shards import KINDS, strip_facts
 
 Write = Callable[..., Any]
 
@@ -181,7 +180,7 @@ def test_tables_of_before_there_were_checksums_go_by_key_and_place(
     write_webdataset(selection, tmp_path / "new")
     table = tmp_path / "a" / "scores" / "00000.parquet"
     metadata = pq.read_schema(table).metadata
-    _strip(table, "source_version", "source_root")
+    strip_facts(table, "source_version", "source_root")
     if keep_byte_ranges:
         found = pq.read_table(table)
         places = {b"pairsift.extents": metadata[b"pairsift.extents"]}
@@ -210,7 +209,7 @@ def test_a_tar_written_while_it_is_copied_is_told(
     from pairsift.writers.append import Appender
 
     scored(pool(tmp_path / "pool", shards=1), "a")
-    _strip(tmp_path / "a" / "scores" / "00000.parquet")
+    strip_facts(tmp_path / "a" / "scores" / "00000.parquet")
     selection = select(str(tmp_path / "a" / "scores"), out=tmp_path / "a" / "selection")
     path = tmp_path / "pool" / "00000.tar"
     content = path.read_bytes()
