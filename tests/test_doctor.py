@@ -13,7 +13,7 @@ from importlib.metadata import version
 import pytest
 from packaging.requirements import Requirement
 
-from pairsift.doctor import Findings, Package, _look_up, _state, anonymous, examine
+from pairsift.doctor import Findings, Package, anonymous, examine
 
 
 @pytest.mark.slow
@@ -40,7 +40,7 @@ def test_every_scorer_can_be_loaded() -> None:
     ],
 )
 def test_what_is_missing_comes_with_the_command(requirement: str, expected: str) -> None:
-    assert _state(_look_up(Requirement(requirement))).startswith(expected)
+    assert Package.look_up(Requirement(requirement)).state.startswith(expected)
 
 
 @pytest.mark.slow

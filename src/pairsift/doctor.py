@@ -27,6 +27,24 @@ class Package:
     found: str | None
     fits: bool
 
+    @classmethod
+    def look_up(cls, requirement: Requirement) -> Package:
+        """Look for the package in this environment."""
+        plain = f"{requirement.name}{requirement.specifier}"
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            return cls(plain, None, False)
+        return cls(plain, found, requirement.specifier.contains(found, prereleases=True))
+
+    @property
+    def state(self) -> str:
+        """Its version, or what is missing and how to install it."""
+        if self.fits:
+            return self.found or ""
+        what = f"{self.found} is installed" if self.found else "missing"
+        return f"{what}, {self.requirement} is needed: pip install '{self.requirement}'"
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -52,7 +70,7 @@ class Findings:
             ("python", f"{self.python} on {self.system}, {self.cores} cores"),
             ("device", self.device),
         ]
-        lines += [(_name(package), _state(package)) for package in self.core]
+        lines += [(_name(package), package.state) for package in self.core]
         for extra, packages in self.extras.items():
             missing = [_name(package) for package in packages if not package.fits]
             lines.append(
@@ -93,13 +111,6 @@ def _name(package: Package) -> str:
     return Requirement(package.requirement).name
 
 
-def _state(package: Package) -> str:
-    if package.fits:
-        return package.found or ""
-    what = f"{package.found} is installed" if package.found else "missing"
-    return f"{what}, {package.requirement} is needed: pip install '{package.requirement}'"
-
-
 def examine() -> Findings:
     """Check this installation; nothing is changed and nothing is downloaded."""
     core, extras = _packages()
@@ -124,17 +135,10 @@ def _packages() -> tuple[tuple[Package, ...], dict[str, tuple[Package, ...]]]:
         extra = marker.split("extra ==")[1].strip(" \"')") if "extra ==" in marker else None
         if requirement.marker and not requirement.marker.evaluate({"extra": extra or ""}):
             continue
-        (core if extra is None else extras.setdefault(extra, [])).append(_look_up(requirement))
+        (core if extra is None else extras.setdefault(extra, [])).append(
+            Package.look_up(requirement)
+        )
     return tuple(core), {extra: tuple(packages) for extra, packages in extras.items()}
-
-
-def _look_up(requirement: Requirement) -> Package:
-    plain = f"{requirement.name}{requirement.specifier}"
-    try:
-        found = version(requirement.name)
-    except PackageNotFoundError:
-        return Package(plain, None, False)
-    return Package(plain, found, requirement.specifier.contains(found, prereleases=True))
 
 
 def _device() -> str:

@@ -116,7 +116,7 @@ def wait(*arguments, **options):
     for _ in range(2):
         ctypes.CDLL(None).pthread_mutex_lock(mutex)
 
-cli._GRACE_S = 2.0
+cli.GRACE_S = 2.0
 pairsift.select.select = wait
 sys.argv = ["pairsift", "select", "nowhere", "--where", "itm > 1"]
 cli.main()

@@ -91,7 +91,7 @@ def test_a_table_too_large_to_count_gives_the_same(monkeypatch: pytest.MonkeyPat
     scores, ratings = rng.normal(size=50), rng.normal(size=50)
     weights = rng.integers(0, 3, 50).astype(float)
     counted = WeightedCorrelations(scores, ratings)(weights)
-    monkeypatch.setattr("pairsift.evaluate.statistics._MAX_CELLS", 1)
+    monkeypatch.setattr("pairsift.evaluate.statistics.MAX_CELLS", 1)
     assert WeightedCorrelations(scores, ratings)(weights) == pytest.approx(counted)
 
 

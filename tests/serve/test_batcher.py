@@ -65,6 +65,7 @@ def test_bytes_count_until_the_thread_has_let_go_of_them(pairs: int) -> None:
             await asyncio.gather(*(batcher.score(share.pair(PAIR)) for _ in range(pairs)))
 
     async def what(batcher: Batcher) -> None:
+        before = len(asyncio.all_tasks())
         task = asyncio.ensure_future(request(batcher))
         await asyncio.to_thread(scorer.begun.acquire)
         task.cancel()
@@ -80,7 +81,7 @@ def test_bytes_count_until_the_thread_has_let_go_of_them(pairs: int) -> None:
         # And every place ahead of the device is free again.
         rows = await asyncio.gather(*(batcher.score(_source(PAIR)) for _ in range(100)))
         assert {row["status"] for row in rows} == {"ok"}
-        await _until(lambda: not batcher._tasks)
+        await _until(lambda: len(asyncio.all_tasks()) == before)
 
     _with(scorer, what)
 

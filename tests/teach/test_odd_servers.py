@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -349,11 +350,12 @@ def test_paid_requests_are_kept_when_something_else_breaks(tmp_path: Path) -> No
 
 def test_what_an_earlier_version_could_not_read_is_not_paid_for_again(tmp_path: Path) -> None:
     with Endpoint() as endpoint:
-        teacher, _ = _ask(tmp_path, endpoint)
-        teacher.cache._db.execute(
-            "UPDATE replies SET text = '<think>{\"itm\"}</think>' || text, "
-            "problem = 'malformed: broken JSON'"
-        )
+        _ask(tmp_path, endpoint)
+        with sqlite3.connect(tmp_path / "replies.sqlite") as cache:
+            cache.execute(
+                "UPDATE replies SET text = '<think>{\"itm\"}</think>' || text, "
+                "problem = 'malformed: broken JSON'"
+            )
         _, records = _ask(tmp_path, endpoint)
     check_answers(records)
     assert len(endpoint.requests) == ALL

@@ -83,11 +83,11 @@ def test_a_source_that_ends_early_is_an_error(tmp_path):
 def test_a_disk_with_other_demands_is_written_through_the_page_cache(tmp_path, monkeypatch):
     content = noise(6 * MIB)
     # Nothing is aligned to a byte more than the disk wants: the disk itself refuses.
-    monkeypatch.setattr(append, "_ALIGNMENT", 513)
+    monkeypatch.setattr(append, "ALIGNMENT", 513)
     with (tmp_path / "file").open("wb") as file, Appender(file) as target:
-        direct = target._direct
+        direct = target.direct
         target.write(content)
-        assert not (direct and target._direct)
+        assert not (direct and target.direct)
     assert (tmp_path / "file").read_bytes() == content
 
 

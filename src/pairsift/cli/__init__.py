@@ -125,7 +125,7 @@ class _Signals:
     def _end_in_time(self, watched: int) -> None:
         while (number := os.read(watched, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
             pass
-        time.sleep(_GRACE_S)
+        time.sleep(GRACE_S)
         os.write(2, f"pairsift: {_STOPPED}\n".encode())
         os._exit(128 + number)
 
@@ -231,7 +231,7 @@ def _ask_for_report() -> None:
 _NOT_FLUSHED = 120
 _TWICE_S = 2.0
 # Batch systems and clouds wait at least 30 s between SIGTERM and SIGKILL.
-_GRACE_S = 20.0
+GRACE_S = 20.0
 _STOPPED = "stopped; what was finished is kept: run the same command again to continue"
 
 

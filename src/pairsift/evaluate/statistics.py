@@ -47,7 +47,7 @@ FEWEST_IMAGES = 10
 _MOST_UNKNOWN = 0.05
 
 # With a larger table of counts, sorting repeated rows is faster.
-_MAX_CELLS = 8_000_000
+MAX_CELLS = 8_000_000
 
 
 def correlations(scores: Floats, ratings: Floats) -> dict[str, float]:
@@ -108,7 +108,7 @@ class WeightedCorrelations:
     def __call__(self, weights: Floats) -> dict[str, float]:
         """Compute the statistics with `weights`, shape (n,), whole numbers >= 0."""
         shape = (len(self._score_values), len(self._rating_values))
-        if shape[0] * shape[1] > _MAX_CELLS:
+        if shape[0] * shape[1] > MAX_CELLS:
             times = weights.astype(np.int64)
             return correlations(np.repeat(self.scores, times), np.repeat(self.ratings, times))
         cells = np.bincount(self._cell, weights, minlength=shape[0] * shape[1])

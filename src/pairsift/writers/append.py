@@ -18,7 +18,7 @@ from typing import IO
 
 _BUFFER_BYTES = 4 << 20
 # Offsets and lengths are multiples of this, which every disk accepts for direct writes.
-_ALIGNMENT = 4096
+ALIGNMENT = 4096
 _DIRECT: int = getattr(os, "O_DIRECT", 0)
 
 
@@ -30,12 +30,15 @@ class Appender:
 
     Args:
         file: a local file, or any object with ``write``.
+
+    Attributes:
+        direct: whether the file is written past the page cache.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._descriptor = _descriptor(file)
-        self._direct = self._descriptor is not None and _set_direct(self._descriptor, True)
+        self.direct = self._descriptor is not None and _set_direct(self._descriptor, True)
         self._view = memoryview(mmap.mmap(-1, _BUFFER_BYTES))  # an anonymous map starts on a page
         self._filled = 0
         self._handed_over = 0
@@ -96,8 +99,8 @@ class Appender:
 
     def _write(self, descriptor: int, rest: memoryview) -> None:
         while rest:
-            if self._direct and len(rest) >= _ALIGNMENT:
-                whole = rest[: len(rest) // _ALIGNMENT * _ALIGNMENT]
+            if self.direct and len(rest) >= ALIGNMENT:
+                whole = rest[: len(rest) // ALIGNMENT * ALIGNMENT]
             else:  # the rest of the file may have any length
                 self._stop_direct(descriptor)
                 whole = rest
@@ -105,17 +108,17 @@ class Appender:
                 count = os.write(descriptor, whole)
             except OSError as error:
                 # This disk has other rules for direct writes; the page cache has none.
-                if not self._direct or error.errno != errno.EINVAL:
+                if not self.direct or error.errno != errno.EINVAL:
                     raise
                 count = 0
-            if not count or count % _ALIGNMENT:
+            if not count or count % ALIGNMENT:
                 self._stop_direct(descriptor)
             rest = rest[count:]
 
     def _stop_direct(self, descriptor: int) -> None:
-        if self._direct:
+        if self.direct:
             _set_direct(descriptor, False)
-            self._direct = False
+            self.direct = False
 
 
 def _descriptor(file: IO[bytes]) -> int | None:
