@@ -24,7 +24,7 @@ from pairsift.select.record import (
     rows_writer,
     write_copy,
 )
-from pairsift.storage import Folder
+from pairsift.storage import Folder, join
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def split_selection(
             kept row has no value in it.
     """
     bounds = _bounds(edges)
-    folders = [Folder(f"{Folder(out).url}/{place:02d}") for place in range(len(edges) + 1)]
+    folders = [Folder(join(Folder(out).url, f"{place:02d}")) for place in range(len(edges) + 1)]
     kept = [0] * len(folders)
     with ExitStack() as stack:
         writers: list[pq.ParquetWriter] = []

@@ -16,7 +16,7 @@ from typing import Any
 from pairsift.errors import PairsiftError
 from pairsift.select import Selection, split_selection
 from pairsift.select.split import check_split
-from pairsift.storage import Folder
+from pairsift.storage import Folder, join
 from pairsift.writers.job import at_once
 from pairsift.writers.manifest import MANIFEST, OutputManifest
 from pairsift.writers.webdataset import SAMPLES_PER_SHARD, WebdatasetFolder, write_webdataset
@@ -86,14 +86,14 @@ class BucketJob:
         with self.manifest.filling():
             self.manifest.take()
             buckets = split_selection(
-                self.selection, self.column, self.edges, f"{folder.url}/{_SELECTIONS}"
+                self.selection, self.column, self.edges, join(folder.url, _SELECTIONS)
             )
             try:
                 for place, bucket in enumerate(buckets):
                     if not bucket.selection.kept:
                         continue
                     shards = write_webdataset(
-                        bucket.selection, f"{folder.url}/{place:02d}", **self.options
+                        bucket.selection, join(folder.url, f"{place:02d}"), **self.options
                     )
                     low, high = _finite(bucket.low), _finite(bucket.high)
                     written.append(WrittenBucket(low, high, shards))

@@ -21,7 +21,7 @@ from pairsift.image_formats import image_extension
 from pairsift.pair import Pair
 from pairsift.scores import IDENTITY_FIELDS
 from pairsift.select.record import KeptShard, Selection
-from pairsift.storage import Folder
+from pairsift.storage import Folder, join
 from pairsift.writers.job import at_once
 from pairsift.writers.manifest import OutputManifest
 
@@ -77,7 +77,7 @@ class DatasetJob:
         folder, kept = self.manifest.folder, self.selection.kept
         count = max(1, -(-kept // self.rows_per_file))
         names = [f"train-{place:05d}-of-{count:05d}.parquet" for place in range(count)]
-        data = Folder(f"{folder.url}/data")
+        data = Folder(join(folder.url, "data"))
         samples = _KeptSamples(self.selection, self.root)
         schema = samples.schema
         written = 0

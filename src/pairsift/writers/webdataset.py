@@ -26,7 +26,7 @@ from pairsift.provenance import Provenance
 from pairsift.select.record import KeptShard, Selection
 from pairsift.sources.member_names import member_key, split_member
 from pairsift.sources.webdataset import Layout
-from pairsift.storage import Folder
+from pairsift.storage import Folder, join
 from pairsift.writers.append import Appender
 from pairsift.writers.job import at_once
 from pairsift.writers.manifest import OutputManifest
@@ -70,8 +70,8 @@ class WebdatasetFolder:
         if not self.shards:
             return ""
         if self.shards == 1:
-            return f"{self.path}/{_name(0)}"
-        return f"{self.path}/{{{0:08d}..{self.shards - 1:08d}}}.tar"
+            return join(self.path, _name(0))
+        return join(self.path, f"{{{0:08d}..{self.shards - 1:08d}}}.tar")
 
 
 @dataclass(frozen=True, slots=True)
