@@ -9,7 +9,7 @@ import pytest
 from pairsift.errors import PairsiftError
 from pairsift.train.settings import Lora, Settings, parse_stages
 
-PLAIN = Settings(("data",), "model", "out", parse_stages("language"))
+PLAIN = Settings(data=("data",), model="model", out="out", stages=parse_stages("language"))
 
 
 def test_one_value_serves_all_stages_or_each_has_its_own() -> None:
