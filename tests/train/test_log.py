@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pairsift.progress import NullListener
 from pairsift.train.log import MetricsLog, shown
 
 
 def test_rows_are_json_lines_and_told(tmp_path: Path) -> None:
     told: list[str] = []
-    log = MetricsLog(tmp_path / "metrics.jsonl", told.append)
+
+    class Ear(NullListener):
+        def message(self, text: str) -> None:
+            told.append(text)
+
+    log = MetricsLog(tmp_path / "metrics.jsonl", Ear())
     assert log.rows() == []
     log.training(1, 10, 2000, {"loss": 0.51234, "ranking": 0.0})
     log.measured(1, 10, {"tau_itm": 0.5, "std_itm": 9.0, "mae": None})
@@ -26,7 +32,7 @@ def test_rows_are_json_lines_and_told(tmp_path: Path) -> None:
 
 
 def test_rewinding_forgets_what_came_after_and_lines_cut_by_a_kill(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "metrics.jsonl", lambda text: None)
+    log = MetricsLog(tmp_path / "metrics.jsonl", NullListener())
     for stage, step in ((1, 10), (1, 20), (2, 5), (2, 10)):
         log.training(stage, step, 20, {"loss": 1.0})
     with log.path.open("a") as file:

@@ -43,7 +43,7 @@ def test_names_tell_the_part(name: str, part: str) -> None:
 def test_an_unknown_name_is_an_error_and_not_a_guess() -> None:
     with pytest.raises(PairsiftError, match="audio_tower.weight"):
         part_of("model.audio_tower.weight")
-    with pytest.raises(PairsiftError, match="no projector"):
+    with pytest.raises(PairsiftError, match="this architecture's projector"):
         projector_modules(nn.ModuleDict({"language_model": nn.Linear(1, 1)}))
 
 
