@@ -165,6 +165,13 @@ class ScoreOptions:
             "finds copies."
         ),
     ] = False
+    embeddings: Annotated[
+        bool,
+        Doc(
+            "Leave image and text embeddings beside the score tables, float16. For the scorers "
+            "clip, dual-encoder and tiny-glance."
+        ),
+    ] = False
     scorer_option: Annotated[
         Mapping[str, Any],
         Pairs(),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from math import inf
 from typing import Any
 
 from pairsift import steps
@@ -17,6 +18,7 @@ from pairsift.cascade.report import write_agreement
 from pairsift.cascade.scorer import CascadeScorer
 from pairsift.config import Config
 from pairsift.dedup import DedupSummary, check_dedup
+from pairsift.embeddings import without_embeddings
 from pairsift.engines.base import RunSummary
 from pairsift.errors import NothingScoredError, PairsiftError
 from pairsift.hashing import SHA
@@ -38,7 +40,7 @@ from pairsift.swap import OutputSet
 from pairsift.writers.datacomp import SUBSET
 from pairsift.writers.manifest import MANIFEST
 from pairsift.writers.parquet import LIST
-from pairsift.writers.registry import BUILT_IN, Written, outputs_of, write_outputs
+from pairsift.writers.registry import BUILT_IN, Written, outputs_of, refuse_repeats, write_outputs
 
 # File and folder names in the run's `out`.
 SCORES = "scores"
@@ -203,6 +205,8 @@ def _check(config: Config, scorer: Scorer | None) -> None:
     if (placed := _placed(config.write, config.out)) is not None:
         try:
             outputs_of(placed)
+            if select is not None and select.sample is not None and select.repeat_penalty < inf:
+                refuse_repeats(placed)
         except PairsiftError as error:
             raise PairsiftError(f"[write] {error}") from error
     if scorer is not None:
@@ -211,7 +215,7 @@ def _check(config: Config, scorer: Scorer | None) -> None:
         columns = known_columns(score.scorer, **steps.scorer_options(score))
     if columns is None:
         return  # only the cluster's workers load the scorer
-    schema = score_schema(columns)
+    schema = score_schema(without_embeddings(columns))
     if config.dedup is not None and SHA not in schema.names:
         raise PairsiftError("[dedup] needs hashes; write hashes = true into [score]")
     # Columns of joined tables are known only once there are scores.

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pairsift import embeddings
 from pairsift.arrow import is_damage, read_parquet
 from pairsift.byte_ranges import BYTE_RANGES_KEY, CHECKS_KEY, encode_byte_ranges, encode_checks
 from pairsift.errors import PairsiftError
@@ -318,6 +319,10 @@ class ScoreFolder:
             metadata[BYTE_RANGES_KEY] = encode_byte_ranges(byte_ranges)
         if checks is not None and len(checks) == table.num_rows:
             metadata[CHECKS_KEY] = encode_checks(checks)
+        table, vectors = embeddings.split(table)
+        if vectors is not None:
+            digest = embeddings.write(self.folder, name, vectors, self.fingerprint)
+            metadata[embeddings.DIGEST_KEY] = digest
         metadata[IDENTITY_KEY] = _digest(table, metadata)
         buffer = io.BytesIO()
         pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
@@ -343,8 +348,14 @@ class ScoreFolder:
         self.folder.remove(name + UNREADABLE_SUFFIX)
 
     def read(self, name: str) -> tuple[pa.Table, dict[str, Any]]:
-        """Return a committed table and the facts about it."""
-        return read_table(self.folder, name)
+        """Return a committed table, with its embeddings, and the facts about it."""
+        table, facts = read_table(self.folder, name)
+        metadata = table.schema.metadata or {}
+        if (digest := metadata.get(embeddings.DIGEST_KEY)) is not None:
+            vectors = embeddings.read_table(self.folder, name, digest)
+            for field in vectors.schema:
+                table = table.append_column(field, vectors[field.name])
+        return table.replace_schema_metadata(metadata), facts
 
 
 def read_table(folder: Folder, name: str) -> tuple[pa.Table, dict[str, Any]]:

@@ -109,6 +109,19 @@ def test_resized_images_are_close(checkpoint):
     assert table["image_text_cosine"][0].as_py() == pytest.approx(expected, abs=0.02)
 
 
+def test_embeddings_are_kept_where_asked_for(checkpoint):
+    pairs = [Pair(str(seed), jpeg(seed=seed), f"caption {seed}") for seed in range(5)]
+    plain = load_clip_scorer(checkpoint[1])
+    scorer = load_clip_scorer(checkpoint[1], embeddings=True)
+    table = scorer.score(pairs)
+    assert table.drop_columns(["image_embedding", "text_embedding"]).equals(plain.score(pairs))
+    image, text = (np.array(table[name].to_pylist(), float)
+                   for name in ("image_embedding", "text_embedding"))  # fmt: skip
+    assert image.shape == text.shape == (5, scorer.columns[-1].type.list_size)
+    cosine = table["image_text_cosine"].to_numpy()
+    assert np.allclose((image * text).sum(axis=1), cosine, atol=2e-3)
+
+
 @pytest.mark.parametrize("w", [1, 2.5, 100])
 def test_clip_score_is_w_times_the_positive_part(checkpoint, w):
     table = load_clip_scorer(checkpoint[1], w=w).score(many(12))

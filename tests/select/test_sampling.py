@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from pairsift import PairsiftError
+from pairsift.config import read_config
 from pairsift.options import WriteOptions
+from pairsift.pipeline import run_pipeline
 from pairsift.select import read_selection, select
 from pairsift.select.sampling import Sampler
 from pairsift.writers.registry import write_outputs
 from tests.dedup.conftest import Write, write_scores  # noqa: F401 - a fixture
+from tests.samples import good_samples, write_tar
 
 
 def sampler(weights: np.ndarray, count: int, penalty: float, seed: int, batch: int = 7) -> Sampler:
@@ -141,6 +144,25 @@ def test_writers_of_repeats(write_scores: Write, tmp_path: Path) -> None:  # noq
     assert most > 5
     with pytest.raises(PairsiftError, match="--webdataset writes each sample once"):
         write_outputs(made, WriteOptions(webdataset=str(tmp_path / "new")))
+
+
+def test_a_runs_file_is_refused_before_anything_is_scored(tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    write_tar(tmp_path / "pool/a.tar", good_samples(3))
+    text = (
+        f'out = "{tmp_path}/out"\n[score]\nshards = ["{tmp_path}/pool"]\nworkers = 0\n'
+        'scorer = "heuristics"\n[select]\nsample = 2\nweights = "caption_words"\n'
+        "repeat_penalty = {penalty}\n[write]\nwebdataset = true\n"
+    )
+    path = tmp_path / "run.toml"
+    path.write_text(text.replace("{penalty}", "0.15"))
+    with pytest.raises(PairsiftError, match=r"\[write\] --webdataset writes each sample once"):
+        run_pipeline(read_config(path))
+    assert not (tmp_path / "out/scores").exists()
+    path.write_text(text.replace("{penalty}", "inf"))
+    result = run_pipeline(read_config(path))
+    assert result.selection is not None
+    assert result.selection.kept == 2
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ class ShardWorker:
         if isinstance(rows.reader, SelectedRows):
             outcome = "retried"
             old, extra = self.scores.read(job.shard.name)
-            table = _replace_rows(old, table, rows.reader.rows)
+            table = _replace_rows(old.select(table.schema.names), table, rows.reader.rows)
         result = ShardResult(
             job.shard.name,
             outcome,

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from pairsift import embeddings
 from pairsift.captions import check_caption
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageFaultError, ImageLimits, decode_image
@@ -254,6 +255,8 @@ def _score_window(
 def _nulls(field: pa.Field, count: int) -> np.ndarray:
     if pa.types.is_string(field.type):
         return np.full(count, None, dtype=object)
+    if pa.types.is_fixed_size_list(field.type):
+        return np.full((count, field.type.list_size), np.nan, dtype=np.float16)
     return np.full(count, np.nan, dtype=np.float64)
 
 
@@ -271,6 +274,12 @@ def _score_safely(
             yield from _score_safely(scorer, rows, [index])
 
 
+def _to_arrow(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_fixed_size_list(kind):
+        return embeddings.to_arrow(values)
+    return pa.array(values, from_pandas=True).cast(kind)
+
+
 def _assemble(
     scorer: Scorer, rows: Sequence[Prepared], columns: Mapping[str, np.ndarray]
 ) -> pa.Table:
@@ -284,7 +293,5 @@ def _assemble(
         pa.array([row.height for row in rows], pa.int32()),
         pa.array([row.caption_length for row in rows], pa.int32()),
     ]
-    scores = [
-        pa.array(columns[field.name], from_pandas=True).cast(field.type) for field in scorer.columns
-    ]
+    scores = [_to_arrow(columns[field.name], field.type) for field in scorer.columns]
     return pa.Table.from_arrays([*identity, *scores], schema=score_schema(scorer.columns))

@@ -16,8 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import torch
+from torch.nn import functional
 from transformers import AutoConfig, AutoTokenizer, CLIPModel, SiglipModel
 
+from pairsift.embeddings import FORMAT, IMAGE, TEXT, embedding_fields
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
 from pairsift.printable import first_line
@@ -117,6 +119,7 @@ class ClipScorer(Scorer):
         w: float = 1.0,
         fingerprint: Mapping[str, str] | None = None,
         limits: ImageLimits | None = None,
+        embeddings: bool = False,
     ) -> None:
         self.model = model
         self.w = float(w)
@@ -135,6 +138,10 @@ class ClipScorer(Scorer):
             "w": f"{self.w:g}",
             "dtype": str(model.dtype).removeprefix("torch."),
         }
+        self._embeds = embeddings
+        if embeddings:
+            self.columns = (*self.columns, *embedding_fields(_dimension(model.config)))
+            self._fingerprint["embeddings"] = FORMAT
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
@@ -145,18 +152,22 @@ class ClipScorer(Scorer):
         return len(inputs.ids)
 
     def score_batch(self, inputs: Sequence[ClipInputs]) -> Mapping[str, np.ndarray]:
-        cosine = self._fitting.run(self._cosines, inputs)
+        found = self._fitting.run(self._encoded, inputs)
+        cosine = found[:, 0]
         if not np.isfinite(cosine).all():
             raise FloatingPointError("the model's embeddings are not finite")
-        return {
+        columns = {
             "clip_score": self.w * np.maximum(cosine, 0),
             "image_text_cosine": cosine,
             "caption_truncated": np.array([pair.truncated for pair in inputs]),
         }
+        if self._embeds:
+            columns[IMAGE], columns[TEXT] = np.split(found[:, 1:], 2, axis=1)
+        return columns
 
     @torch.inference_mode()
-    def _cosines(self, inputs: Sequence[ClipInputs]) -> np.ndarray:
-        """Return the cosines, (pairs,) float64."""
+    def _encoded(self, inputs: Sequence[ClipInputs]) -> np.ndarray:
+        """Return the cosines, and both embeddings if wanted: (pairs, 1 [+ 2 dimension]) float64."""
         device = self.model.device
         pixels = torch.from_numpy(np.stack([pair.pixels for pair in inputs])).to(device)
         channel = torch.arange(0, 3 * 256, 256, device=device)
@@ -169,8 +180,11 @@ class ClipScorer(Scorer):
         for row, pair in enumerate(inputs):
             ids[row, : len(pair.ids)] = pair.ids
         texts = self.model.get_text_features(input_ids=torch.from_numpy(ids).to(device))
-        cosine = torch.cosine_similarity(_pooled(images).double(), _pooled(texts).double())
-        return cosine.cpu().numpy()
+        seen, read = _pooled(images).double(), _pooled(texts).double()
+        found = [torch.cosine_similarity(seen, read)[:, None]]
+        if self._embeds:
+            found += [functional.normalize(seen, dim=-1), functional.normalize(read, dim=-1)]
+        return torch.cat(found, dim=1).cpu().numpy()
 
 
 def _pooled(features: Any) -> torch.Tensor:
@@ -187,6 +201,7 @@ def load_clip_scorer(
     dtype: str | torch.dtype = "auto",
     device: str | torch.device = "auto",
     limits: ImageLimits | None = None,
+    embeddings: bool = False,
 ) -> ClipScorer:
     """Load a CLIP or SigLIP checkpoint as a scorer.
 
@@ -197,6 +212,7 @@ def load_clip_scorer(
         dtype: ``auto`` is bfloat16 on GPUs that support it, else float32.
         device: ``auto`` is the GPU if there is one.
         limits: larger images get the status ``image_too_large``.
+        embeddings: leave the two embeddings, see :mod:`pairsift.embeddings`.
 
     Raises:
         PairsiftError: no checkpoint is given, or it is of another kind, or cannot be loaded.
@@ -223,7 +239,13 @@ def load_clip_scorer(
         w=w,
         fingerprint={"model_type": model_type, "checkpoint": checkpoint_digest(folder)},
         limits=limits,
+        embeddings=embeddings,
     )
+
+
+def _dimension(config: Any) -> int:
+    """Return the width of an embedding: CLIP has one of its own, SigLIP's text encoder another."""
+    return int(getattr(config, "projection_dim", None) or config.text_config.projection_size)
 
 
 def _model_type(folder: Path) -> str:

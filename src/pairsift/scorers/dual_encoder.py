@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pairsift.embeddings import FORMAT, IMAGE, TEXT, embedding_fields
 from pairsift.scorers.base import Preparer
 from pairsift.scorers.mlm.tiny.captions import collate
 from pairsift.scorers.mlm.tiny.encoded import EncodedImages
@@ -50,7 +51,7 @@ class DualEncoderScorer(PixelsAndTokens):
     batch_size = 32
     scope = SCOPE
 
-    def __init__(self, tiny: TinyModel, device: torch.device) -> None:
+    def __init__(self, tiny: TinyModel, device: torch.device, embeddings: bool = False) -> None:
         self.tiny, self.device = tiny.to(device), device
         self.preparer = Preparer(tiny_transform(ASSET, tiny.config))
         self._images = EncodedImages(self._encode, device)
@@ -60,6 +61,10 @@ class DualEncoderScorer(PixelsAndTokens):
             "preprocessing": preprocessing(tiny.config),
             "dtype": "float32",
         }
+        self._embeds = embeddings
+        if embeddings:
+            self.columns = (*self.columns, *embedding_fields(tiny.config.meaning))
+            self._fingerprint["embeddings"] = FORMAT
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
@@ -73,20 +78,25 @@ class DualEncoderScorer(PixelsAndTokens):
         meaning = self.tiny.caption_meaning(
             tokens.sentence_ids.to(self.device), tokens.sentence_mask.to(self.device)
         )
-        cosine = (images[image_of] * F.normalize(meaning, dim=-1)).sum(-1)
-        return {"dual_encoder": (100 * cosine).cpu().numpy()}
+        images, texts = images[image_of], F.normalize(meaning, dim=-1)
+        found = {"dual_encoder": (100 * (images * texts).sum(-1)).cpu().numpy()}
+        if self._embeds:
+            found |= {IMAGE: images.cpu().numpy(), TEXT: texts.cpu().numpy()}
+        return found
 
     def _encode(self, pixels: Tensor) -> Tensor:
         return F.normalize(self.tiny.expected_meaning(pixels), dim=-1)
 
 
-def load_dual_encoder(*, device: str | None = None) -> DualEncoderScorer:
+def load_dual_encoder(*, device: str | None = None, embeddings: bool = False) -> DualEncoderScorer:
     """Load the baseline that is part of the package.
 
     Args:
         device: None takes a GPU if there is one.
+        embeddings: leave the two embeddings, see :mod:`pairsift.embeddings`.
 
     Raises:
         PairsiftError: the files of `pairsift-tiny` are missing or do not fit.
     """
-    return DualEncoderScorer(TinyModel.from_pretrained(ASSET), pick_device(device or "auto"))
+    tiny = TinyModel.from_pretrained(ASSET)
+    return DualEncoderScorer(tiny, pick_device(device or "auto"), embeddings)

@@ -102,6 +102,20 @@ def outputs_of(options: WriteOptions) -> dict[str, str]:
 _REPEATING = ("datacomp", "parquet")
 
 
+def refuse_repeats(options: WriteOptions) -> None:
+    """Refuse outputs that cannot hold a sample more than once.
+
+    Raises:
+        PairsiftError: an asked output cannot.
+    """
+    for name in outputs_of(options):
+        if name not in _REPEATING:
+            raise PairsiftError(
+                f"--{name} writes each sample once, but a sample by weight has some more than "
+                f"once; write --{' or --'.join(_REPEATING)}, or select with --repeat-penalty inf"
+            )
+
+
 def write_outputs(selection: Selection, options: WriteOptions) -> dict[str, Written]:
     """Write a selection in one format or several, as `pairsift write` does.
 
@@ -126,13 +140,8 @@ def write_outputs(selection: Selection, options: WriteOptions) -> dict[str, Writ
         ['3 rows in kept.parquet']
     """
     known = entries()
-    for name in outputs_of(options):
-        if selection.record.repeats and name not in _REPEATING:
-            raise PairsiftError(
-                f"--{name} writes each sample once, but this selection has "
-                f"{selection.record.repeats:,} rows more than once; write "
-                f"--{' or --'.join(_REPEATING)}, or select with --repeat-penalty inf"
-            )
+    if selection.record.repeats:
+        refuse_repeats(options)
     prepared = {
         name: known[name].load()(selection, path, options)
         for name, path in outputs_of(options).items()

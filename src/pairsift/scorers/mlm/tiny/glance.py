@@ -13,9 +13,12 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 import torch
+from torch.nn import functional as F
 
+from pairsift.embeddings import FORMAT, IMAGE, TEXT, embedding_fields
 from pairsift.metrics import METRICS
 from pairsift.scorers.base import Scorer
+from pairsift.scorers.mlm.tiny.config import MEANING_ROWS
 from pairsift.scorers.mlm.tiny.inputs import TinyInputs
 from pairsift.scorers.mlm.tiny.model import distribution
 from pairsift.scorers.mlm.tiny.scorer import PixelsAndTokens, TinyScorer, load_tiny_scorer
@@ -30,8 +33,11 @@ class TinyGlance(PixelsAndTokens):
     columns = (pa.field("glance", pa.float32()),)
     batch_size = 64
 
-    def __init__(self, tiny: TinyScorer) -> None:
+    def __init__(self, tiny: TinyScorer, embeddings: bool = False) -> None:
         self._tiny = tiny
+        self._embeds = embeddings
+        if embeddings:
+            self.columns = (*self.columns, *embedding_fields(tiny.model.config.meaning))
         self.preparer = tiny.preparer
         self.scope = tiny.scope
 
@@ -40,7 +46,8 @@ class TinyGlance(PixelsAndTokens):
         shared = {
             name: value for name, value in self._tiny.fingerprint.items() if name != "metrics"
         }
-        return shared | {"scorer": self.name}
+        own = {"scorer": self.name} | ({"embeddings": FORMAT} if self._embeds else {})
+        return shared | own
 
     @torch.inference_mode()
     def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:
@@ -49,7 +56,13 @@ class TinyGlance(PixelsAndTokens):
         meanings, meaning_of = self._tiny.meanings(captions)
         logits = self._tiny.model.glance_logits(images[image_of], meanings[meaning_of][:, None])
         expected, _, _ = distribution(logits[:, 0, _ITM])
-        return {"glance": expected.cpu().numpy()}
+        found = {"glance": expected.cpu().numpy()}
+        if self._embeds:
+            # The first of an encoded image's meaning rows, and what it is compared with.
+            seen = images[image_of][:, -MEANING_ROWS - 1, : meanings.shape[-1]].float()
+            read = F.normalize(meanings[meaning_of].float(), dim=-1)
+            found |= {IMAGE: seen.cpu().numpy(), TEXT: read.cpu().numpy()}
+        return found
 
 
 def load_tiny_glance(
@@ -58,6 +71,7 @@ def load_tiny_glance(
     device: str | None = None,
     dtype: str | None = None,
     beside: Scorer | None = None,
+    embeddings: bool = False,
 ) -> TinyGlance:
     """Load the first half of the embedded filter, or of another checkpoint of the same
     architecture.
@@ -66,10 +80,11 @@ def load_tiny_glance(
         model, device, dtype: as for :func:`~pairsift.scorers.mlm.tiny.scorer.load_tiny_scorer`.
         beside: a scorer in the same process. If it is a `pairsift-tiny`, its first half is used,
             unless `model` or `dtype` differ.
+        embeddings: leave the two embeddings, see :mod:`pairsift.embeddings`.
 
     Raises:
         PairsiftError: as :func:`~pairsift.scorers.mlm.tiny.scorer.load_tiny_scorer`.
     """
     if isinstance(beside, TinyScorer) and model is None and dtype is None:
-        return TinyGlance(beside)
-    return TinyGlance(load_tiny_scorer(model, device=device, dtype=dtype))
+        return TinyGlance(beside, embeddings)
+    return TinyGlance(load_tiny_scorer(model, device=device, dtype=dtype), embeddings)

@@ -1,0 +1,1 @@
+"""What embeddings tell beside a quality score: NormSim, negCLIPLoss, semantic duplicates."""

@@ -1,0 +1,78 @@
+"""A table of one value for each row of score tables, to be joined to them: `--join NAME=PATH`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pairsift.similarity.vectors import EmbeddedTable
+from pairsift.storage import OutputKind, output_file
+
+RECORD_KEY = b"pairsift.similarity"
+
+
+def _is_values(file: IO[bytes]) -> bool:
+    return RECORD_KEY in (pq.read_metadata(file).metadata or {})
+
+
+VALUES = OutputKind("a table of similarities of Pairsift", _is_values)
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What was written.
+
+    Attributes:
+        path: of the parquet file: shard, key, uid and the column `name`, float32.
+        rows: in it; those that are not ok have no value.
+        mean: of the values.
+    """
+
+    path: str
+    name: str
+    rows: int
+    mean: float | None
+
+
+def write_values(
+    out: str | os.PathLike[str],
+    name: str,
+    values: Iterable[tuple[EmbeddedTable, np.ndarray]],
+    record: Mapping[str, Any],
+) -> Values:
+    """Write a column of values, NaN for null, table by table.
+
+    Raises:
+        PairsiftError: `out` is a file of another kind.
+    """
+    folder, file_name = output_file(out, VALUES)
+    folder.create()
+    schema = pa.schema(
+        [
+            pa.field("shard", pa.string()),
+            pa.field("key", pa.string()),
+            pa.field("uid", pa.string()),
+            pa.field(name, pa.float32()),
+        ],
+        metadata={RECORD_KEY: json.dumps(dict(record)).encode()},
+    )
+    rows, known, total = 0, 0, 0.0
+    with (
+        folder.atomic(file_name) as file,
+        pq.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
+        for table, found in values:
+            column = pa.array(found.astype(np.float32), from_pandas=True)
+            whole = table.rows().append_column(schema.field(name), column)
+            writer.write_table(whole.cast(schema))
+            rows += len(found)
+            known += int(np.isfinite(found).sum())
+            total += float(np.nansum(found))
+    return Values(os.fspath(out), name, rows, total / known if known else None)
