@@ -61,6 +61,6 @@ def test_a_run_without_marks_says_so(tmp_path: Path, scored: Scored) -> None:
     facts = {"a": {"scope": Scope(("en", "de")).to_json()}}
     write_report(score_folder(tmp_path / "s", {"a": table}, facts=facts), None, str(tmp_path / "r"))
     text = _text(tmp_path / "r")
-    assert "The scorer reads captions in en, de. No row is marked:" in text
+    assert "The scorer reads captions in en, de. The rows are not marked:" in text
     with open_rows(scored.scores) as rows:
         assert read_scope(rows) is None
