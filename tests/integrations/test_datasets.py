@@ -212,7 +212,7 @@ def test_a_worker_gets_a_name_not_a_model() -> None:
         (lambda d: score_dataset(d, "heuristics", image="picture"), "no column 'picture'"),
         (lambda d: score_dataset(d, "heuristics", caption="image"), "'image' is not text"),
         (lambda d: score_dataset(d.rename_column("key", "width"), "heuristics"), "give a prefix"),
-        (lambda d: score_dataset(d, HeuristicsScorer(), device="cpu"), "is already loaded, so device"),
+        (lambda d: score_dataset(d, HeuristicsScorer(), device="cpu"), "loaded, so device"),
         (lambda d: score_dataset(d, "heuristix"), "did you mean 'heuristics'"),
         (lambda d: filter_dataset(d, "itm > 3"), "no column 'status'"),
         (lambda d: filter_dataset(score_dataset(d, "heuristics"), "words > 3"), "'words'"),
