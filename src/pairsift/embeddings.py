@@ -1,10 +1,10 @@
 """Embeddings of images and captions, one Arrow file for each score table.
 
-A scorer that leaves them has the columns `IMAGE` and `TEXT`: fixed-size lists of float16, of unit
-length, null where the row is not ok. They are not in the score table but in
-``embeddings/<shard>.arrow`` in its folder, with the same rows in the same order: an uncompressed
-Arrow IPC file, whose numbers numpy reads without a copy. It is written before its table, which has
-a digest of it: the table's presence is the commit of both.
+A scorer that writes them has the columns `IMAGE` and `TEXT`: fixed-size lists of float16, of unit
+length, null if the row is not ok. They are not in the score table but in
+``embeddings/<shard>.arrow`` in its folder, with the same rows in the same order. This is an
+uncompressed Arrow IPC file, whose numbers numpy reads without a copy. It is written before its
+table, which has a digest of it: the table's existence is the commit of both.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ FORMAT = "float16, unit length"
 
 
 def embedding_fields(dimension: int) -> tuple[pa.Field, ...]:
-    """The two columns of embeddings of so many numbers."""
+    """Return the two columns of embeddings with this dimension."""
     return tuple(pa.field(name, pa.list_(pa.float16(), dimension)) for name in NAMES)
 
 
 def without_embeddings(fields: Iterable[pa.Field]) -> tuple[pa.Field, ...]:
-    """The fields that the score table has."""
+    """Return the fields of the score table."""
     return tuple(field for field in fields if field.name not in NAMES)
 
 
 def to_arrow(vectors: np.ndarray) -> pa.Array:
-    """Rows of numbers (rows, dimension) as fixed-size lists; a row with NaN becomes null."""
+    """Convert numbers (rows, dimension) to fixed-size lists; a row with NaN becomes null."""
     mask = pa.array(np.isnan(vectors).any(axis=1))
     flat = np.ascontiguousarray(np.nan_to_num(vectors), dtype=np.float16).reshape(-1)
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), vectors.shape[1], mask=mask)
 
 
 def split(table: pa.Table) -> tuple[pa.Table, pa.Table | None]:
-    """A table without its embeddings, and these; None if it has none."""
+    """Return a table without its embeddings, and the embeddings; None if it has none."""
     names = [name for name in NAMES if name in table.schema.names]
     if not names:
         return table, None
@@ -93,19 +93,19 @@ class Embeddings:
 
 
 def read(scores: Folder, name: str, digest: bytes | None) -> Embeddings:
-    """Read the embeddings of a score table; of a local file only what is used is read.
+    """Read the embeddings of a score table; of a local file only the used parts are read.
 
     Args:
-        digest: as the score table holds it.
+        digest: the digest in the score table.
 
     Raises:
-        PairsiftError: there are none, or they are not those of the table.
+        PairsiftError: there are none, or they do not belong to the table.
     """
     return from_table(read_table(scores, name, digest))
 
 
 def read_table(scores: Folder, name: str, digest: bytes | None) -> pa.Table:
-    """As :func:`read`, as an Arrow table with the columns `NAMES`."""
+    """Read like :func:`read`, as an Arrow table with the columns `NAMES`."""
     folder = Folder(join(scores.url, FOLDER))
     path = folder.file(name + SUFFIX)
     if digest is None or not folder.exists(name + SUFFIX):
@@ -123,7 +123,7 @@ def read_table(scores: Folder, name: str, digest: bytes | None) -> pa.Table:
 
 
 def from_table(table: pa.Table) -> Embeddings:
-    """The arrays of a table with the columns `NAMES`."""
+    """Return the arrays of a table with the columns `NAMES`."""
     vectors: dict[str, np.ndarray] = {}
     ok = np.ones(len(table), dtype=bool)
     for name in NAMES:

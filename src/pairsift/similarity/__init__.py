@@ -1,1 +1,3 @@
-"""What embeddings tell beside a quality score: NormSim, negCLIPLoss, semantic duplicates."""
+"""Measures from embeddings, to use with a quality score: NormSim, negCLIPLoss, semantic
+duplicates.
+"""

@@ -1,4 +1,4 @@
-"""negCLIPLoss: a pair's CLIP score, against what the pair's batch-mates would score.
+"""negCLIPLoss: a pair's CLIP score, compared with those of other pairs in a batch.
 
 For the pair i of a batch, with unit embeddings v (image) and l (caption) and the temperature tau:
 
@@ -7,10 +7,10 @@ For the pair i of a batch, with unit embeddings v (image) and l (caption) and th
 
 averaged over several divisions of the pool into batches (Wang et al., "CLIPLoss and Norm-Based
 Data Selection Methods for Multimodal Contrastive Learning", arXiv 2405.19547). A caption that fits
-everything loses what its cosine gains.
+every image gets no advantage from its high cosine.
 
-The division is at random, with bounded memory: the tables are put in a random order, as many as
-hold `chunk` rows are read, and their rows are divided into batches.
+The division is random, with bounded memory: the tables are put in a random order, tables with about
+`chunk` rows are read at a time, and their rows are divided into batches.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ def neg_clip_loss(
     chunk: int = 1_000_000,
     listener: Listener | None = None,
 ) -> Values:
-    """Compare each pair's cosine with those of its image and caption with others of a batch.
+    """Compare each pair's cosine with those of its image and caption with others in a batch.
 
     Args:
         scores: score folders with embeddings.
         out: parquet file to write: shard, key, uid and ``neg_clip_loss``.
-        batch: pairs of a batch, about.
-        rounds: divisions into batches that are averaged.
-        temperature: tau, of the model's training; 0.01 for OpenAI's CLIP.
+        batch: approximate number of pairs per batch.
+        rounds: number of random divisions into batches, over which the result is averaged.
+        temperature: tau of the model's training; 0.01 for OpenAI's CLIP.
         seed: of the divisions.
-        chunk: rows held in memory at a time; batch-mates come from them.
-        listener: told of the progress.
+        chunk: rows in memory at a time; batches are drawn from them.
+        listener: receives the progress; None for nobody.
 
     Returns:
         what was written.
@@ -62,7 +62,7 @@ def neg_clip_loss(
     """
     listener = listener or NullListener()
     if min(batch, rounds, chunk) < 1 or not temperature > 0:
-        raise PairsiftError("--batch, --rounds, --chunk and --temperature are above 0")
+        raise PairsiftError("--batch, --rounds, --chunk and --temperature must be above 0")
     tables = embedded_tables(scores)
     same = SameModel()
     sums: dict[int, np.ndarray] = {}
@@ -89,7 +89,7 @@ def neg_clip_loss(
 
 
 def of_batch(image: np.ndarray, text: np.ndarray, temperature: float) -> np.ndarray:
-    """negCLIPLoss of one batch: unit embeddings (pairs, dimension) to (pairs,) float64."""
+    """Return negCLIPLoss of one batch: unit embeddings (pairs, dimension) to (pairs,) float64."""
     own = np.einsum("nd,nd->n", image.astype(np.float64), text.astype(np.float64))
     rows = _log_sums(image, text, temperature)
     columns = _log_sums(text, image, temperature)
@@ -98,7 +98,7 @@ def of_batch(image: np.ndarray, text: np.ndarray, temperature: float) -> np.ndar
 
 
 def _log_sums(one: np.ndarray, other: np.ndarray, temperature: float) -> np.ndarray:
-    """For each row of `one`, log sum exp of its products with all of `other` / temperature."""
+    """Return, per row of `one`, log sum exp of its products with all of `other` / temperature."""
     found = np.empty(len(one))
     for at in range(0, len(one), _ROWS):
         products = (one[at : at + _ROWS] @ other.T).astype(np.float64) / temperature

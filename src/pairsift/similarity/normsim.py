@@ -1,6 +1,6 @@
-"""NormSim: how near an image is to the images of a target set.
+"""NormSim: the similarity of an image to the images of a target set.
 
-Of an image with the unit embedding v, and the unit embeddings t of a target set,
+For an image's unit embedding v and the unit embeddings t of a target set,
 ``NormSim_p = (sum over t of |v . t|^p)^(1/p)``, for p = infinity the largest ``|v . t|`` (Wang et
 al., "CLIPLoss and Norm-Based Data Selection Methods for Multimodal Contrastive Learning", arXiv
 2405.19547). For p = 2 it is ``sqrt(v' G v)`` with ``G = sum of t t'``, so its cost does not grow
@@ -37,11 +37,11 @@ def normsim(
 
     Args:
         scores: score folders with embeddings.
-        target: score folders with embeddings of the target set, by the same scorer. It is held in
-            memory for the norm ``inf``, float32.
+        target: score folders with embeddings of the target set, by the same scorer. For the norm
+            ``inf`` it is in memory, as float32.
         out: parquet file to write: shard, key, uid and ``normsim``.
         norm: ``2`` or ``inf``.
-        listener: told of the progress.
+        listener: receives the progress; None for nobody.
 
     Returns:
         what was written.

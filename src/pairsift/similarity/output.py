@@ -1,4 +1,4 @@
-"""A table of one value for each row of score tables, to be joined to them: `--join NAME=PATH`."""
+"""A table with one value per row of score tables, to be joined to them: `--join NAME=PATH`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Values:
 
     Attributes:
         path: of the parquet file: shard, key, uid and the column `name`, float32.
-        rows: in it; those that are not ok have no value.
+        rows: number of rows; those that are not ok have no value.
         mean: of the values.
     """
 

@@ -1,10 +1,10 @@
-"""Semantic duplicates: images whose embeddings nearly agree, though their pixels need not.
+"""Semantic duplicates: images with similar embeddings, whose pixels may differ.
 
 SemDeDup (Abbas et al., "SemDeDup: Data-efficient learning at web-scale through semantic
-deduplication", 2023, arXiv 2303.09540): embeddings are clustered by k-means, and only pairs of one
-cluster are compared. Two are duplicates if their cosine is above ``1 - epsilon``. Here chains of
-duplicates make groups, which `select --groups` thins out by any score, where SemDeDup keeps the
-image that is farthest from its cluster's centre.
+deduplication", 2023, arXiv 2303.09540): embeddings are clustered by k-means, and only pairs in the
+same cluster are compared. Two are duplicates if their cosine is above ``1 - epsilon``. Here chains
+of duplicates make groups, of which `select --groups` keeps the best by any score; SemDeDup keeps
+the image that is farthest from its cluster's centre.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class SemanticGroups:
 
     Attributes:
         path: folder of ``groups.parquet``.
-        rows: with an embedding.
-        clusters: of k-means.
-        pairs: with a cosine above the threshold.
-        groups, grouped, largest: groups, rows in them, and rows of the largest.
+        rows: number of rows with an embedding.
+        clusters: number of k-means clusters.
+        pairs: number of pairs with a cosine above the threshold.
+        groups, grouped, largest: number of groups, of rows in them, and of rows of the largest.
     """
 
     path: str
@@ -72,13 +72,13 @@ def semantic_duplicates(
 
     Args:
         scores: score folders with embeddings.
-        out: folder for ``groups.parquet``, as of :func:`pairsift.dedup.dedup`.
+        out: folder for ``groups.parquet``, as for :func:`pairsift.dedup.dedup`.
         epsilon: 0 to 1; 0.05 takes cosines above 0.95.
-        clusters: of k-means; None for the square root of the rows.
+        clusters: number of clusters; None for the square root of the number of rows.
         seed: of the sample and the first centres.
         memory_limit: of the database that connects the pairs. The embeddings of one cluster are
             in memory besides, float32, and two bytes of each row for its cluster.
-        listener: told of the progress.
+        listener: receives the progress; None for nobody.
 
     Returns:
         what was found.
@@ -155,7 +155,7 @@ def semantic_duplicates(
 
 
 def near_pairs(vectors: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Indices of all pairs with a cosine above a threshold, in parts; the first is the larger."""
+    """Yield indices of all pairs with a cosine above a threshold; the first is the larger."""
     for at in range(0, len(vectors), _ROWS):
         products = vectors[at : at + _ROWS] @ vectors[: at + _ROWS].T
         a, b = np.nonzero(products > threshold)
@@ -172,7 +172,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, a: np.ndarray, b: np.ndarray)
 
 
 def _sample(parts: Sequence[np.ndarray], seed: int) -> np.ndarray:
-    """At most `_SAMPLE` of the rows, drawn at random."""
+    """Return at most `_SAMPLE` of the rows, drawn at random."""
     total = sum(map(len, parts))
     rng = np.random.default_rng(seed)
     wanted = np.sort(rng.permutation(total)[:_SAMPLE])
@@ -183,7 +183,7 @@ def _sample(parts: Sequence[np.ndarray], seed: int) -> np.ndarray:
 
 
 def _k_means(sample: np.ndarray, count: int, seed: int, listener: Listener) -> np.ndarray:
-    """Centres of unit length by Lloyd's steps on a sample; an empty cluster keeps its centre."""
+    """Return centres of unit length by Lloyd's steps on a sample; empty clusters stay."""
     rng = np.random.default_rng([seed, 1])
     centres = sample[rng.permutation(len(sample))[:count]].copy()
     for step in range(_STEPS):
@@ -199,7 +199,7 @@ def _k_means(sample: np.ndarray, count: int, seed: int, listener: Listener) -> n
 
 
 def _nearest(vectors: np.ndarray, rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """For each of these rows, the centre with the largest cosine."""
+    """Return, for each of these rows, the centre with the largest cosine."""
     found = np.zeros(len(rows), np.int64)
     for at in range(0, len(rows), _ROWS):
         part = as_float32(vectors[rows[at : at + _ROWS]])
