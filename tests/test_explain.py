@@ -11,7 +11,7 @@ import pytest
 
 from pairsift import Pair, PairsiftError, load_scorer
 from pairsift.cli import main
-from pairsift.explain import BINS, Explanation, behind_the_number, explain
+from pairsift.explain import BINS, Explanation, behind_the_answer, explain
 from tests.samples import CAPTION, jpeg
 
 
@@ -58,8 +58,8 @@ def test_agrees_with_the_score_table() -> None:
         ("No number at all", "No number at all"),
     ],
 )
-def test_reasons_stand_behind_the_number(answer: str, reason: str | None) -> None:
-    assert behind_the_number(answer) == reason
+def test_reasons_stand_behind_the_answer(answer: str, reason: str | None) -> None:
+    assert behind_the_answer(answer) == reason
 
 
 def test_plain_scorers_have_nothing_to_explain() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from pairsift.errors import PairsiftError
-from pairsift.metrics import METRICS
+from pairsift.metrics import DEFAULT_SCALE, Better, Metric, Scale
 from pairsift.pair import Pair
 from pairsift.scorers.base import Scorer
 
@@ -25,7 +25,9 @@ class Distributional(Protocol):
     metrics: tuple[str, ...]
 
     def distributions(self, pairs: Sequence[Pair]) -> np.ndarray:
-        """Return (pairs, metrics, 101) probabilities of the scores 0..100."""
+        """Return (pairs, metrics, answers) probabilities of each metric's answers, which are in
+        the order of their values and padded with 0.
+        """
 
 
 @runtime_checkable
@@ -41,29 +43,37 @@ class Explanation:
     """One metric of one pair.
 
     Attributes:
-        score: expected score, 0..100.
-        top: most likely integer.
+        score: expected value of the answer.
+        top: value of the most likely answer.
         std: standard deviation of the distribution.
-        probabilities: of the scores 0..100; 101 numbers.
-        rationale: what the model wrote after the number; None if it wrote nothing.
+        probabilities: of the answers, in the order of their values.
+        rationale: what the model wrote behind its answer, if it writes anything.
+        values: what each answer is worth.
+        answers: the answers as texts.
+        better: which end of the scale is the good one: higher, lower or neither.
     """
 
     metric: str
     title: str
     asks: str
     score: float
-    top: int
+    top: float
     std: float
     probabilities: tuple[float, ...]
     rationale: str | None = None
+    values: tuple[float, ...] = DEFAULT_SCALE.values
+    answers: tuple[str, ...] = ()
+    better: Better = "higher"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for `--json`."""
         return asdict(self)
 
     def plot(self) -> str:
-        """Return the distribution as a line of blocks, two scores each, 0 on the left."""
-        heights = np.add.reduceat(np.array(self.probabilities), range(0, 2 * BINS, 2))
+        """The distribution as one line of at most 50 blocks, the lowest answer on the left."""
+        each = max(1, len(self.probabilities) // BINS)
+        count = len(self.probabilities) // each
+        heights = np.add.reduceat(np.array(self.probabilities), range(0, each * count, each))
         levels = np.ceil(heights / heights.max() * (len(_BLOCKS) - 1)).astype(int)
         # Values that round to 0 are blank; otherwise every plot would have a base line.
         levels[heights < 0.01 * heights.max()] = 0
@@ -88,31 +98,40 @@ def explain(
         )
     pair = Pair("image", image, caption)
     [by_metric] = scorer.distributions([pair])
-    reasons: list[str | None] = [None] * len(scorer.metrics)
+    metrics = [scorer.described[name] for name in scorer.metrics]
+    reasons: list[str | None] = [None] * len(metrics)
     if rationale and isinstance(scorer, Articulate):
-        reasons = [behind_the_number(answer) for answer in scorer.answers(pair)]
+        written = zip(metrics, scorer.answers(pair), strict=True)
+        reasons = [behind_the_answer(text, metric.scale) for metric, text in written]
     return [
-        _explain(name, p, reason)
-        for name, p, reason in zip(scorer.metrics, by_metric, reasons, strict=True)
+        _explain(metric, p[: len(metric.scale.answers)], reason)
+        for metric, p, reason in zip(metrics, by_metric, reasons, strict=True)
     ]
 
 
-def behind_the_number(answer: str) -> str | None:
-    """Return the words after an answer's leading number; None if there are none."""
-    rest = re.sub(r"^\W*\d+(?:\.\d+)?(?:\s*/\s*100)?", "", answer).strip(" \n\t.:;,-")
+def behind_the_answer(text: str, scale: Scale = DEFAULT_SCALE) -> str | None:
+    """Return the words behind an answer at the beginning of a text; None if there are none."""
+    number = r"\d+(?:\.\d+)?(?:\s*/\s*\d+)?" if scale.integers else None
+    spelled = sorted((s.strip() for a in scale.answers for s in a.spellings), key=len, reverse=True)
+    answer = number or "|".join(map(re.escape, spelled))
+    rest = re.sub(rf"^\W*(?:{answer})", "", text).strip(" \n\t.:;,-")
     return rest if re.search(r"\w", rest) else None
 
 
-def _explain(name: str, p: np.ndarray, rationale: str | None) -> Explanation:
-    scores = np.arange(len(p))
-    mean = float(p @ scores)
+def _explain(metric: Metric, p: np.ndarray, rationale: str | None) -> Explanation:
+    values = np.array(metric.scale.values)
+    mean = float(p @ values)
+    top = float(values[p.argmax()])
     return Explanation(
-        metric=name,
-        title=METRICS[name].title,
-        asks=METRICS[name].asks,
+        metric=metric.name,
+        title=metric.title,
+        asks=metric.asks,
         score=mean,
-        top=int(p.argmax()),
-        std=float(np.sqrt(p @ (scores - mean) ** 2)),
+        top=int(top) if top.is_integer() else top,
+        std=float(np.sqrt(p @ (values - mean) ** 2)),
         probabilities=tuple(float(value) for value in p),
         rationale=rationale,
+        values=metric.scale.values,
+        answers=tuple(answer.spellings[0] for answer in metric.scale.answers),
+        better=metric.better,
     )

@@ -38,7 +38,13 @@ VisionTower = Annotated[
     str | None, Doc("Folder of the vision tower, if a legacy checkpoint lacks it.")
 ]
 Adapter = Annotated[str | None, Doc("Folder of a LoRA adapter to put on the model.")]
-PromptPack = Annotated[str | None, Doc("Prompt pack (.toml) that the model was trained with.")]
+PromptPack = Annotated[
+    str | None,
+    Doc(
+        "Prompt pack to ask: a .toml file, or pairsift, compact or vqascore; default: the one that "
+        "the model was trained with, else pairsift."
+    ),
+]
 Metrics = Annotated[
     str | None, Doc("Metrics to score, e.g. itm,odf; default: all that the scorer has.")
 ]

@@ -25,6 +25,7 @@ from pairsift.arrow import is_damage, read_parquet
 from pairsift.byte_ranges import BYTE_RANGES_KEY, CHECKS_KEY, encode_byte_ranges, encode_checks
 from pairsift.errors import PairsiftError
 from pairsift.manifest import Difference, Manifest, changes, in_words
+from pairsift.metrics import METRICS, Metric
 from pairsift.pair import Status
 from pairsift.sources.base import ShardSet
 from pairsift.sources.files import refuse_special
@@ -33,6 +34,11 @@ from pairsift.storage import Folder
 FINGERPRINT_KEY = b"pairsift.fingerprint"
 FACTS_KEY = b"pairsift.shard"
 IDENTITY_KEY = b"pairsift.identity"
+#: What the columns of metrics mean: `Metric.to_json` by column, as JSON.
+COLUMNS_KEY = b"pairsift.columns"
+#: Endings of the columns that say more about a metric's score, and are no scores.
+COMPANIONS = ("_top", "_std", "_validity")
+_METRIC_KEY = b"pairsift.metric"
 TABLE_SUFFIX = ".parquet"
 # None of these ends in .parquet, so that no reader of the score folder takes one for a table.
 MANIFEST = "_run.json"
@@ -71,6 +77,38 @@ def score_schema(columns: Iterable[pa.Field]) -> pa.Schema:
         ['shard', 'key', 'uid', 'status', 'error', 'width', 'height', 'caption_length', 'itm']
     """
     return pa.schema([*IDENTITY_FIELDS, *columns])
+
+
+def metric_field(metric: Metric) -> pa.Field:
+    """The column of a metric's scores, float32, which says in its metadata what it means."""
+    meaning = json.dumps(metric.to_json(), ensure_ascii=False, sort_keys=True)
+    return pa.field(metric.name, pa.float32(), metadata={_METRIC_KEY: meaning.encode()})
+
+
+def schema_metrics(schema: pa.Schema, path: str = "the score table") -> dict[str, Metric]:
+    """The metrics that a table has columns of, in the table's order.
+
+    Args:
+        schema: of a score table, written or in memory. One that does not say what its columns mean
+            is of version 0.1, where the names of the four metrics said it.
+        path: names the table in errors.
+
+    Raises:
+        PairsiftError: what a column means cannot be read.
+    """
+    stored = _stored_meanings(schema, path)
+    if not stored:
+        return {name: METRICS[name] for name in schema.names if name in METRICS}
+    return {name: Metric.from_json(name, stored[name]) for name in schema.names if name in stored}
+
+
+def _stored_meanings(schema: pa.Schema, path: str = "the score table") -> dict[str, Any]:
+    with telling_damage(path):
+        stored: dict[str, Any] = json.loads((schema.metadata or {}).get(COLUMNS_KEY, b"{}"))
+        for field in schema:
+            if field.metadata and _METRIC_KEY in field.metadata:
+                stored[field.name] = json.loads(field.metadata[_METRIC_KEY])
+    return stored
 
 
 def status_array(statuses: Sequence[Status]) -> pa.DictionaryArray:
@@ -323,6 +361,10 @@ class ScoreFolder:
         if vectors is not None:
             digest = embeddings.write(self.folder, name, vectors, self.fingerprint)
             metadata[embeddings.DIGEST_KEY] = digest
+        if meanings := _stored_meanings(table.schema):
+            metadata[COLUMNS_KEY] = json.dumps(meanings, ensure_ascii=False).encode()
+            bare = [field.remove_metadata() for field in table.schema]
+            table = table.cast(pa.schema(bare))
         metadata[IDENTITY_KEY] = _digest(table, metadata)
         buffer = io.BytesIO()
         pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")

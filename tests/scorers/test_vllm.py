@@ -20,12 +20,13 @@ from pairsift.errors import PairsiftError
 from pairsift.explain import explain
 from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.columns import score_columns
-from pairsift.scorers.vllm_numbers import NumberWalk, Step
+from pairsift.scorers.vllm_answers import AnswerWalk, Spellings, Step
 from tests.samples import CAPTION, good_samples, jpeg, write_tar
 from tests.scorers.vllm_server import MODEL, VLLMServer, believed
 
 pytest.importorskip("openai", reason="needs the extra vllm")
 
+NUMBERS = Spellings(METRICS["itm"])
 PAIRS = [Pair(f"k{i}", jpeg(90, 60, i), f"a dog and {i} children") for i in range(6)]
 
 
@@ -286,14 +287,16 @@ def test_it_is_asked_once(tmp_path: Path) -> None:
     (body,) = server.trials
     assert (body["max_tokens"], body["logprobs"], body["top_logprobs"]) == (1, True, 20)
     with VLLMServer(most_logprobs=5) as server:
-        with pytest.raises(PairsiftError, match=r"logprobs of 20, which is greater than 5"):
-            _scorer(server)
-        assert _scorer(server, top_logprobs=5).score(PAIRS[:1])["status"].to_pylist() == ["ok"]
+        scorer = _scorer(server)  # asks for as many as the server allows, and says so
+        assert scorer.fingerprint["top_logprobs"] == "5"
+        assert scorer.score(PAIRS[:1])["status"].to_pylist() == ["ok"]
+        assert [trial["top_logprobs"] for trial in server.trials] == [5]
 
 
 def test_spellings_with_and_without_a_space_are_one_number() -> None:
-    walk = NumberWalk.along([Step(" 7", [(" 7", np.log(0.5)), ("7", np.log(0.25)), ("a", -2)]),
-                             Step("5", [("5", np.log(0.9)), (" 5", np.log(0.1))])])  # fmt: skip
+    walk = AnswerWalk.along([Step(" 7", [(" 7", np.log(0.5)), ("7", np.log(0.25)), ("a", -2)]),
+                             Step("5", [("5", np.log(0.9)), (" 5", np.log(0.1))])],
+                            NUMBERS)  # fmt: skip
     p, open_ = walk.distribution()
     assert open_ == {}
     assert p[75] == pytest.approx(0.75 * 0.9)
@@ -301,8 +304,9 @@ def test_spellings_with_and_without_a_space_are_one_number() -> None:
 
 
 def test_no_number_beyond_the_scale() -> None:
-    walk = NumberWalk.along([Step("1", [("1", 0.0)]), Step("0", [("0", np.log(0.8)), ("5", -2)]),
-                             Step("0", [("0", np.log(0.6)), ("7", np.log(0.3))])])  # fmt: skip
+    walk = AnswerWalk.along([Step("1", [("1", 0.0)]), Step("0", [("0", np.log(0.8)), ("5", -2)]),
+                             Step("0", [("0", np.log(0.6)), ("7", np.log(0.3))])],
+                            NUMBERS)  # fmt: skip
     p, _ = walk.distribution()
     assert p[100] == pytest.approx(0.8 * 0.6)
     assert p[10] == pytest.approx(0.8 * 0.1)

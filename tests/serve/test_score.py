@@ -98,6 +98,6 @@ def test_fields_that_cannot_be_are_refused(client: httpx2.Client) -> None:
     assert "0 captions" in detail(post(client, captions=[]), 422)
     assert "at most 64" in detail(post(client, captions=["a"] * 65), 422)
     assert "'captoin'" in detail(post(client, captoin="a"), 422)
-    assert "unknown metric 'beauty'" in detail(post(client, metrics="beauty"), 422)
+    assert "does not score beauty; it scores itm" in detail(post(client, metrics="beauty"), 422)
     twice = [("image", ("a", jpeg())), ("image", ("b", jpeg())), ("caption", (None, "c"))]
     assert "2 fields named image" in detail(client.post("/score", files=twice), 422)

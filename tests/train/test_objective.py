@@ -17,7 +17,7 @@ from pairsift.scorers.mlm.scorer import MLMScorer
 from pairsift.train.examples import Example, Exchange
 from pairsift.train.items import Collator, RowMaker, TrainingItems, UserPrompt
 from pairsift.train.labels import soft_labels
-from pairsift.train.objective import Objective, expected_scores, ranking_loss
+from pairsift.train.objective import Objective, expected_points, ranking_loss
 from pairsift.train.param_groups import choose_trainable, part_of, projector_modules
 from tests.scorers.mlm.checkpoints import ARCHITECTURES, make_pairs, save_checkpoint
 from tests.scorers.mlm.plain import PlainModel
@@ -57,11 +57,12 @@ def _maker(scorer: MLMScorer, objective: str = "distribution") -> RowMaker:
 
 
 def _collator(scorer: MLMScorer) -> Collator:
-    return Collator((scorer.trie.tokens, scorer.trie.parents), 5.0)
+    return Collator(scorer.tries.trees, scorer.encoder.scales, 5.0)
 
 
 def _objective(scorer: MLMScorer, ranking: float = 0.0) -> Objective:
-    return Objective(scorer.backbone.model, scorer.backbone, scorer.trie, ranking)
+    backbone, scales = scorer.backbone, scorer.encoder.scales
+    return Objective(backbone.model, backbone, scorer.tries, scales, ranking)
 
 
 EXAMPLES = [
@@ -82,7 +83,7 @@ def test_distributions_in_training_are_those_of_the_scorer(
     assert batch.worded is None
     objective = _objective(scorer)
     with torch.no_grad():
-        log_p = objective.log_probabilities(batch.scored)
+        log_p = objective.log_probabilities(batch.scored, batch.metrics)
         loss = objective(batch)["loss"]
     expected, row = scorer.distributions(PAIRS), 0
     for index, example in enumerate(EXAMPLES):
@@ -198,7 +199,7 @@ def test_answers_are_cut_where_the_model_ends(llava: Path) -> None:
     row = _maker(scorer, "words").annotated(long)
     # The caption gives way first, so that prompt and number fit; the rationale gets what is left.
     assert len(row.prefix) + len(row.suffixes[0]) + len(row.answers[0]) <= 60
-    assert tuple(row.answers[0][:2]) == scorer.trie.paths[50]
+    assert tuple(row.answers[0][:2]) == scorer.tries[0].paths[50][0]
     exchange = Exchange(0, PAIRS[0].key, "what is this " * 200, "a dog")
     items = TrainingItems(_maker(scorer), [], [exchange])
     assert items[0] == []
@@ -228,8 +229,10 @@ def test_ranking_punishes_the_wrong_order_of_captions_of_one_image(llava: Path) 
     assert expected.grad[1] == expected.grad[4] == 0
     with torch.no_grad():
         plain, ranked = (_objective(scorer, w)(batch)["loss"] for w in (0.0, 0.5))
-        log_p = _objective(scorer).log_probabilities(batch.scored)
-    wanted = float(plain) + 0.5 * float(ranking_loss(expected_scores(log_p), batch))
+        log_p = _objective(scorer).log_probabilities(batch.scored, batch.metrics)
+    wanted = float(plain) + 0.5 * float(
+        ranking_loss(expected_points(log_p, torch.arange(101.0)), batch)
+    )
     assert float(ranked) == pytest.approx(wanted, rel=1e-5)
     alone = _collator(scorer)([items[1]])["batch"]
     assert float(ranking_loss(torch.tensor([5.0]), alone)) == 0.0

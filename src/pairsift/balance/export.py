@@ -32,11 +32,12 @@ def question(choice: Chosen, prompts: PromptPack) -> str:
     return prompts.user_turn(choice.metric, caption)
 
 
-def answer(choice: Chosen) -> str:
-    """Return the score on the first line, then the rationale if the teacher gave one."""
+def answer(choice: Chosen, prompts: PromptPack) -> str:
+    """Return the nearest answer on the first line, then the rationale if the teacher gave one."""
     why = choice.record.why.get(choice.metric)
-    score = f"{choice.score:.0f}"
-    return f"{score}\n{why}" if why else score
+    scale = prompts.metrics[choice.metric].scale
+    text = scale.answers[scale.nearest(choice.score)].spellings[0].strip()
+    return f"{text}\n{why}" if why else text
 
 
 def file_name(image: str, content: bytes | None) -> str:
@@ -83,7 +84,7 @@ def write_llava(
             "image": files[choice.record.image],
             "conversations": [
                 {"from": "human", "value": f"{_IMAGE_TOKEN}\n{question(choice, prompts)}"},
-                {"from": "gpt", "value": answer(choice)},
+                {"from": "gpt", "value": answer(choice, prompts)},
             ],
             "metric": choice.metric,
             "score": round(choice.score, 2),
@@ -136,7 +137,7 @@ def write_messages(out: str, chosen: Sequence[Chosen], prompts: PromptPack, imag
                 {"type": "image", "text": None},
                 {"type": "text", "text": question(choice, prompts)},
             ]
-            said = [{"type": "text", "text": answer(choice)}]
+            said = [{"type": "text", "text": answer(choice, prompts)}]
             yield {
                 "images": [{"bytes": images.read(choice.record.image), "path": None}],
                 "messages": [

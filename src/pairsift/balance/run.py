@@ -15,8 +15,8 @@ from pairsift.balance.export import read_general, write_images, write_llava, wri
 from pairsift.balance.histogram import Histogram, histograms
 from pairsift.balance.sample import balance
 from pairsift.errors import PairsiftError
-from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.prompt_files import PACK_FILE, dump_pack, load_prompts
+from pairsift.scorers.mlm.prompts import PromptPack
 from pairsift.sources.image_store import ImageStore
 from pairsift.storage import Folder
 from pairsift.teach.embed import load_embedder
@@ -111,15 +111,23 @@ def balance_records(
     scored = [record for record in records if record.scores]
     if not scored:
         raise PairsiftError(f"no record with a score in {', '.join(paths)}")
-    metrics = tuple(options.metrics or _metrics_of(scored))
     prompts = load_prompts(options.prompts)
+    metrics = tuple(options.metrics or _metrics_of(scored, prompts))
+    if lacking := [metric for metric in metrics if metric not in prompts.metrics]:
+        raise PairsiftError(
+            f"prompt pack {prompts.name!r} has no text for metric {lacking[0]!r} of the records; "
+            "give the pack that the teacher was asked with (--prompts), or choose --metrics"
+        )
+    scales = {metric: prompts.metrics[metric].scale for metric in metrics}
     embedder_name, clusters = "none", np.zeros(len(scored), np.intp)
     if options.clusters > 1:
         embedder = load_embedder(options.embedder)
         embedder_name = embedder.name
         captions = [record.caption for record in scored]
         clusters = cluster_captions(captions, embedder, options.clusters, options.seed)
-    chosen = balance(scored, clusters, metrics, options.per_metric, options.buckets, options.seed)
+    chosen = balance(
+        scored, clusters, metrics, options.per_metric, options.buckets, options.seed, scales
+    )
     general = []
     if options.general is not None:
         general = read_general(options.general, options.general_count, options.seed)
@@ -147,13 +155,15 @@ def balance_records(
         len(names),
         embedder_name,
         dict(Counter(choice.record.kind for choice in chosen)),
-        histograms(scored, chosen, metrics, options.buckets),
+        histograms(scored, chosen, metrics, options.buckets, scales),
     )
     folder.write(PACK_FILE, dump_pack(prompts).encode())
     folder.write(SUMMARY_FILE, (json.dumps(summary.to_json(), indent=1) + "\n").encode())
     return summary
 
 
-def _metrics_of(records: Sequence[Record]) -> list[str]:
-    found = {metric for record in records for metric in record.scores}
-    return [metric for metric in METRICS if metric in found]
+def _metrics_of(records: Sequence[Record], prompts: PromptPack) -> list[str]:
+    """The metrics that records have, in the order of the pack's columns, unknown ones last."""
+    found = dict.fromkeys(metric for record in records for metric in record.scores)
+    order = [metric.name for metric in prompts.in_tables() if metric.name in found]
+    return [*order, *(metric for metric in found if metric not in order)]

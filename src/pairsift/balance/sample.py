@@ -8,14 +8,14 @@ a bucket evenly over clusters of captions. No common score or common topic domin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pairsift.errors import PairsiftError
-from pairsift.metrics import MAX_SCORE
+from pairsift.metrics import DEFAULT_SCALE, Scale
 from pairsift.teach.records import Record
 
 Random = np.random.Generator
@@ -56,9 +56,9 @@ def even_quotas(available: Sequence[int], wanted: int) -> list[int]:
     return taken
 
 
-def bucket_of(score: float, buckets: int) -> int:
-    """Return the bucket number of a score 0..100; 100 belongs to the last bucket."""
-    return min(int(score * buckets / MAX_SCORE), buckets - 1)
+def bucket_of(score: float, buckets: int, scale: Scale = DEFAULT_SCALE) -> int:
+    """Return the bucket number of a score; the highest belongs to the last bucket."""
+    return min(int((score - scale.low) * buckets / (scale.high - scale.low)), buckets - 1)
 
 
 def balance(
@@ -68,12 +68,14 @@ def balance(
     per_metric: int,
     buckets: int = 10,
     seed: int = 0,
+    scales: Mapping[str, Scale] | None = None,
 ) -> list[Chosen]:
     """Draw records for each metric, evenly over buckets of its score, in a shuffled order.
 
     Args:
         clusters: cluster of each record's caption, shape (len(records),).
         per_metric: how many records for each metric, if there are so many.
+        scales: by metric; 0..100 where there is none.
 
     Raises:
         PairsiftError: no record has a score of one of the metrics.
@@ -81,7 +83,8 @@ def balance(
     rng = np.random.default_rng(seed)
     chosen: list[Chosen] = []
     for metric in metrics:
-        found = _by_bucket(records, metric, buckets)
+        scale = (scales or {}).get(metric, DEFAULT_SCALE)
+        found = _by_bucket(records, metric, buckets, scale)
         if not any(found):
             raise PairsiftError(f"no record has a score for {metric}")
         used: defaultdict[str, int] = defaultdict(int)
@@ -93,7 +96,9 @@ def balance(
     return [chosen[index] for index in rng.permutation(len(chosen))]
 
 
-def _by_bucket(records: Sequence[Record], metric: str, buckets: int) -> list[list[int]]:
+def _by_bucket(
+    records: Sequence[Record], metric: str, buckets: int, scale: Scale
+) -> list[list[int]]:
     """Group rows with a score by bucket; a pair that was annotated twice counts once."""
     found: list[list[int]] = [[] for _ in range(buckets)]
     seen: set[tuple[str, str]] = set()
@@ -101,7 +106,7 @@ def _by_bucket(records: Sequence[Record], metric: str, buckets: int) -> list[lis
         pair = (record.image, record.caption)
         if metric in record.scores and pair not in seen:
             seen.add(pair)
-            found[bucket_of(record.scores[metric], buckets)].append(row)
+            found[bucket_of(record.scores[metric], buckets, scale)].append(row)
     return found
 
 

@@ -29,11 +29,7 @@ def balance(
     per_metric: Annotated[int, typer.Option(min=1, help="Records for each metric.")] = 1000,
     buckets: Annotated[
         int,
-        typer.Option(
-            min=1,
-            max=101,
-            help="Number of equal ranges of the score, 0 to 100, to sample evenly from.",
-        ),
+        typer.Option(min=1, max=101, help="Equal ranges of the score to sample evenly from."),
     ] = 10,
     clusters: Annotated[
         int,
@@ -62,10 +58,10 @@ def balance(
 ) -> None:
     """Select training data from teacher records: spread evenly over scores and over captions."""
     from pairsift.balance.run import Options, balance_records
-    from pairsift.metrics import parse_metrics
+    from pairsift.metrics import split_names
 
     options = Options(
-        parse_metrics(metrics) if metrics else None,
+        split_names(metrics) if metrics else None,
         per_metric,
         buckets,
         clusters,

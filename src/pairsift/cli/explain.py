@@ -11,10 +11,15 @@ import typer
 from pairsift.cli.common import Json, emit
 from pairsift.cli.options import with_options
 from pairsift.errors import PairsiftError
-from pairsift.options import Model, Scorer
+from pairsift.options import Model, PromptPack, Scorer
 
 if TYPE_CHECKING:
     from pairsift.explain import Explanation
+
+
+# More answers are plotted in one line.
+_LISTED = 12
+_BAR = 40
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +32,7 @@ def explain(
     caption: Annotated[str, typer.Argument(help="The caption to score the image with.")],
     scorer: Scorer = "pairsift-tiny",
     model: Model = None,
+    prompts: PromptPack = None,
     rationale: Annotated[
         bool, typer.Option(help="Ask the model for its reasons, if it can answer in text.")
     ] = True,
@@ -42,7 +48,7 @@ def explain(
         content = image.read_bytes()
     except OSError as error:
         raise PairsiftError(f"cannot read {image}: {error.strerror}") from None
-    loaded = load_scorer(scorer, model=model)
+    loaded = load_scorer(scorer, model=model, prompts=prompts)
     found = explain_pair(content, caption, loaded, rationale=rationale)
     emit(
         {"image": str(image), "caption": caption, "metrics": [item.to_json() for item in found]},
@@ -52,9 +58,26 @@ def explain(
 
 
 def _describe(item: Explanation) -> str:
-    axis = f"0{'50':>26}{'100':>25}"
     reason = f"\n {item.rationale}" if item.rationale else ""
+    lower = " Lower is better." if item.better == "lower" else ""
+    spread = 1 if item.values[-1] - item.values[0] >= 10 else 3
     return (
-        f"{item.metric}  {item.score:.1f} ± {item.std:.1f}  (most likely {item.top})\n"
-        f"{item.title}: {item.asks}\n {item.plot()}\n {axis}{reason}"
+        f"{item.metric}  {item.score:.{spread}f} ± {item.std:.{spread}f}  "
+        f"(most likely {item.top:g})\n{item.title}: {item.asks}{lower}\n"
+        f"{_distribution(item)}{reason}"
+    )
+
+
+def _distribution(item: Explanation) -> str:
+    """A bar for each of a few answers, or all of many in one line."""
+    if len(item.answers) > _LISTED:
+        plot = item.plot()
+        ends = f"{item.values[0]:g}", f"{item.values[-1]:g}"
+        middle = f"{(item.values[0] + item.values[-1]) / 2:g}"
+        half = len(plot) // 2 + 1
+        return f" {plot}\n {ends[0]}{middle:>{half}}{ends[1]:>{len(plot) + 1 - half}}"
+    width = max(map(len, item.answers))
+    return "\n".join(
+        f" {answer:>{width}} {p:6.1%} {'█' * round(_BAR * p)}".rstrip()
+        for answer, p in zip(item.answers, item.probabilities, strict=True)
     )

@@ -8,10 +8,14 @@ from typing import Annotated
 
 import typer
 
+from pairsift.cli.common import Json, emit
+from pairsift.cli.options import with_options
 from pairsift.errors import PairsiftError
+from pairsift.options import Device, Dtype, Metrics
+from pairsift.sources.files import refuse_special
 
 prompts = typer.Typer(
-    help="Show and import prompt packs: the questions that a multimodal model is asked.",
+    help="Write, check, show and import prompt packs: the questions that a model is asked.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -33,18 +37,12 @@ def import_(
 ) -> None:
     """Extract the prompts that a checkpoint was trained with from its published script."""
     from pairsift.scorers.mlm.prompt_files import dump_pack, import_reference_prompts
-    from pairsift.storage import output_file
 
     text = dump_pack(import_reference_prompts(script, name))
     if out is None:
         typer.echo(text, nl=False)
         return
-    if os.path.lexists(out):
-        raise PairsiftError(f"{out} already exists; choose another --out, or remove it first")
-    folder, file = output_file(out)
-    folder.create()
-    folder.write(file, text.encode())
-    typer.echo(f"prompt pack written to {out}")
+    _write(out, text)
 
 
 @prompts.command()
@@ -57,3 +55,69 @@ def show(
     from pairsift.scorers.mlm.prompt_files import dump_pack, load_prompts
 
     typer.echo(dump_pack(load_prompts(pack)), nl=False)
+
+
+@prompts.command()
+def new(
+    file: Annotated[Path, typer.Argument(help="TOML file to write.")],
+) -> None:
+    """Write a prompt pack to start from: an example of every kind of answer, with comments."""
+    from importlib import resources
+
+    example = resources.files("pairsift.scorers.mlm").joinpath("example_pack.toml")
+    _write(file, example.read_text("utf-8"))
+    typer.echo(f"look at it with a model: pairsift prompts check {file} --model MODEL")
+
+
+@prompts.command()
+@with_options()
+def check(
+    pack: Annotated[
+        str, typer.Argument(help="A .toml file, or the name of a pack that comes along.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="Multimodal model to look at it with: a folder or a hub name.")
+    ],
+    image: Annotated[
+        Path | None, typer.Option(help="Image of the example to score; default: a drawn one.")
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option(help="Caption of the example; default: that of the drawn one.")
+    ] = None,
+    metrics: Metrics = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    json: Json = False,
+) -> None:
+    """Show which tokens a model's tokenizer makes of the answers, and score one example."""
+    from pairsift.scorers.mlm.prompt_files import load_prompts
+
+    loaded = load_prompts(pack)  # its mistakes are told before a model is loaded
+    if (image is None) != (caption is None):
+        raise PairsiftError("give --image and --caption together, or neither")
+    from pairsift.scorers.mlm.load import load_mlm_scorer
+    from pairsift.scorers.mlm.pack_check import check_pack
+
+    content = None
+    if image is not None:
+        refuse_special(os.fspath(image))
+        try:
+            content = image.read_bytes()
+        except OSError as error:
+            raise PairsiftError(f"cannot read {image}: {error.strerror}") from None
+    scorer = load_mlm_scorer(
+        model, prompts=loaded, metrics=metrics, device=device or "auto", dtype=dtype or "auto"
+    )
+    found = check_pack(scorer, content, caption)
+    emit(found.to_json(), json, found.text())
+
+
+def _write(path: Path, text: str) -> None:
+    from pairsift.storage import output_file
+
+    if os.path.lexists(path):
+        raise PairsiftError(f"{path} exists; choose another file, or remove it first")
+    folder, file = output_file(path)
+    folder.create()
+    folder.write(file, text.encode())
+    typer.echo(f"prompt pack written to {path}")

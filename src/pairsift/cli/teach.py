@@ -11,7 +11,7 @@ from pairsift.cli.common import Json, emit
 from pairsift.cli.options import with_options
 from pairsift.cli.progress import ProgressDisplay
 from pairsift.errors import PairsiftError
-from pairsift.options import BatchSize, Device, Dtype, Encoding, Separator
+from pairsift.options import BatchSize, Device, Dtype, Encoding, PromptPack, Separator
 from pairsift.teach.options import CandidateOptions, CaptionedImages, TeachSource
 
 if TYPE_CHECKING:
@@ -90,11 +90,16 @@ def openai(
         str, typer.Option(help="Name of the environment variable that holds the API key.")
     ] = "OPENAI_API_KEY",
     prompts: Annotated[
-        str | None, typer.Option(help="TOML file with another prompt for the teacher.")
+        str | None,
+        typer.Option(
+            help="TOML file with another prompt for the teacher, or a prompt pack (a file, or a "
+            "name such as vqascore), whose questions it answers."
+        ),
     ] = None,
     metrics: Annotated[
-        str, typer.Option(help="Metrics to annotate, separated by commas.")
-    ] = "itm,odf,ctq,su",
+        str | None,
+        typer.Option(help="Metrics to annotate, separated by commas; default: all of the prompt."),
+    ] = None,
     structured: Annotated[
         str,
         typer.Option(
@@ -177,10 +182,11 @@ def openai(
             f"no API key: set the environment variable {api_key_env}, or give --base-url to use "
             "your own endpoint"
         )
+    prompt = load_teacher_prompt(prompts)
     settings = OpenAISettings(
         model,
         base_url,
-        parse_metrics(metrics),
+        parse_metrics(prompt.criteria if metrics is None else metrics, prompt.metrics),
         _structured(structured),
         _temperature(temperature),
         max_output_tokens,
@@ -190,13 +196,12 @@ def openai(
         requests_per_minute,
         timeout,
         retries,
+        known=prompt.metrics,
     )
     items, store, records, chosen = _read(source, choice)
     with ReplyCache(cache or f"{out}.replies.sqlite") as replies:
         prices = Prices(price_input, price_output)
-        teacher = OpenAITeacher(
-            settings, load_teacher_prompt(prompts), replies, key, prices, max_cost
-        )
+        teacher = OpenAITeacher(settings, prompt, replies, key, prices, max_cost)
         if dry_run:
             estimate = teacher.estimate(teacher.plan(records, store)[1], store)
             result = {"pairs": estimate.pairs, "cached": estimate.cached}
@@ -204,7 +209,8 @@ def openai(
             return
         with ProgressDisplay() as progress:
             bill = teacher.annotate(records, store, progress)
-    summary = finish(out, records, teacher.facts | chosen, len(items), bill.to_json())
+    facts, asked = teacher.facts | chosen, tuple(prompt.metrics.values())
+    summary = finish(out, records, facts, len(items), bill.to_json(), asked)
     emit(summary.to_json(), json, f"{summary.text()}\nthis run: {bill.text()}")
 
 
@@ -217,6 +223,7 @@ def local(
     model: Annotated[
         str, typer.Option(help="Name of the scorer that annotates, or a checkpoint folder.")
     ],
+    prompts: PromptPack = None,
     cache: Annotated[
         str | None, typer.Option(help="Folder that caches the scores; default: next to --out.")
     ] = None,
@@ -225,7 +232,7 @@ def local(
     batch_size: BatchSize = None,
     json: Json = False,
 ) -> None:
-    """Let a model on this machine annotate captions: any scorer that has the four metrics."""
+    """Let a model on this machine annotate captions: any scorer that has metrics."""
     from pairsift.scorers.registry import load_scorer
     from pairsift.teach.local import annotate_locally
     from pairsift.teach.records import check_output
@@ -233,7 +240,7 @@ def local(
 
     check_output(out)
     items, store, records, chosen = _read(source, choice)
-    scorer = load_scorer(model, device=device, dtype=dtype)
+    scorer = load_scorer(model, prompts=prompts, device=device, dtype=dtype)
     with ProgressDisplay() as progress:
         facts = annotate_locally(
             records,
@@ -244,7 +251,8 @@ def local(
             batch_size=batch_size,
             listener=progress,
         )
-    summary = finish(out, records, facts | chosen, len(items))
+    asked = tuple(scorer.described.values())
+    summary = finish(out, records, facts | chosen, len(items), metrics=asked)
     emit(summary.to_json(), json, summary.text())
 
 

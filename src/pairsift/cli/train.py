@@ -32,7 +32,7 @@ def train(
     Stop it at any moment and run it again: it continues from its last checkpoint. Score with the
     result by `pairsift score --scorer OUT`; the checkpoint holds its prompts.
     """
-    from pairsift.metrics import parse_metrics
+    from pairsift.metrics import split_names
     from pairsift.train.run import describe
     from pairsift.train.run import train as run_training
     from pairsift.train.settings import Lora, Settings, parse_stages
@@ -46,7 +46,7 @@ def train(
             learning_rates=chosen.learning_rate,
             lora=rank > 0,
         ),
-        metrics=parse_metrics(chosen.metrics) if chosen.metrics else None,
+        metrics=tuple(split_names(chosen.metrics)) if chosen.metrics else None,
         lora=Lora(rank, chosen.lora_alpha or 2 * rank, chosen.lora_dropout) if rank else None,
         **asdict(options),
     )

@@ -67,11 +67,11 @@ function card(row) {
   const fate = row.status !== "ok" ? ["failed", row.status] : summary.selection === null ? null : row.kept ? ["kept", "kept"] : ["dropped", "dropped"];
   if (fate) photo.append(element("span", { class: `fate is-${fate[0]}` }, fate[1]));
   const scores = element("dl", { class: "scores" });
-  if (row.status === "ok") for (const { name, title, low, high } of summary.columns) {
+  if (row.status === "ok") for (const { name, title, asks, low, high } of summary.columns) {
     const value = row[name];
     const value_shown = value === null ? "–" : Math.abs(high) >= 10 ? value.toFixed(1) : value.toFixed(3);
     const meter = element("meter", { min: low, max: high, value: value ?? low, "aria-hidden": "true" });
-    scores.append(element("dt", { title }, name), element("dd", {}, meter), element("dd", {}, value_shown));
+    scores.append(element("dt", { title: `${title}, ${low} to ${high}. ${asks}` }, name), element("dd", {}, meter), element("dd", {}, value_shown));
   }
   const copies = row.copy_group ? [element("p", { class: "copy" }, copiesButton(row))] : [];
   const size = row.width ? ` · ${row.width}×${row.height}` : "";

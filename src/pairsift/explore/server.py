@@ -63,7 +63,7 @@ class _Explorer:
             "dropped": self.tally.dropped,
             "failed": self.tally.failed,
             "columns": [
-                {"name": c.name, "title": c.title, "low": c.low, "high": c.high}
+                {"name": c.name, "title": c.title, "asks": c.asks, "low": c.low, "high": c.high}
                 for c in self.rows.columns
             ],
             "slices": self.rows.slices,

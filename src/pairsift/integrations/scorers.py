@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from pairsift.errors import PairsiftError
 from pairsift.integrations.images import encoded_image
-from pairsift.metrics import METRICS
 from pairsift.pair import Fault, Pair, Status
 from pairsift.scorers.base import Scorer
 from pairsift.scorers.registry import entries, load_scorer
@@ -137,8 +136,8 @@ def number_columns(scorer: Scorer, asked: str | Iterable[str] | None = None) -> 
     """Return the names of score columns to average.
 
     Args:
-        asked: names; None for the quality metrics that the scorer has, or all its number columns if
-            it has none of these.
+        asked: names; None for the metrics that the scorer has, or all its columns of numbers
+            where it has none.
 
     Raises:
         PairsiftError: the scorer has no such column, or it does not hold numbers.
@@ -149,7 +148,7 @@ def number_columns(scorer: Scorer, asked: str | Iterable[str] | None = None) -> 
         if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
     ]
     if asked is None:
-        return tuple(name for name in numbers if name in METRICS) or tuple(numbers)
+        return tuple(name for name in numbers if name in scorer.described) or tuple(numbers)
     wanted = (asked,) if isinstance(asked, str) else tuple(asked)
     for name in wanted:
         if name not in numbers:

@@ -22,12 +22,14 @@ from pairsift.integrations.scorers import (
     score_values,
     takes_option,
 )
-from pairsift.metrics import METRICS
+from pairsift.metrics import Metric
 from pairsift.pair import Status
 from pairsift.scorers.base import Scorer
+from pairsift.scorers.registry import known_columns
+from pairsift.scores import schema_metrics
 
 try:
-    from torchmetrics import Metric
+    from torchmetrics import Metric as TorchMetric
     from torchmetrics.utilities import dim_zero_cat
 except ImportError as error:
     raise PairsiftError(
@@ -36,6 +38,8 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
+
+_HIGHER = {"higher": True, "lower": False, "neither": None}
 
 Images = torch.Tensor | list[torch.Tensor]
 Texts = str | list[str]
@@ -56,15 +60,15 @@ def pairsift_score(
     batch_size: int | None = None,
     scorer_options: Mapping[str, Any] | None = None,
 ) -> Score:
-    """Score pairs of images and captions; the metrics go from 0 (worst) to 100 (best).
+    """Score pairs of images and captions; the default metrics go from 0 (worst) to 100 (best).
 
     Args:
         source, target: images and captions, in either order. Images: (N, C, H, W), (C, H, W), or
             a list of (C, H, W); integers 0 to 255; C is 3 or 1. Captions: a string or a list.
         model_name_or_path: name of a scorer, folder of a checkpoint, or a loaded scorer. Scorers
             given by name stay in memory between calls.
-        metrics: ``itm``, ``odf``, ``ctq``, ``su`` or another score column; several give a
-            dictionary.
+        metrics: a metric of the scorer's prompt pack (``itm``, ``odf``, ``ctq`` or ``su`` of the
+            default one) or another score column; several give a dictionary.
         reduction: ``mean``, or ``none`` for a score per pair, NaN if a pair has none.
         nan_strategy: what to do about pairs that cannot be scored, such as empty captions:
             ``warn``, ``ignore`` or ``error``. The mean leaves them out.
@@ -97,7 +101,7 @@ def pairsift_score(
     return _by_name(values, metrics, names)
 
 
-class PairsiftScore(Metric):
+class PairsiftScore(TorchMetric):
     """Mean score of images and captions over all batches and processes, as a torchmetrics metric.
 
     It can replace ``torchmetrics.multimodal.CLIPScore``. The default scorer reads image and
@@ -126,8 +130,8 @@ class PairsiftScore(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    plot_lower_bound = 0.0
-    plot_upper_bound = 100.0
+    plot_lower_bound: float | None = 0.0
+    plot_upper_bound: float | None = 100.0
 
     score: torch.Tensor
     n_samples: torch.Tensor
@@ -153,11 +157,27 @@ class PairsiftScore(Metric):
         self.batch_size = batch_size
         self.scorer_options = dict(scorer_options or {})
         self._names = _names(metrics)
+        self._describe()
         if reduction == "none":
             self.add_state("scores", default=[], dist_reduce_fx="cat")
         else:
             self.add_state("score", torch.zeros(len(self._names)), dist_reduce_fx="sum")
             self.add_state("n_samples", torch.tensor(0), dist_reduce_fx="sum")
+
+    def _describe(self) -> None:
+        """Take bounds and direction from the metrics; None where they differ in them."""
+        described = _described(self.model_name_or_path, self.scorer_options)
+        asked = [described[name] for name in self._names if name in described]
+        if not asked:
+            return
+        facts: dict[str, set[Any]] = {
+            "plot_lower_bound": {metric.scale.low for metric in asked},
+            "plot_upper_bound": {metric.scale.high for metric in asked},
+            "higher_is_better": {_HIGHER[metric.better] for metric in asked},
+        }
+        for name, values in facts.items():
+            # torchmetrics takes these for constants of the class.
+            object.__setattr__(self, name, values.pop() if len(values) == 1 else None)
 
     def update(self, source: Images | Texts, target: Images | Texts) -> None:
         """Score a batch of pairs, given as for :func:`pairsift_score`.
@@ -226,10 +246,18 @@ def _load(
     wanted = dict(options)
     if device.type != "cpu" and takes_option(model, "device"):
         wanted.setdefault("device", str(device))
-    asked = [name for name in METRICS if name in names]
+    # A metric that is not asked for need not be computed.
+    asked = [name for name in _described(model, wanted) if name in names]
     if asked and takes_option(model, "metrics"):
         wanted.setdefault("metrics", ",".join(asked))
     return lazy_scorer(model, **wanted).load()
+
+
+def _described(model: ScorerLike, options: Mapping[str, Any]) -> dict[str, Metric]:
+    """The metrics that a scorer has columns of, by name; none if only the model could tell."""
+    if isinstance(model, Scorer):
+        return model.described
+    return schema_metrics(pa.schema(known_columns(model, **options) or ()))
 
 
 def _sides(source: Images | Texts, target: Images | Texts) -> tuple[list[torch.Tensor], list[str]]:
@@ -302,7 +330,7 @@ def _tell_failures(table: pa.Table, nan_strategy: NanStrategy) -> None:
 def _names(metrics: str | Sequence[str]) -> tuple[str, ...]:
     names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
     if not names:
-        raise PairsiftError(f"no metric given; choose from {', '.join(METRICS)}")
+        raise PairsiftError("no metric given; name score columns, such as itm")
     return names
 
 

@@ -8,13 +8,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pairsift.hashing import HASH_COLUMNS
-from pairsift.metrics import MAX_SCORE, METRICS
-from pairsift.scores import IDENTITY_FIELDS
+from pairsift.metrics import Metric
+from pairsift.scores import COMPANIONS, IDENTITY_FIELDS, schema_metrics
 
-# Columns that describe a score, such as its standard deviation, are not plotted.
-_COMPANIONS = ("_top", "_std", "_validity")
-_IDENTITY = {field.name for field in IDENTITY_FIELDS} | set(HASH_COLUMNS)
+_IDENTITY = {field.name for field in IDENTITY_FIELDS}
 
 _OTHER = "A column of the score table, over its range without the most extreme values."
 
@@ -42,7 +39,10 @@ class ScoreColumn:
     width: float
     bars: int
     single: bool = True
-    """Whether it is stored as float32."""
+    """Stored as float32."""
+    lower_is_better: bool = False
+    metric: bool = False
+    """The table says what it means: a question that a model was asked."""
 
     @property
     def high(self) -> float:
@@ -78,12 +78,13 @@ def score_names(schema: pa.Schema) -> list[str]:
         if (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
         and is_score_name(field.name)
     ]
-    return [*(m for m in METRICS if m in names), *(n for n in names if n not in METRICS)]
+    metrics = schema_metrics(schema)
+    return [*(m for m in metrics if m in names), *(n for n in names if n not in metrics)]
 
 
 def is_score_name(name: str) -> bool:
-    """Return whether a column with this name is a score, not about a score or an identity."""
-    return name not in _IDENTITY and not name.endswith(_COMPANIONS)
+    """Whether a numeric column of this name is a score, and not an identity or a companion."""
+    return name not in _IDENTITY and not name.endswith(COMPANIONS)
 
 
 def slice_names(schema: pa.Schema, asked: Iterable[str] = ()) -> list[str]:
@@ -97,10 +98,15 @@ def slice_names(schema: pa.Schema, asked: Iterable[str] = ()) -> list[str]:
     return [name for name in texts if name in (tuple(asked) or texts)]
 
 
-def metric_column(name: str) -> ScoreColumn:
-    """Return one of the four metrics, 0..100."""
-    metric = METRICS[name]
-    return ScoreColumn(name, metric.title, metric.asks, 0.0, MAX_SCORE / BARS, BARS)
+def metric_column(metric: Metric) -> ScoreColumn:
+    """The column of a metric, over the whole of its scale."""
+    scale = metric.scale
+    width = _nice((scale.high - scale.low) / BARS)
+    bars = math.ceil((scale.high - scale.low) / width - 1e-9)
+    return ScoreColumn(
+        metric.name, metric.title, metric.asks, scale.low, width, bars,
+        lower_is_better=metric.better == "lower", metric=True,
+    )  # fmt: skip
 
 
 def other_column(field: pa.Field, smallest: float, largest: float) -> ScoreColumn:

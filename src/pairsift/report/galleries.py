@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pairsift.expressions.terms import text_sql
-from pairsift.metrics import METRICS
 from pairsift.report.columns import ScoreColumn, quoted
 from pairsift.report.table import COPY_GROUP, ScoredRows
 from pairsift.scorers.marking import OUT_OF_SCOPE
@@ -81,14 +80,14 @@ def pick_galleries(
         Gallery(
             "best",
             "Best",
-            "The pairs with the highest scores.",
-            [Panel(c.title, _extreme(rows, i, "DESC", size)) for i, c in enumerate(columns)],
+            "The pairs with the best scores.",
+            [Panel(c.title, _extreme(rows, i, _best(c), size)) for i, c in enumerate(columns)],
         ),
         Gallery(
             "worst",
             "Worst",
-            "The scored pairs with the lowest scores.",
-            [Panel(c.title, _extreme(rows, i, "ASC", size)) for i, c in enumerate(columns)],
+            "The pairs with the worst scores that could still be scored.",
+            [Panel(c.title, _extreme(rows, i, _worst(c), size)) for i, c in enumerate(columns)],
         ),
     ]
     if compared:
@@ -162,8 +161,8 @@ def _differing(rows: ScoredRows, size: int, first: str, second: str) -> Gallery:
 def _disagreeing(rows: ScoredRows, size: int) -> list[Gallery]:
     """Return pairs that our first metric and another scorer rank most differently."""
     names = [column.name for column in rows.columns]
-    others = [name for name in names if name not in METRICS and _OTHER_SCORER.search(name)]
-    if names[0] not in METRICS or not others:
+    others = [c.name for c in rows.columns if not c.metric and _OTHER_SCORER.search(c.name)]
+    if not rows.columns[0].metric or not others:
         return []
     ours, other = names[0], others[0]
     i, j = names.index(ours), names.index(other)
@@ -229,14 +228,23 @@ def _by_slice(rows: ScoredRows, number: int, size: int) -> Gallery:
 def _of_slice(rows: ScoredRows, name: str, value: str, size: int) -> list[Pick]:
     """Return a third of the best, a third of the worst, the rest at random; no row twice."""
     inside = f"status = 'ok' AND {quoted(name)} = {text_sql(value)}"
-    third = max(1, size // 3)
+    third, first = max(1, size // 3), rows.columns[0]
     picks = [
-        *(replace(pick, note="best") for pick in _extreme(rows, 0, "DESC", third, inside)),
-        *(replace(pick, note="worst") for pick in _extreme(rows, 0, "ASC", third, inside)),
+        *(replace(pick, note="best") for pick in _extreme(rows, 0, _best(first), third, inside)),
+        *(replace(pick, note="worst") for pick in _extreme(rows, 0, _worst(first), third, inside)),
         *(replace(pick, note="random") for pick in _sample(rows, inside, size)),
     ]
-    first = {pick.pos: pick for pick in reversed(picks)}
-    return [pick for pick in picks if first[pick.pos] is pick][:size]
+    shown = {pick.pos: pick for pick in reversed(picks)}
+    return [pick for pick in picks if shown[pick.pos] is pick][:size]
+
+
+def _best(column: ScoreColumn) -> str:
+    """SQL order that begins with the best rows."""
+    return "ASC" if column.lower_is_better else "DESC"
+
+
+def _worst(column: ScoreColumn) -> str:
+    return "DESC" if column.lower_is_better else "ASC"
 
 
 def _failed(rows: ScoredRows, size: int) -> Gallery:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import duckdb
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pairsift.errors import PairsiftError
 from pairsift.expressions.database import file_sql, open_database, register_filesystem, run_sql
-from pairsift.metrics import METRICS
+from pairsift.metrics import Metric
 from pairsift.report.columns import (
     ScoreColumn,
     is_score_name,
@@ -24,7 +24,7 @@ from pairsift.report.columns import (
     slice_names,
 )
 from pairsift.report.sources import SourceShards
-from pairsift.scores import FACTS_KEY, telling_damage
+from pairsift.scores import FACTS_KEY, schema_metrics, telling_damage
 from pairsift.select import Join, Selection
 from pairsift.select.groups import TABLE as GROUP_TABLE
 from pairsift.select.groups import load_groups
@@ -103,7 +103,7 @@ class ScoredRows:
         self.grouped = groups is not None
         run_sql(connection, f"CREATE VIEW pool AS {relation}")
         own = [schema.field(name) for name in score_names(schema)]
-        self.columns = list(self._columns([*own, *joined]))
+        self.columns = list(self._columns([*own, *joined], schema_metrics(schema)))
         used = {column.name for column in self.columns}
         steps = [f"({c.step_sql()})::UTINYINT AS step{i}" for i, c in enumerate(self.columns)]
         chosen = [
@@ -207,13 +207,15 @@ class ScoredRows:
         names = frozenset(field.name for field in fields)
         return joined_sql(self.connection, table, relation, names), fields
 
-    def _columns(self, fields: Sequence[pa.Field]) -> Iterator[ScoreColumn]:
-        """Return the columns with any number; only the four metrics have a fixed range."""
+    def _columns(
+        self, fields: Sequence[pa.Field], metrics: Mapping[str, Metric]
+    ) -> Iterator[ScoreColumn]:
+        """Columns with any number; the range of others than the four is taken from the data."""
         for column in fields:
             value = f"{quoted(column.name)}::DOUBLE"
-            if column.name in METRICS:
+            if column.name in metrics:
                 if self.fetch(f"SELECT 1 FROM pool WHERE {value} IS NOT NULL LIMIT 1"):
-                    yield metric_column(column.name)
+                    yield metric_column(metrics[column.name])
                 continue
             own = not column.name.count(".")
             sample = f"({self.tables.sample_sql(RANGE_ROWS)})" if own else "pool"

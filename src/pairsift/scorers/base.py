@@ -20,9 +20,10 @@ from pairsift import embeddings
 from pairsift.captions import check_caption
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageFaultError, ImageLimits, decode_image
+from pairsift.metrics import Metric
 from pairsift.pair import Fault, Pair, Status
 from pairsift.scorers.scope import Scope
-from pairsift.scores import score_schema, status_array
+from pairsift.scores import schema_metrics, score_schema, status_array
 
 WINDOW_BATCHES = 8
 
@@ -168,6 +169,11 @@ class Scorer(abc.ABC):
             one array of length ``len(inputs)`` per column name; NaN (None in a column of
             strings) means null.
         """
+
+    @property
+    def described(self) -> dict[str, Metric]:
+        """The metrics that this scorer has columns of, by name, as the columns describe them."""
+        return schema_metrics(pa.schema(self.columns))
 
     def cost(self, inputs: Any) -> int:
         """Return the work of a pair, in any unit (default 0); similar pairs share a batch."""

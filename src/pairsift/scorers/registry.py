@@ -31,7 +31,8 @@ class Entry:
 
     Attributes:
         factory: "module:callable" that makes the scorer from its options.
-        columns: "module:callable" that returns its columns, if they are always the same.
+        columns: "module:callable" that gives its columns from its options, without the model; it
+            gives None if these do not tell.
         audit: "module:callable" that makes a :class:`pairsift.select.agreement.Audit` from the
             fingerprint of its score tables, if some rows are scored differently.
     """
@@ -53,7 +54,7 @@ def _import(path: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-_MLM_COLUMNS = "pairsift.scorers.mlm.columns:score_columns"
+_PACK_COLUMNS = "pairsift.scorers.mlm.prompt_files:pack_columns"
 
 
 _BUILT_IN = (
@@ -61,19 +62,19 @@ _BUILT_IN = (
         "pairsift-tiny",
         "the embedded filter: itm, odf, ctq, su (default)",
         "pairsift.scorers.mlm.tiny.scorer:load_tiny_scorer",
-        _MLM_COLUMNS,
+        "pairsift.scorers.mlm.tiny.scorer:tiny_columns",
     ),
     Entry(
         "mlm",
         "any multimodal language model, published MLM-Filters included (--model)",
         "pairsift.scorers.mlm.load:load_mlm_scorer",
-        _MLM_COLUMNS,
+        _PACK_COLUMNS,
     ),
     Entry(
         "vllm",
         "a multimodal model on a vLLM server (--model URL#NAME)",
         "pairsift.scorers.vllm:load_vllm_scorer",
-        _MLM_COLUMNS,
+        "pairsift.scorers.vllm:served_columns",
     ),
     Entry(
         "classifier",
@@ -157,26 +158,24 @@ def takes_option(name_or_path: str | os.PathLike[str], option: str) -> bool:
 
 
 def known_columns(
-    name_or_path: str | os.PathLike[str],
-    *,
-    mark_out_of_scope: bool = False,
-    hashes: bool = False,
-    **_: Any,
+    name_or_path: str | os.PathLike[str], *, mark_out_of_scope: bool = False, **options: Any
 ) -> tuple[pa.Field, ...] | None:
     """Return a scorer's columns without loading its model; None if that is not possible.
 
-    Takes the options of :func:`load_scorer`; `mark_out_of_scope` and `hashes` add columns.
+    Takes the options of :func:`load_scorer`: a prompt pack has columns of its own.
 
     Raises:
         PairsiftError: there is no such scorer.
     """
-    entry = entries()[_resolve(os.fspath(name_or_path))]
+    given = os.fspath(name_or_path)
+    name = _resolve(given)
+    entry = entries()[name]
     if entry.columns is None:
         return None
-    columns: tuple[pa.Field, ...] = _import(entry.columns)()
-    if hashes:
-        columns += _import("pairsift.hashing:HASH_FIELDS")
-    if mark_out_of_scope:
+    if name != given:
+        options["model"] = given
+    columns: tuple[pa.Field, ...] | None = _import(entry.columns)(options)
+    if columns is not None and mark_out_of_scope:
         columns += _import("pairsift.scorers.marking:COLUMNS")
     return columns
 

@@ -14,26 +14,24 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits, jpeg_data_uri
-from pairsift.metrics import METRICS, parse_metrics
 from pairsift.pair import Pair
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
 from pairsift.scorers.mlm.prompt_files import load_prompts
-from pairsift.scorers.mlm.prompts import PromptPack
-from pairsift.scorers.mlm.trie import summarise
+from pairsift.scorers.mlm.prompts import PromptPack, pack_metrics
+from pairsift.scorers.mlm.trie import NEVER, answer_values, summarise
+from pairsift.scorers.vllm_answers import AnswerWalk, Spellings
 from pairsift.scorers.vllm_client import VLLMClient, VLLMError
-from pairsift.scorers.vllm_numbers import NumberWalk
 
 # Text that a server may read as a control token, such as <|im_end|>, <image> or [INST]. Only the
 # tokenizer knows which of them it is, so all are split.
 _CONTROL = re.compile(r"<(?=[^<>\s]{1,40}>)|\[(?=/?[A-Z_]{2,20}\])")
-# In place of log(0); below the value of any token.
-_NEVER = -1e4
-# The image of the test request at the start; models need a minimum size.
+# What is asked about once at the start; models want images of some size.
 TRIAL_CAPTION = "a grey square"
 _TRIAL_SIDE = 224
 
@@ -45,8 +43,8 @@ class VLLMInputs:
     Attributes:
         image: JPEG as a data URI.
         caption: as it is sent.
-        truncated: whether the caption was truncated.
-        outcome: (metrics, 101) probabilities, or why there are none; None before the request.
+        truncated: whether part of the caption was cut.
+        outcome: (metrics, answers) probabilities, or why there are none; None before it was asked.
     """
 
     image: str
@@ -89,8 +87,8 @@ class VLLMScorer(Scorer):
         pack: the prompts; the server has its own chat format.
         metrics: names, in canonical order.
         transform: preprocesses pairs.
-        concurrency: pairs whose requests are open at the same time.
-        tolerance: fraction of the probability that may stay unread (see `vllm_numbers`).
+        concurrency: pairs in flight.
+        tolerance: share of the probability that need not be looked at (see `vllm_answers`).
         limits: larger images get the status ``image_too_large``.
     """
 
@@ -111,7 +109,10 @@ class VLLMScorer(Scorer):
         self.pack = pack
         self.metrics = tuple(metrics)
         self.tolerance = tolerance
-        self.columns = score_columns()
+        self._asked = [pack.metric(name) for name in self.metrics]
+        self._spellings = [Spellings(metric) for metric in self._asked]
+        self._values = answer_values([metric.scale for metric in self._asked])
+        self.columns = score_columns(pack.in_tables())
         self.preparer = Preparer(transform, limits)
         # Some pairs take longer, so a batch has several times as many pairs as requests are open.
         self.batch_size = 4 * concurrency
@@ -137,14 +138,17 @@ class VLLMScorer(Scorer):
         return dict(self._fingerprint)
 
     def score_batch(self, inputs: Sequence[VLLMInputs]) -> Mapping[str, np.ndarray]:
-        summary = summarise(self._log_probabilities(inputs))
+        summary = summarise(self._log_probabilities(inputs), self._values)
         columns = {field.name: np.full(len(inputs), np.nan) for field in self.columns}
-        columns |= metric_columns(summary, self.metrics)
+        columns |= metric_columns(summary, self._asked)
         columns["caption_truncated"] = np.array([pair.truncated for pair in inputs])
         return columns
 
     def distributions(self, pairs: Sequence[Pair]) -> np.ndarray:
-        """Return (pairs, metrics, 101) float64 probabilities of the scores 0..100.
+        """Return (pairs, metrics, answers) float64 probabilities of each metric's answers.
+
+        Answers are in the order of their values; metrics with fewer of them than others are padded
+        with 0 on the right.
 
         Raises:
             PairsiftError: a pair cannot be scored; the error names its key.
@@ -157,7 +161,7 @@ class VLLMScorer(Scorer):
         return np.asarray(p / p.sum(-1, keepdims=True))
 
     def _log_probabilities(self, inputs: Sequence[VLLMInputs]) -> np.ndarray:
-        """Return (pairs, metrics, 101). Raises the error of one pair, after all pairs are finished.
+        """(pairs, metrics, answers). Raises what one pair failed with, when all are settled.
 
         Outcomes are kept: if a batch has failed and is scored again pair by pair, no pair is
             requested
@@ -170,32 +174,41 @@ class VLLMScorer(Scorer):
             if isinstance(pair.outcome, Exception):
                 raise pair.outcome
         p = np.stack([np.asarray(pair.outcome) for pair in inputs])
-        log_p: np.ndarray = np.log(p, out=np.full_like(p, _NEVER), where=p > 0)
+        log_p: np.ndarray = np.log(p, out=np.full_like(p, NEVER), where=p > 0)
         return log_p
 
     def _settle(self, pair: VLLMInputs) -> np.ndarray | Exception:
         try:
-            return np.stack([self._ask(pair, metric) for metric in self.metrics])
-        except Exception as error:  # one failed pair must not fail its batch
+            p = np.zeros(self._values.shape)
+            for row, metric, spellings in zip(p, self.metrics, self._spellings, strict=True):
+                row[: spellings.count] = self._ask(pair, metric, spellings)
+            return p
+        except Exception as error:  # one pair must not take its batch along
             return error
 
-    def _ask(self, pair: VLLMInputs, metric: str) -> np.ndarray:
+    def _ask(self, pair: VLLMInputs, metric: str, spellings: Spellings) -> np.ndarray:
         text = self.pack.user_turn(metric, pair.caption).strip()
-        steps = self.client.answer(pair.image, text)
-        walk = NumberWalk.along(steps)
+        steps = self.client.answer(pair.image, text, spellings.tokens)
+        walk = AnswerWalk.along(steps, spellings)
         p = walk.finish(
             lambda written: self.client.next_step(pair.image, text, written), self.tolerance
         )
         if not p.sum() > 0:
             answer = "".join(step.token for step in steps)
-            raise VLLMError(f"{metric}: the model's answer is not a number: {answer!r}")
+            what = "no number" if spellings.integers else "none of the answers"
+            raise VLLMError(f"{metric}: the model answers with {what}: {answer!r}")
         return p
+
+
+def served_columns(options: Mapping[str, Any]) -> tuple[pa.Field, ...]:
+    """The columns, without asking the server; `options` are those of :func:`load_vllm_scorer`."""
+    return score_columns(load_prompts(options.get("prompts")).in_tables())
 
 
 def load_vllm_scorer(
     model: str,
     *,
-    metrics: str | Iterable[str] = tuple(METRICS),
+    metrics: str | Iterable[str] | None = None,
     prompts: PromptPack | str | Path | None = None,
     api_key: str | None = None,
     concurrency: int = 32,
@@ -212,15 +225,16 @@ def load_vllm_scorer(
     Args:
         model: ``URL#NAME``, such as ``http://localhost:8000/v1#Qwen/Qwen2.5-VL-7B-Instruct``;
             without a name, the only model that the server has.
-        metrics: metrics to score, as a sequence or separated by commas; all by default.
-        prompts: a prompt pack or its TOML file; None for Pairsift's own.
+        metrics: metrics to score, as a sequence or joined by commas; None for all of the pack.
+        prompts: a prompt pack, its TOML file, or the name of one that comes along; None for
+            Pairsift's own. White space before an answer is ignored, and so is `answer_tail`.
         api_key: key of the server; None takes the variable ``VLLM_API_KEY``, if it is set.
         concurrency: pairs whose requests are open at the same time; 32.
         timeout: longest time for one request, in seconds; 120.
         retries: how often to repeat a request after a rate limit, a time-out, a broken connection
             or a server error; 5.
-        top_logprobs: how many of the most likely tokens to request; 20. More needs a server started
-            with a larger ``--max-logprobs``.
+        top_logprobs: how many of the likeliest tokens to ask for; 20. More needs a server started
+            with a larger ``--max-logprobs``; where the server allows fewer, as many as it allows.
         tolerance: fraction of a score's probability that may stay unread, from 0 to below 1; 0.01.
         max_side: longer sides, in pixels, are scaled down to it before an image is sent; 1,024.
         max_caption_characters: longer captions are truncated; 8,000.
@@ -253,8 +267,9 @@ def load_vllm_scorer(
         if value < 1:
             raise PairsiftError(f"{what} is {value}; at least 1 is needed")
     if not 0 <= tolerance < 1:
-        raise PairsiftError(f"tolerance is {tolerance}; give a fraction from 0 to below 1")
-    asked, pack = parse_metrics(metrics), load_prompts(prompts)
+        raise PairsiftError(f"tolerance is {tolerance}; a share from 0 to below 1 is needed")
+    pack = load_prompts(prompts)
+    asked = pack_metrics(pack, metrics)
     client = VLLMClient(
         url.rstrip("/"), name or None,
         api_key=api_key, top_logprobs=top_logprobs, timeout=timeout, retries=retries,

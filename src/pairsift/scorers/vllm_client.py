@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from pairsift.errors import PairsiftError
-from pairsift.scorers.vllm_numbers import Step
+from pairsift.scorers.vllm_answers import Step
 
 API_KEY_VARIABLE = "VLLM_API_KEY"
-# White space and three digits; later tokens are not read.
-ANSWER_TOKENS = 4
+# What servers say that allow fewer log probabilities than they were asked for.
+_TOO_MANY = re.compile(
+    r"logprobs.{0,80}?(?:greater|more|less|most|max|exceed|between)", re.I | re.S
+)
 
 
 class VLLMClient:
@@ -78,7 +81,7 @@ class VLLMClient:
         """
         wanted = min(2, self.top_logprobs)
         try:
-            steps = self._ask(_user_turn(image, text), 1)
+            steps = self._first_answer(image, text)
         except VLLMError as error:
             raise PairsiftError(
                 f"{self.model} on {self.base_url} cannot be asked for scores: {error}. The scorer "
@@ -95,17 +98,33 @@ class VLLMClient:
                 "with `pairsift teach openai`"
             )
 
-    def answer(self, image: str, text: str) -> list[Step]:
-        """Return the model's greedy answer about an image, token by token.
+    def _first_answer(self, image: str, text: str) -> list[Step]:
+        """Ask for as many log probabilities as the server allows; ``top_logprobs`` keeps how many.
+
+        Raises:
+            VLLMError: no answer, after all retries.
+        """
+        while True:
+            try:
+                return self._ask(_user_turn(image, text), 1)
+            except VLLMError as error:
+                fewer = _allowed(str(error), self.top_logprobs)
+                if fewer is None:
+                    raise
+                self.top_logprobs = fewer
+
+    def answer(self, image: str, text: str, tokens: int) -> list[Step]:
+        """What the model writes about an image, a token at a time, the likeliest always.
 
         Args:
-            image: the image as a data URI.
-            text: the user's text below the image.
+            image: data URI.
+            text: what the user says below it.
+            tokens: the most tokens to write.
 
         Raises:
             VLLMError: there is no answer, after all retries.
         """
-        return self._ask(_user_turn(image, text), ANSWER_TOKENS)
+        return self._ask(_user_turn(image, text), tokens)
 
     def next_step(self, image: str, text: str, written: str) -> Step:
         """Return what the model would write after `written`.
@@ -149,6 +168,14 @@ class VLLMClient:
 
 class VLLMError(Exception):
     """This pair cannot be scored; other pairs may be."""
+
+
+def _allowed(words: str, asked: int) -> int | None:
+    """How many log probabilities a server allows that refuses so many; None if that is not why."""
+    if asked < 2 or not _TOO_MANY.search(words):
+        return None
+    fewer = [int(number) for number in re.findall(r"\d+", words) if 0 < int(number) < asked]
+    return fewer[-1] if fewer else asked // 2
 
 
 def _user_turn(image: str, text: str) -> list[dict[str, Any]]:

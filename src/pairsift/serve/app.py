@@ -18,14 +18,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairsift import __version__
 from pairsift.images import ImageLimits
-from pairsift.metrics import METRICS
 from pairsift.pair import Pair
 from pairsift.scorers.base import Scorer
+from pairsift.scores import COMPANIONS
 from pairsift.serve.batcher import Batcher, QueueFullError, Row
 from pairsift.serve.body import Budget, ScoreRequest, Share, read_request
 from pairsift.serve.fetch import Fetcher
 from pairsift.serve.messages import (
     Health,
+    MetricMeaning,
     ScoreAnswer,
     ScoredRow,
     ScorerFacts,
@@ -53,7 +54,7 @@ class _Service:
         self.scorer, self.settings = scorer, settings
         self.columns = tuple(field.name for field in scorer.columns)
         asked = scorer.fingerprint.get("metrics", "").split(",")
-        self.metrics = tuple(name for name in METRICS if name in asked and name in self.columns)
+        self.metrics = {name: m for name, m in scorer.described.items() if name in asked}
         self.monitor = ServeMetrics(lambda: self.batcher.queued)
         self.budget = Budget(settings.max_bytes)
         self.batcher = Batcher(
@@ -89,7 +90,7 @@ class _Service:
         if trouble := self.batcher.trouble:
             raise HTTPException(503, trouble, {"Retry-After": "60"})
         with self.budget.share() as share:
-            asked = await read_request(request, self.settings, share, self.metrics)
+            asked = await read_request(request, self.settings, share, tuple(self.metrics))
             try:
                 with self.batcher.admit(len(asked)):
                     limit = self.settings.time_limit
@@ -125,12 +126,10 @@ class _Service:
 
     def _columns(self, metrics: tuple[str, ...] | None) -> tuple[str, ...]:
         """Return the columns of the requested metrics, and those that belong to no metric."""
-        unwanted = [name for name in METRICS if metrics is not None and name not in metrics]
-        return tuple(
-            column
-            for column in self.columns
-            if not any(column == name or column.startswith(f"{name}_") for name in unwanted)
-        )
+        described = self.scorer.described
+        unwanted = [name for name in described if metrics is not None and name not in metrics]
+        hidden = {name + ending for name in unwanted for ending in ("", "_p", *COMPANIONS)}
+        return tuple(column for column in self.columns if column not in hidden)
 
     def facts(self) -> ScorerFacts:
         return ScorerFacts(
@@ -138,6 +137,9 @@ class _Service:
             fingerprint=dict(self.scorer.fingerprint),
             columns=list(self.columns),
             metrics=list(self.metrics),
+            meanings={
+                name: MetricMeaning(**metric.to_json()) for name, metric in self.metrics.items()
+            },
             limits={name: getattr(self.settings, name) for name in _LIMITS},
         )
 

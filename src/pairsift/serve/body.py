@@ -15,8 +15,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from pairsift.captions import decode_caption
-from pairsift.errors import PairsiftError
-from pairsift.metrics import parse_metrics
+from pairsift.metrics import split_names
 from pairsift.pair import Fault, Pair
 from pairsift.serve.messages import UrlRequest
 from pairsift.serve.settings import ServeSettings
@@ -243,9 +242,5 @@ def _first_words(error: ValidationError) -> str:
 
 
 def _metrics(names: list[str]) -> tuple[str, ...] | None:
-    if not names:
-        return None
-    try:
-        return parse_metrics([part for name in names for part in name.split(",")])
-    except PairsiftError as error:
-        raise HTTPException(422, str(error)[:500]) from None
+    asked = [name for part in names for name in split_names(part)]
+    return tuple(dict.fromkeys(asked)) or None

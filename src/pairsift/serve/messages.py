@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pairsift.metrics import Better, Metric
 from pairsift.pair import Status
 
 Value = bool | int | float | str | None
@@ -48,6 +50,20 @@ class UrlRequest(BaseModel):
     metrics: list[str] = []
 
 
+class MetricMeaning(BaseModel):
+    """What the column of a metric means."""
+
+    title: str
+    aspect: str
+    asks: str = Field(description="The question that the model was asked.")
+    low: float = Field(description="The smallest value of an answer.")
+    high: float = Field(description="The largest value of an answer.")
+    better: Better = Field(description="Which end of the scale is the good one.")
+    answers: dict[str, int] | list[dict[str, float | list[str]]] = Field(
+        description="The range of whole numbers, or each answer's value and spellings."
+    )
+
+
 class ScorerFacts(BaseModel):
     """The scorer, and the limits of this server."""
 
@@ -55,6 +71,9 @@ class ScorerFacts(BaseModel):
     fingerprint: dict[str, str] = Field(description="Text with everything that decides a score.")
     columns: list[str]
     metrics: list[str] = Field(description="The names that `metrics` may contain.")
+    meanings: dict[str, MetricMeaning] = Field(
+        description="What each metric's column means, by name."
+    )
     limits: dict[str, int | float]
 
 
@@ -89,7 +108,7 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": Problem, "description": _MEANINGS[code]} for code in codes}
 
 
-def request_body(metrics: tuple[str, ...], max_pairs: int, with_urls: bool) -> dict[str, Any]:
+def request_body(metrics: Mapping[str, Metric], max_pairs: int, with_urls: bool) -> dict[str, Any]:
     """Return the `requestBody` of `POST /score`, because our own limited reader reads the body."""
     several = {"type": "array", "minItems": 1, "maxItems": max_pairs}
     form_fields: dict[str, Any] = {
@@ -109,7 +128,11 @@ def request_body(metrics: tuple[str, ...], max_pairs: int, with_urls: bool) -> d
     if metrics:
         name = {"type": "string", "enum": list(metrics)}
         names = {"type": "array", "items": name}
-        told = {"description": "Score only these metrics; all if left out."}
+        asked = "".join(
+            f"\n- `{name}`, {metric.scale.low:g} to {metric.scale.high:g}: {metric.asks}"
+            for name, metric in metrics.items()
+        )
+        told = {"description": f"Score only these metrics; all if left out.\n{asked}"}
         form_fields["metrics"] = {"anyOf": [name, names]} | told
         json_fields["metrics"] = names | told
     form = {

@@ -12,9 +12,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from pairsift.metrics import MAX_SCORE, METRICS, MIN_SCORE
+from pairsift.metrics import MAX_SCORE, METRICS, Metric, Scale
 
 _THINKING = re.compile(
     r"<(think|thinking|thought|reasoning|analysis)\b[^>]*>.*?(?:</\1\s*>|\Z)", re.DOTALL | re.I
@@ -44,7 +45,7 @@ ENOUGH = 5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Scores 0..100 and rationales, by metric."""
+    """Scores and rationales, by metric."""
 
     scores: dict[str, float]
     why: dict[str, str]
@@ -54,15 +55,22 @@ class MalformedAnswerError(ValueError):
     """The reply is not the JSON that was asked for; the message says why."""
 
 
-def parse_answer(text: str | None, metrics: Sequence[str]) -> Answer:
+def parse_answer(
+    text: str | None, metrics: Sequence[str], known: Mapping[str, Metric] = METRICS
+) -> Answer:
     """Read the scores and rationales from a model's reply.
 
     Thinking (``<think>…</think>``) and text around the JSON are ignored. If there are several
     objects, the last one with all metrics counts, because models repeat the form before they fill
     it in.
 
+    Args:
+        metrics: names of those that were asked about.
+        known: what they and others are, by name.
+
     Raises:
-        MalformedAnswerError: there is no object, a metric is missing, or a score is not in 0..100.
+        MalformedAnswerError: there is no object, a metric is missing, or a score is no answer
+            of its scale.
     """
     if not isinstance(text, str) or not text.strip():
         raise MalformedAnswerError("the answer is empty")
@@ -77,7 +85,7 @@ def parse_answer(text: str | None, metrics: Sequence[str]) -> Answer:
     # As a last attempt, all objects together: some models write a line or an object per metric.
     for value in [*reversed(found), found]:
         try:
-            return _read(_entries(value, metrics), metrics, said)
+            return _read(_entries(value, metrics, known), metrics, known, said)
         except MalformedAnswerError as error:
             problem = problem or error
     assert problem is not None
@@ -137,7 +145,9 @@ def _closing(text: str, place: int) -> int:
     return place
 
 
-def _entries(value: Any, metrics: Sequence[str], depth: int = 0) -> dict[str, Any]:
+def _entries(
+    value: Any, metrics: Sequence[str], known: Mapping[str, Metric], depth: int = 0
+) -> dict[str, Any]:
     """Find what is said about each metric, at any depth of `value`."""
     if isinstance(value, str) and "{" in value:  # JSON inside a JSON string
         value = list(_values(value))
@@ -146,48 +156,73 @@ def _entries(value: Any, metrics: Sequence[str], depth: int = 0) -> dict[str, An
     if isinstance(value, list):
         found: dict[str, Any] = {}
         for part in value:
-            found |= _entries(part, metrics, depth + 1)
+            found |= _entries(part, metrics, known, depth + 1)
         return found
     if not isinstance(value, dict):
         return {}
     own: dict[str, Any] = {}
     for key, entry in value.items():
-        metric, of_score = _metric(str(key))
+        metric, of_score = _metric(str(key), known)
         if metric is not None and (of_score or metric not in own):
             own[metric] = entry
     if own:
         return own
-    if (named := _pick(value, _NAME_NAMES)) is not None and (metric := _metric(str(named))[0]):
+    if (named := _pick(value, _NAME_NAMES)) is not None and (
+        metric := _metric(str(named), known)[0]
+    ):
         return {metric: value}
     if len(metrics) == 1 and _pick(value, _SCORE_NAMES) is not None:
         return {metrics[0]: value}
-    return _entries(list(value.values()), metrics, depth + 1)
+    return _entries(list(value.values()), metrics, known, depth + 1)
 
 
-def _read(entries: Mapping[str, Any], metrics: Sequence[str], text: str) -> Answer:
+def _read(
+    entries: Mapping[str, Any], metrics: Sequence[str], known: Mapping[str, Metric], text: str
+) -> Answer:
     scores, why = {}, {}
-    for metric in metrics:
-        entry = entries.get(metric)
+    for name in metrics:
+        scale = known[name].scale
+        entry = entries.get(name)
         given = _pick(entry, _SCORE_NAMES) if isinstance(entry, dict) else entry
-        score = _number(given)
+        score = _number(given, scale.high) if scale.integers else _listed(given, scale)
         if score is None:
             said = f" but {given!r}" if isinstance(given, str) else ""
-            raise MalformedAnswerError(f"no score for {metric}{said} in {quote(text)}")
-        if not MIN_SCORE <= score <= MAX_SCORE:
-            raise MalformedAnswerError(f"{metric} is {given}, not in {MIN_SCORE}..{MAX_SCORE}")
-        scores[metric] = score
+            raise MalformedAnswerError(f"no score for {name}{said} in {quote(text)}")
+        if not scale.low <= score <= scale.high:
+            raise MalformedAnswerError(f"{name} is {given}, not in {scale.low:g}..{scale.high:g}")
+        scores[name] = score
         rationale = _pick(entry, _REASON_NAMES) if isinstance(entry, dict) else None
         if isinstance(rationale, str) and rationale.strip():
-            why[metric] = rationale.strip()
+            why[name] = rationale.strip()
     return Answer(scores, why)
 
 
-def _number(given: Any) -> float | None:
-    """Read a score given as a number or text: 70, "70", "70 %", "70/100"; else None."""
+def _listed(given: Any, scale: Scale) -> float | None:
+    """The value of a listed answer, given by a spelling or as its value; None for all else."""
+    if isinstance(given, bool):
+        given = "yes" if given else "no"
+    if isinstance(given, (int, float)):
+        return float(given) if given in scale.values else None
+    if not isinstance(given, str):
+        return None
+    said = given.strip().rstrip(".").casefold()
+    found = {
+        answer.value
+        for answer in scale.answers
+        for spelling in answer.spellings
+        if spelling.strip().casefold() == said
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def _number(given: Any, high: float = MAX_SCORE) -> float | None:
+    """Read a score given as a number or text: 70, "70", "70 %", "70/100"; None for
+    anything else.
+    """
     if isinstance(given, (int, float)) and not isinstance(given, bool):
         return float(given) if abs(given) < 1e9 else None
     match = _NUMBER.fullmatch(given) if isinstance(given, str) else None
-    if match is None or (match[2] and float(match[2]) != MAX_SCORE):
+    if match is None or (match[2] and float(match[2]) != high):
         return None
     return float(match[1])
 
@@ -197,26 +232,28 @@ def _pick(entry: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((spelled[name] for name in names if name in spelled), None)
 
 
-def _metric(key: str) -> tuple[str | None, bool]:
-    """Return the metric that a key names, in any spelling, and whether the key says "score"."""
-    letters = _letters(key)
+def _metric(key: str, known: Mapping[str, Metric]) -> tuple[str | None, bool]:
+    """The metric that a key names, in whatever spelling, and whether it says that it is a score."""
+    letters, spellings = (
+        _letters(key),
+        _spellings(tuple((name, known[name].title) for name in known)),
+    )
     for ending in ("", *_SCORE_NAMES):
-        if letters.endswith(ending) and (metric := _SPELLINGS.get(letters[: -len(ending) or None])):
+        if letters.endswith(ending) and (metric := spellings.get(letters[: -len(ending) or None])):
             return metric, bool(ending)
     return None, False
 
 
 def _letters(key: str) -> str:
-    return re.sub(r"[^a-z]+", "", key.lower())
+    return re.sub(r"[^a-z0-9]+", "", key.lower())
 
 
-def _spellings() -> dict[str, str]:
+@lru_cache(maxsize=64)
+def _spellings(metrics: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Names and titles of metrics, in letters only, and the metric that each stands for."""
     found = {}
-    for name, metric in METRICS.items():
-        title = _letters(metric.title)
+    for metric, heading in metrics:
+        name, title = _letters(metric), _letters(heading)
         for spelling in (name, title, name + title, title + name):
-            found[spelling] = name
+            found[spelling] = metric
     return found
-
-
-_SPELLINGS = _spellings()

@@ -209,7 +209,7 @@ class Chat:
         if dialect.temperature:
             arguments["temperature"] = settings.temperature
         if dialect.structured == "json_schema":
-            schema = answer_schema(settings.metrics)
+            schema = answer_schema(settings.metrics, settings.known)
             arguments["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": "scores", "strict": True, "schema": schema},

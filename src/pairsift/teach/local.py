@@ -10,7 +10,6 @@ import numpy as np
 from pairsift import moved
 from pairsift.engines.named_pairs import score_pairs
 from pairsift.errors import PairsiftError
-from pairsift.metrics import METRICS
 from pairsift.progress import Listener
 from pairsift.scorers.base import Scorer
 from pairsift.sources.image_store import Images
@@ -36,11 +35,14 @@ def annotate_locally(
         facts for the records' metadata.
 
     Raises:
-        PairsiftError: the scorer has none of the four metrics.
+        PairsiftError: the scorer has no metrics.
     """
-    metrics = [field.name for field in scorer.columns if field.name in METRICS]
+    metrics = list(scorer.described)
     if not metrics:
-        raise PairsiftError(f"{name} cannot teach: it has none of the columns {', '.join(METRICS)}")
+        raise PairsiftError(
+            f"{name} cannot teach: its columns answer no question of a prompt pack; take "
+            "pairsift-tiny or a multimodal model"
+        )
     names = [record.image for record in records]
     captions = [record.caption for record in records]
     found = score_pairs(

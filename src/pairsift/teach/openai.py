@@ -13,6 +13,7 @@ from typing import Any
 
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageFaultError, decode_image, jpeg_data_uri
+from pairsift.metrics import DEFAULT_SCALE
 from pairsift.progress import Listener, NullListener
 from pairsift.sources.image_store import Images
 from pairsift.teach.answers import ENOUGH, MalformedAnswerError, parse_answer, quote, wrong_scale
@@ -187,7 +188,7 @@ class OpenAITeacher:
         if last is None or not (last[1].problem or "").startswith(_MALFORMED):
             return last
         attempt, reply = last
-        return attempt, replace(reply, problem=malformed(reply.text, self.settings.metrics))
+        return attempt, replace(reply, problem=malformed(reply.text, self.settings))
 
     def _settled(self, key: str) -> bool:
         last = self.read(key)
@@ -203,17 +204,17 @@ class OpenAITeacher:
     def _fill(self, record: Record, key: str, errors: dict[str, str]) -> None:
         last = self.read(key)
         if last is not None and last[1].problem is None:
-            answer = parse_answer(last[1].text, self.settings.metrics)
+            answer = parse_answer(last[1].text, self.settings.metrics, self.settings.known)
             record.scores, record.why, record.error = answer.scores, answer.why, None
             return
         problem = last[1].problem if last is not None else None
         record.error = errors.get(key) or problem or "not asked"
 
 
-def malformed(text: str | None, metrics: Sequence[str]) -> str | None:
+def malformed(text: str | None, settings: OpenAISettings) -> str | None:
     """Return why a reply cannot be used; None if it can."""
     try:
-        parse_answer(text, metrics)
+        parse_answer(text, settings.metrics, settings.known)
     except MalformedAnswerError as error:
         return f"{_MALFORMED}{error}"
     return None
@@ -225,7 +226,9 @@ def check_scale(replies: Sequence[Reply], settings: OpenAISettings) -> None:
     Raises:
         PairsiftError: no score of the well-formed replies is above 1, and not all are 0.
     """
-    if wrong_scale(parse_answer(reply.text, settings.metrics).scores for reply in replies):
+    told = (parse_answer(reply.text, settings.metrics, settings.known).scores for reply in replies)
+    large = {name for name in settings.metrics if settings.known[name].scale == DEFAULT_SCALE}
+    if wrong_scale({n: score for n, score in scores.items() if n in large} for scores in told):
         raise PairsiftError(
             f"{settings.model} scores from 0 to 1, not from 0 to 100: no score of "
             f"{len(replies)} answers is above 1, such as {quote(replies[0].text)}. Scores "
@@ -388,11 +391,11 @@ def _reply(message: Message, settings: OpenAISettings) -> Reply:
     thought = (message.reasoning or "").strip()
     # Servers with a reasoning parser may take an answer without thinking for thinking. Only such a
     # whole answer counts: scores inside real thinking may be drafts.
-    if text is None and thought[:1] in ("{", "[", "`") and not malformed(thought, settings.metrics):
+    if text is None and thought[:1] in ("{", "[", "`") and not malformed(thought, settings):
         text = thought
     if message.refusal is not None:
         problem = f"{_REFUSED}{message.refusal}"
-    elif problem := malformed(text, settings.metrics):
+    elif problem := malformed(text, settings):
         if message.finish == "length":
             problem = f"{_CUT_OFF}{settings.max_output_tokens} tokens"
         elif text is None and message.reasoning:

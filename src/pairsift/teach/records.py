@@ -14,24 +14,31 @@ import pyarrow.parquet as pq
 
 from pairsift.arrow import read_parquet
 from pairsift.errors import PairsiftError
-from pairsift.metrics import METRICS
+from pairsift.metrics import METRICS, Metric
+from pairsift.scores import metric_field, schema_metrics
 from pairsift.sources.text_files import read_text
 from pairsift.storage import Folder, OutputKind, output_file, split
 
 METADATA_KEY = b"pairsift.teacher"
 _LONGEST_ROW = 16 << 20
 
-SCHEMA = pa.schema(
-    [
-        pa.field("image", pa.string(), nullable=False),
-        pa.field("caption", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("source", pa.int32()),
-        *(pa.field(metric, pa.float32()) for metric in METRICS),
-        *(pa.field(f"{metric}_why", pa.string()) for metric in METRICS),
-        pa.field("error", pa.string()),
-    ]
-)
+_WHY = "_why"
+
+
+def record_schema(metrics: Iterable[Metric] = METRICS.values()) -> pa.Schema:
+    """Return the columns of records: a score and a rationale for each metric, and who and what."""
+    asked = list(metrics)
+    return pa.schema(
+        [
+            pa.field("image", pa.string(), nullable=False),
+            pa.field("caption", pa.string(), nullable=False),
+            pa.field("kind", pa.string(), nullable=False),
+            pa.field("source", pa.int32()),
+            *map(metric_field, asked),
+            *(pa.field(f"{metric.name}{_WHY}", pa.string()) for metric in asked),
+            pa.field("error", pa.string()),
+        ]
+    )
 
 
 @dataclass(slots=True)
@@ -43,7 +50,7 @@ class Record:
         caption: the candidate, as the teacher received it.
         kind: how it was made (:mod:`pairsift.teach.candidates`), or `given`.
         source: which of the image's own captions it was made from; None if none.
-        scores: 0..100 by metric; a metric that was not asked for is absent.
+        scores: by metric, each on its own scale; a metric that was not asked for is absent.
         why: the teacher's rationale by metric, if it gave one.
         error: why there are no scores; None if there are.
     """
@@ -56,23 +63,26 @@ class Record:
     why: dict[str, str] = field(default_factory=dict)
     error: str | None = None
 
-    def to_row(self) -> dict[str, Any]:
-        """Return a row of :data:`SCHEMA`."""
-        row = {"image": self.image, "caption": self.caption, "kind": self.kind}
-        row |= {"source": self.source, "error": self.error}  # type: ignore[dict-item]
-        row |= {metric: self.scores.get(metric) for metric in METRICS}  # type: ignore[misc]
-        return row | {f"{metric}_why": self.why.get(metric) for metric in METRICS}
+    def to_row(self, metrics: Iterable[str] = METRICS) -> dict[str, Any]:
+        """Return a row of :func:`record_schema`."""
+        asked = list(metrics)
+        row: dict[str, Any] = {"image": self.image, "caption": self.caption, "kind": self.kind}
+        row |= {"source": self.source, "error": self.error}
+        row |= {metric: self.scores.get(metric) for metric in asked}
+        return row | {f"{metric}{_WHY}": self.why.get(metric) for metric in asked}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Record:
-        """Make the record from a row of :data:`SCHEMA`."""
+        """Make the record from a row of :func:`record_schema`."""
+        # Each metric has a rationale beside it, in JSON lines too, which have no metadata.
+        metrics = [name.removesuffix(_WHY) for name in row if name.endswith(_WHY)]
         return cls(
             str(row["image"]),
             str(row["caption"]),
             str(row.get("kind") or "given"),
             row.get("source"),
-            {m: float(row[m]) for m in METRICS if row.get(m) is not None},
-            {m: str(row[f"{m}_why"]) for m in METRICS if row.get(f"{m}_why")},
+            {m: float(row[m]) for m in metrics if row.get(m) is not None},
+            {m: str(row[f"{m}{_WHY}"]) for m in metrics if row.get(f"{m}{_WHY}")},
             row.get("error"),
         )
 
@@ -104,23 +114,31 @@ def check_output(path: str) -> None:
     folder.exists(name)  # fails now if the storage cannot be reached
 
 
-def write_records(path: str, records: Iterable[Record], teacher: Mapping[str, Any]) -> int:
+def write_records(
+    path: str,
+    records: Iterable[Record],
+    teacher: Mapping[str, Any],
+    metrics: Iterable[Metric] = METRICS.values(),
+) -> int:
     """Write all records or nothing: parquet, or JSON lines if the name ends in .jsonl.
 
     Args:
         teacher: the teacher's facts; kept in the parquet's metadata under `pairsift.teacher`.
+        metrics: the metrics that there are columns of.
 
     Returns:
         the number of records.
     """
     folder, name = output_file(path, _kind(path))
     folder.create()
-    rows = [record.to_row() for record in records]
+    schema = record_schema(metrics)
+    names = list(schema_metrics(schema))
+    rows = [record.to_row(names) for record in records]
     if name.endswith(".jsonl"):
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         folder.write(name, lines.encode("utf-8", "replace"))
         return len(rows)
-    table = pa.Table.from_pylist(rows, SCHEMA)
+    table = pa.Table.from_pylist(rows, schema)
     buffer = io.BytesIO()
     metadata = {METADATA_KEY: json.dumps(dict(teacher), sort_keys=True).encode()}
     pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")

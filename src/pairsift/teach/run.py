@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pairsift.errors import PairsiftError
-from pairsift.metrics import METRICS
+from pairsift.metrics import METRICS, Metric
 from pairsift.teach.candidates import CandidateMaker
 from pairsift.teach.embed import Embedder, load_embedder
 from pairsift.teach.items import Item
@@ -53,7 +53,10 @@ class Summary:
 
     def text(self) -> str:
         """One line for people."""
-        means = ", ".join(f"{metric} {value:.1f}" for metric, value in self.means.items())
+        means = ", ".join(
+            f"{metric} {value:.{1 if abs(value) >= 10 else 2}f}"
+            for metric, value in self.means.items()
+        )
         lines = [
             f"{self.records:,} records of {self.images:,} images in {self.out}; "
             f"mean {means or '-'}",
@@ -118,6 +121,7 @@ def finish(
     facts: Mapping[str, Any],
     images: int,
     bill: Mapping[str, Any] | None = None,
+    metrics: Sequence[Metric] = tuple(METRICS.values()),
 ) -> Summary:
     """Write the records and summarise them.
 
@@ -127,12 +131,13 @@ def finish(
     errors = [f"{record.image}: {record.error}" for record in records if record.error]
     if records and len(errors) == len(records):
         raise PairsiftError(f"the teacher scored nothing; first: {errors[0]}")
-    write_records(out, records, facts)
+    write_records(out, records, facts, metrics)
     means = {}
-    for metric in METRICS:
-        scores = [record.scores[metric] for record in records if metric in record.scores]
+    for metric in metrics:
+        name = metric.name
+        scores = [record.scores[name] for record in records if name in record.scores]
         if scores:
-            means[metric] = round(float(np.mean(scores)), 2)
+            means[name] = round(float(np.mean(scores)), 2)
     return Summary(
         out,
         images,

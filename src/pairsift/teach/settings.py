@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from pairsift.metrics import METRICS
+from pairsift.metrics import METRICS, Metric
 from pairsift.teach.dialect import Structured
 
 OFFICIAL_HOST = "api.openai.com"
@@ -33,6 +33,7 @@ class OpenAISettings:
         retries: how often a request is repeated on rate limits, timeouts and server errors.
         attempts: requests for a well-formed answer about a pair, in all runs together.
         give_up_after: the run stops after this many failed requests in a row.
+        known: what the metrics are, by name.
     """
 
     model: str
@@ -49,6 +50,7 @@ class OpenAISettings:
     retries: int = 8
     attempts: int = 3
     give_up_after: int = 10
+    known: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
 
     @property
     def deciding(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pairsift.balance.export import IMAGE_FOLDER, LLAVA_FILE, MESSAGES_FILE
 from pairsift.errors import PairsiftError
-from pairsift.metrics import MAX_SCORE, METRICS, MIN_SCORE
+from pairsift.metrics import METRICS, Metric
 from pairsift.sources.image_store import ImageStore
 from pairsift.sources.parquet_column import ParquetColumn
 from pairsift.sources.text_files import read_json
@@ -28,7 +28,7 @@ class Example:
     Attributes:
         place: number of the image source that has the image.
         image: the image's name in that source.
-        scores: the teacher's scores, 0..100 by metric; at least one.
+        scores: the teacher's scores by metric, each on its own scale; at least one.
         why: the teacher's rationale by metric, if it gave one.
     """
 
@@ -144,6 +144,7 @@ def read_data(
     images: Sequence[str] = (),
     metrics: Sequence[str] | None = None,
     sources: list[Source] | None = None,
+    known: Mapping[str, Metric] = METRICS,
 ) -> TrainingData:
     """Read folders that `pairsift balance` wrote, or the files in them.
 
@@ -153,6 +154,7 @@ def read_data(
         images: more places to search for images.
         metrics: scores of other metrics are ignored.
         sources: image sources of other data; the sources of this data are added to them.
+        known: the metrics that data may have, by name.
 
     Raises:
         PairsiftError: a file has another form, an image is missing, or nothing is left.
@@ -162,9 +164,9 @@ def read_data(
         file = _file_of(path)
         data.digests.append(_digest(file))
         if file.suffix == ".parquet":
-            _read_messages(file, data)
+            _read_messages(file, data, known)
         else:
-            _read_llava(file, images, data)
+            _read_llava(file, images, data, known)
     data.examples = _merge(data.examples, metrics)
     if not data.examples:
         asked = f" for {', '.join(metrics)}" if metrics else ""
@@ -280,7 +282,9 @@ def _add_images(file: Path, images: Sequence[str], data: TrainingData) -> tuple[
     return len(data.sources) - 1, source
 
 
-def _read_llava(file: Path, images: Sequence[str], data: TrainingData) -> None:
+def _read_llava(
+    file: Path, images: Sequence[str], data: TrainingData, known: Mapping[str, Metric]
+) -> None:
     entries = _llava_entries(file)
     place, source = _add_images(file, images, data)
     examples, exchanges = [], []
@@ -289,7 +293,7 @@ def _read_llava(file: Path, images: Sequence[str], data: TrainingData) -> None:
             said = entry.get("conversations") or [{}]
             answer = said[-1].get("value") if isinstance(said[-1], dict) else None
             where = f"{file}, entry {number}"
-            examples.append(_example(entry, entry.get("image"), answer, place, where))
+            examples.append(_example(entry, entry.get("image"), answer, place, where, known))
         elif (exchange := _exchange(entry, place, data)) is not None:
             exchanges.append(exchange)
     missing = source.missing(dict.fromkeys(example.image for example in examples))
@@ -302,7 +306,7 @@ def _read_llava(file: Path, images: Sequence[str], data: TrainingData) -> None:
     data.exchanges += _with_image(exchanges, source, data)
 
 
-def _read_messages(file: Path, data: TrainingData) -> None:
+def _read_messages(file: Path, data: TrainingData, known: Mapping[str, Metric]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -322,17 +326,28 @@ def _read_messages(file: Path, data: TrainingData) -> None:
         except (KeyError, IndexError, TypeError):
             answer = None
         where = f"{file}, row {number}"
-        data.examples.append(_example(row, row["image"], answer, place, where))
+        data.examples.append(_example(row, row["image"], answer, place, where, known))
 
 
-def _example(entry: Mapping[str, Any], image: Any, answer: Any, place: int, where: str) -> Example:
+def _example(
+    entry: Mapping[str, Any],
+    image: Any,
+    answer: Any,
+    place: int,
+    where: str,
+    known: Mapping[str, Metric],
+) -> Example:
     metric, score, caption = entry.get("metric"), entry.get("score"), entry.get("caption")
-    if metric not in METRICS:
-        raise PairsiftError(f"{where}: metric {metric!r} is not one of {', '.join(METRICS)}")
+    if not isinstance(metric, str) or metric not in known:
+        raise PairsiftError(
+            f"{where}: metric {metric!r} is not one of {', '.join(known)}; give the prompt pack "
+            "that asks about it (--prompts)"
+        )
     if isinstance(score, bool) or not isinstance(score, (int, float)):
         raise PairsiftError(f"{where}: score {score!r} is not a number")
-    if not MIN_SCORE <= score <= MAX_SCORE:
-        raise PairsiftError(f"{where}: score {score} is not in {MIN_SCORE}..{MAX_SCORE}")
+    scale = known[metric].scale
+    if not scale.low <= score <= scale.high:
+        raise PairsiftError(f"{where}: score {score} is not in {scale.low:g}..{scale.high:g}")
     if not isinstance(caption, str) or not isinstance(image, str):
         raise PairsiftError(
             f"{where}: caption or image is missing; write the data with this version's "

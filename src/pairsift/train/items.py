@@ -14,12 +14,14 @@ import numpy as np
 from pairsift.captions import check_caption
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageFaultError, ImageLimits, decode_image
+from pairsift.metrics import Scale
 from pairsift.pair import Fault, Pair, Status
 from pairsift.scorers.base import Prepared
 from pairsift.scorers.mlm.backbone import Arrays, ImageTransform
 from pairsift.scorers.mlm.chat import render_chat
 from pairsift.scorers.mlm.encode import PromptEncoder
-from pairsift.scorers.mlm.packing import NO_TREE, Block, Collated, Tree, build_blocks, pad
+from pairsift.scorers.mlm.packing import Block, Collated, build_blocks, pad
+from pairsift.scorers.mlm.trie import Tree
 from pairsift.train.examples import Example, Exchange, Source, TrainingData
 from pairsift.train.labels import soft_labels
 
@@ -39,7 +41,8 @@ class Row:
         prefix: (P,) int64 token ids.
         suffixes: (S,) int64 token ids of the rest of each prompt.
         answers: token ids to be generated after each suffix; None if distributions are learned.
-        scores: the teacher's scores, shape (suffixes,); NaN where there is none.
+        scores: the teacher's scores, shape (suffixes,), in points of their scales; NaN where there
+            is none.
         metrics: the metric that each suffix asks for; -1 for none.
         group: rows of a batch with the same number have captions of the same image.
     """
@@ -80,6 +83,7 @@ class RowMaker:
         self.image_transform = image_transform
         self.encoder = encoder
         self.metrics = tuple(metrics)
+        self.scales = encoder.scales
         self.objective = objective
         self.end = end
         self.user_prompt = user_prompt
@@ -101,7 +105,9 @@ class RowMaker:
         inputs = prepared.inputs
         asked = [index for index, name in enumerate(self.metrics) if name in example.scores]
         suffixes = tuple(inputs.suffixes[index] for index in asked)
-        scores = np.array([example.scores[self.metrics[index]] for index in asked])
+        scores = np.array(
+            [self.scales[index].points(example.scores[self.metrics[index]]) for index in asked]
+        )
         answers = None
         if self.objective == "words":
             used = len(inputs.prefix) + max(map(len, suffixes))
@@ -111,13 +117,14 @@ class RowMaker:
 
     def _words(self, example: Example, index: int) -> np.ndarray:
         metric = self.metrics[index]
-        number = int(np.floor(example.scores[metric] + 0.5))
+        answer = self.scales[index].nearest(example.scores[metric])
+        text = self.scales[index].answers[answer].spellings[0]
         why = example.why.get(metric)
-        ids = self.encoder.answer_ids(f"{number}\n{why}" if why else f"{number}", index)
-        path = self.encoder.trie.paths[number]
+        ids = self.encoder.answer_ids(f"{text}\n{why}" if why else text, index)
+        path = self.encoder.tries[index].paths[answer][0]
         if tuple(ids[: len(path)]) != path:
             raise PairsiftError(
-                f"the tokenizer splits {number} differently before a rationale; train with "
+                f"the tokenizer splits {text!r} differently before a rationale; train with "
                 "--objective distribution"
             )
         return np.array([*ids, self.end], dtype=np.int64)
@@ -230,8 +237,8 @@ class Part:
     Attributes:
         images, prefixes: those of the rows.
         block: what follows the prefixes; its ``reads`` are not used.
-        row: (targets, or tokens) the row of each position whose logits are needed.
-        at: the positions in the block: (targets, nodes), or (tokens,).
+        row: (nodes, or tokens) the row of each position whose logits are needed.
+        at: the positions in the block: all nodes of one target after those of another, or tokens.
     """
 
     images: list[Arrays]
@@ -247,8 +254,8 @@ class Batch:
 
     Attributes:
         scored: rows whose score distributions are learned; None if there are none.
-        labels: (targets, 101) float32.
-        scores, metrics, groups: (targets,).
+        labels: (targets, answers) float32.
+        scores, metrics, groups: (targets,); scores in points.
         worded: rows whose answers are learned token by token.
         written: (tokens,) the correct token at each position.
         weights: (tokens,) float32; those of an answer sum to 1.
@@ -270,12 +277,14 @@ class Collator:
     """Turns rows into a batch. Picklable.
 
     Args:
-        tree: the score trie in the form that :mod:`~pairsift.scorers.mlm.packing` uses.
+        trees: per metric, its answers in the form that :mod:`~pairsift.scorers.mlm.packing` uses.
+        scales: per metric, its answers.
         label_std: see :func:`~pairsift.train.labels.soft_labels`.
     """
 
-    def __init__(self, tree: Tree, label_std: float) -> None:
-        self.tree = tree
+    def __init__(self, trees: Sequence[Tree], scales: Sequence[Scale], label_std: float) -> None:
+        self.trees = trees
+        self.points = [np.array([*map(scale.points, scale.values)]) for scale in scales]
         self.label_std = label_std
 
     def __call__(self, items: Sequence[Sequence[Row]]) -> Mapping[str, Batch]:
@@ -283,12 +292,13 @@ class Collator:
         scored = [row for row in rows if row.answers is None]
         worded = [row for row in rows if row.answers is not None]
         scores = _joined([row.scores for row in scored], np.float64)
+        metrics = _joined([row.metrics for row in scored], np.int64)
         part, written, weights, answers = self._worded(worded)
         batch = Batch(
             scored=self._scored(scored),
-            labels=soft_labels(scores, self.label_std),
+            labels=self._labels(scores, metrics),
             scores=scores,
-            metrics=_joined([row.metrics for row in scored], np.int64),
+            metrics=metrics,
             groups=_joined([np.full(len(row.scores), row.group) for row in scored], np.int64),
             worded=part,
             written=written,
@@ -300,9 +310,20 @@ class Collator:
     def _scored(self, rows: Sequence[Row]) -> Part | None:
         if not rows:
             return None
-        blocks = [build_blocks(row.suffixes, self.tree, "packed")[0] for row in rows]
+        blocks = [
+            build_blocks(row.suffixes, [self.trees[m] for m in row.metrics], "packed")[0]
+            for row in rows
+        ]
         reads = [block.shape.reads for block in blocks]
         return _part(rows, blocks, np.concatenate(reads), [len(read) for read in reads])
+
+    def _labels(self, scores: np.ndarray, metrics: np.ndarray) -> np.ndarray:
+        """(targets, answers), padded with 0 as the distributions are with nothing."""
+        labels = np.zeros((len(scores), max(map(len, self.points))), np.float32)
+        for metric in np.unique(metrics).tolist():
+            mine, answers = metrics == metric, self.points[metric]
+            labels[mine, : len(answers)] = soft_labels(scores[mine], self.label_std, answers)
+        return labels
 
     def _worded(self, rows: Sequence[Row]) -> tuple[Part | None, np.ndarray, np.ndarray, int]:
         blocks, at, written, weights, counts = [], [], [], [], []
@@ -313,7 +334,7 @@ class Collator:
                 np.concatenate([suffix, answer[:-1]])
                 for suffix, answer in zip(row.suffixes, answers, strict=True)
             ]
-            blocks.append(build_blocks(texts, NO_TREE, "packed")[0])
+            blocks.append(build_blocks(texts, layout="packed")[0])
             start = 0
             for text, answer in zip(texts, answers, strict=True):
                 end = start + len(text)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pairsift.metrics import Scale
 from pairsift.scorers.mlm.backbone import EmbedsBackbone
-from pairsift.scorers.mlm.trie import NUMBERS, ScoreTrie
+from pairsift.scorers.mlm.trie import NEVER, AnswerTries, answer_points
 from pairsift.train.items import Batch, Part
 
 _RANKED_APART = 5.0
@@ -19,24 +22,32 @@ _RANK_SCALE = 10.0
 class Objective(nn.Module):
     """The model with its loss, in the form that the Trainer expects.
 
-    - *distribution*: cross-entropy between the soft label and the distribution over 0..100 that
-      the scorer reads. It is not renormalised, so the model also learns to answer with a number.
+    - *distribution*: cross-entropy between the soft label and the distribution over a metric's
+      answers that the scorer reads. It is not renormalised, so the model also learns to give one
+      of the answers.
     - *words*: cross-entropy of an answer's tokens, averaged over each answer, so that a long
       rationale has no more weight than a short one.
     - *ranking*: softplus of how far the scores of two captions of an image are in the wrong order.
 
     Args:
         model: the model whose parameters are trained; ``backbone`` runs it.
+        tries, scales: the metrics' answers.
         ranking: weight of the ranking loss.
     """
 
     def __init__(
-        self, model: nn.Module, backbone: EmbedsBackbone, trie: ScoreTrie, ranking: float
+        self,
+        model: nn.Module,
+        backbone: EmbedsBackbone,
+        tries: AnswerTries,
+        scales: Sequence[Scale],
+        ranking: float,
     ) -> None:
         super().__init__()
         self.model = model
         self.backbone = backbone
-        self.trie = trie
+        self.tries = tries
+        self.points = answer_points(scales)
         self.ranking = ranking
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -48,11 +59,12 @@ class Objective(nn.Module):
             return {"loss": total.requires_grad_()}
         ranking = torch.zeros_like(total)
         if batch.scored is not None:
-            log_p = self.log_probabilities(batch.scored)
+            log_p = self.log_probabilities(batch.scored, batch.metrics)
             labels = self.backbone.to_device(batch.labels)
             total = total - (labels * log_p).sum()
             if self.ranking:
-                ranking = ranking_loss(expected_scores(log_p), batch)
+                points = torch.from_numpy(self.points[batch.metrics]).to(log_p)
+                ranking = ranking_loss(expected_points(log_p, points), batch)
         if batch.worded is not None:
             logits = self.backbone.logits(self._hidden(batch.worded))
             losses = nn.functional.cross_entropy(
@@ -61,25 +73,33 @@ class Objective(nn.Module):
             total = total + (losses * self.backbone.to_device(batch.weights)).sum()
         return {"loss": total / batch.targets + self.ranking * ranking}
 
-    def log_probabilities(self, part: Part) -> Tensor:
-        """Return the scores' float32 log probabilities, (targets, 101)."""
-        hidden = self._hidden(part)  # (targets, nodes, D)
-        logits = self.backbone.logits(hidden.flatten(0, 1))
-        columns = torch.tensor(self.trie.columns, device=logits.device)
+    def log_probabilities(self, part: Part, metrics: np.ndarray) -> Tensor:
+        """(targets, answers) float32 log probabilities of the answers, as the scorer reads them.
+
+        Args:
+            metrics: (targets,) which metric each one is of; the part's places are those of their
+                nodes, one target behind another.
+        """
+        logits = self.backbone.logits(self._hidden(part))
+        columns = torch.tensor(self.tries.columns, device=logits.device)
         log_p = logits[:, columns] - logits.logsumexp(-1, keepdim=True)
-        return self.trie.log_probabilities(log_p.view(*hidden.shape[:2], -1))
+        starts = np.cumsum([0, *(self.tries[metric].nodes for metric in metrics[:-1])])
+        found = log_p.new_full((len(metrics), self.tries.answers), NEVER)
+        for metric in np.unique(metrics).tolist():
+            targets = np.flatnonzero(metrics == metric)
+            nodes = starts[targets][:, None] + np.arange(self.tries[metric].nodes)
+            read = self.tries.of_metric(metric, log_p[torch.from_numpy(nodes).to(log_p.device)])
+            found = found.index_copy(0, torch.from_numpy(targets).to(log_p.device), read)
+        return found
 
     def _hidden(self, part: Part) -> Tensor:
         hidden = self.backbone.read(part.images, part.prefixes, part.block)
-        row = self.backbone.to_device(part.row)
-        at = self.backbone.to_device(part.at)
-        return hidden[row[:, None] if at.ndim == 2 else row, at]
+        return hidden[self.backbone.to_device(part.row), self.backbone.to_device(part.at)]
 
 
-def expected_scores(log_p: Tensor) -> Tensor:
-    """Return the mean of each distribution, renormalised; (..., 101) to (...), 0..100."""
-    numbers = torch.tensor(NUMBERS, dtype=log_p.dtype, device=log_p.device)
-    return log_p.softmax(-1) @ numbers
+def expected_points(log_p: Tensor, points: Tensor) -> Tensor:
+    """Mean of each distribution, renormalised; (..., answers) to (...), 0..100."""
+    return (log_p.softmax(-1) * points).sum(-1)
 
 
 def ranking_loss(expected: Tensor, batch: Batch) -> Tensor:

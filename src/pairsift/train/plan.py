@@ -85,11 +85,13 @@ def make_plan(settings: Settings, listener: Listener) -> Plan:
     check_packages(settings)
     base = find_base(settings.model)
     listener.message(f"reading {', '.join(settings.data)}")
-    data = usable(read_data(settings.data, settings.images, settings.metrics))
-    metrics = _metrics_of(data, settings)
+    pack = _choose_pack(settings, base)
+    known = {**METRICS, **{name: pack.metric(name) for name in pack.metrics}}
+    data = usable(read_data(settings.data, settings.images, settings.metrics, known=known))
+    metrics = _metrics_of(data, settings, pack)
     if settings.dev_data is not None:
         other = usable(
-            read_data([settings.dev_data], settings.images, settings.metrics, data.sources)
+            read_data([settings.dev_data], settings.images, settings.metrics, data.sources, known)
         )
         train, dev = data.examples, fewest(other.examples, settings.dev_pairs, settings.seed)
         data.digests += other.digests
@@ -111,7 +113,6 @@ def make_plan(settings: Settings, listener: Listener) -> Plan:
         wanted = round(settings.mix_ratio * len(train))
         read_mix(settings.mix, settings.images, wanted, settings.seed, mixed)
         mixed = usable(mixed)
-    pack = _choose_pack(settings, base)
     lacking = [metric for metric in metrics if metric not in pack.metrics]
     if lacking:
         raise PairsiftError(f"prompt pack {pack.name!r} has no text for {', '.join(lacking)}")
@@ -154,14 +155,15 @@ def check_packages(settings: Settings) -> None:
         raise PairsiftError("training runs in one process on one device; start it without torchrun")
 
 
-def _metrics_of(data: TrainingData, settings: Settings) -> tuple[str, ...]:
+def _metrics_of(data: TrainingData, settings: Settings, pack: PromptPack) -> tuple[str, ...]:
     there = {metric for example in data.examples for metric in example.scores}
     if not there:
         raise PairsiftError(f"no usable pair is left: {counts_in_words(data.left_out)}")
     lacking = [metric for metric in settings.metrics or () if metric not in there]
     if lacking:
         raise PairsiftError(f"the data has no scores for {', '.join(lacking)}")
-    return tuple(metric for metric in METRICS if metric in there)
+    order = dict.fromkeys([*(metric.name for metric in pack.in_tables()), *METRICS])
+    return tuple(metric for metric in order if metric in there)
 
 
 def _has_ranked(examples: list[Example]) -> bool:

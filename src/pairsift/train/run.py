@@ -291,17 +291,17 @@ class _Runner:
         if settings.gradient_checkpointing:
             student.save_activations_only_at_layers()
         scorer = MLMScorer(student.backbone, plan.pack, plan.metrics)
-        items = self.items(scorer)
+        items, scales = self.items(scorer), scorer.encoder.scales
         if settings.workers:
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # worker processes are forked
         trainer = FilterTrainer(
-            Objective(student.model, student.backbone, scorer.trie, settings.ranking),
+            Objective(student.model, student.backbone, scorer.tries, scales, settings.ranking),
             student,
             plan.pack,
             stage,
             folder,
             items,
-            Collator((scorer.trie.tokens, scorer.trie.parents), settings.label_std),
+            Collator(scorer.tries.trees, scales, settings.label_std),
             settings,
             self.log,
             (lambda: self.measure(scorer, items.maker)) if plan.dev else None,

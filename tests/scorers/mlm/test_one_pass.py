@@ -100,7 +100,7 @@ def brute_force(plain: PlainModel, pair: Pair, metric: str) -> np.ndarray:
 def test_trie_gives_the_distribution_of_101_continuations(tmp_path, whole_numbers, layout):
     save_checkpoint(tmp_path, "llava", whole_numbers=whole_numbers)
     scorer = load_mlm_scorer(tmp_path, metrics="itm,su", layout=layout)
-    assert scorer.trie.nodes == (1 if whole_numbers else 12)
+    assert [trie.nodes for trie in scorer.tries] == [1 if whole_numbers else 12] * 2
     plain = PlainModel(tmp_path)
     pairs = make_pairs(1, seed=2)
     found = scorer.distributions(pairs)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from pairsift.errors import PairsiftError
-from pairsift.metrics import METRICS
+from pairsift.metrics import METRICS, Answer, Scale
 from pairsift.scorers.mlm.chat import CHAT_FORMATS, render_chat
 from pairsift.scorers.mlm.prompt_files import (
     dump_pack,
@@ -99,7 +102,6 @@ def test_digest_changes_with_the_words():
     [
         ("name = ", "not TOML"),
         ('name = "x"', "instruction is missing"),
-        ('name = "x"\ninstruction = "{caption}"\n[metrics.beauty]\ncriteria = "x"', "beauty"),
         ('name = "x"\ninstruction = "{caption}"\n[metrics.itm]\naspect = "x"', "criteria is miss"),
         ('name = "x"\ninstruction = "{caption}"\nmetrics = 3', "metrics must be"),
         ('name = "x"\ninstruction = "{caption}"\nchat_format = "v1"', "chat_format"),
@@ -111,6 +113,128 @@ def test_digest_changes_with_the_words():
 def test_broken_packs_are_refused(text, message):
     with pytest.raises(PairsiftError, match=message):
         parse_pack(text, "broken.toml")
+
+
+HEAD = 'name = "x"\ninstruction = "{caption} {criteria}"\n'
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("", "asks nothing"),
+        ("[metrics.key]\ncriteria = 'x'", "'key': tables with scores have another column"),
+        ("[metrics.status]\ncriteria = 'x'", "'status': tables"),
+        ("[metrics.kind]\ncriteria = 'x'", "'kind': tables"),
+        ("[metrics.Beauty]\ncriteria = 'x'", "'Beauty': a name is made of a-z"),
+        ("[metrics.'a b']\ncriteria = 'x'", "'a b': a name is made of a-z"),
+        ("[metrics.2d]\ncriteria = 'x'", "'2d': a name is made of a-z"),
+        ("[metrics.and]\ncriteria = 'x'", "'and': the word has a meaning in --where"),
+        ("[metrics.a_top]\ncriteria = 'x'", "'a_top': _top"),
+        ("[metrics.a]\ncriteria = 'x'\nbetter = 'bigger'", "better is 'bigger'; it may be higher"),
+        ("[metrics.a]\ncriteria = 'x'\nanswers = 3", "answers must be a table or a list"),
+        ("[metrics.a]\ncriteria = 'x'\nanswers = []", "two answers or more, not 0"),
+        ("[metrics.a]\ncriteria = 'x'\nanswers = { low = 5, high = 5 }", "low must be below high"),
+        (
+            "[metrics.a]\ncriteria = 'x'\nanswers = { low = 1.5, high = 5 }",
+            "range of whole numbers",
+        ),
+        ("[metrics.a]\ncriteria = 'x'\nanswers = { low = 1 }", "range of whole numbers"),
+        ("[metrics.a]\ncriteria = 'x'\nanswers = { low = 0, high = 5000 }", "5,001 answers"),
+        (
+            "[metrics.a]\ncriteria = 'x'\nanswers = [{ value = 1, spellings = ['yes'] }]",
+            "two answers or more, not 1",
+        ),
+        (
+            "[metrics.a]\ncriteria = 'x'\nanswers = ["
+            "{ value = 1, spellings = ['yes'] }, { value = 0, spellings = ['yes'] }]",
+            "'yes' stands there twice",
+        ),
+        (
+            "[metrics.a]\ncriteria = 'x'\nanswers = ["
+            "{ value = 1, spellings = ['yes'] }, { value = 1, spellings = ['sure'] }]",
+            "two answers have the value 1",
+        ),
+        (
+            "[metrics.a]\ncriteria = 'x'\nanswers = ["
+            "{ value = 1, spellings = [] }, { value = 0, spellings = ['no'] }]",
+            "value 1 has no spelling",
+        ),
+        (
+            "[metrics.a]\ncriteria = 'x'\nanswers = ["
+            "{ value = 1, spellings = [' '] }, { value = 0, spellings = ['no'] }]",
+            "' ' of an answer has no letter",
+        ),
+        (
+            "[metrics.a]\ncriteria = 'x'\nanswers = ["
+            "{ value = nan, spellings = ['yes'] }, { value = 0, spellings = ['no'] }]",
+            "nan",
+        ),
+        (
+            "[metrics.a]\ncriteria = 'x'\nanswers = ["
+            "{ value = 'high', spellings = ['yes'] }, { value = 0, spellings = ['no'] }]",
+            "a number as value",
+        ),
+        ("[metrics.a]\ncriteria = 'x'\ninstruction = 'x'", "instruction of a: {caption} must"),
+    ],
+)
+def test_metrics_that_cannot_be_asked_are_refused_in_one_line(metric, message):
+    text = HEAD + (metric or "[metrics]")
+    with pytest.raises(PairsiftError, match=re.escape(message)) as found:
+        parse_pack(text, "broken.toml")
+    assert str(found.value).startswith(("broken.toml: ", "prompt pack broken.toml: "))
+    assert "\n" not in str(found.value)
+
+
+EVERYTHING = PromptPack(
+    "everything",
+    "",
+    {
+        "useful": MetricPrompt(
+            "usefulness", "Would a teacher use it?", Scale.range(1, 5), title="Usefulness",
+            asks="Would a teacher use this figure?", instruction="{caption} {criteria} {answers}",
+        ),
+        "errors": MetricPrompt(
+            "", "How many?", Scale.range(-3, 3), better="lower", instruction="{caption}",
+        ),
+        "text": MetricPrompt(
+            "", 'Is there "text"?',
+            Scale((Answer(1, ("yes", " YES")), Answer(0.5, ('a "bit"',)), Answer(0, ("no",)))),
+            instruction="{caption}", better="neither",
+        ),
+    },
+    answer_tail="",
+)  # fmt: skip
+
+
+def test_a_pack_of_any_answers_survives_its_file(tmp_path):
+    path = tmp_path / "everything.toml"
+    path.write_text(dump_pack(EVERYTHING), "utf-8")
+    again = load_prompts(path)
+    assert again == EVERYTHING
+    assert again.digest == EVERYTHING.digest
+    assert again.user_turn("useful", "a dog") == (
+        "a dog Would a teacher use it? a whole number from 1 to 5"
+    )
+    assert again.metrics["text"].scale.values == (0, 0.5, 1)
+    assert again.metrics["text"].scale.describe() == """'no', 'a "bit"' or 'yes'"""
+    assert again.metric("errors").asks == "How many?"
+
+
+def test_what_is_for_people_only_is_not_in_the_digest():
+    prompt = MetricPrompt("a", "b")
+    plain = PromptPack("x", "{caption}", {"a": prompt})
+    for change, same in [
+        ({"title": "A"}, True), ({"asks": "A?"}, True), ({"better": "lower"}, True),
+        ({"scale": Scale.range(0, 9)}, False), ({"instruction": "{caption}!"}, False),
+    ]:  # fmt: skip
+        changed = PromptPack("x", "{caption}", {"a": replace(prompt, **change)})
+        assert (changed.digest == plain.digest) is same
+
+
+def test_packs_of_before_keep_their_digests():
+    """They stand in fingerprints: a folder that was begun with one goes on."""
+    digests = {name: load_prompts(name).digest[:16] for name in ("pairsift", "compact")}
+    assert digests == {"pairsift": "590f1fcb87277162", "compact": "0efa64465fbeb02e"}
 
 
 def test_a_missing_pack_and_a_missing_metric_are_named(tmp_path):

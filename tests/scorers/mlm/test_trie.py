@@ -5,31 +5,40 @@ import pytest
 import torch
 
 from pairsift.errors import PairsiftError
-from pairsift.scorers.mlm.trie import ScoreTrie, common_prefix, summarise
+from pairsift.metrics import METRICS
+from pairsift.scorers.mlm.trie import AnswerTrie, common_prefix, metric_trie, summarise
 from tests.scorers.mlm.checkpoints import make_tokenizer
 
 DIGIT = {digit: 10 + digit for digit in range(10)}
-DIGIT_PATHS = [[DIGIT[int(digit)] for digit in str(number)] for number in range(101)]
+DIGIT_PATHS = [[[DIGIT[int(digit)] for digit in str(number)]] for number in range(101)]
+# As the trie of a range finds it: digits behind 0 make no number.
+BEHIND_ZERO = {(DIGIT[0],): set(DIGIT.values())}
+ITM = METRICS["itm"]
+VALUES = np.arange(101.0)
+
+
+def digits_trie():
+    return AnswerTrie.from_paths(DIGIT_PATHS, BEHIND_ZERO)
 
 
 def test_a_digit_tokenizer_takes_twelve_nodes():
-    trie = ScoreTrie.from_paths(DIGIT_PATHS)
+    trie = digits_trie()
     assert trie.nodes == 12
     assert trie.columns == tuple(range(10, 20))
     assert trie.tokens == (*range(10, 20), DIGIT[0])  # ten first digits, then the 0 of "10"
     assert trie.parents == (*[0] * 10, trie.tokens.index(DIGIT[1]) + 1)
-    assert trie.depths == (0, *[1] * 10, 2)
+    assert list(map(len, trie.beginnings)) == [0, *[1] * 10, 2]
 
 
 def test_a_whole_number_tokenizer_takes_one_node():
-    trie = ScoreTrie.from_paths([[500 + number] for number in range(101)])
+    trie = AnswerTrie.from_paths([[[500 + number]] for number in range(101)])
     assert trie.nodes == 1
     assert len(trie.columns) == 101
 
 
 def test_other_spellings_need_no_special_case():
     """Two digits a token: "100" alone takes a second one."""
-    trie = ScoreTrie.from_paths([[500 + number] for number in range(100)] + [[510, 500]])
+    trie = AnswerTrie.from_paths([[[500 + number]] for number in range(100)] + [[[510, 500]]])
     assert trie.nodes == 2
     assert trie.tokens == (510,)
 
@@ -38,11 +47,11 @@ def test_the_tokenizer_is_inspected():
     digits = make_tokenizer()
     whole = make_tokenizer(whole_numbers=True)
     for tokenizer, nodes in ((digits, 12), (whole, 1)):
-        trie = ScoreTrie.from_tokenizer(
-            lambda text, tokenizer=tokenizer: tokenizer(text)["input_ids"], "score: "
+        trie = metric_trie(
+            lambda text, tokenizer=tokenizer: tokenizer(text)["input_ids"], "score: ", ITM
         )
         assert trie.nodes == nodes
-        assert tokenizer.decode(list(trie.paths[57])) == "57"
+        assert tokenizer.decode(list(trie.paths[57][0])) == "57"
 
 
 def test_a_space_that_belongs_to_the_number_is_found():
@@ -52,17 +61,17 @@ def test_a_space_that_belongs_to_the_number_is_found():
         words = text.split(" ")
         return [1000 + len(words[0]), *(2000 + int(word) for word in words[1:])]
 
-    trie = ScoreTrie.from_tokenizer(encode, "score: ")
-    assert trie.paths[57] == (2057,)
+    trie = metric_trie(encode, "score: ", ITM)
+    assert trie.paths[57] == ((2057,),)
 
 
 def test_a_tokenizer_without_digits_is_refused():
-    with pytest.raises(PairsiftError, match="differently"):
-        ScoreTrie.from_tokenizer(lambda text: [0] * len(text), "score: ")
+    with pytest.raises(PairsiftError, match="no token of the answer '0'"):
+        metric_trie(lambda text: [0] * len(text), "score: ", ITM)
 
 
 def test_probabilities_follow_the_published_formulas():
-    trie = ScoreTrie.from_paths(DIGIT_PATHS)
+    trie = digits_trie()
     vocabulary = torch.randn(trie.nodes, 40, generator=torch.manual_seed(0), dtype=torch.float64)
     log_p = vocabulary.log_softmax(-1)[:, list(trie.columns)]
     p = log_p.exp()
@@ -85,7 +94,7 @@ def test_probabilities_follow_the_published_formulas():
 
 def test_certainty_is_no_error():
     """Float32 may sum probabilities to a hair above one."""
-    trie = ScoreTrie.from_paths(DIGIT_PATHS)
+    trie = digits_trie()
     log_p = torch.full((trie.nodes, 10), 0.1).log()
     found = trie.log_probabilities(log_p * 0.9999)
     assert torch.isfinite(found).all()
@@ -94,7 +103,7 @@ def test_certainty_is_no_error():
 def test_summary_of_a_known_distribution():
     p = np.full(101, 1e-12)
     p[40], p[60] = 0.3, 0.1
-    summary = summarise(np.log(p)[None])
+    summary = summarise(np.log(p)[None], VALUES)
     assert summary.expected[0] == pytest.approx(45, abs=1e-6)
     assert summary.top[0] == 40
     assert summary.std[0] == pytest.approx(np.sqrt(0.75 * 25 + 0.25 * 225), abs=1e-5)
@@ -104,7 +113,7 @@ def test_summary_of_a_known_distribution():
 def test_summary_survives_probabilities_below_float32():
     log_p = np.full((1, 101), -2000.0)
     log_p[0, 7] = -1000.0
-    summary = summarise(log_p)
+    summary = summarise(log_p, VALUES)
     assert summary.expected[0] == pytest.approx(7)
     assert summary.validity[0] == 0
 

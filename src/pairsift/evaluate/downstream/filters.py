@@ -13,7 +13,7 @@ from pairsift.arrow import read_parquet
 from pairsift.engines.named_pairs import score_columns
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.downstream.data import Pool
-from pairsift.metrics import METRICS
+from pairsift.metrics import METRICS, Metric
 from pairsift.pair import Status
 from pairsift.scores import IDENTITY_FIELDS, TABLE_SUFFIX
 from pairsift.storage import Folder
@@ -57,10 +57,12 @@ def baselines(pool: Pool) -> list[Filter]:
     return found
 
 
-def filters_of(scorer: str, columns: Mapping[str, Floats]) -> list[Filter]:
+def filters_of(
+    scorer: str, columns: Mapping[str, Floats], described: Mapping[str, Metric] = METRICS
+) -> list[Filter]:
     """Return the filters that a scorer's columns make.
 
-    Each of Pairsift's metrics makes one, and so do their intersection and union by rank: the
+    Each of the scorer's metrics makes one, and so do their intersection and union by rank: the
     smaller (AND) or the larger (OR) of two percentile ranks. `heuristics` makes DataComp's basic
     filter; random ones of its survivors are kept. Any other column makes one filter.
     """
@@ -68,8 +70,8 @@ def filters_of(scorer: str, columns: Mapping[str, Floats]) -> list[Filter]:
     if _BASIC in columns:
         return [Filter(short, columns[_BASIC])]
     metrics = {
-        name: columns[name]
-        for name in METRICS
+        name: -columns[name] if described[name].better == "lower" else columns[name]
+        for name in described
         if name in columns and np.isfinite(columns[name]).any()
     }
     if not metrics:

@@ -28,6 +28,7 @@ from pairsift.evaluate.downstream.student import StudentSettings
 from pairsift.evaluate.downstream.training import Bench, plan, train_all
 from pairsift.evaluate.options import DownstreamOptions, DownstreamSources
 from pairsift.evaluate.output import write_evaluation
+from pairsift.metrics import Metric
 from pairsift.progress import Listener, NullListener
 from pairsift.scorers.registry import load_scorer
 from pairsift.sources import ShardSet, find_shards
@@ -77,6 +78,7 @@ def evaluate_downstream(
     begin = time.perf_counter()
     _check(sources, options)
     shards, labels = _pool(sources, out, options, listener)
+    described: dict[str, dict[str, Metric]] = {}
     for name in options.scorers:
         listener.message(f"scoring the pool with {name}")
         scorer = load_scorer(name, **options.scorer_options)
@@ -87,6 +89,7 @@ def evaluate_downstream(
             batch_size=options.batch_size,
             listener=listener,
         )
+        described[name] = scorer.described
         del scorer  # the next scorer may need the memory
     scored = time.perf_counter()
     listener.message("computing image features")
@@ -94,7 +97,8 @@ def evaluate_downstream(
     featured = time.perf_counter()
     filters = baselines(bench.pool)
     for name in options.scorers:
-        filters += filters_of(name, read_scores(scores_folder(out, name), bench.pool.places))
+        columns = read_scores(scores_folder(out, name), bench.pool.places)
+        filters += filters_of(name, columns, described[name])
     names = [each.name for each in filters]
     if len(set(names)) < len(names):
         raise PairsiftError(f"two filters share a name: {', '.join(sorted(names))}")

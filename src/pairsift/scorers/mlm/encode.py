@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from pairsift.errors import PairsiftError
+from pairsift.metrics import DEFAULT_SCALE
 from pairsift.scorers.mlm.chat import render_chat
 from pairsift.scorers.mlm.prompts import PromptPack
-from pairsift.scorers.mlm.trie import ScoreTrie, common_prefix
+from pairsift.scorers.mlm.trie import AnswerTries, common_prefix, metric_trie
 
 # Stands for the caption while templates are rendered. Captions never contain NUL (captions.py).
 _SLOT = "\0caption\0"
-_ANY_NUMBER = 50
 
 #: Prompt text to token ids. It contains the image's text once, which becomes the marker id.
 Encode = Callable[[str], list[int]]
@@ -85,6 +85,8 @@ class PromptEncoder:
     """Encodes a caption as token ids for all metrics. Picklable, so that it can run in worker
     processes.
 
+    ``scales`` and ``tries`` hold each metric's answers, and how this tokenizer spells them.
+
     Args:
         pack: the texts.
         metrics: which prompts to build, in order.
@@ -136,10 +138,20 @@ class PromptEncoder:
             for metric in metrics
         ]
         self._tail = pack.answer_tail
-        self.trie = ScoreTrie.from_tokenizer(encode, self._text(0, "a") + self._tail)
-        # Appending a number may change the prompt's last tokens (" 50" as one token). So a prompt
-        # is the encoding of "prompt + number" without the number's own tokens.
-        self._number = self.trie.paths[_ANY_NUMBER]
+        asked = [pack.metric(name) for name in metrics]
+        self.scales = [metric.scale for metric in asked]
+        self.tries = AnswerTries(
+            metric_trie(encode, self._text(index, "a") + self._tail, metric)
+            for index, metric in enumerate(asked)
+        )
+        # Joining an answer to the prompt may change the prompt's last tokens (" 50" as one token),
+        # so a prompt is what is left of "prompt + answer" without the answer's own tokens. Any
+        # answer will do; this is 50 of 0 to 100.
+        self._samples = [
+            (metric.scale.answers[middle].spellings[0], trie.paths[middle][0])
+            for metric, trie in zip(asked, self.tries, strict=True)
+            for middle in [len(trie.paths) // 2]
+        ]
         for index in range(len(self._frames)):
             if self._ids(index, "a").count(image_marker) != 1:
                 raise PairsiftError(
@@ -157,7 +169,7 @@ class PromptEncoder:
             PairsiftError: image and instruction alone are longer than ``max_length``.
         """
         caption = self.defuse(caption)
-        room = self.max_length - len(image_ids) + 1 - max(self.trie.depths)
+        room = self.max_length - len(image_ids) + 1 - max(trie.depth for trie in self.tries)
         prompts, truncated = self._all_ids(caption, room)
         shared = min(common_prefix(prompts), min(map(len, prompts)) - 1)
         if self.image_marker not in prompts[0][:shared]:
@@ -172,8 +184,11 @@ class PromptEncoder:
 
     @property
     def digest(self) -> str:
-        """Return the sha256 of the prompts without the caption; 64 hex digits."""
-        return hashlib.sha256(repr((self._frames, self._tail, self.quirks)).encode()).hexdigest()
+        """sha256 of prompts and answers as the model gets them, but for the caption; 64 digits."""
+        said: tuple[Any, ...] = (self._frames, self._tail, self.quirks)
+        if any(scale != DEFAULT_SCALE for scale in self.scales):
+            said += ([scale.to_json() for scale in self.scales],)
+        return hashlib.sha256(repr(said).encode()).hexdigest()
 
     def prompt_ids(self, caption: str, metric: int) -> list[int]:
         """Return the ids of one metric's prompt, with the image's marker, untruncated."""
@@ -241,13 +256,13 @@ class PromptEncoder:
         return self.encode(self._text(index, caption))
 
     def _ids(self, index: int, caption: str) -> list[int]:
-        ids = self.encode(f"{self._text(index, caption)}{self._tail}{_ANY_NUMBER}")
-        number = len(self._number)
-        if tuple(ids[-number:]) != self._number:
+        answer, path = self._samples[index]
+        ids = self.encode(f"{self._text(index, caption)}{self._tail}{answer}")
+        if tuple(ids[-len(path) :]) != path:
             raise PairsiftError(
-                "the tokenizer gives numbers different tokens after different prompts"
+                f"the tokenizer spells {answer!r} differently after different prompts"
             )
-        return ids[:-number]
+        return ids[: -len(path)]
 
     def defuse(self, caption: str) -> str:
         """Split text that the tokenizer would take for a control token."""

@@ -11,24 +11,22 @@ import torch
 
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
-from pairsift.metrics import parse_metrics
 from pairsift.scorers.checkpoints import checkpoint_digest, find_checkpoint
 from pairsift.scorers.mlm.backbone import Backbone
 from pairsift.scorers.mlm.legacy.config import is_legacy
 from pairsift.scorers.mlm.packing import Layout
 from pairsift.scorers.mlm.prompt_files import load_prompts, recorded_prompts
-from pairsift.scorers.mlm.prompts import PromptPack
+from pairsift.scorers.mlm.prompts import PromptPack, pack_metrics
 from pairsift.scorers.mlm.scorer import DEFAULT_LAYOUT, MLMScorer
 from pairsift.scorers.placement import pick_device, pick_dtype
 
-ALL_METRICS = "itm,odf,ctq,su"
 ADAPTER_CONFIG = "adapter_config.json"
 
 
 def load_mlm_scorer(
     model: str | Path,
     *,
-    metrics: str | Iterable[str] = ALL_METRICS,
+    metrics: str | Iterable[str] | None = None,
     prompts: PromptPack | str | Path | None = None,
     vision_tower: str | Path | None = None,
     adapter: str | Path | None = None,
@@ -44,9 +42,9 @@ def load_mlm_scorer(
         model: checkpoint folder or hub name: an ``AutoModelForImageTextToText`` checkpoint of a
             supported architecture, a legacy LLaVA one such as the published MLM-Filters, or a
             LoRA adapter that names its base model, such as ``pairsift train --lora`` writes.
-        metrics: names, separated by commas or as a sequence.
-        prompts: a prompt pack, its TOML file, or None for the one recorded beside the checkpoint,
-            or else Pairsift's own.
+        metrics: names, joined by commas or as a sequence; None for all of the prompt pack.
+        prompts: a prompt pack, its TOML file, the name of one that comes along, or None for the
+            one recorded beside the checkpoint, or else Pairsift's own.
         vision_tower: folder or hub name of the tower, for legacy checkpoints without one.
         adapter: folder or hub name of a LoRA adapter (``peft``) to merge into the model.
         dtype: ``auto`` is bfloat16 on GPUs that support it, else float32.
@@ -59,7 +57,6 @@ def load_mlm_scorer(
         PairsiftError: the checkpoint cannot be read, is of an unsupported kind, or its tensors do
             not match its architecture; these are listed.
     """
-    asked = parse_metrics(metrics)
     where = pick_device(device)
     kind = pick_dtype(dtype, where)
     folder = find_checkpoint(str(model))
@@ -70,6 +67,7 @@ def load_mlm_scorer(
         adapter, folder = folder, find_checkpoint(adapter_base(folder), "adapter's base model")
     pack = recorded_prompts(trained) if prompts is None else None
     pack = pack or load_prompts(prompts)
+    asked = pack_metrics(pack, metrics)
     backbone, facts = _load_backbone(folder, vision_tower, adapter, kind, where, reference_quirks)
     if reference_quirks and backbone.quirks is None:
         raise PairsiftError(

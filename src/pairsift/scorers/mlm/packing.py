@@ -1,9 +1,9 @@
 """Tokens after the shared prefix of a prompt: metric suffixes and trie nodes, as trees of tokens.
 
-One block is one forward pass after the prefix. A block holds one metric's suffix (*looped*: one
-pass per metric, causal except for the trie), or all of them side by side (*packed*: one pass, in
-which a mask separates the suffixes). Both give the same logits; which one is faster depends on the
-device.
+One block is one forward pass behind the prefix. A block may hold one metric's suffix (*looped*:
+a pass per metric, causal but for the trie) or all of them side by side (*packed*: one pass, in
+which a mask keeps the suffixes apart). Both give the same logits, at the same nodes in the same
+order, metric by metric; which one is quicker depends on the device.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Literal
 
 import numpy as np
 
+from pairsift.scorers.mlm.trie import Tree
+
 Layout = Literal["looped", "packed"]
 
-# A trie for packing: the tokens and parents of all nodes except the first.
-Tree = tuple[tuple[int, ...], tuple[int, ...]]
 NO_TREE: Tree = ((), ())
 
 
@@ -31,7 +31,7 @@ class Shape:
         depth: (S,) tokens between the prefix and each token on its own branch.
         visible: (S, S) bool; row i is what token i attends to, itself included. The prefix is
             visible to all.
-        reads: (metrics, nodes) positions whose logits are needed.
+        reads: (nodes of all metrics,) positions at which logits are wanted, metric by metric.
     """
 
     depth: np.ndarray
@@ -48,51 +48,55 @@ class Block:
 
 
 def build_blocks(
-    suffixes: Sequence[np.ndarray], tree: Tree = NO_TREE, layout: Layout = "looped"
+    suffixes: Sequence[np.ndarray],
+    trees: Sequence[Tree] | None = None,
+    layout: Layout = "looped",
 ) -> list[Block]:
-    """Arrange one pair's suffixes, each followed by the trie.
+    """Lay out one pair's suffixes, each with its metric's trie behind it.
 
     Args:
         suffixes: token ids per metric, none of them empty.
-        tree: tokens and parents of the trie's nodes except the first, which is the suffix's end.
+        trees: per metric, tokens and parents of the trie's nodes but the first, which is the
+            suffix's end; None to read the suffixes' ends only.
 
     Returns:
-        one block per metric, or one for all; rows of ``reads`` follow the order of ``suffixes``.
+        one block per metric, or one for all; ``reads`` follow the order of ``suffixes``.
     """
-    groups = [[suffix] for suffix in suffixes] if layout == "looped" else [list(suffixes)]
-    tokens = np.array(tree[0], dtype=np.int64)
+    branches = list(zip(suffixes, trees or [NO_TREE] * len(suffixes), strict=True))
+    groups = [[branch] for branch in branches] if layout == "looped" else [branches]
     return [
         Block(
-            np.concatenate([part for suffix in group for part in (suffix, tokens)]).astype(
+            np.concatenate([np.append(suffix, tokens) for suffix, (tokens, _) in group]).astype(
                 np.int64
             ),
-            _shape(tuple(map(len, group)), tree[1]),
+            _shape(
+                tuple(len(suffix) for suffix, _ in group),
+                tuple(parents for _, (_, parents) in group),
+            ),
         )
         for group in groups
     ]
 
 
 @lru_cache(maxsize=1024)
-def _shape(lengths: tuple[int, ...], parents: tuple[int, ...]) -> Shape:
-    nodes = len(parents)
-    size = sum(lengths) + nodes * len(lengths)
+def _shape(lengths: tuple[int, ...], parents: tuple[tuple[int, ...], ...]) -> Shape:
+    size = sum(lengths) + sum(map(len, parents))
     depth = np.zeros(size, dtype=np.int64)
     visible = np.zeros((size, size), dtype=bool)
-    reads = np.zeros((len(lengths), nodes + 1), dtype=np.int64)
+    reads: list[int] = []
     start = 0
-    for row, length in enumerate(lengths):
+    for length, above in zip(lengths, parents, strict=True):
         end = start + length
         depth[start:end] = np.arange(length)
         visible[start:end, start:end] = np.tri(length, dtype=bool)
-        positions = [end - 1, *range(end, end + nodes)]
-        for node, parent in enumerate(parents, start=1):
-            here, above = positions[node], positions[parent]
-            depth[here] = depth[above] + 1
-            visible[here] = visible[above]
+        positions = [end - 1, *range(end, end + len(above))]
+        for here, parent in zip(positions[1:], above, strict=True):
+            depth[here] = depth[positions[parent]] + 1
+            visible[here] = visible[positions[parent]]
             visible[here, here] = True
-        reads[row] = positions
-        start = end + nodes
-    return Shape(depth, visible, reads)
+        reads += positions
+        start = end + len(above)
+    return Shape(depth, visible, np.array(reads, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,8 @@ class Collated:
 
     Attributes:
         ids, depth: (B, S) int64.
-        visible: (B or 1, S, S) bool; 1 if all pairs share it.
-        reads: (B, metrics, nodes) int64.
+        visible: (B or 1, S, S) bool; 1 where all pairs share it.
+        reads: (B, nodes of the block's metrics) int64.
     """
 
     ids: np.ndarray

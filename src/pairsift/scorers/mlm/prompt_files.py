@@ -10,8 +10,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from pairsift.errors import PairsiftError
-from pairsift.metrics import METRICS
+from pairsift.metrics import BETTER, METRICS, Scale, known_metric
+from pairsift.scorers.mlm.columns import score_columns
 from pairsift.scorers.mlm.prompts import MetricPrompt, PromptPack
 
 if sys.version_info >= (3, 11):
@@ -22,7 +25,13 @@ else:
 DEFAULT_PACK = "pairsift"
 #: File beside a checkpoint or training data with the pack that belongs to it.
 PACK_FILE = "pairsift-prompts.toml"
-_KEYS = {"name": str, "chat": str, "answer_tail": str, "instruction": str, "metrics": dict}
+_KEYS: dict[str, type | tuple[type, ...]] = {
+    "name": str, "chat": str, "answer_tail": str, "instruction": str, "metrics": dict,
+}  # fmt: skip
+_METRIC_KEYS: dict[str, type | tuple[type, ...]] = {
+    "aspect": str, "criteria": str, "title": str, "asks": str, "better": str,
+    "instruction": str, "answers": (dict, list),
+}  # fmt: skip
 
 # The older published script has "cation" in one of the names.
 _REFERENCE_TEMPLATE = "LLAVA_INSTRUCTION_TEMPLATE"
@@ -43,17 +52,24 @@ def load_prompts(prompts: PromptPack | str | Path | None = None) -> PromptPack:
     if isinstance(prompts, PromptPack):
         return prompts
     name = str(prompts) if prompts is not None else DEFAULT_PACK
-    packaged = resources.files("pairsift").joinpath("prompts", f"{name}.toml")
-    if "/" not in name and packaged.is_file():
+    if name in packaged_packs():
+        packaged = resources.files("pairsift").joinpath("prompts", f"{name}.toml")
         return parse_pack(packaged.read_text("utf-8"), name)
     try:
         text = Path(name).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PairsiftError(
-            f"cannot read prompt pack {name}: {error}; give a .toml file, "
-            f"{DEFAULT_PACK!r} or 'compact'"
+            f"cannot read prompt pack {name}: {error}; give a .toml file, or one of the packs "
+            f"that come along: {', '.join(packaged_packs())}"
         ) from None
     return parse_pack(text, name)
+
+
+def packaged_packs() -> tuple[str, ...]:
+    """Names of the packs that come along, the default one first."""
+    files = resources.files("pairsift").joinpath("prompts").iterdir()
+    names = sorted(file.name[:-5] for file in files if file.name.endswith(".toml"))
+    return tuple(sorted(names, key=lambda name: name != DEFAULT_PACK))
 
 
 def recorded_prompts(folder: str | Path) -> PromptPack | None:
@@ -66,6 +82,21 @@ def recorded_prompts(folder: str | Path) -> PromptPack | None:
     return load_prompts(path) if path.is_file() else None
 
 
+def pack_columns(options: Mapping[str, Any]) -> tuple[pa.Field, ...] | None:
+    """The columns of the scorer ``mlm`` from its options, without its model.
+
+    Returns:
+        None if the checkpoint is not in a folder: it may have a pack beside it.
+    """
+    pack = options.get("prompts")
+    if pack is None:
+        trained = options.get("adapter") or options.get("model")
+        if trained is None or not Path(trained).is_dir():
+            return None
+        pack = recorded_prompts(trained)
+    return score_columns(load_prompts(pack).in_tables())
+
+
 def parse_pack(text: str, source: str) -> PromptPack:
     """Read a pack from TOML text; ``source`` names it in errors.
 
@@ -76,25 +107,44 @@ def parse_pack(text: str, source: str) -> PromptPack:
         raw: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PairsiftError(f"prompt pack {source} is not TOML: {error}") from None
-    _check(raw, _KEYS, source, required=("name", "instruction", "metrics"))
-    metrics = {}
-    for metric, entry in raw["metrics"].items():
-        if metric not in METRICS:
-            raise PairsiftError(
-                f"prompt pack {source}: unknown metric {metric!r}; there are {', '.join(METRICS)}"
-            )
-        where = f"{source}: [metrics.{metric}]"
-        if not isinstance(entry, dict):
-            raise PairsiftError(f"prompt pack {where} must be a table of aspect and criteria")
-        _check(entry, {"aspect": str, "criteria": str}, where, required=("criteria",))
-        metrics[metric] = MetricPrompt(
-            entry.get("aspect", METRICS[metric].aspect), entry["criteria"]
+    asked = raw.get("metrics")
+    alone = (
+        isinstance(asked, dict) and asked and all("instruction" in one for one in asked.values())
+    )
+    shared = () if alone else ("instruction",)
+    _check(raw, _KEYS, source, required=("name", *shared, "metrics"))
+    metrics = {metric: _read_metric(metric, raw["metrics"][metric], source)
+               for metric in raw["metrics"]}  # fmt: skip
+    try:
+        return PromptPack(**{"instruction": "", **raw, "metrics": metrics})
+    except PairsiftError as error:
+        where = "" if source == raw["name"] else f"{source}: "
+        raise PairsiftError(f"{where}{error}") from None
+
+
+def _read_metric(metric: str, entry: Any, source: str) -> MetricPrompt:
+    where = f"{source}: [metrics.{metric}]"
+    if not isinstance(entry, dict):
+        raise PairsiftError(f"prompt pack {where} must be a table of criteria, answers and so on")
+    _check(entry, _METRIC_KEYS, where, required=("criteria",))
+    values = {"aspect": known_metric(metric).aspect, **entry}
+    if values.get("better", "higher") not in BETTER:
+        raise PairsiftError(
+            f"prompt pack {where}: better is {values['better']!r}; it may be {', '.join(BETTER)}"
         )
-    return PromptPack(**{**raw, "metrics": metrics})
+    if "answers" in values:
+        try:
+            values["scale"] = Scale.from_json(values.pop("answers"))
+        except PairsiftError as error:
+            raise PairsiftError(f"prompt pack {where}: answers: {error}") from None
+    return MetricPrompt(**values)
 
 
 def _check(
-    raw: Mapping[str, Any], keys: Mapping[str, type], where: str, required: tuple[str, ...]
+    raw: Mapping[str, Any],
+    keys: Mapping[str, type | tuple[type, ...]],
+    where: str,
+    required: tuple[str, ...],
 ) -> None:
     for key, value in raw.items():
         if key not in keys:
@@ -102,10 +152,13 @@ def _check(
                 f"prompt pack {where}: unknown key {key!r}; known keys: {', '.join(keys)}"
             )
         if not isinstance(value, keys[key]):
-            raise PairsiftError(f"prompt pack {where}: {key} must be {keys[key].__name__}")
+            raise PairsiftError(f"prompt pack {where}: {key} must be {_TYPES[keys[key]]}")
     missing = [key for key in required if key not in raw]
     if missing:
         raise PairsiftError(f"prompt pack {where}: {missing[0]} is missing")
+
+
+_TYPES = {str: "a text", dict: "a table", (dict, list): "a table or a list"}
 
 
 def dump_pack(pack: PromptPack) -> str:
@@ -116,19 +169,35 @@ def dump_pack(pack: PromptPack) -> str:
         f"answer_tail = {_toml(pack.answer_tail)}",
         f"instruction = {_toml(pack.instruction)}",
     ]
-    for metric, prompt in pack.metrics.items():
-        lines += [
-            "",
-            f"[metrics.{metric}]",
-            f"aspect = {_toml(prompt.aspect)}",
-            f"criteria = {_toml(prompt.criteria)}",
-        ]
+    for metric, entry in pack.as_dict()["metrics"].items():
+        lines += ["", f"[metrics.{metric}]"]
+        lines += [f"{key} = {_toml_value(value)}" for key, value in entry.items()]
     return "\n".join(lines) + "\n"
 
 
+def _toml_value(value: Any) -> str:
+    """A text, a number, or what :meth:`Scale.to_json` gives."""
+    match value:
+        case str():
+            return _toml(value)
+        case dict():
+            inner = ", ".join(f"{key} = {_toml_value(entry)}" for key, entry in value.items())
+            return f"{{ {inner} }}"
+        case [{}, *_]:
+            return "[\n" + "".join(f"  {_toml_value(entry)},\n" for entry in value) + "]"
+        case list():
+            return "[" + ", ".join(map(_one_line, value)) + "]"
+    return json.dumps(value)
+
+
+def _one_line(text: str) -> str:
+    """A text on one line of TOML. JSON's escapes are TOML's, but DEL, which JSON leaves bare."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
 def _toml(text: str) -> str:
-    """Quote text for TOML. JSON's escapes are TOML's, except DEL, which JSON does not escape."""
-    quoted = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
+    """A text in TOML."""
+    quoted = _one_line(text)
     if "\n" not in text:
         return quoted
     # A multi-line string keeps line breaks readable; TOML ignores the first one after """.

@@ -9,16 +9,26 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
+from pairsift.metrics import DEFAULT_SCALE
 from pairsift.pair import Pair
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.memory import FittingBatches
 from pairsift.scorers.mlm.backbone import Arrays, Backbone, ImageTransform, State
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
 from pairsift.scorers.mlm.encode import PromptEncoder, Quirks
-from pairsift.scorers.mlm.packing import NO_TREE, Layout, Tree, build_blocks, collate
+from pairsift.scorers.mlm.packing import Layout, build_blocks, collate
 from pairsift.scorers.mlm.prompts import PromptPack
-from pairsift.scorers.mlm.trie import summarise
+from pairsift.scorers.mlm.sharing import (
+    Group,
+    each_alone,
+    group_by_image,
+    image_key,
+    layout_of,
+    order_by_key,
+)
+from pairsift.scorers.mlm.trie import Tree, answer_values, summarise
 
 # The most logits computed at a time: 1 GiB of float32.
 _LOGITS_AT_ONCE = 2**28
@@ -37,13 +47,15 @@ class MLMInputs:
         image: arrays for the model's image encoder.
         prefix: (P,) int64 token ids at the beginning of all prompts, the image's included.
         suffixes: per metric, (S,) int64 token ids.
-        truncated: whether the caption was truncated.
+        truncated: whether part of the caption was cut.
+        image_key: the same for pairs of one image.
     """
 
     image: Arrays
     prefix: np.ndarray
     suffixes: tuple[np.ndarray, ...]
     truncated: bool
+    image_key: bytes
 
 
 class MLMTransform:
@@ -56,11 +68,17 @@ class MLMTransform:
     def __call__(self, image: Any, caption: str) -> MLMInputs:
         pixels = self.image_transform(image)
         prompts = self.encoder(caption, pixels.ids.tolist())
-        return MLMInputs(pixels.arrays, prompts.prefix, prompts.suffixes, prompts.truncated)
+        return MLMInputs(
+            pixels.arrays,
+            prompts.prefix,
+            prompts.suffixes,
+            prompts.truncated,
+            image_key(pixels.arrays),
+        )
 
 
 class MLMScorer(Scorer):
-    """A multimodal language model that is asked for numbers.
+    """A multimodal language model asked the questions of a prompt pack.
 
     Args:
         backbone: the model.
@@ -101,9 +119,17 @@ class MLMScorer(Scorer):
             max_length=backbone.max_length,
             quirks=quirks,
         )
-        self.trie = self.encoder.trie
+        self.tries = self.encoder.tries
+        self._asked = [pack.metric(name) for name in self.metrics]
+        scales = [metric.scale for metric in self._asked]
+        if quirks is not None and any(scale != DEFAULT_SCALE for scale in scales):
+            raise PairsiftError(
+                "--reference-quirks reads whole numbers from 0 to 100 as the published code does; "
+                f"prompt pack {pack.name!r} has other answers"
+            )
+        self.values = answer_values(scales)
         self.layout: Layout = layout
-        self.columns = score_columns()
+        self.columns = score_columns(pack.in_tables())
         self.preparer = Preparer(MLMTransform(backbone.image_transform, self.encoder), limits)
         self._batches = FittingBatches()
         self._fingerprint = {
@@ -125,11 +151,15 @@ class MLMScorer(Scorer):
         """Return the length of the prefix in tokens; suffixes are equally long."""
         return len(inputs.prefix)
 
+    def order(self, inputs: Sequence[MLMInputs]) -> list[int]:
+        """Pairs of one image together, and otherwise those of like length."""
+        return order_by_key([pair.image_key for pair in inputs], list(map(self.cost, inputs)))
+
     def score_batch(self, inputs: Sequence[MLMInputs]) -> Mapping[str, np.ndarray]:
         log_p, greedy = self._in_memory(self._distributions, inputs)
-        summary = summarise(log_p)
+        summary = summarise(log_p, self.values)
         columns = {field.name: np.full(len(inputs), np.nan) for field in self.columns}
-        columns |= metric_columns(summary, self.metrics)
+        columns |= metric_columns(summary, self._asked)
         if self.quirks is not None:
             for index, metric in enumerate(self.metrics):
                 columns[f"{metric}_top"] = greedy[:, index]
@@ -137,7 +167,10 @@ class MLMScorer(Scorer):
         return columns
 
     def distributions(self, pairs: Sequence[Pair]) -> np.ndarray:
-        """Return (pairs, metrics, 101) float64 probabilities of the scores 0..100.
+        """Return (pairs, metrics, answers) float64 probabilities of each metric's answers.
+
+        Answers are in the order of their values; metrics with fewer of them than others are padded
+        with 0 on the right.
 
         Raises:
             PairsiftError: a pair cannot be scored; the error names its key.
@@ -168,7 +201,7 @@ class MLMScorer(Scorer):
             PairsiftError: the pair cannot be scored; the error names its key.
         """
         [inputs] = self.prepare_all([pair])
-        state = self._prefill([inputs])
+        state = self._prefill(each_alone([inputs]))
         tokenizer = self.backbone.tokenizer
         texts = []
         for suffix in inputs.suffixes:
@@ -192,47 +225,62 @@ class MLMScorer(Scorer):
         parts = self._batches.parts(run, inputs)
         return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
-    def _prefill(self, inputs: Sequence[MLMInputs]) -> State:
+    def _prefill(self, groups: Sequence[Group]) -> State:
         return self.backbone.prefill(
-            [pair.image for pair in inputs], [pair.prefix for pair in inputs]
+            [group.image for group in groups], [group.prefix for group in groups]
         )
 
     def _read(
-        self, state: State, inputs: Sequence[MLMInputs], tree: Tree
+        self, groups: Sequence[Group], trees: Sequence[Tree] | None, layout: Layout
     ) -> Iterator[torch.Tensor]:
-        """Yield (B, metrics of the block, nodes, D) last hidden states, block by block."""
-        laid_out = [build_blocks(pair.suffixes, tree, self.layout) for pair in inputs]
+        """Yield (groups, nodes of the block's suffixes, D) last hidden states, block by block."""
+        state = self._prefill(groups)
+        laid_out = [build_blocks(group.suffixes, trees, layout) for group in groups]
         for blocks in zip(*laid_out, strict=True):
             block = collate(blocks)
             hidden = self.backbone.extend(state, block)
             reads = torch.from_numpy(block.reads).to(hidden.device)
             rows = torch.arange(len(blocks), device=hidden.device)
-            yield hidden[rows[:, None, None], reads]
+            yield hidden[rows[:, None], reads]
 
     @torch.inference_mode()
     def _answer_logits(self, inputs: Sequence[MLMInputs]) -> tuple[np.ndarray, ...]:
-        hidden = torch.cat(list(self._read(self._prefill(inputs), inputs, NO_TREE)), dim=1)
-        logits = self.backbone.logits(hidden.flatten(0, 2))
+        hidden = torch.cat(list(self._read(each_alone(inputs), None, self.layout)), dim=1)
+        logits = self.backbone.logits(hidden.flatten(0, 1))
         return (logits.cpu().numpy().reshape(*hidden.shape[:2], -1),)
 
     @torch.inference_mode()
     def _distributions(self, inputs: Sequence[MLMInputs]) -> tuple[np.ndarray, ...]:
-        """Return log P of 0..100, (B, metrics, 101), and the greedy scores, (B, metrics)."""
-        state = self._prefill(inputs)
-        log_p, best = [], []
-        for hidden in self._read(state, inputs, (self.trie.tokens, self.trie.parents)):
-            block_log_p, block_best = self._read_nodes(hidden)
-            log_p.append(block_log_p)
-            best.append(block_best)
-        numbers = self.trie.log_probabilities(torch.cat(log_p, dim=1)).cpu().numpy()
-        if not np.isfinite(numbers).all():
+        """Return log P of the answers, (B, metrics, answers), and greedy scores, (B, metrics)."""
+        rows: list[int] = []
+        found: list[tuple[np.ndarray, ...]] = []
+        for groups in group_by_image(inputs).values():
+            rows += [row for group in groups for row in group.rows]
+            found.append(self._read_groups(groups))
+        in_order = np.argsort(rows)
+        return tuple(np.concatenate(parts)[in_order] for parts in zip(*found, strict=True))
+
+    def _read_groups(self, groups: Sequence[Group]) -> tuple[np.ndarray, ...]:
+        """As :meth:`_distributions`, for groups of equally many pairs, pair by pair."""
+        pairs = len(groups[0].rows)
+        nodes = sum(trie.nodes for trie in self.tries)
+        layout = layout_of(groups, nodes, self.layout)
+        read = [
+            self._read_nodes(hidden)
+            for hidden in self._read(groups, self.tries.trees * pairs, layout)
+        ]
+        log_p, best = (torch.cat(parts, dim=1) for parts in zip(*read, strict=True))
+        log_p = log_p.reshape(len(groups) * pairs, nodes, -1)
+        answers = self.tries.log_probabilities(log_p).cpu().numpy()
+        if not np.isfinite(answers).all():
             raise FloatingPointError("the model's logits are not finite")
         if self.quirks is None:
-            return numbers, np.full(numbers.shape[:2], np.nan)
-        return numbers, self._greedy(torch.cat(best, dim=1).cpu().numpy(), self.quirks.new_tokens)
+            return answers, np.full(answers.shape[:2], np.nan)
+        likeliest = best.cpu().numpy().reshape(*answers.shape[:2], -1)
+        return answers, self._greedy(likeliest, self.quirks.new_tokens)
 
     def _read_nodes(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the log probabilities of the trie's columns, and the most likely token.
+        """Return the log probabilities of the tries' columns, and the likeliest token of all.
 
         Args:
             hidden: (..., D).
@@ -240,7 +288,7 @@ class MLMScorer(Scorer):
         Returns:
             (..., columns) float32 and (...) int64; the latter is zero if it is not needed.
         """
-        columns = torch.tensor(self.trie.columns, device=hidden.device)
+        columns = torch.tensor(self.tries.columns, device=hidden.device)
         log_p, best = [], []
         at_once = max(1, _LOGITS_AT_ONCE // self.backbone.vocabulary)
         for rows in torch.split(hidden.flatten(0, -2), at_once):
@@ -255,14 +303,11 @@ class MLMScorer(Scorer):
         """Return the number that greedy decoding prints; NaN if its first line is not a number.
 
         Args:
-            best: (B, metrics, nodes) most likely next token at each node of the trie.
+            best: (B, metrics, nodes) likeliest next token at each node of the trie, which is the
+                same for all metrics.
         """
         after = {
-            token: node
-            for node, (token, parent) in enumerate(
-                zip(self.trie.tokens, self.trie.parents, strict=True), start=1
-            )
-            if parent == 0
+            path[0]: node for node, path in enumerate(self.tries[0].beginnings) if len(path) == 1
         }
         scores = np.full(best.shape[:2], np.nan)
         for index in np.ndindex(scores.shape):

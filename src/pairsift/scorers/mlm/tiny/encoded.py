@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pairsift.scorers.mlm.sharing import order_by_key
 from pairsift.scorers.mlm.tiny.captions import pad
 from pairsift.scorers.mlm.tiny.inputs import CaptionTokens
 
@@ -70,13 +71,8 @@ class _Remembered(abc.ABC, Generic[Item]):
 
 
 def order_by_image(images: Sequence[np.ndarray], costs: Sequence[int]) -> list[int]:
-    """Return an order of pairs: those of the same image together, then those of similar cost."""
-    places_of: dict[bytes, list[int]] = {}
-    for place, image in enumerate(images):
-        places_of.setdefault(_digest(image), []).append(place)
-    groups = [sorted(places, key=costs.__getitem__) for places in places_of.values()]
-    groups.sort(key=lambda places: sum(costs[place] for place in places) / len(places))
-    return [place for places in groups for place in places]
+    """Places of pairs: those of one image together, and otherwise those of like cost."""
+    return order_by_key(list(map(_digest, images)), costs)
 
 
 def _digest(image: np.ndarray) -> bytes:

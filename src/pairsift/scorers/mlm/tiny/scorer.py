@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from pairsift.errors import PairsiftError
@@ -26,7 +27,7 @@ from pairsift.scorers.mlm.tiny.inputs import (
     TinyTransform,
 )
 from pairsift.scorers.mlm.tiny.model import TinyModel
-from pairsift.scorers.mlm.trie import summarise
+from pairsift.scorers.mlm.trie import answer_values, summarise
 from pairsift.scorers.placement import pick_device
 from pairsift.scorers.scope import Scope
 
@@ -93,8 +94,9 @@ class TinyScorer(PixelsAndTokens):
         return len(inputs[1].ids)
 
     def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:
-        summary = summarise(self._log_probabilities(inputs))
-        return metric_columns(summary, tuple(METRICS), asked=self.metrics) | {
+        values = answer_values([metric.scale for metric in METRICS.values()])
+        summary = summarise(self._log_probabilities(inputs), values)
+        return metric_columns(summary, tuple(METRICS.values()), asked=self.metrics) | {
             "caption_truncated": np.array([tokens.truncated for _, tokens in inputs])
         }
 
@@ -133,6 +135,11 @@ class TinyScorer(PixelsAndTokens):
         return log_p
 
 
+def tiny_columns(options: Mapping[str, Any]) -> tuple[pa.Field, ...]:
+    """The columns, which no option changes."""
+    return score_columns()
+
+
 def load_tiny_scorer(
     model: str | None = None,
     *,
@@ -150,7 +157,7 @@ def load_tiny_scorer(
     Raises:
         PairsiftError: a file is missing or does not fit, or an option has an unknown value.
     """
-    asked = tuple(METRICS) if metrics is None else parse_metrics(metrics)
+    asked = parse_metrics(metrics)
     folder = Path(model) if model is not None else ASSET
     for file in FILES:
         if not (folder / file).is_file():
