@@ -86,7 +86,7 @@ def pick_galleries(
         Gallery(
             "worst",
             "Worst",
-            "The pairs with the worst scores that could still be scored.",
+            "The scored pairs with the worst scores.",
             [Panel(c.title, _extreme(rows, i, _worst(c), size)) for i, c in enumerate(columns)],
         ),
     ]

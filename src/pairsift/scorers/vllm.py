@@ -31,7 +31,7 @@ from pairsift.scorers.vllm_client import VLLMClient, VLLMError
 # Text that a server may read as a control token, such as <|im_end|>, <image> or [INST]. Only the
 # tokenizer knows which of them it is, so all are split.
 _CONTROL = re.compile(r"<(?=[^<>\s]{1,40}>)|\[(?=/?[A-Z_]{2,20}\])")
-# What is asked about once at the start; models want images of some size.
+# The image of the test request at the start; models need a minimum size.
 TRIAL_CAPTION = "a grey square"
 _TRIAL_SIDE = 224
 
@@ -43,8 +43,8 @@ class VLLMInputs:
     Attributes:
         image: JPEG as a data URI.
         caption: as it is sent.
-        truncated: whether part of the caption was cut.
-        outcome: (metrics, answers) probabilities, or why there are none; None before it was asked.
+        truncated: whether the caption was truncated.
+        outcome: (metrics, answers) probabilities, or why there are none; None before the request.
     """
 
     image: str
@@ -87,8 +87,8 @@ class VLLMScorer(Scorer):
         pack: the prompts; the server has its own chat format.
         metrics: names, in canonical order.
         transform: preprocesses pairs.
-        concurrency: pairs in flight.
-        tolerance: share of the probability that need not be looked at (see `vllm_answers`).
+        concurrency: pairs whose requests are open at the same time.
+        tolerance: fraction of the probability that may stay unread (see `vllm_answers`).
         limits: larger images get the status ``image_too_large``.
     """
 
@@ -161,7 +161,7 @@ class VLLMScorer(Scorer):
         return np.asarray(p / p.sum(-1, keepdims=True))
 
     def _log_probabilities(self, inputs: Sequence[VLLMInputs]) -> np.ndarray:
-        """(pairs, metrics, answers). Raises what one pair failed with, when all are settled.
+        """Return (pairs, metrics, answers). Raises one pair's error, after all pairs are finished.
 
         Outcomes are kept: if a batch has failed and is scored again pair by pair, no pair is
             requested
@@ -183,7 +183,7 @@ class VLLMScorer(Scorer):
             for row, metric, spellings in zip(p, self.metrics, self._spellings, strict=True):
                 row[: spellings.count] = self._ask(pair, metric, spellings)
             return p
-        except Exception as error:  # one pair must not take its batch along
+        except Exception as error:  # one failed pair must not fail its batch
             return error
 
     def _ask(self, pair: VLLMInputs, metric: str, spellings: Spellings) -> np.ndarray:
@@ -195,8 +195,8 @@ class VLLMScorer(Scorer):
         )
         if not p.sum() > 0:
             answer = "".join(step.token for step in steps)
-            what = "no number" if spellings.integers else "none of the answers"
-            raise VLLMError(f"{metric}: the model answers with {what}: {answer!r}")
+            what = "not a number" if spellings.integers else "none of those in the prompt pack"
+            raise VLLMError(f"{metric}: the model's answer is {what}: {answer!r}")
         return p
 
 
@@ -267,7 +267,7 @@ def load_vllm_scorer(
         if value < 1:
             raise PairsiftError(f"{what} is {value}; at least 1 is needed")
     if not 0 <= tolerance < 1:
-        raise PairsiftError(f"tolerance is {tolerance}; a share from 0 to below 1 is needed")
+        raise PairsiftError(f"tolerance is {tolerance}; give a fraction from 0 to below 1")
     pack = load_prompts(prompts)
     asked = pack_metrics(pack, metrics)
     client = VLLMClient(
