@@ -32,6 +32,7 @@ _RESERVED = frozenset(
         *(column.name for column in IDENTITY_FIELDS),
         *("caption_truncated", "language", "language_score", "out_of_scope"),
         *("cascade", "cascade_unaudited", "cascade_stage", "cascade_audit"),
+        *("image_sha256", "image_phash", "caption_hash"),
         *("image", "caption", "kind", "source", "pos", "file_row_number"),
     }
 )
