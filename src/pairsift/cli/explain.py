@@ -59,7 +59,7 @@ def explain(
 
 def _describe(item: Explanation) -> str:
     reason = f"\n {item.rationale}" if item.rationale else ""
-    lower = " Lower is better." if item.better == "lower" else ""
+    lower = " (lower is better)" if item.better == "lower" else ""
     spread = 1 if item.values[-1] - item.values[0] >= 10 else 3
     return (
         f"{item.metric}  {item.score:.{spread}f} ± {item.std:.{spread}f}  "

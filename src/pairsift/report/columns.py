@@ -71,7 +71,7 @@ class ScoreColumn:
 
 
 def score_names(schema: pa.Schema) -> list[str]:
-    """Return the names of the score columns: the four metrics in canonical order, then others."""
+    """Return the names of the score columns: metrics in the order of the table, then others."""
     names = [
         field.name
         for field in schema

@@ -2,7 +2,7 @@
 
 `settings`     the settings of a run and of its stages
 `examples`     training data: what `pairsift balance` wrote, and general instructions
-`labels`       a teacher's score as a distribution over 0..100
+`labels`       a teacher's score as a distribution over a metric's answers
 `items`        preprocess examples exactly as the scorer does
 `objective`    the loss of the model's outputs
 `param_groups` which parameters are vision tower, projector and language model
