@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ import pytest
 from pairsift import Pair, load_scorer
 from pairsift.errors import PairsiftError
 from pairsift.explain import explain
-from pairsift.metrics import METRICS
+from pairsift.metrics import METRICS, Answer, Scale
 from pairsift.scorers.mlm.columns import score_columns
+from pairsift.scorers.mlm.prompts import MetricPrompt, PromptPack
 from pairsift.scorers.vllm_answers import AnswerWalk, Spellings, Step
 from tests.samples import CAPTION, good_samples, jpeg, write_tar
-from tests.scorers.vllm_server import MODEL, VLLMServer, believed
+from tests.scorers.vllm_server import END, MODEL, VLLMServer, believed
 
 pytest.importorskip("openai", reason="needs the extra vllm")
 
@@ -311,3 +313,70 @@ def test_no_number_beyond_the_scale() -> None:
     assert p[100] == pytest.approx(0.8 * 0.6)
     assert p[10] == pytest.approx(0.8 * 0.1)
     assert p.sum() < 1
+
+
+ANSWERS = {
+    "text": {("Yes",): 0.4, (" yes",): 0.1, ("no",): 0.2, ("No", "pe"): 0.05, ("maybe",): 0.25},
+    "grade": {
+        ("good",): 0.15, ("good", " enough"): 0.25, ("fa", "ir"): 0.2, ("poor",): 0.1,
+        ("per", "fect"): 0.3,
+    },
+    "stars": {("4",): 0.5, ("5",): 0.3, ("4", "2"): 0.1, ("no",): 0.1},
+}  # fmt: skip
+OPEN_PACK = PromptPack(
+    "open",
+    "Caption: {caption}\n\n{criteria} Answer with {answers}.",
+    {
+        "text": MetricPrompt(
+            "", "Is there text?", Scale((Answer(1, ("yes", "Yes")), Answer(0, ("no", "No"))))
+        ),
+        "grade": MetricPrompt(
+            "", "What grade?", Scale.listed({"poor": 0, "fair": 50, "good": 80, "good enough": 100})
+        ),
+        "stars": MetricPrompt("", "How many stars?", Scale.range(1, 5)),
+    },
+)
+
+
+class TextServer(VLLMServer):
+    """Answers with texts of several tokens, each with a known probability."""
+
+    def model(
+        self, caption: str, metric: str, body: dict[str, Any], sure: float | None
+    ) -> Callable[[str], dict[str, float]]:
+        def following(written: str) -> dict[str, float]:
+            found: dict[str, float] = defaultdict(float)
+            for tokens, p in ANSWERS[metric].items():
+                for length in range(len(tokens) + 1):
+                    if "".join(tokens[:length]) == written:
+                        found[tokens[length] if length < len(tokens) else END] += p
+            total = sum(found.values())
+            return {token: p / total for token, p in found.items()} or {END: 1.0}
+
+        return following
+
+
+@pytest.mark.parametrize("allowed", [20, 5])
+def test_answers_of_any_pack_are_read(allowed: int) -> None:
+    with TextServer(pack=OPEN_PACK, most_logprobs=allowed) as server:
+        scorer = _scorer(server, prompts=OPEN_PACK, tolerance=0.0)
+        [row] = scorer.score(PAIRS[:1]).to_pylist()
+        asked = [written for _, metric, written in server.asked if metric == "grade"]
+    assert scorer.fingerprint["top_logprobs"] == str(allowed)
+    assert row["text_p"] == pytest.approx(0.5)  # VQAScore's number
+    assert row["text"] == pytest.approx(0.5 / 0.75)  # what follows "No" does not count
+    assert row["text_validity"] == pytest.approx(0.75)
+    assert row["grade_validity"] == pytest.approx(0.7)
+    mean = (0.2 * 50 + 0.15 * 80 + 0.25 * 100) / 0.7
+    assert row["grade"] == pytest.approx(mean, rel=1e-5)
+    assert row["grade_top"] == 100
+    assert "fa" in asked  # a beginning that the model did not write by itself
+    assert row["stars"] == pytest.approx((0.6 * 4 + 0.3 * 5) / 0.9, rel=1e-5)
+
+
+def test_an_answer_that_is_none_of_the_pack_costs_one_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ANSWERS, "text", {("maybe",): 0.9, ("perhaps",): 0.1})
+    with TextServer(pack=OPEN_PACK) as server:
+        table = _scorer(server, prompts=OPEN_PACK, metrics="text").score(PAIRS[:1])
+    assert table["status"].to_pylist() == ["model_error"]
+    assert "none of those in the prompt pack: 'maybe" in table["error"][0].as_py()

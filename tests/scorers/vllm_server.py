@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from pairsift.scorers.mlm.prompt_files import load_prompts
+from pairsift.scorers.mlm.prompts import PromptPack
 from pairsift.scorers.vllm import TRIAL_CAPTION
 from tests.teach.endpoint import Endpoint
 
@@ -51,6 +52,7 @@ class VLLMServer(Endpoint):
         most_logprobs: as ``--max-logprobs``.
         key: that clients must give.
         trial: the answer to the one question at the start; as to others by default.
+        pack: what is asked; its instruction begins with ``Caption: {caption}`` and an empty line.
 
     Attributes:
         trials: bodies of the questions at the start.
@@ -66,6 +68,7 @@ class VLLMServer(Endpoint):
         models: Sequence[str] = (MODEL,),
         key: str | None = None,
         trial: tuple[int, dict[str, str], bytes] | None = None,
+        pack: PromptPack | None = None,
         **options: Any,
     ) -> None:
         self.spelling, self.lead, self.most_logprobs = spelling, lead, most_logprobs
@@ -73,6 +76,7 @@ class VLLMServer(Endpoint):
         self.asked: list[tuple[str, str, str]] = []
         self.trials: list[dict[str, Any]] = []
         self.trial = trial
+        self.pack = pack or load_prompts()
         super().__init__(**options)
 
     def handle(
@@ -93,7 +97,7 @@ class VLLMServer(Endpoint):
         image, text = body["messages"][0]["content"]
         data = image["image_url"]["url"].removeprefix("data:image/jpeg;base64,")
         caption = re.search(r"^Caption: (.*?)\n\n", text["text"], re.DOTALL)
-        metrics = load_prompts().metrics
+        metrics = self.pack.metrics
         (metric,) = [name for name in metrics if metrics[name].criteria in text["text"]]
         assert caption is not None
         written = ""

@@ -7,8 +7,10 @@ import time
 
 import pytest
 
-from pairsift.metrics import METRICS
+from pairsift.metrics import METRICS, Answer, Metric, Scale
+from pairsift.scorers.mlm.prompt_files import load_prompts
 from pairsift.teach.answers import MalformedAnswerError, parse_answer, wrong_scale
+from pairsift.teach.prompt import answer_schema, of_pack
 
 WANTED = {"itm": 70.0, "odf": 0.0, "ctq": 100.0, "su": 33.0}
 GOOD = {name: {"score": int(score), "rationale": f"{name}."} for name, score in WANTED.items()}
@@ -120,3 +122,50 @@ def test_another_scale_is_seen() -> None:
     assert not wrong_scale([{"itm": 0.7}, {"itm": 2.0}])
     assert not wrong_scale([{"itm": 0.0}, {"itm": 0.0}])
     assert not wrong_scale([])
+
+
+OPEN = {
+    "stars": Metric("stars", "Stars", "", "How many?", Scale.range(1, 5)),
+    "text": Metric(
+        "text", "Readable text", "", "Is there text?",
+        Scale((Answer(1, ("yes", "Yes")), Answer(0, ("no",)))),
+    ),
+    "grade_2": Metric("grade_2", "Grade", "", "?", Scale.listed({"poor": 0, "good": 100})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "scores"),
+    [
+        ('{"stars": 4, "text": "yes", "grade_2": "good"}', (4, 1, 100)),
+        ('{"stars": "4/5", "Readable text": true, "grade_2": {"score": "Poor."}}', (4, 1, 0)),
+        ('{"stars": {"score": 1}, "text": 0, "grade_2": 100}', (1, 0, 100)),
+    ],
+)
+def test_answers_of_any_pack_are_read(text, scores):
+    assert tuple(parse_answer(text, tuple(OPEN), OPEN).scores.values()) == scores
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"stars": 6}', "stars is 6, not in 1..5"),
+        ('{"stars": "4/10"}', "no score for stars"),
+        ('{"text": "perhaps"}', "no score for text but 'perhaps'"),
+        ('{"text": 0.5}', "no score for text"),
+    ],
+)
+def test_answers_off_the_scale_are_malformed(text, message):
+    [name] = [name for name in OPEN if name in text]
+    with pytest.raises(MalformedAnswerError, match=message):
+        parse_answer(text, (name,), OPEN)
+
+
+def test_a_pack_is_asked_of_a_teacher():
+    prompt = of_pack(load_prompts("vqascore"))
+    text = prompt.user_text("a {caption} dog", ("vqascore",))
+    assert "a {caption} dog" in text
+    assert "vqascore, VQAScore: Does the image show what the caption says?" in text
+    assert "Answer with 'No' or 'Yes'." in text
+    schema = answer_schema(("vqascore",), prompt.metrics)
+    assert schema["properties"]["vqascore"]["properties"]["score"]["enum"] == ["No", "Yes"]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from pairsift import Pair
 from pairsift.errors import PairsiftError
 from pairsift.metrics import Answer, Metric, Scale
 from pairsift.scorers.mlm.load import load_mlm_scorer
@@ -79,7 +80,7 @@ def test_columns_say_what_they_mean(folder):
     scorer = load_mlm_scorer(folder, prompts=PACK, metrics="errors,text")
     assert scorer.metrics == ("text", "errors")
     fields = {field.name: field for field in scorer.columns}
-    assert len(fields) == 4 * 5 + 1
+    assert len(fields) == 4 * 5 + 2  # text_p, and caption_truncated
     assert fields["grade_top"].type == pa.int16()
     table = scorer.score(make_pairs(1))
     assert table["match"].null_count == 1  # not asked
@@ -119,3 +120,33 @@ def test_spellings_of_one_answer_add_up_and_longer_answers_are_not_the_shorter_o
     p = torch.tensor([[0.1, 0.3, 0.2, 0.05], [0.0, 0.0, 0.0, 0.25]])
     found = trie.log_probabilities(p.log()).exp()
     torch.testing.assert_close(found, torch.tensor([0.1, 0.3 * 0.75 + 0.2, 0.3 * 0.25]))
+
+
+@pytest.mark.parametrize("layout", ["looped", "packed"])
+def test_captions_of_one_image_share_it_and_keep_their_scores(folder, layout):
+    """One prefill with a row for each image, whatever the order of the captions."""
+    base = make_pairs(12, seed=2, words=(2, 12))
+    shared = [1, 4, 4, 3]  # captions of each image
+    pairs = [
+        Pair(f"{i}-{j}", base[i].image, base[(5 * i + j) % 12].caption)
+        for i, count in enumerate(shared)
+        for j in range(count)
+    ]
+    # For several metrics, what is left of a caption is read again for each: too much with so few
+    # image tokens.
+    scorer = load_mlm_scorer(folder, prompts=PACK, metrics="match", layout=layout)
+    alone = scorer.score(pairs, batch_size=1)
+    sizes = []
+    prefill = scorer.backbone.prefill
+
+    def watched(images, prefixes):
+        sizes.append(len(images))
+        return prefill(images, prefixes)
+
+    scorer.backbone.prefill = watched
+    order = np.random.default_rng(1).permutation(len(pairs))
+    together = scorer.score([pairs[row] for row in order]).sort_by("key")
+    assert sorted(sizes) == [1, 1, 2]  # images with one, three and four captions
+    found, expected = together["match"].to_numpy(), alone.sort_by("key")["match"].to_numpy()
+    assert np.abs(found - expected).max() <= 1e-3
+    assert expected.std() > 0.01
