@@ -47,7 +47,6 @@ def test_the_digest_follows_what_is_asked(tmp_path: Path) -> None:
         ("{caption}", "it", "{caption} must stand once"),
         ("{criteria}", "{criteria} {criteria}", "{criteria} must stand once"),
         ("metrics.itm", "metrics.beauty", "unknown metric 'beauty'"),
-        ('system = "You judge."', "", "needs name, system"),
         ("[metrics.itm]", "[metrics", "cannot read"),
     ],
 )
@@ -65,3 +64,11 @@ def test_the_score_comes_before_the_rationale() -> None:
     assert list(schema["properties"]) == ["odf", "itm"]
     assert list(schema["properties"]["itm"]["properties"]) == ["score", "rationale"]
     assert schema["additionalProperties"] is False
+
+
+def test_a_file_without_a_system_text_is_a_prompt_pack(tmp_path: Path) -> None:
+    path = tmp_path / "pack.toml"
+    path.write_text('name = "p"\ninstruction = "{caption}"\n[metrics.a]\ncriteria = "Is it?"\n')
+    prompt = load_teacher_prompt(str(path))
+    assert list(prompt.metrics) == ["a"]
+    assert "a, A: Is it?" in prompt.user_text("a dog", ["a"])

@@ -8,9 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pairsift.scorers.vllm_numbers import NumberWalk, Step
+from pairsift.metrics import METRICS
+from pairsift.scorers.vllm_answers import AnswerWalk, Spellings, Step
 
 END = "<end>"
+NUMBERS = Spellings(METRICS["itm"])
+
+
+def walk_along(steps: Sequence[Step]) -> AnswerWalk:
+    return AnswerWalk.along(steps, NUMBERS)
 
 
 class Model:
@@ -43,15 +49,15 @@ class Model:
 @pytest.mark.parametrize("seed", range(10))
 def test_a_full_walk_gives_the_whole_distribution(seed: int) -> None:
     model = Model(np.random.default_rng(seed).dirichlet(np.full(101, 0.3)))
-    walk = NumberWalk.along(model.answer())
+    walk = walk_along(model.answer())
     np.testing.assert_allclose(walk.finish(model.step, 0.0), model.p, atol=1e-12)
 
 
 def test_a_tolerance_saves_requests_and_bounds_what_is_missing() -> None:
     p = np.random.default_rng(0).dirichlet(np.full(101, 0.3))
     exact, near = Model(p), Model(p)
-    NumberWalk.along(exact.answer()).finish(exact.step, 0.0)
-    found = NumberWalk.along(near.answer()).finish(near.step, 0.2)
+    walk_along(exact.answer()).finish(exact.step, 0.0)
+    found = walk_along(near.answer()).finish(near.step, 0.2)
     assert near.asked < exact.asked
     assert 0.8 <= found.sum() <= 1
     assert (found <= p + 1e-12).all()
@@ -63,9 +69,7 @@ def _step(*alternatives: tuple[str, float]) -> Step:
 
 
 def test_tokens_of_whole_numbers_need_one_step() -> None:
-    walk = NumberWalk.along(
-        [_step(("85", 0.5), (" 90", 0.2), ("7", 0.1), ("101", 0.1), ("good", 0.1))]
-    )
+    walk = walk_along([_step(("85", 0.5), (" 90", 0.2), ("7", 0.1), ("101", 0.1), ("good", 0.1))])
     p, open_ = walk.distribution()
     assert walk.whole
     assert open_ == {}
@@ -73,7 +77,7 @@ def test_tokens_of_whole_numbers_need_one_step() -> None:
 
 
 def test_white_space_before_the_number_counts_by_its_probability() -> None:
-    walk = NumberWalk.along(
+    walk = walk_along(
         [_step((" ", 0.8), ("8", 0.2)), _step(("8", 0.5), ("9", 0.5)), _step((END, 1.0))]
     )
     assert walk.lead == " "
@@ -84,11 +88,11 @@ def test_white_space_before_the_number_counts_by_its_probability() -> None:
 
 @pytest.mark.parametrize("token", ["०", "-5", "8.5", "ten", "²"])
 def test_what_is_no_number_of_the_scale_has_no_mass(token: str) -> None:
-    p, open_ = NumberWalk.along([_step((token, 0.9), ("x", 0.1))]).distribution()
+    p, open_ = walk_along([_step((token, 0.9), ("x", 0.1))]).distribution()
     assert p.sum() == 0
     assert open_ == {}
 
 
 def test_a_leading_zero_is_no_number() -> None:
-    walk = NumberWalk.along([_step(("0", 1.0)), _step(("7", 0.6), (END, 0.4))])
+    walk = walk_along([_step(("0", 1.0)), _step(("7", 0.6), (END, 0.4))])
     assert walk.distribution()[0][7] == 0
