@@ -71,7 +71,7 @@ test-integrations: $(HEAVY:%=.venv-%/.ready)
 LOWEST := .venv-lowest
 UV = VIRTUAL_ENV=$(LOWEST) $(LOWEST)/bin/uv pip install -q
 test-lowest: $(LOWEST)/.ready
-	$(LOWEST)/bin/pytest
+	$(LOWEST)/bin/pytest -n 2 --dist loadgroup
 
 $(LOWEST)/.ready: pyproject.toml
 	$(PYTHON) -m venv --clear $(LOWEST)
@@ -80,7 +80,7 @@ $(LOWEST)/.ready: pyproject.toml
 	$(UV) --resolution lowest-direct -c $(LOWEST)/torch.txt \
 	  -e '.[demo,datasets,evaluate,lora,ray,s3,serve,teach,torchmetrics,train,balance]'
 	$(LOWEST)/bin/python -m pip freeze --exclude-editable | grep -v @ > $(LOWEST)/lowest.txt
-	$(UV) -c $(LOWEST)/lowest.txt pytest pytest-xdist hypothesis 'moto[server]' psutil webdataset
+	$(UV) -c $(LOWEST)/lowest.txt pytest pytest-xdist httpx2 hypothesis 'moto[server]' psutil webdataset
 	touch $@
 
 clean:

@@ -112,7 +112,7 @@ def write_messages(out: str, chosen: Sequence[Chosen], prompts: PromptPack, imag
         PairsiftError: datasets is not installed.
     """
     try:
-        from datasets import Dataset, Features, Image, List, Value
+        from datasets import Dataset, Features, Image, Value
     except ImportError as error:
         raise PairsiftError(
             "the Hugging Face dataset needs datasets: pip install 'pairsift[balance]', or "
@@ -121,8 +121,8 @@ def write_messages(out: str, chosen: Sequence[Chosen], prompts: PromptPack, imag
     part = {"type": Value("string"), "text": Value("string")}
     features = Features(
         {
-            "images": List(Image()),
-            "messages": List({"role": Value("string"), "content": List(part)}),
+            "images": [Image()],
+            "messages": [{"role": Value("string"), "content": [part]}],
             "metric": Value("string"),
             "score": Value("float32"),
             "image": Value("string"),
