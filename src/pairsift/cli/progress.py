@@ -84,7 +84,8 @@ class ProgressDisplay:
         trace: TracebackType | None,
     ) -> None:
         self._ended.set()
-        self._bars.stop()
+        if self._console.is_terminal:
+            self._bars.stop()
 
     def message(self, text: str) -> None:
         """Print a line above the bars."""
