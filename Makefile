@@ -80,7 +80,7 @@ $(LOWEST)/.ready: pyproject.toml
 	$(UV) --resolution lowest-direct -c $(LOWEST)/torch.txt \
 	  -e '.[demo,datasets,evaluate,lora,ray,s3,serve,teach,torchmetrics,train,balance]'
 	$(LOWEST)/bin/python -m pip freeze --exclude-editable | grep -v @ > $(LOWEST)/lowest.txt
-	$(UV) -c $(LOWEST)/lowest.txt pytest pytest-xdist httpx2 hypothesis 'moto[server]' psutil webdataset
+	$(UV) -c $(LOWEST)/lowest.txt build hatchling pytest pytest-xdist httpx2 hypothesis 'moto[server]' psutil webdataset
 	touch $@
 
 clean:

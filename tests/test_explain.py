@@ -72,6 +72,15 @@ def test_bad_image_is_told() -> None:
         explain(b"no image", CAPTION, load_scorer("pairsift-tiny"))
 
 
+def test_a_folder_is_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["pairsift", "explain", str(tmp_path), CAPTION])
+    with pytest.raises(SystemExit):
+        main()
+    assert f"{tmp_path} is a folder; explain reads one image file" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

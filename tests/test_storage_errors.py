@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from http.client import IncompleteRead
 from itertools import pairwise
 
 import pytest
@@ -57,6 +58,8 @@ def _aiohttp(status: int) -> BaseException:
         ),
         (lambda: _chain(FileNotFoundError("m"), _botocore(404, "NoSuchBucket")), Cause.MISSING),
         (lambda: TimeoutError(), Cause.TIMEOUT),
+        (lambda: _chain(FileNotFoundError("u"), ConnectionResetError(104, "r")), Cause.CUT),
+        (lambda: _chain(OSError("m"), IncompleteRead(b"x", 3)), Cause.CUT),
         (lambda: FileNotFoundError("u"), Cause.MISSING),
         (lambda: PermissionError("u"), Cause.DENIED),
         (lambda: ValueError("u"), Cause.OTHER),

@@ -31,6 +31,14 @@ _LOGIN_HELP = {
     "gs": "run `gcloud auth application-default login`",
     "hf": "run `hf auth login`, or set HF_TOKEN",
 }
+# What libraries raise where an answer stops half way, or where a connection breaks.
+_CUT_NAMES = frozenset(
+    {
+        *("ClientPayloadError", "ServerDisconnectedError", "ClientConnectionResetError"),
+        *("IncompleteRead", "IncompleteReadError", "ResponseStreamingError", "ProtocolError"),
+        *("RemoteProtocolError", "ReadError", "ChunkedEncodingError", "ConnectionClosedError"),
+    }
+)
 _LONGEST_CHAIN = 12
 
 
@@ -55,6 +63,7 @@ class Cause(Enum):
     REFUSED = "the connection is refused; is the server up, and the address right?"
     NO_HOST = "the name of the host is not known (DNS); check the address and the network"
     TIMEOUT = "there is no answer in time; check the network"
+    CUT = "the connection was closed before all bytes had come; check the network and the server"
     OTHER = ""
 
     @property
@@ -66,6 +75,7 @@ class Cause(Enum):
             Cause.REFUSED,
             Cause.NO_HOST,
             Cause.TIMEOUT,
+            Cause.CUT,
         )
 
     @property
@@ -186,6 +196,8 @@ def _cause(error: BaseException) -> Cause | None:
         return Cause.REFUSED
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         return Cause.TIMEOUT
+    if isinstance(error, (ConnectionResetError, BrokenPipeError)) or name in _CUT_NAMES:
+        return Cause.CUT
     if isinstance(error, OSError) and error.errno == errno.EBUSY:
         return Cause.BUSY
     return None

@@ -16,6 +16,7 @@ import pytest
 
 from pairsift import Pair, PairsiftError, Status
 from pairsift.engines import pool as pools
+from pairsift.engines import prefetch
 from pairsift.engines.local import score_shards
 from pairsift.engines.pool import PreparerPool, prepare_safely
 from pairsift.scorers.base import Prepared
@@ -141,6 +142,23 @@ def test_preparation_that_raises_costs_its_pair(tmp_path: Path, workers: int) ->
     rows = _score(tmp_path, {7: RAISE, 80: RAISE}, workers, 100)
     failed = {int(key): row["error"] for key, row in rows.items() if row["status"] != "ok"}
     assert failed == {7: "RuntimeError: odd pair", 80: "RuntimeError: odd pair"}
+
+
+def test_a_pair_that_hangs_the_thread_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefetch, "TIME_LIMIT_S", 0.5)
+    monkeypatch.setattr(prefetch, "_PATIENCE_S", 0.1)
+    ended = threading.Event()
+    monkeypatch.setattr(time, "sleep", lambda seconds: ended.wait(60))
+    try:
+        with pytest.raises(PairsiftError, match="0/0007 takes more than 0.5 s.*--workers 1"):
+            _score(tmp_path, {7: HANG}, workers=0, count=20)
+    finally:
+        ended.set()
+        for thread in threading.enumerate():
+            if thread.name == "pairsift-reader":
+                thread.join(10)
 
 
 def test_rows_that_cannot_be_sent_back_cost_their_pair(tmp_path: Path) -> None:

@@ -17,12 +17,17 @@ S3_ERROR = (
 
 @dataclass
 class Fault:
-    """An answer instead of the right one; `times` of them, then all is well again."""
+    """An answer instead of the right one; `times` of them, then all is well again.
+
+    Attributes:
+        cut: the right answer, but the connection closes after half of it.
+    """
 
     status: int
     times: int = 1_000_000
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    cut: bool = False
 
     @classmethod
     def s3(cls, status: int, code: str, times: int = 1_000_000) -> Fault:
@@ -63,8 +68,12 @@ def faulty_server(upstream: str | None = None) -> Iterator[FaultyServer]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             server.seen.append((self.command, self.path))
             fault = server.fault(self.command, self.path)
-            if fault is not None and fault.times > 0:
+            if fault and (fault.times <= 0 or (fault.cut and self.command != "GET")):
+                fault = None
+            if fault:
                 fault.times -= 1
+            self.cut = bool(fault and fault.cut)
+            if fault and not self.cut:
                 self._send(fault.status, fault.headers, fault.body)
             elif upstream is not None:
                 self._forward(body)
@@ -105,6 +114,8 @@ def faulty_server(upstream: str | None = None) -> Iterator[FaultyServer]:
             else:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            if self.cut:
+                body, self.close_connection = body[: len(body) // 2], True
             self.wfile.write(body)
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815

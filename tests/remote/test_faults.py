@@ -149,6 +149,23 @@ def test_a_server_that_keeps_failing_is_named_with_its_status(
     assert f"({status})" in summary.unreadable["2"]
 
 
+@pytest.mark.usefixtures("quick")
+def test_an_answer_that_is_cut_short_is_asked_for_again(
+    web: FaultyServer, pool: Path, tmp_path: Path
+) -> None:
+    faults = {"/0.tar": Fault(206, 2, cut=True), "/2.tar": Fault(206, cut=True)}
+    web.fault = lambda method, path: faults.get(path)
+    summary = _score_web(web, tmp_path / "out")
+    assert faults["/0.tar"].times == 0
+    assert list(summary.unreadable) == ["2"]
+    assert "the connection was closed before all bytes had come" in summary.unreadable["2"]
+    assert "Error" not in summary.unreadable["2"]
+    score_shards(find_shards(str(pool)), load_scorer("heuristics"), str(tmp_path / "calm"))
+    calm = tables(tmp_path / "calm")
+    del calm["2.parquet"]
+    assert tables(tmp_path / "out") == calm
+
+
 @pytest.mark.parametrize(
     ("host", "words"),
     [(NOWHERE, "connection is refused"), ("http://no-such-host.invalid", "not known (DNS)")],

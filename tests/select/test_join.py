@@ -183,6 +183,7 @@ def test_names_are_no_patterns(tmp_path: Path, name: str) -> None:
         ("key,x\n00,1\n01\n", "m.csv, line 3: too few fields"),
         ("key,x,X\n00,1,2\n", "has the columns 'x' and 'X'"),
         ("", "has no rows"),
+        ("key,x\n", "m.csv has no rows, only a header: key, x"),
         ("name,x\n00,1\n", "cannot be joined by key"),
     ],
 )
@@ -192,6 +193,14 @@ def test_tables_that_cannot_be_joined(tmp_path: Path, text: str, words: str) -> 
     with pytest.raises(PairsiftError) as caught:
         _select(tmp_path, scores, f"m={tmp_path}/m.csv@key", "m.x = 1")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("behind", ["foo", "Key", "uids"])
+def test_join_by_an_unknown_column(tmp_path: Path, behind: str) -> None:
+    scores = _scores(tmp_path / "s", ["00", "01"])
+    (tmp_path / "m.csv").write_text("key,x\n00,1\n")
+    with pytest.raises(PairsiftError, match=f"@{behind} is none of @uid, @key and @shard"):
+        _select(tmp_path, scores, f"m={tmp_path}/m.csv@{behind}", "m.x = 1")
 
 
 def test_score_tables_of_any_name_are_read_by_it(tmp_path: Path) -> None:

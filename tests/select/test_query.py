@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -78,6 +79,17 @@ def test_a_selection_is_never_put_among_scores(tmp_path: Path, other: bool) -> N
         select(scores if other else out, where="itm >= 0", out=out)
     assert (Path(out) / "kept.parquet").read_bytes() == before
     assert select(out, where="itm >= 0").kept == 1
+
+
+def test_of_several_selections_into_one_folder_the_last_one_stays_whole(tmp_path: Path) -> None:
+    table = score_table("0", [f"{n}" for n in range(500)], {"itm": [float(n) for n in range(500)]})
+    scores = score_folder(tmp_path / "s", {"0": table})
+    out = str(tmp_path / "sel")
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda low: select(scores, where=f"itm >= {low}", out=out), range(24)))
+    found = read_selection(out)
+    assert found.to_json() in [selection.to_json() for selection in made]
+    assert len(_kept(found)) == found.kept
 
 
 def test_where_keeps_what_numpy_keeps_in_order(tmp_path: Path) -> None:

@@ -44,6 +44,17 @@ def test_files_beside_images(tmp_path: Path) -> None:
     assert told.count("\n") == 0
 
 
+def test_a_pattern_of_any_depth_counts_each_file_once(tmp_path: Path) -> None:
+    for folder in ("a", "a/b", "a/b/c"):
+        (tmp_path / folder).mkdir()
+        write_tar(tmp_path / folder / "0.tar", good_samples(1))
+        (tmp_path / folder / "x.zip").write_bytes(b"x")
+        (tmp_path / folder / ".hidden").write_bytes(b"x")
+    (told,) = find_shards(f"{tmp_path}/a/**").notes
+    assert "3 .zip" in told
+    assert "3 hidden names" in told
+
+
 def test_formats_that_are_not_read_are_rows(tmp_path: Path) -> None:
     folder = folder_of_images(tmp_path / "images")
     (folder / "logo.svg").write_bytes(b"<svg/>")

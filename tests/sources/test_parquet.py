@@ -118,6 +118,16 @@ def test_options_and_the_only_binary_column(tmp_path: Path) -> None:
     assert (pair.caption, pair.metadata) == ("synthetic", {"caption": "alt", "key": 7})
 
 
+@pytest.mark.parametrize("name", ["jpg", "txt", "key", "uid"])
+def test_two_columns_of_one_name(tmp_path: Path, name: str) -> None:
+    names = ["jpg", "txt", "key", "uid", name]
+    table = pa.Table.from_arrays([pa.array([b"1"]), *[pa.array(["a"])] * 4], names)
+    with pytest.raises(PairsiftError, match=f"has 2 columns named '{name}'; rename all but one"):
+        pairs_of(table, tmp_path)
+    table = table.rename_columns([*names[:4], "other"]).append_column("other", pa.array(["b"]))
+    assert pairs_of(table, tmp_path)[0].metadata["other"] == "a"  # one that is not asked for
+
+
 def test_bad_rows(tmp_path: Path) -> None:
     invalid = pa.Array.from_buffers(
         pa.string(), 5, pa.array([b"ok", b"caf\xe9", b"x", b"y", None], pa.binary()).buffers()

@@ -426,6 +426,7 @@ class TestNamedMembers:
             ("json.a.b", {"a.b": "one", "a": {"b": "two"}}),
             ('json."a.b".c', {"a.b": {"c": "one"}}),
             ("json.alt text", {"alt text": "one"}),
+            ("JSON.Alt", {"alt": "two", "Alt": "one"}),
             (".json.caption", {"caption": "one"}),
         ],
     )
@@ -544,6 +545,18 @@ class TestDiagnosis:
         reader = read(file.getvalue(), tmp_path)
         assert list(reader) == []
         assert "left out: 2 links" in str(reader.problem)
+
+    def test_what_lies_beside_samples_is_counted(self, tmp_path: Path) -> None:
+        members = sample_members(2, jpg=b"1", txt="a")
+        others = [("._0.jpg", "x"), ("sub/.x", "x"), ("README", "x")]
+        file = io.BytesIO(tar_bytes([*members, *others]))
+        with tarfile.open(fileobj=file, mode="a") as tar:
+            header = tarfile.TarInfo("9.jpg")
+            header.type, header.linkname = tarfile.SYMTYPE, "0.jpg"
+            tar.addfile(header)
+        reader = read(file.getvalue(), tmp_path)
+        assert statuses(list(reader)) == [None, None]
+        assert reader.problem == "left out: 2 hidden names, 1 names without a suffix, 1 links"
 
     @pytest.mark.parametrize("status", ["failed_to_download", "failed_to_resize", "failed"])
     def test_failures_that_the_source_declares(self, tmp_path: Path, status: str) -> None:

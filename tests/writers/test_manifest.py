@@ -291,6 +291,17 @@ def test_a_wrong_option_of_one_output_leaves_none_begun(
     assert not (tmp_path / "b").exists()
 
 
+def test_columns_of_joined_tables_are_not_written(tmp_path: Path) -> None:
+    scored(pool(tmp_path / "pool"), "a")
+    (tmp_path / "m.csv").write_text("key,x\n0-0000,1\n")
+    scores = str(tmp_path / "a" / "scores")
+    select(scores, where="m.x = 1", joins=[f"m={tmp_path}/m.csv"], out=tmp_path / "j")
+    code, output = run(tmp_path / "j", "--webdataset", tmp_path / "out", "--add-scores", "m.x")
+    assert code != 0
+    assert "'m.x' belongs to a table of --join" in output
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("columns", ["caption_length, width", " caption_length ,width ", "width"])
 def test_spaces_around_columns_do_not_matter(tmp_path: Path, columns: str) -> None:
     selection = scored(pool(tmp_path / "pool"), "a")

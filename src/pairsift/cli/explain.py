@@ -46,6 +46,10 @@ def explain(
     try:
         refuse_special(os.fspath(image))
         content = image.read_bytes()
+    except IsADirectoryError:
+        raise PairsiftError(
+            f"{image} is a folder; explain reads one image file and its caption"
+        ) from None
     except OSError as error:
         raise PairsiftError(f"cannot read {image}: {error.strerror}") from None
     loaded = load_scorer(scorer, model=model, prompts=prompts)

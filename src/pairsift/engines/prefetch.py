@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pairsift.engines.base import Job
 from pairsift.engines.pool import Prepare, PreparedChunk, PreparerPool, prepare_safely
 from pairsift.engines.reading import Reader
+from pairsift.errors import PairsiftError
 from pairsift.pair import Pair
+from pairsift.printable import one_line
 from pairsift.scorers.base import Prepared
 
 CHUNK = 16
@@ -26,6 +29,10 @@ CHUNK_BYTES = 8 * 2**20
 AHEAD = 4
 # Do not wait longer for a reader that hangs in a storage library; it is a daemon thread.
 _PATIENCE_S = 3.0
+# For a pair that is prepared in the thread: more than workers have, since it ends the run.
+TIME_LIMIT_S = 300.0
+# How often to look at it.
+_LOOK_S = 0.5
 
 OpenJob = Callable[[Job, Callable[[float], object]], "Reader | None"]
 
@@ -65,6 +72,7 @@ class Prefetcher:
         self._pool = PreparerPool(prepare, workers) if workers else None
         self._ahead = AHEAD * max(1, workers)
         self._thread: _ReaderThread | None = None
+        self._at: tuple[Pair, float] | None = None  # what the thread prepares, and since when
 
     def __enter__(self) -> Prefetcher:
         return self
@@ -88,7 +96,7 @@ class Prefetcher:
         thread.start()
         try:
             for job in jobs:
-                stream = PreparedShard(thread.queue)
+                stream = PreparedShard(thread.queue, self._refuse_hanging)
                 yield job, stream
                 stream.exhaust()
         finally:
@@ -97,7 +105,27 @@ class Prefetcher:
     def _submit(self, pairs: list[Pair]) -> PreparedChunk | _Ready:
         if self._pool is not None:
             return self._pool.submit(pairs)
-        return _Ready([prepare_safely(self.prepare, pair) for pair in pairs])
+        return _Ready([self._prepare(pair) for pair in pairs])
+
+    def _prepare(self, pair: Pair) -> Prepared:
+        self._at = pair, time.monotonic()
+        prepared = prepare_safely(self.prepare, pair)
+        self._at = None
+        return prepared
+
+    def _refuse_hanging(self) -> None:
+        """
+        Raises:
+            PairsiftError: the pair that the thread prepares takes longer than `TIME_LIMIT_S`.
+        """
+        at = self._at
+        if at is not None and time.monotonic() - at[1] > TIME_LIMIT_S:
+            raise PairsiftError(
+                f"preparing {one_line(f'{at[0].shard}/{at[0].key}')} takes more than "
+                f"{TIME_LIMIT_S:g} s, and without worker processes it cannot be ended alone; "
+                "run the same command again with --workers 1, which makes it one failed row. "
+                "Finished shards are kept"
+            )
 
 
 class _ReaderThread(threading.Thread):
@@ -149,8 +177,9 @@ class _ReaderThread(threading.Thread):
 class PreparedShard:
     """Preprocessed pairs of one shard, in order. `problem` is set after the last pair."""
 
-    def __init__(self, source: queue.Queue[_Item]) -> None:
+    def __init__(self, source: queue.Queue[_Item], look: Callable[[], None]) -> None:
         self._source = source
+        self._look = look
         self._ended = False
         self._begun = False
         self._reader: Reader | None = None
@@ -168,7 +197,7 @@ class PreparedShard:
             yield from self._take()
 
     def _take(self) -> list[Prepared]:
-        item = self._source.get()
+        item = self._next()
         if isinstance(item, _Begin):
             self._begun, self._reader = True, item.reader
         elif isinstance(item, _End):
@@ -178,6 +207,13 @@ class PreparedShard:
         else:
             return item.rows()
         return []
+
+    def _next(self) -> _Item:
+        while True:
+            try:
+                return self._source.get(timeout=_LOOK_S)
+            except queue.Empty:
+                self._look()
 
     def exhaust(self) -> None:
         """Skip the remaining pairs."""

@@ -197,7 +197,9 @@ def _replace_rows(old: pa.Table, new: pa.Table, places: Mapping[int, str]) -> pa
     order = list(range(old.num_rows))
     for row, place in enumerate(sorted(places)):
         order[place] = old.num_rows + row
-    both = pa.concat_tables([old.replace_schema_metadata(None), new.replace_schema_metadata(None)])
+    # Arrow before 20 reads a dictionary's indices as int32, whatever they were written as.
+    tables = [old.replace_schema_metadata(None), new.replace_schema_metadata(None)]
+    both = pa.concat_tables([table.cast(tables[1].schema) for table in tables])
     return both.unify_dictionaries().take(pa.array(order, pa.int64())).combine_chunks()
 
 

@@ -157,9 +157,11 @@ def _paths(connection: duckdb.DuckDBPyConnection, join: Join) -> list[str]:
     for path in paths if folder.is_local else ():
         files.refuse_special(path)
     if not paths:
+        _, at, behind = join.path.rpartition("@")
+        unknown = f"@{behind} is none of @uid, @key and @shard, and " if at and behind else ""
         raise PairsiftError(
-            f"--join {join.name}={join.path}: there is no table; give a file (parquet, CSV, TSV or "
-            "JSON lines), a folder of such files, or a pattern"
+            f"--join {join.name}={join.path}: {unknown}there is no table; give a file (parquet, "
+            "CSV, TSV or JSON lines), a folder of such files, or a pattern"
         )
     return paths
 
@@ -167,6 +169,7 @@ def _paths(connection: duckdb.DuckDBPyConnection, join: Join) -> list[str]:
 def _load(connection: duckdb.DuckDBPyConnection, table: str, paths: Sequence[str]) -> None:
     """Load text tables into the database; each column gets a type that fits all its values."""
     columns: dict[str, str] = {}  # by lower-case name, because the database ignores case
+    filled = False
     textual: set[str] = set()  # columns that stay text
 
     def add(names: Iterable[str]) -> None:
@@ -192,6 +195,7 @@ def _load(connection: duckdb.DuckDBPyConnection, table: str, paths: Sequence[str
             add(reader.columns)
             rows = (checked_fields(entry, path) for entry in reader)
             while chunk := list(islice(rows, _CHUNK_ROWS)):
+                filled = True
                 add(dict.fromkeys(name for row in chunk for name in row))
                 if table_extension(path).startswith(".json"):
                     textual |= {n for row in chunk for n, v in row.items() if isinstance(v, str)}
@@ -203,8 +207,9 @@ def _load(connection: duckdb.DuckDBPyConnection, table: str, paths: Sequence[str
                 run_sql(connection, f"INSERT INTO {table} BY NAME SELECT * FROM join_chunk")
                 connection.unregister("join_chunk")
         _log.info("%s: %s", path, reader.counts())
-    if not columns:
-        raise PairsiftError(f"{paths[0]} has no rows")
+    if not filled:
+        header = f", only a header: {', '.join(columns.values())}" if columns else ""
+        raise PairsiftError(f"{paths[0]} has no rows{header}; a table to join needs some")
     for name in columns.values():
         if name not in textual:
             _give_type(connection, table, quoted(name))

@@ -321,7 +321,13 @@ class Selection:
         """
         known = [str(name) for name in self.schema().names]
         wanted = list(dict.fromkeys(column.strip() for column in columns))
+        joined = {join["name"] for join in self.record.query.get("joins") or ()}
         for column in wanted:
+            if column not in known and column.partition(".")[0] in joined:
+                raise PairsiftError(
+                    f"{option}: {column!r} belongs to a table of --join, which a selection does "
+                    "not hold; only columns of the scores can be written"
+                )
             if column not in known:
                 raise PairsiftError(
                     f"{option}: the scores have no column {column!r}; they have {', '.join(known)}"

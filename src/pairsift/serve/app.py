@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import hmac
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPBearer
-from starlette.requests import HTTPConnection
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pairsift import __version__
@@ -171,24 +170,23 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-class _KeyCheck(HTTPBearer):
-    """Accepts requests with the API key; compares it in constant time."""
+def _key_check(key: str) -> Callable[..., Awaitable[None]]:
+    """A dependency that refuses requests without the API key; compares it in constant time."""
+    expected = key.encode()
+    bearer = HTTPBearer(
+        scheme_name="API key", description="The key of this server.", auto_error=False
+    )
 
-    def __init__(self, key: str) -> None:
-        super().__init__(
-            scheme_name="API key", description="The key of this server.", auto_error=False
-        )
-        self._key = key.encode()
-
-    async def __call__(self, request: HTTPConnection) -> None:
-        given = await super().__call__(request)
+    async def check(given: HTTPAuthorizationCredentials | None = Depends(bearer)) -> None:  # noqa: B008
         sent = given.credentials.encode("utf-8", "replace") if given else b""
-        if not hmac.compare_digest(sent, self._key):
+        if not hmac.compare_digest(sent, expected):
             raise HTTPException(
                 401,
                 "send the API key: Authorization: Bearer KEY",
                 {"WWW-Authenticate": "Bearer"},
             )
+
+    return check
 
 
 def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
@@ -207,7 +205,7 @@ def create_app(scorer: Scorer, settings: ServeSettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    with_key = [Depends(_KeyCheck(settings.api_key))] if settings.api_key is not None else []
+    with_key = [Depends(_key_check(settings.api_key))] if settings.api_key is not None else []
     refusals = problems(401, 403) if with_key else problems(403)
 
     @app.post(

@@ -19,9 +19,13 @@ class LeftOut:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
+        self._seen: set[str] = set()
 
     def add(self, url: str, what: str | None = None) -> None:
-        """Count a file, or an entry that `what` names in the plural."""
+        """Count a file, or an entry that `what` names in the plural, once each."""
+        if url in self._seen:  # a pattern such as DIR/** leads to it several times
+            return
+        self._seen.add(url)
         name = url.rsplit("/", 1)[-1]
         stem, dot, suffix = name.rpartition(".")
         kind = what or (f".{suffix.lower()}" if dot and stem else "without a suffix")

@@ -315,6 +315,9 @@ class _Layout:
         names = {name for name, *_ in self.others}
         self.keys = [name for name in KEY_COLUMNS if name in names]
         self.uid = "uid" if "uid" in names else None
+        for name in (self.image.steps[0], self.caption.steps[0], *self.keys[:1], self.uid):
+            if name and (count := schema.names.count(name)) > 1:
+                raise PairsiftError(f"{url} has {count} columns named {name!r}; rename all but one")
 
     def _place(self, steps: tuple[Step, ...]) -> _Place:
         return _Place(self._numbers[str(steps[0])], steps)

@@ -28,6 +28,8 @@ _SHOWN_SUFFIXES = 8
 
 _CAPTION = re.compile("capt|text|alt|desc", re.IGNORECASE)
 
+_JSON_FIELD = re.compile(r"(\.json\.)", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -61,7 +63,7 @@ class Layout:
         suffixes = IMAGE_SUFFIXES if image is None else (_suffix(image),)
         images = {suffix: rank for rank, suffix in enumerate(suffixes)}
         caption = str(options.get("caption") or "txt").lstrip(".")
-        before, json, path = f".{caption}".partition(".json.")
+        before, json, path = [*_JSON_FIELD.split(f".{caption}", maxsplit=1), "", ""][:3]
         if json and not path:
             raise PairsiftError(
                 f"--caption-field {caption} names no field; write for example json.caption"
@@ -117,9 +119,9 @@ class WebdatasetReader(ShardReader):
     - If most samples fail in the same way, `problem` says what was found and which option helps.
     - If the tar is truncated, its last sample is ``shard_truncated``, unless image and caption are
       complete.
-    - Members larger than their limit are skipped. Nothing is ever written by name, so absolute
-    names
-      and ``..`` are just names; links and devices are not samples.
+    - Members larger than their limit are skipped. Nothing is ever written by name, so
+      absolute names and ``..`` are just names; links, devices, hidden names and
+      names without a suffix are not samples, and are counted in `problem`.
     """
 
     kind: ClassVar[str] = "webdataset"
@@ -141,16 +143,18 @@ class WebdatasetReader(ShardReader):
         self.notes.clear()
         self.byte_ranges = array("q")
         self._findings = Findings(self._layout)
-        links: Counter[str] = Counter()
+        left_out: Counter[str] = Counter()
         seen: dict[str, frozenset[str]] = {}
         members = 0
         sample: _Sample | None = None
         with open_file(self.shard.url) as file:
             try:
-                for member in iterate_tar(file, links):
+                for member in iterate_tar(file, left_out):
                     members += 1
                     parts = split_member(member.name)
                     if parts is None:
+                        hidden = member.name.rpartition("/")[2].startswith(".")
+                        left_out["hidden names" if hidden else "names without a suffix"] += 1
                         continue
                     key, suffix = printable(parts[0]), parts[1].lower()
                     if sample and (sample.key != key or suffix in sample.suffixes):
@@ -175,7 +179,7 @@ class WebdatasetReader(ShardReader):
                     sample = None
         if sample:
             yield self._pair(sample, seen)
-        told = [self.problem, *self._findings.problems(self.shard.url, members, links)]
+        told = [self.problem, *self._findings.problems(self.shard.url, members, left_out)]
         self.problem = "; ".join(part for part in told if part) or None
 
     def _take(self, sample: _Sample, suffix: str, member: Member) -> None:
@@ -351,15 +355,14 @@ class Findings:
     def problems(self, url: str, members: int, left_out: Counter[str]) -> Iterator[str]:
         """Return sentences: what was found, what was expected, and what helps."""
         told = [f"{count:,} {what}" for what, count in left_out.items()]
-        found = f"; left out: {', '.join(told)}" if told else ""
+        found = f"left out: {', '.join(told)}"
         if not self.samples:
             if members or left_out:
                 yield (
                     f"it has no samples: none of {members:,} members is named KEY.SUFFIX, such as "
-                    f"00001.jpg and 00001.txt{found}"
+                    "00001.jpg and 00001.txt"
                 )
-            return
-        if self.apart:
+        elif self.apart:
             name = url.rsplit("/", 1)[-1]
             yield (
                 f"{self.apart:,} of {self.samples:,} samples have members that do not follow "
@@ -367,12 +370,17 @@ class Findings:
                 f"it: mkdir unpacked; tar -xf {name} -C unpacked; "
                 f"tar -C unpacked --sort=name -cf sorted.tar ."
             )
-            return
+        else:
+            yield from self._lacking(bool(left_out))
+        if left_out:
+            yield found
+
+    def _lacking(self, left_out: bool) -> Iterator[str]:
         # If nothing else was found, the statuses of the rows say enough.
         if self.without_image > MOSTLY * self.samples and (self.others or left_out):
             usual = f"looked for: {_dotted(self.layout.images)}"
             advice = self._advice("--image-field", IMAGE_SUFFIXES)
-            yield f"{self._share(self.without_image)} have no image ({usual}){advice}{found}"
+            yield f"{self._share(self.without_image)} have no image ({usual}){advice}"
         told_more = self.others or self.first_caption_fault
         if self.without_caption > MOSTLY * self.samples and told_more:
             why = self.first_caption_fault or f"no .{self.layout.caption} member"
