@@ -107,6 +107,13 @@ def test_rows_are_selected_and_written_by_any_metric(home: Path, table: Any) -> 
     assert sorted(row["errors"] for row in written) == pytest.approx(best.tolist())
 
 
+def test_a_cut_at_the_wrong_end_is_told(home: Path) -> None:
+    command = ("select", str(home / "scores"), "--top", "0.5", "--by")
+    for by, told in (("errors", True), ("-errors", False), ("useful", False)):
+        done = CliRunner().invoke(app, [*command, by], catch_exceptions=False)
+        assert ("lower is better for errors" in done.stderr) is told
+
+
 def test_the_report_has_each_scale_on_its_axes(home: Path) -> None:
     with open_rows(str(home / "scores")) as rows:
         columns = {column.name: column for column in rows.columns}

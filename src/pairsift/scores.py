@@ -102,6 +102,22 @@ def schema_metrics(schema: pa.Schema, path: str = "the score table") -> dict[str
     return {name: Metric.from_json(name, stored[name]) for name in schema.names if name in stored}
 
 
+def folder_metrics(url: str) -> dict[str, Metric]:
+    """Return the metrics that a score folder's tables have columns of, from one table's footer.
+
+    Raises:
+        PairsiftError: what a column means cannot be read.
+    """
+    folder = Folder(url)
+    names = sorted(without_suffix(folder.names(), TABLE_SUFFIX))
+    if not names:
+        return {}
+    path = folder.file(names[0] + TABLE_SUFFIX)
+    with telling_damage(path), folder.fs.open(path, "rb") as file:
+        schema = pq.read_schema(file)
+    return schema_metrics(schema, path)
+
+
 def _stored_meanings(schema: pa.Schema, path: str = "the score table") -> dict[str, Any]:
     with telling_damage(path):
         stored: dict[str, Any] = json.loads((schema.metadata or {}).get(COLUMNS_KEY, b"{}"))

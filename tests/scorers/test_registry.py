@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from pairsift import PairsiftError, load_scorer
+from pairsift.scorers.mlm.columns import score_columns
+from pairsift.scorers.mlm.prompt_files import PACK_FILE, dump_pack
 from pairsift.scorers.registry import check_scorer, entries, known_columns
+from tests.scorers.mlm.mixed_pack import PACK
 
 
 def test_close_name_is_suggested() -> None:
@@ -40,6 +43,17 @@ def test_mistakes_are_found_without_loading() -> None:
 def test_known_columns_are_those_of_the_scorer() -> None:
     assert known_columns("pairsift-tiny") == load_scorer("pairsift-tiny").columns
     assert known_columns("heuristics") is None
+
+
+def test_a_packs_columns_are_known_without_its_model(tmp_path: Path) -> None:
+    (tmp_path / "pack.toml").write_text(dump_pack(PACK))
+    expected = score_columns([PACK.metric(name) for name in PACK.metrics])
+    for scorer in ("mlm", "vllm"):
+        assert known_columns(scorer, prompts=str(tmp_path / "pack.toml")) == expected
+    assert known_columns("mlm", model="some/hub-name") is None  # it may have a pack beside it
+    assert known_columns("mlm", model=str(tmp_path)) == score_columns()
+    (tmp_path / PACK_FILE).write_text(dump_pack(PACK))
+    assert known_columns("mlm", model=str(tmp_path)) == expected
 
 
 def test_folder_without_checkpoint(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairsift.cli.common import Json, emit, table
+from pairsift.cli.common import Json, emit, table, tell
 from pairsift.cli.options import with_options
 from pairsift.options import SelectOptions
 
@@ -38,7 +38,17 @@ def select(
     from pairsift import steps
 
     selection = steps.select(scores, options, None if dry_run else out)
+    tell(_wrong_ends(scores, options.by))
     emit(selection.to_json(), json, describe(selection))
+
+
+def _wrong_ends(scores: Sequence[str], by: str | None) -> Iterator[str]:
+    """Warn of a cut by a metric whose low end is the good one; --top keeps the highest."""
+    from pairsift.scores import folder_metrics
+
+    metric = folder_metrics(scores[0]).get(by) if by is not None else None
+    if metric is not None and metric.better == "lower":
+        yield f"lower is better for {by}, but the highest are kept; for the lowest: --by '-{by}'"
 
 
 def describe(selection: Selection) -> str:
