@@ -54,7 +54,7 @@ def test_names_of_images(name: str, is_image: bool) -> None:
         (b"<Error><Code>AccessDenied</Code></Error>", "an XML document"),
         (json.dumps({"error": 404}).encode(), "a JSON document"),
         (b"\0\0\0\x18ftypmp42", "a video or audio file"),
-        (gzip.compress(b"x"), "an archive"),
+        (gzip.compress(b"x", mtime=0), "an archive"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         (b"data:image/png;base64,AAAA", "a data URI"),
         (b"Not found\n", "text"),
