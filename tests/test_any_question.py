@@ -232,3 +232,35 @@ def test_torchmetrics_takes_bounds_and_direction_from_the_pack(home: Path) -> No
     assert 0 <= float(metric.compute()) <= 3
     both = PairsiftScore("mlm", metrics=["errors", "match"], scorer_options=options)
     assert (both.plot_upper_bound, both.higher_is_better) == (None, None)
+
+
+def test_a_dataset_gets_the_columns_of_the_pack(home: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+
+    from pairsift.integrations.datasets import filter_dataset, score_dataset
+
+    pairs = {
+        "image": [{"bytes": png("red", number), "path": None} for number in range(3)],
+        "caption": ["two red dogs near the river"] * 3,
+    }
+    asked = datasets.Dataset.from_dict(pairs).cast_column("image", datasets.Image())
+    options = {"model": str(home / "model"), "prompts": str(home / "pack.toml"), "device": "cpu"}
+    scored = score_dataset(asked, "mlm", **options)
+    assert all(1 <= row["useful"] <= 5 for row in scored)
+    assert len(filter_dataset(scored, "useful >= 1 and errors <= 3")) == 3
+
+
+def test_a_cascade_keeps_what_the_full_scorers_columns_mean(home: Path) -> None:
+    from pairsift.cascade.plan import Plan, Stage, Thresholds
+    from pairsift.cascade.scorer import CascadeScorer
+
+    full = load_scorer("mlm", model=str(home / "model"), prompts=PACK, device="cpu")
+    cheap = Stage("heuristics", "caption_words"), Thresholds(2, 5, (1, 7), (1, 5))
+    plan = Plan((cheap,), Stage("mlm", "useful"), 0.5, None, 3, 0.9, 1e-9, 0)
+    cascade = CascadeScorer(plan, [load_scorer("heuristics")], full)
+    assert list(cascade.described) == NAMES
+    assert cascade.described["useful"] == PACK.metric("useful")
+    captions = ["house", "one big red house", "two red dogs near the old river"]
+    table = cascade.score([Pair(str(i), png("red", i), text) for i, text in enumerate(captions)])
+    assert table["cascade_stage"].to_pylist() == ["heuristics", "mlm", "heuristics"]
+    assert [value is None for value in table["useful"].to_pylist()] == [True, False, True]
