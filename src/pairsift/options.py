@@ -59,7 +59,7 @@ CaptionField = Annotated[
     Doc(
         "Where the caption is. Tars: the suffix of a member (txt, outputs.txt) or json.PATH. "
         "Parquet: a column, or a path into it (captions.0, caption.en). Folders: the column "
-        "of the captions table."
+        "of the captions table. Several, joined by commas, make a row of each."
     ),
 ]
 ImageField = Annotated[
@@ -335,6 +335,10 @@ class SelectOptions:
             "exp(-PENALTY). 0 draws with replacement, inf draws each row once at most."
         ),
     ] = 0.15
+    best_caption: Annotated[
+        bool,
+        Doc("Of several captions of each sample, keep only the one that is best by --by."),
+    ] = False
     join: Annotated[
         Texts,
         Doc(

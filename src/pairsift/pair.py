@@ -105,6 +105,7 @@ class Pair:
         metadata: other fields of the sample, unchanged.
         fault: set by a source that could not read the sample. Such a pair is not scored; it
             becomes a row with the status of the fault.
+        caption_index: which of the sample's captions this is, from 0; None if only one is read.
 
     Examples:
         >>> from pathlib import Path
@@ -122,3 +123,4 @@ class Pair:
     uid: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     fault: Fault | None = None
+    caption_index: int | None = None

@@ -28,6 +28,7 @@ from pairsift.progress import Listener
 from pairsift.report import ReportSummary
 from pairsift.report.build import PAGE
 from pairsift.scorers.base import Scorer
+from pairsift.scorers.caption_index import CaptionIndexer
 from pairsift.scorers.hashes import HashMarker
 from pairsift.scorers.marking import ScopeMarker
 from pairsift.scorers.registry import known_columns, load_scorer
@@ -163,7 +164,7 @@ def _with_copies(config: Config) -> SelectOptions | None:
 
 def _cascade(scorer: Scorer | None) -> CascadeScorer | None:
     """The cascade, also one whose rows get columns of a scorer around it."""
-    while isinstance(scorer, (ScopeMarker, HashMarker)):
+    while isinstance(scorer, (ScopeMarker, HashMarker, CaptionIndexer)):
         scorer = scorer.scorer
     return scorer if isinstance(scorer, CascadeScorer) else None
 
@@ -222,7 +223,7 @@ def _check(config: Config, scorer: Scorer | None) -> None:
     if select is not None and not select.join:
         asked = (
             "where", "top", "count", "by", "per", "groups", "per_group", "sample", "weights",
-            "repeat_penalty", "agreement",
+            "repeat_penalty", "best_caption", "agreement",
         )  # fmt: skip
         try:
             check_select(

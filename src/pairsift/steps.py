@@ -19,6 +19,7 @@ from pairsift.options import (
     SourceOptions,
 )
 from pairsift.sources import ShardSet, find_shards
+from pairsift.sources.several import caption_names
 
 if TYPE_CHECKING:
     from pairsift.dedup import DedupSummary
@@ -58,7 +59,9 @@ def find_input(shards: Sequence[str], options: ScoreOptions | SourceOptions) -> 
 
 def scorer_options(options: ScoreOptions) -> dict[str, Any]:
     """Return the options for :func:`pairsift.load_scorer`."""
-    return {name: getattr(options, name) for name in _SCORER} | dict(options.scorer_option)
+    found = {name: getattr(options, name) for name in _SCORER} | dict(options.scorer_option)
+    several = caption_names([("caption", options.caption_field)])
+    return found | ({"caption_index": True} if several else {})
 
 
 def check_score(options: ScoreOptions) -> None:

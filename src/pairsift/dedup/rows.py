@@ -9,12 +9,15 @@ import duckdb
 from pairsift.errors import PairsiftError
 from pairsift.expressions.database import run_sql, score_columns
 from pairsift.hashing import CAPTION, PHASH, SHA, VERSION
+from pairsift.scorers.caption_index import CAPTION_INDEX
 from pairsift.select.tables import ScoreTables, find_score_tables
 
 HASHED = "hashed"
 
 
-def open_hashed(connection: duckdb.DuckDBPyConnection, scores: str | Sequence[str]) -> ScoreTables:
+def open_hashed(
+    connection: duckdb.DuckDBPyConnection, scores: str | Sequence[str], on: str
+) -> ScoreTables:
     """Make the view `HASHED` of all rows that are ok.
 
     Its columns: ``pos``, ``phash`` (UBIGINT, null without one), ``sha_high``, ``sha_low``,
@@ -22,6 +25,7 @@ def open_hashed(connection: duckdb.DuckDBPyConnection, scores: str | Sequence[st
 
     Args:
         scores: one score folder or several.
+        on: what copies have in common, see :func:`pairsift.dedup.dedup`.
 
     Raises:
         PairsiftError: the tables have no hashes, or those of another version.
@@ -34,6 +38,11 @@ def open_hashed(connection: duckdb.DuckDBPyConnection, scores: str | Sequence[st
         raise PairsiftError(
             f"{shown} has no hashes; score with --hashes, or beside these scores: "
             "`pairsift score SHARDS --scorer hashes --out OTHER`, and give OTHER here"
+        )
+    if CAPTION_INDEX in there and on in ("caption", "both"):
+        raise PairsiftError(
+            f"{shown} has several captions of each sample, which can be grouped by image alone: "
+            "give --on image"
         )
     made = tables.fingerprint.get("hashes")
     if made != VERSION:

@@ -145,7 +145,7 @@ def dedup(
     sets = [read_hashes(place) for place in against]
     with open_database(memory_limit, threads) as connection:
         run_sql(connection, "SET preserve_insertion_order = false")
-        tables = open_hashed(connection, scores)
+        tables = open_hashed(connection, scores, on)
         identity = {
             "inputs": sorted(
                 f"{tables.folders[table.folder]} {table.shard} {table.identity}"

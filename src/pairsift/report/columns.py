@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pairsift.hashing import HASH_COLUMNS
 from pairsift.metrics import Metric
+from pairsift.scorers.caption_index import CAPTION_INDEX
 from pairsift.scores import COMPANIONS, IDENTITY_FIELDS, schema_metrics
 
-_IDENTITY = {field.name for field in IDENTITY_FIELDS}
+_IDENTITY = {field.name for field in IDENTITY_FIELDS} | {*HASH_COLUMNS, CAPTION_INDEX}
 
 _OTHER = "A column of the score table, over its range without the most extreme values."
 

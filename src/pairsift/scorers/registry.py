@@ -132,6 +132,7 @@ def check_scorer(
     mark_out_of_scope: bool = False,
     languages: str | Iterable[str] | None = None,
     hashes: bool = False,
+    caption_index: bool = False,
     **options: Any,
 ) -> None:
     """Check name and options without loading a model, for a scorer that is loaded later.
@@ -158,7 +159,12 @@ def takes_option(name_or_path: str | os.PathLike[str], option: str) -> bool:
 
 
 def known_columns(
-    name_or_path: str | os.PathLike[str], *, mark_out_of_scope: bool = False, **options: Any
+    name_or_path: str | os.PathLike[str],
+    *,
+    mark_out_of_scope: bool = False,
+    hashes: bool = False,
+    caption_index: bool = False,
+    **options: Any,
 ) -> tuple[pa.Field, ...] | None:
     """Return a scorer's columns without loading its model; None if that is not possible.
 
@@ -175,7 +181,13 @@ def known_columns(
     if name != given:
         options["model"] = given
     columns: tuple[pa.Field, ...] | None = _import(entry.columns)(options)
-    if columns is not None and mark_out_of_scope:
+    if columns is None:
+        return None
+    if hashes:
+        columns += _import("pairsift.hashing:HASH_FIELDS")
+    if caption_index:
+        columns = (*_import("pairsift.scorers.caption_index:COLUMNS"), *columns)
+    if mark_out_of_scope:
         columns += _import("pairsift.scorers.marking:COLUMNS")
     return columns
 
@@ -195,6 +207,7 @@ def load_scorer(
     mark_out_of_scope: bool = False,
     languages: str | Iterable[str] | None = None,
     hashes: bool = False,
+    caption_index: bool = False,
     **options: Any,
 ) -> Scorer:
     """Load a scorer by name, or from the folder of a checkpoint.
@@ -208,6 +221,8 @@ def load_scorer(
             reads, as a sequence or joined by commas; None takes those that it declares.
         hashes: add the columns of :class:`pairsift.scorers.hashes.HashMarker`, by which copies are
             found.
+        caption_index: add the column of :class:`pairsift.scorers.caption_index.CaptionIndexer`, for
+            pairs that are several captions of one sample.
         options: passed to the scorer: `model`, `metrics`, `prompts`, `vision_tower`, `dtype`,
             `device`, `reference_quirks`, ...; None and False mean the scorer's default.
 
@@ -239,6 +254,10 @@ def load_scorer(
         from pairsift.scorers.hashes import HashMarker
 
         scorer = HashMarker(scorer)
+    if caption_index:
+        from pairsift.scorers.caption_index import CaptionIndexer
+
+        scorer = CaptionIndexer(scorer)
     if not mark_out_of_scope:
         return scorer
     from pairsift.scorers.marking import ScopeMarker

@@ -30,7 +30,7 @@ def load_groups(connection: duckdb.DuckDBPyConnection, url: str) -> None:
     source = _source(connection, url, GROUPS, "--groups")
     run_sql(
         connection,
-        f'CREATE OR REPLACE TEMP TABLE {TABLE} AS SELECT pos, "group" AS grp FROM '
+        f'CREATE OR REPLACE TEMP TABLE {TABLE} AS SELECT DISTINCT pos, "group" AS grp FROM '
         f"(SELECT pos, shard, key FROM scored WHERE status = 'ok') JOIN {source} USING {SAME}",
     )
     _refuse_none(connection, f"FROM {TABLE}", source, url)

@@ -11,10 +11,11 @@ from pairsift.errors import PairsiftError
 from pairsift.expressions.database import run_sql, score_columns
 from pairsift.expressions.terms import Columns, Term, quoted
 from pairsift.hashing import SHA
+from pairsift.scorers.caption_index import CAPTION_INDEX
 from pairsift.select import exclusion, groups
 from pairsift.select.cut import seeded_order_sql
 from pairsift.select.join import Join, JoinedTable, joined_sql, open_join, with_on
-from pairsift.select.tables import ScoreTables
+from pairsift.select.tables import ROW_BITS, ScoreTables
 
 OK = "status = 'ok'"
 _SAMPLE_ROWS = 2_000_000
@@ -130,6 +131,28 @@ class Pool:
             "SELECT pos FROM (SELECT pos, row_number() OVER "
             f"(PARTITION BY {name} ORDER BY {order}shard, key, pos) AS place "
             f"FROM ({rows}) WHERE {name} IN (FROM repeated_names)) WHERE place > 1",
+        )
+
+    def leave_out_captions(self, scorable: str, order: str) -> int:
+        """Of the scorable rows of each sample, keep only the first in `order`; of equal ones the
+        first caption.
+
+        Returns:
+            how many were left out.
+
+        Raises:
+            PairsiftError: the scores have one caption of each sample.
+        """
+        if CAPTION_INDEX not in self._own:
+            raise PairsiftError(
+                "--best-caption: the scores have one caption of each sample; score several with "
+                "--caption-field A,B"
+            )
+        return self._leave_out(
+            "captions",
+            "SELECT pos FROM (SELECT pos, row_number() OVER "
+            f"(PARTITION BY pos >> {ROW_BITS}, key ORDER BY {order}pos) AS place "
+            f"FROM ({self.identified(scorable)})) WHERE place > 1",
         )
 
     def leave_out_copies(self, scorable: str, url: str, keep: int, order: str, seed: int) -> int:

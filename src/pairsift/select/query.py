@@ -60,6 +60,7 @@ _EXCLUDED = "on an exclusion list"
 _REPEATED = "same uid as a better row"
 _REPEATED_FILE = "same image file as a better row (there is no uid)"
 _REPEATED_EITHER = "same uid, or without one the same image file, as a better row"
+_CAPTION = "another caption of the sample is better"
 _NO_WEIGHT = "no weight to draw by"
 _NOT_DRAWN = "not drawn"
 _COPY = "copy of a better row"
@@ -90,6 +91,7 @@ def select(
     sample: int | None = None,
     weights: str | None = None,
     repeat_penalty: float = PENALTY,
+    best_caption: bool = False,
     joins: Sequence[str | Join] = (),
     agreement: float | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -131,6 +133,8 @@ def select(
             ``exp(itm/20)``. Rows without a value, or with 0, are not drawn.
         repeat_penalty: each draw of a row multiplies its weight by exp(-repeat_penalty); 0.15. 0
             draws with replacement, infinity draws each row once at most.
+        best_caption: of scores of several captions of each sample, keep only the caption with the
+            highest `by`; of equal ones the first.
         joins: other tables whose columns expressions may name as ``NAME.column``; a :class:`Join`,
             or text: ``NAME=PATH`` or ``NAME=PATH@uid``.
         agreement: for scores of a cascade: the fraction of the selection, 0 to 1, that must be the
@@ -156,13 +160,15 @@ def select(
         >>> selection.record.cuts[0].threshold
         300.0
     """
-    _check_options(top, count, by, per, groups, per_group)
+    _check_options(top, count, by, per, groups, per_group, best_caption)
     _check_sample(sample, weights, repeat_penalty, ranks=top is not None or count is not None)
     asked: dict[str, Any] = {
         "where": where, "top": top, "count": count, "by": by, "per": per, "seed": seed,
         "exclude": [normalise(path) for path in exclude], "unique": unique,
         "groups": None if groups is None else normalise(groups), "per_group": per_group,
     }  # fmt: skip
+    if best_caption:
+        asked["best_caption"] = True
     if sample is not None:
         penalty = repeat_penalty if math.isfinite(repeat_penalty) else str(repeat_penalty)
         asked |= {"sample": sample, "weights": weights, "repeat_penalty": penalty}
@@ -176,6 +182,8 @@ def select(
         query.compile(where, by, per, weights)
         query.pool.exclude(exclude)
         query.count_reasons(unique)
+        if best_caption:
+            query.choose_captions()
         if groups is not None and per_group is not None:
             query.thin_out(groups, per_group)
         if query.cuts_off:
@@ -205,6 +213,7 @@ def check_select(
     sample: int | None = None,
     weights: str | None = None,
     repeat_penalty: float = PENALTY,
+    best_caption: bool = False,
     agreement: float | None = None,
 ) -> None:
     """Check the arguments of :func:`select` before the score tables exist.
@@ -215,7 +224,7 @@ def check_select(
     Raises:
         PairsiftError: as :func:`select` would.
     """
-    _check_options(top, count, by, per, groups, per_group)
+    _check_options(top, count, by, per, groups, per_group, best_caption)
     _check_sample(sample, weights, repeat_penalty, ranks=top is not None or count is not None)
     if agreement is not None and not 0 <= agreement <= 1:
         raise PairsiftError(f"--agreement {agreement} is not a fraction from 0 to 1")
@@ -234,7 +243,10 @@ def _check_options(
     per: str | None,
     groups: str | None,
     per_group: int | None,
+    best_caption: bool,
 ) -> None:
+    if best_caption and by is None:
+        raise PairsiftError("--best-caption needs --by (what to rank captions by), e.g. --by itm")
     if (groups is None) != (per_group is None):
         raise PairsiftError(
             "--groups (the folder that `pairsift dedup` wrote) and --per-group (how many rows to "
@@ -249,7 +261,8 @@ def _check_options(
     if count is not None and count < 0:
         raise PairsiftError(f"--count {count} is negative")
     ranks = top is not None or count is not None
-    if (ranks and by is None) or (by is not None and not ranks and per_group is None):
+    chooses = ranks or per_group is not None or best_caption
+    if (ranks and by is None) or (by is not None and not chooses):
         raise PairsiftError(
             "--top or --count (how many rows to keep) needs --by (what to rank them by), and --by "
             "needs one of them; for example --top 0.3 --by itm"
@@ -418,6 +431,12 @@ class _Query:
             self.pool.leave_out_repeated(self.scorable, self.best_first)
             self.kept -= self.pool.repeated
             self.dropped.append(Drop(_REPEATED_WORDS[self.pool.known_by], self.pool.repeated))
+
+    def choose_captions(self) -> None:
+        """Of the captions of each sample, keep only the best."""
+        others = self.pool.leave_out_captions(self.scorable, self.best_first)
+        self.kept -= others
+        self.dropped.append(Drop(_CAPTION, others))
 
     def thin_out(self, groups: str, keep: int) -> None:
         """Of each group of copies, keep only the best rows."""

@@ -6,6 +6,7 @@ from pairsift.errors import PairsiftError
 from pairsift.sources.base import Shard, ShardReader, ShardSet
 from pairsift.sources.discover import find_shards
 from pairsift.sources.registry import readers
+from pairsift.sources.several import SeveralCaptions, caption_names
 
 __all__ = ["Shard", "ShardReader", "ShardSet", "find_shards", "open_shard"]
 
@@ -37,4 +38,5 @@ def open_shard(shard: Shard) -> ShardReader:
             f"{shard.url} is of kind {shard.kind!r}, which no installed package can read; "
             "install the package that was used for scoring"
         )
-    return readers()[shard.kind](shard)
+    read = readers()[shard.kind]
+    return SeveralCaptions(shard, read) if caption_names(shard.options) else read(shard)

@@ -25,6 +25,7 @@ from pairsift.pair import Pair
 from pairsift.provenance import Provenance
 from pairsift.select.record import KeptShard, Selection
 from pairsift.sources.member_names import member_key, split_member
+from pairsift.sources.several import caption_names
 from pairsift.sources.webdataset import Layout
 from pairsift.storage import Folder, join
 from pairsift.writers.append import Appender
@@ -277,7 +278,8 @@ def _open(shard: KeptShard, job: WebdatasetJob) -> _TarCopier | _PairCopier:
         {name: _plain(value) for name, value in row.items() if value is not None}
         for row in table.select(list(job.scores)).to_pylist()
     ] if job.scores else None  # fmt: skip
-    copier = _TarCopier if origin.shard.kind == "webdataset" else _PairCopier
+    several = caption_names(origin.shard.options)  # of which the tar's .txt is only one
+    copier = _TarCopier if origin.shard.kind == "webdataset" and not several else _PairCopier
     return copier(origin, shard.rows, keys, scores)
 
 
