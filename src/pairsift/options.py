@@ -337,7 +337,7 @@ class SelectOptions:
     ] = 0.15
     best_caption: Annotated[
         bool,
-        Doc("Of several captions of each sample, keep only the one that is best by --by."),
+        Doc("Keep only the caption of each sample that is best by --by, if several are scored."),
     ] = False
     join: Annotated[
         Texts,
