@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test test-fast lint types unit docs dist test-integrations test-lowest clean
+.PHONY: demo test lint types unit docs dist test-integrations test-lowest test-models clean
 
 demo: $(VENV)/.demo
 	$(BIN)/pairsift demo --out demo-output
@@ -66,6 +66,18 @@ test-integrations: $(HEAVY:%=.venv-%/.ready)
 	  -c .venv-$*/constraints.txt -e '.[$*]' pytest
 	touch $@
 
+# Every image-text-to-text type of transformers, with torchvision, which some of their processors need.
+MODELS := .venv-models
+test-models: $(MODELS)/.ready
+	OMP_NUM_THREADS=1 $(MODELS)/bin/python -m tests.models.sweep --out tests/models/results.json
+	$(MODELS)/bin/python -m tests.models.page
+
+$(MODELS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(MODELS)
+	$(MODELS)/bin/python -m pip --disable-pip-version-check -q install \
+	  torch==2.14.1 torchvision==0.29.1 transformers==5.24.0 timm num2words -e .
+	touch $@
+
 # The lowest versions that pyproject.toml names, together. Torch's own is a CUDA build of gigabytes:
 # the pinned one stands in for it. What runs the tests may not lift what they try.
 LOWEST := .venv-lowest
@@ -84,4 +96,4 @@ $(LOWEST)/.ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(HEAVY:%=.venv-%) demo-output build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(MODELS) $(HEAVY:%=.venv-%) demo-output build dist .mypy_cache .pytest_cache .ruff_cache

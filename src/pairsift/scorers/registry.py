@@ -66,7 +66,7 @@ _BUILT_IN = (
     ),
     Entry(
         "mlm",
-        "any multimodal language model, published MLM-Filters included (--model)",
+        "any image-text-to-text model of the hub, or a published MLM-Filter (--model NAME)",
         "pairsift.scorers.mlm.load:load_mlm_scorer",
         _PACK_COLUMNS,
     ),

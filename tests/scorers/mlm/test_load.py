@@ -101,6 +101,7 @@ def test_remote_code_is_never_run(folder, tmp_path):
         ({"reference_quirks": True}, "no published code"),
         ({"prompts": "nowhere.toml"}, "nowhere"),
         ({"adapter": "/nowhere"}, "nowhere"),
+        ({"way": "backwards"}, "unknown way 'backwards'; choose tree, cache, prompt, whole"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(folder, options, message):
@@ -114,7 +115,12 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(PairsiftError, match=r"config\.json"):
         load_mlm_scorer(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(PairsiftError, match="'bert'.*qwen2_5_vl"):
+    with pytest.raises(PairsiftError, match="'bert', which transformers .* does not list"):
+        load_mlm_scorer(tmp_path)
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "bert", "auto_map": {"AutoModel": "a.B"}}'
+    )
+    with pytest.raises(PairsiftError, match="Python code of its own .* never does"):
         load_mlm_scorer(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(PairsiftError, match="cannot read"):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from torch import nn
 from transformers.cache_utils import Cache, DynamicLayer
 
 from pairsift.scorers.mlm.encode import Encode, Quirks
-from pairsift.scorers.mlm.packing import Collated
+from pairsift.scorers.mlm.packing import Collated, Layout, build_blocks, collate
+from pairsift.scorers.mlm.trie import Tree
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -89,7 +90,9 @@ class Backbone(abc.ABC):
     """A multimodal language model with its tokenizer and its preprocessing.
 
     Attributes:
-        kind: the checkpoint's model type, for messages.
+        way: how it reads a prompt's prefix, suffixes and answers; for the fingerprint.
+        at_once: how many pairs it reads at once; None for as many as fit.
+        kind: the checkpoint's model type, for people.
         tokenizer: of transformers.
         encode: turns prompt text into ids; the image's text becomes one ``image_marker``.
         image_transform: preprocesses images.
@@ -101,6 +104,8 @@ class Backbone(abc.ABC):
         quirks: how the published code used this checkpoint; None if no code was published.
     """
 
+    way: ClassVar[str] = "tree"
+    at_once: ClassVar[int | None] = None
     kind: str
     tokenizer: Any
     encode: Encode
@@ -123,15 +128,26 @@ class Backbone(abc.ABC):
         """The dtype of the model's computation."""
 
     @abc.abstractmethod
-    def prefill(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> State:
-        """Encode the images and process the prefixes, which contain the images' tokens."""
+    def prefill(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> Any:
+        """Read the prefixes, in which the images' tokens stand; the state is for :meth:`follow`."""
 
     @abc.abstractmethod
-    def extend(self, state: State, block: Collated) -> torch.Tensor:
-        """Process a block after the prefixes; the state does not change.
+    def follow(
+        self,
+        state: Any,
+        suffixes: Sequence[Sequence[np.ndarray]],
+        trees: Sequence[Tree] | None,
+        layout: Layout,
+    ) -> Iterator[torch.Tensor]:
+        """Read what stands behind the prefixes; the state stays as it is.
 
-        Returns:
-            (B, S, D) last hidden states, after the final norm.
+        Args:
+            suffixes: per pair, the token ids of each metric's suffix.
+            trees: per metric, the answers behind it; None to read the suffixes' ends only.
+
+        Yields:
+            (B, nodes, D) last hidden states, for :meth:`logits`; one metric's or several, whose
+            nodes follow each other.
         """
 
     @abc.abstractmethod
@@ -157,15 +173,23 @@ class EmbedsBackbone(Backbone):
 
     Subclasses set the attributes of :class:`Backbone`, and implement :meth:`encode_images`.
 
+    Attributes:
+        feature_marker: the id of the image's tokens where its features go; None if it is
+            ``image_marker``.
+        windows: how far each kind of layer looks back, in tokens; None for all the way.
+
     Args:
         decoder: a transformers decoder without its head (``LlamaModel``, ``Qwen2Model``, ...):
             takes ``inputs_embeds``, ``attention_mask``, ``position_ids``, ``past_key_values``.
         head: maps hidden states to logits.
     """
 
+    feature_marker: int | None = None
+
     def __init__(self, decoder: nn.Module, head: nn.Linear) -> None:
         self.decoder = decoder
         self.head = head
+        self.windows = attention_windows(cast(Any, decoder).config)
         self.vocabulary = head.weight.shape[0]
         self.embed_tokens: nn.Embedding = cast(Any, decoder).get_input_embeddings()
 
@@ -196,14 +220,29 @@ class EmbedsBackbone(Backbone):
         grid = np.broadcast_to(np.arange(lengths.max()), (len(prefixes), lengths.max()))
         return grid, lengths
 
+    def seen_together(
+        self, marked: np.ndarray, prefixes: Sequence[np.ndarray]
+    ) -> np.ndarray | None:
+        """Return which tokens of the prefixes see each other in both directions, run by run.
+
+        Args:
+            marked: (B, P) bool, where the images' tokens stand.
+
+        Returns:
+            (B, P) bool; None where every token sees those before it only.
+        """
+        return None
+
     def prefill(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> State:
+        """Encode the images and read the prefixes."""
         ids, marked = self._pad(prefixes)
         embeds, extra = self._embed(images, ids, marked)
         positions, following = self.positions(images, prefixes)
         cache = PrefixCache()
-        # Padding is on the right and the model is causal, so no token attends to it and no mask is
-        # needed. Without a mask the device can use its fastest attention. extend() masks padding
-        # out.
+        # Padding stands on the right of a causal model: nothing before it can see it, so no mask
+        # is needed, which leaves the device its fastest attention. extend() masks it out.
+        if (together := self.seen_together(marked, prefixes)) is not None:
+            extra = {**extra, "attention_mask": self._masks_of_runs(together)}
         hidden = self.decoder(
             inputs_embeds=embeds,
             position_ids=self.to_device(np.ascontiguousarray(positions)),
@@ -216,12 +255,35 @@ class EmbedsBackbone(Backbone):
         rows = torch.arange(len(prefixes), device=self.device)
         return State(cache, lengths, self.to_device(following), hidden[rows, lengths - 1])
 
+    def follow(
+        self,
+        state: State,
+        suffixes: Sequence[Sequence[np.ndarray]],
+        trees: Sequence[Tree] | None,
+        layout: Layout,
+    ) -> Iterator[torch.Tensor]:
+        laid_out = [build_blocks(of_pair, trees, layout) for of_pair in suffixes]
+        for blocks in zip(*laid_out, strict=True):
+            block = collate(blocks)
+            hidden = self.extend(state, block)
+            reads = torch.from_numpy(block.reads).to(hidden.device)
+            rows = torch.arange(len(blocks), device=hidden.device)
+            yield hidden[rows[:, None], reads]
+
     def extend(self, state: State, block: Collated) -> torch.Tensor:
+        """Read a block behind the prefixes; the state stays as it is.
+
+        Returns:
+            (B, S, D) last hidden states, after the final norm.
+        """
         positions = state.next_position[:, None] + self.to_device(block.depth)
-        mask = self._block_mask(state.lengths, state.cache.get_seq_length(), block)
+        size = state.cache.get_seq_length()
+        mask = self._block_mask(state.lengths, size, block)
+        places = state.lengths[:, None] + self.to_device(block.depth)
+        before = torch.arange(size, device=self.device).expand(len(places), -1)
         hidden: torch.Tensor = self.decoder(
             inputs_embeds=self.embed_tokens(self.to_device(block.ids)),
-            attention_mask=self._bias(mask),
+            attention_mask=self._masks(mask, places, torch.cat([before, places], dim=1)),
             position_ids=self.text_positions(positions),
             past_key_values=state.cache,
             use_cache=True,
@@ -252,9 +314,11 @@ class EmbedsBackbone(Backbone):
         mask = torch.cat(
             [causal.expand(len(prefixes), -1, -1), self._block_mask(lengths, size, block)], dim=1
         )
+        in_prefix = torch.arange(size, device=self.device).expand(len(prefixes), -1)
+        places = torch.cat([in_prefix, lengths[:, None] + self.to_device(block.depth)], dim=1)
         hidden: torch.Tensor = self.decoder(
             inputs_embeds=embeds,
-            attention_mask=self._bias(mask),
+            attention_mask=self._masks(mask, places, places),
             position_ids=torch.cat([before, behind], dim=-1),
             use_cache=False,
             **extra,
@@ -266,7 +330,9 @@ class EmbedsBackbone(Backbone):
         ids = np.zeros((len(prefixes), max(map(len, prefixes))), dtype=np.int64)
         marked = np.zeros(ids.shape, dtype=bool)
         for row, prefix in enumerate(prefixes):
-            here = prefix == self.image_marker
+            here = prefix == (
+                self.image_marker if self.feature_marker is None else self.feature_marker
+            )
             ids[row, : len(prefix)] = np.where(
                 here, 0, prefix
             )  # a marker may be outside the vocabulary
@@ -299,6 +365,40 @@ class EmbedsBackbone(Backbone):
             dim=-1,
         )
 
+    def _masks_of_runs(self, marked: np.ndarray) -> Any:
+        """Masks of prefixes: causal, but that the tokens of a marked run see each other."""
+        inside = self.to_device(marked)
+        size = inside.shape[1]
+        causal = torch.ones(size, size, dtype=torch.bool, device=self.device).tril()
+        starts = inside & ~nn.functional.pad(inside, (1, 0))[:, :-1]
+        run = starts.cumsum(1) * inside  # which run; 0 outside of any
+        together = (run[:, :, None] == run[:, None, :]) & inside[:, :, None]
+        places = torch.arange(size, device=self.device).expand(len(inside), -1)
+        return self._masks(causal | together, places, places, together)
+
+    def _masks(
+        self,
+        mask: torch.Tensor,
+        asking: torch.Tensor,
+        asked: torch.Tensor,
+        near: torch.Tensor | None = None,
+    ) -> Any:
+        """Masks as the decoder wants them: one, or one for each kind of layer.
+
+        Args:
+            mask: (B, Q, K) bool, what may be seen.
+            asking, asked: (B, Q) and (B, K) places in the text, of which windows count.
+            near: (B, Q, K) bool, what is seen however far it is.
+        """
+        masks = {}
+        for kind, window in self.windows.items():
+            seen = mask
+            if window is not None:
+                inside = asking[:, :, None] - asked[:, None, :] < window
+                seen = mask & (inside if near is None else inside | near)
+            masks[kind] = self._bias(seen)
+        return masks.get("", masks)
+
     def _bias(self, mask: torch.Tensor) -> torch.Tensor:
         """Return (B, 1, Q, K), added to scores: the only mask for eager attention."""
         bias = torch.zeros(mask.shape, dtype=self.dtype, device=self.device)
@@ -318,6 +418,24 @@ class EmbedsBackbone(Backbone):
         if self.device.type != "cuda":
             return tensor.to(self.device)
         return tensor.pin_memory().to(self.device, non_blocking=True)
+
+
+def attention_windows(config: Any) -> dict[str, int | None]:
+    """How far each kind of a decoder's layers looks back; by "" where all are of one kind."""
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if "sliding_attention" in kinds:
+        return {kind: window if kind == "sliding_attention" else None for kind in sorted(kinds)}
+    return {"": None if kinds else window}
+
+
+def text_limit(config: Any, tokenizer: Any) -> int:
+    """How many tokens fit into a model, by its text configuration and its tokenizer."""
+    limits = [
+        getattr(config, "max_position_embeddings", None),
+        tokenizer.model_max_length,  # an astronomic number where the checkpoint names none
+    ]
+    return min(int(limit) for limit in limits if limit)
 
 
 def linear_float32(hidden: torch.Tensor, head: nn.Linear) -> torch.Tensor:

@@ -15,6 +15,9 @@ _VICUNA = (
     "The assistant gives helpful, detailed, and polite answers to the {person}'s questions."
 )
 
+#: Stands for the image in prompts of models that want no text for it.
+UNWRITTEN = "\0image\0"
+
 #: text before and after the user's message
 CHAT_FORMATS: dict[str, tuple[str, str]] = {
     "plain": ("", ""),
@@ -55,6 +58,8 @@ def render_chat(chat: str, user: str, *, image_token: str, tokenizer: Any = None
         )
     message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": user}]}
     prompt = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    if image_token == UNWRITTEN:  # the model's processor puts the image in front by itself
+        prompt = f"{UNWRITTEN}{prompt}"
     if prompt.count(image_token) != 1 or user not in prompt:
         raise PairsiftError(
             f"the checkpoint's chat template does not place one image ({image_token}) and the "

@@ -17,7 +17,12 @@ from pairsift.errors import PairsiftError
 from pairsift.printable import first_line
 from pairsift.scorers.mlm.backbone import Backbone
 from pairsift.scorers.mlm.families import FAMILIES, PROCESSORS
+from pairsift.scorers.mlm.families.features import MODEL_TYPES, FeaturesBackbone, PaliGemmaBackbone
+from pairsift.scorers.mlm.families.generic import GENERIC, keep_float32
+from pairsift.scorers.mlm.families.processor import find_placeholder, load_processor
 
+#: How a model may read a prompt, the quickest first.
+WAYS = ("tree", *GENERIC)
 _LISTED = 8
 _BROKEN = (OSError, ValueError, RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError)
 
@@ -30,25 +35,90 @@ def load_hub_backbone(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Backbone:
-    """Load a checkpoint folder, including tokenizer and image processor.
+    """Load a checkpoint folder as its quickest way alone; see :func:`hub_backbones`."""
+    return next(hub_backbones(folder, config, adapter=adapter, dtype=dtype, device=device))
+
+
+def hub_backbones(
+    folder: Path,
+    config: Mapping[str, Any],
+    *,
+    adapter: Path | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    way: str | None = None,
+) -> Iterator[Backbone]:
+    """Load a checkpoint folder, tokenizer and processor included, and read it in several ways.
+
+    Args:
+        way: one of :data:`WAYS`; None for all that may hold, the quickest first. All of them are
+            of one and the same model.
 
     Raises:
-        PairsiftError: the architecture is not supported, a weight file is damaged or unsafe, or
-            tensors do not match the architecture; these are listed.
+        PairsiftError: a type that transformers does not list, a checkpoint that wants to run code
+            of its own, a damaged or unsafe weight file, or tensors that do not match the
+            architecture, which are listed.
     """
-    kind = config.get("model_type")
-    if kind not in FAMILIES:
+    kind = check_type(folder, config)
+    pixtral = (config.get("vision_config") or {}).get("model_type") == "pixtral"
+    family = None if pixtral else FAMILIES.get(kind)
+    plain = kind in MODEL_TYPES or (kind == "llava" and pixtral)
+    if way == "tree" and family is None and not plain:
         raise PairsiftError(
-            f"{folder} holds a model of type {kind!r}; one-pass scoring supports "
-            f"{', '.join(sorted(FAMILIES))} and legacy LLaVA checkpoints"
+            f"{folder}: models of type {kind!r} are not read in the way 'tree'; leave out --way, "
+            f"or choose {', '.join(GENERIC)}"
         )
     model = _load_model(folder, dtype)
     if adapter is not None:
         model = merge_adapter(model, adapter)
     model = model.to(device).eval().requires_grad_(False)
+    tokenizer = load_tokenizer(folder)
     settings = read_settings(folder)
-    return FAMILIES[kind](
-        model, load_tokenizer(folder), _load_processor(folder, str(kind), settings), settings
+    if family is not None and way in (None, "tree"):
+        yield family(model, tokenizer, _load_processor(folder, kind, settings), settings)
+        return
+    processor = load_processor(folder, tokenizer, lambda: _load_processor(folder, kind, settings))
+    tokenizer = getattr(processor, "tokenizer", tokenizer)
+    tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
+    encode = find_placeholder(processor, tokenizer, model)
+    keep_float32(model)
+    if plain and way in (None, "tree"):
+        with contextlib.suppress(AttributeError):  # a model that is put together in another way
+            tree = PaliGemmaBackbone if kind == "paligemma" else FeaturesBackbone
+            yield tree(model, processor, tokenizer, encode)
+    ways = list(GENERIC) if way is None else [way]
+    if model.config.is_encoder_decoder and way is None:
+        ways = ["whole"]
+    for name in ways:
+        if name in GENERIC:
+            yield GENERIC[name](model, processor, tokenizer, encode)
+
+
+def check_type(folder: Path, config: Mapping[str, Any]) -> str:
+    """Return the model type, one of those that transformers lists as image-text-to-text.
+
+    Raises:
+        PairsiftError: it is none of them, or the checkpoint wants to run code of its own.
+    """
+    import transformers
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as LISTED,
+    )
+
+    kind = config.get("model_type")
+    if kind in LISTED:
+        return str(kind)
+    if config.get("auto_map"):
+        raise PairsiftError(
+            f"{folder}: this checkpoint wants to run Python code of its own (auto_map in its "
+            f"config.json), which Pairsift never does; transformers {transformers.__version__} "
+            f"has no model type {kind!r} itself. Look for a version of it in the layout of "
+            "transformers"
+        )
+    raise PairsiftError(
+        f"{folder} holds a model of type {kind!r}, which transformers "
+        f"{transformers.__version__} does not list as reading image and text; models that may be "
+        "used are in docs/reference/models.md"
     )
 
 
@@ -188,6 +258,11 @@ def _load_processor(folder: Path, kind: str, settings: Mapping[str, Any]) -> Any
 
 def _processor_name(named: str | None, kind: str) -> str:
     """Map ``CLIPImageProcessor`` and ``CLIPImageProcessorFast`` to ``CLIPImageProcessorPil``."""
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+
+    if not named and kind not in PROCESSORS:
+        found = IMAGE_PROCESSOR_MAPPING_NAMES.get(kind) or {}
+        named = found.get("pil") or found.get("torchvision") or ""
     name = (named or PROCESSORS[kind]).removesuffix("Fast").removesuffix("Pil")
     return f"{name}Pil"
 

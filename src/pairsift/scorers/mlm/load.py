@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
 from pairsift.scorers.checkpoints import checkpoint_digest, find_checkpoint
 from pairsift.scorers.mlm.backbone import Backbone
+from pairsift.scorers.mlm.hub import WAYS, check_type, hub_backbones
 from pairsift.scorers.mlm.legacy.config import is_legacy
 from pairsift.scorers.mlm.packing import Layout
 from pairsift.scorers.mlm.prompt_files import load_prompts, recorded_prompts
 from pairsift.scorers.mlm.prompts import PromptPack, pack_metrics
 from pairsift.scorers.mlm.scorer import DEFAULT_LAYOUT, MLMScorer
+from pairsift.scorers.mlm.ways import quickest
 from pairsift.scorers.placement import pick_device, pick_dtype
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -34,14 +36,16 @@ def load_mlm_scorer(
     device: str | torch.device = "auto",
     reference_quirks: bool = False,
     layout: Layout = DEFAULT_LAYOUT,
+    way: str | None = None,
     limits: ImageLimits | None = None,
 ) -> MLMScorer:
     """Load a multimodal language model as a scorer.
 
     Args:
-        model: checkpoint folder or hub name: an ``AutoModelForImageTextToText`` checkpoint of a
-            supported architecture, a legacy LLaVA one such as the published MLM-Filters, or a
-            LoRA adapter that names its base model, such as ``pairsift train --lora`` writes.
+        model: checkpoint folder or hub name, also NAME@REVISION: an
+            ``AutoModelForImageTextToText`` checkpoint, a legacy LLaVA one such as the published
+            MLM-Filters, or a LoRA adapter that names its base model, such as
+            ``pairsift train --lora`` writes.
         metrics: names, joined by commas or as a sequence; None for all of the prompt pack.
         prompts: a prompt pack, its TOML file, the name of one that comes along, or None for the
             one recorded beside the checkpoint, or else Pairsift's own.
@@ -51,6 +55,8 @@ def load_mlm_scorer(
         device: ``auto`` is the GPU if there is one.
         reference_quirks: use the model as its published inference code does, quirks included.
         layout: whether the metrics' suffixes share a forward pass.
+        way: how the model reads a prompt: ``tree``, ``cache``, ``prompt`` or ``whole``, the
+            quickest first; None takes the quickest that holds for the model.
         limits: images above them are refused as too large.
 
     Raises:
@@ -59,7 +65,7 @@ def load_mlm_scorer(
     """
     where = pick_device(device)
     kind = pick_dtype(dtype, where)
-    folder = find_checkpoint(str(model))
+    folder = find_checkpoint(str(model), check=_check_before_weights)
     trained = folder
     if adapter is not None:
         adapter = trained = find_checkpoint(str(adapter), "LoRA adapter")
@@ -68,32 +74,41 @@ def load_mlm_scorer(
     pack = recorded_prompts(trained) if prompts is None else None
     pack = pack or load_prompts(prompts)
     asked = pack_metrics(pack, metrics)
-    backbone, facts = _load_backbone(folder, vision_tower, adapter, kind, where, reference_quirks)
-    if reference_quirks and backbone.quirks is None:
-        raise PairsiftError(
-            f"{model}: no published code is known for this kind of checkpoint "
-            f"({backbone.kind}); leave out --reference-quirks"
-        )
-    return MLMScorer(
-        backbone,
-        pack,
-        asked,
-        layout=layout,
-        quirks=backbone.quirks if reference_quirks else None,
-        fingerprint={"model_type": backbone.kind, **facts},
-        limits=limits,
+    backbones, facts = _load_backbones(
+        folder, vision_tower, adapter, kind, where, reference_quirks, way
     )
 
+    def scorer(backbone: Backbone) -> MLMScorer:
+        if reference_quirks and backbone.quirks is None:
+            raise PairsiftError(
+                f"{model}: no published code is known for this kind of checkpoint "
+                f"({backbone.kind}); leave out --reference-quirks"
+            )
+        return MLMScorer(
+            backbone,
+            pack,
+            asked,
+            layout=layout,
+            quirks=backbone.quirks if reference_quirks else None,
+            fingerprint={"model_type": backbone.kind, **facts},
+            limits=limits,
+        )
 
-def _load_backbone(
+    return quickest(map(scorer, backbones))
+
+
+def _load_backbones(
     folder: Path,
     vision_tower: str | Path | None,
     adapter: Path | None,
     dtype: torch.dtype,
     device: torch.device,
     reference_quirks: bool,
-) -> tuple[Backbone, dict[str, str]]:
-    """Return the model, and the digests of its files for the fingerprint."""
+    way: str | None,
+) -> tuple[Iterator[Backbone], dict[str, str]]:
+    """Return the model, in the ways it may be read, and its files' digests for the fingerprint."""
+    if way is not None and way not in WAYS:
+        raise PairsiftError(f"unknown way {way!r}; choose {', '.join(WAYS)}")
     if is_legacy(folder):
         from pairsift.scorers.mlm.legacy.backbone import legacy_digest, load_legacy_backbone
 
@@ -109,16 +124,24 @@ def _load_backbone(
             device=device,
             reference_quirks=reference_quirks,
         )
-        return legacy, {"checkpoint": legacy_digest(legacy.model)}
+        if way not in (None, legacy.way):
+            raise PairsiftError(f"{folder} is a legacy LLaVA checkpoint, read as {legacy.way!r}")
+        return iter([legacy]), {"checkpoint": legacy_digest(legacy.model)}
     if vision_tower is not None:
         raise PairsiftError(f"{folder} has its own vision tower; leave out --vision-tower")
-    from pairsift.scorers.mlm.hub import load_hub_backbone
-
     facts = {"checkpoint": checkpoint_digest(folder)}
     if adapter is not None:
         facts["adapter"] = checkpoint_digest(adapter)
-    config = read_config(folder)
-    return load_hub_backbone(folder, config, adapter=adapter, dtype=dtype, device=device), facts
+    backbones = hub_backbones(
+        folder, read_config(folder), adapter=adapter, dtype=dtype, device=device, way=way
+    )
+    return backbones, facts
+
+
+def _check_before_weights(folder: Path) -> None:
+    """Refuse a model that cannot be used before its weights are fetched."""
+    if not is_adapter(folder) and not is_legacy(folder):
+        check_type(folder, read_config(folder))
 
 
 def is_adapter(folder: Path) -> bool:

@@ -78,6 +78,15 @@ def build_blocks(
     ]
 
 
+def answers_alone(tree: Tree) -> Block:
+    """A trie's nodes but the first, behind a prompt that was read to its end."""
+    shape = _shape((1,), (tree[1],))
+    return Block(
+        np.array(tree[0], dtype=np.int64),
+        Shape(shape.depth[1:] - 1, shape.visible[1:, 1:], shape.reads[1:] - 1),
+    )
+
+
 @lru_cache(maxsize=1024)
 def _shape(lengths: tuple[int, ...], parents: tuple[tuple[int, ...], ...]) -> Shape:
     size = sum(lengths) + sum(map(len, parents))

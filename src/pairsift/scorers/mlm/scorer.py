@@ -15,10 +15,10 @@ from pairsift.metrics import DEFAULT_SCALE
 from pairsift.pair import Pair
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.memory import FittingBatches
-from pairsift.scorers.mlm.backbone import Arrays, Backbone, ImageTransform, State
+from pairsift.scorers.mlm.backbone import Arrays, Backbone, ImageTransform
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
 from pairsift.scorers.mlm.encode import PromptEncoder, Quirks
-from pairsift.scorers.mlm.packing import Layout, build_blocks, collate
+from pairsift.scorers.mlm.packing import Layout
 from pairsift.scorers.mlm.prompts import PromptPack
 from pairsift.scorers.mlm.sharing import (
     Group,
@@ -142,6 +142,8 @@ class MLMScorer(Scorer):
             "metrics": ",".join(self.metrics),
             "reference_quirks": str(quirks is not None).lower(),
         }
+        if backbone.way != "tree":  # left out there: scores of old score folders go on
+            self._fingerprint["way"] = backbone.way
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
@@ -207,10 +209,10 @@ class MLMScorer(Scorer):
         for suffix in inputs.suffixes:
             written: list[int] = []
             while len(written) < max_tokens:
-                # The state keeps only the prefix, so each step computes suffix and answer again.
-                block = collate(build_blocks([np.append(suffix, written).astype(np.int64)]))
-                last = self.backbone.extend(state, block)[:, -1]
-                token = int(self.backbone.logits(last).argmax())
+                # The state keeps the prefix alone, so each step reads suffix and answer again.
+                said = np.append(suffix, written).astype(np.int64)
+                [last] = self.backbone.follow(state, [[said]], None, "looped")
+                token = int(self.backbone.logits(last[0]).argmax())
                 if token == tokenizer.eos_token_id:
                     break
                 written.append(token)
@@ -225,7 +227,7 @@ class MLMScorer(Scorer):
         parts = self._batches.parts(run, inputs)
         return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
-    def _prefill(self, groups: Sequence[Group]) -> State:
+    def _prefill(self, groups: Sequence[Group]) -> Any:
         return self.backbone.prefill(
             [group.image for group in groups], [group.prefix for group in groups]
         )
@@ -233,19 +235,23 @@ class MLMScorer(Scorer):
     def _read(
         self, groups: Sequence[Group], trees: Sequence[Tree] | None, layout: Layout
     ) -> Iterator[torch.Tensor]:
-        """Yield (groups, nodes of the block's suffixes, D) last hidden states, block by block."""
-        state = self._prefill(groups)
-        laid_out = [build_blocks(group.suffixes, trees, layout) for group in groups]
-        for blocks in zip(*laid_out, strict=True):
-            block = collate(blocks)
-            hidden = self.backbone.extend(state, block)
-            reads = torch.from_numpy(block.reads).to(hidden.device)
-            rows = torch.arange(len(blocks), device=hidden.device)
-            yield hidden[rows[:, None], reads]
+        """Yield (groups, nodes of one or more suffixes, D) last hidden states."""
+        suffixes = [group.suffixes for group in groups]
+        yield from self.backbone.follow(self._prefill(groups), suffixes, trees, layout)
+
+    def _parts(self, groups: Sequence[Group]) -> Iterator[Sequence[Group]]:
+        """As many groups at a time as the model reads at once."""
+        step = self.backbone.at_once or len(groups)
+        for start in range(0, len(groups), step):
+            yield groups[start : start + step]
 
     @torch.inference_mode()
     def _answer_logits(self, inputs: Sequence[MLMInputs]) -> tuple[np.ndarray, ...]:
-        hidden = torch.cat(list(self._read(each_alone(inputs), None, self.layout)), dim=1)
+        read = [
+            torch.cat(list(self._read(part, None, self.layout)), dim=1)
+            for part in self._parts(each_alone(inputs))
+        ]
+        hidden = torch.cat(read)
         logits = self.backbone.logits(hidden.flatten(0, 1))
         return (logits.cpu().numpy().reshape(*hidden.shape[:2], -1),)
 
@@ -254,9 +260,10 @@ class MLMScorer(Scorer):
         """Return log P of the answers, (B, metrics, answers), and greedy scores, (B, metrics)."""
         rows: list[int] = []
         found: list[tuple[np.ndarray, ...]] = []
-        for groups in group_by_image(inputs).values():
-            rows += [row for group in groups for row in group.rows]
-            found.append(self._read_groups(groups))
+        for alike in group_by_image(inputs).values():
+            for groups in self._parts(alike):
+                rows += [row for group in groups for row in group.rows]
+                found.append(self._read_groups(groups))
         in_order = np.argsort(rows)
         return tuple(np.concatenate(parts)[in_order] for parts in zip(*found, strict=True))
 

@@ -8,9 +8,10 @@ of one caption do.
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -112,10 +113,13 @@ def order_by_key(keys: Sequence[Hashable], costs: Sequence[int]) -> list[int]:
     return [place for places in groups for place in places]
 
 
-def image_key(arrays: Mapping[str, np.ndarray]) -> bytes:
+def image_key(arrays: Mapping[str, Any]) -> bytes:
     """A digest that is the same for equal images."""
     digest = hashlib.blake2b(digest_size=16)
     for name, array in sorted(arrays.items()):
+        if not isinstance(array, np.ndarray):  # lists of arrays, of a model's own processor
+            digest.update(pickle.dumps((name, array)))
+            continue
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.digest()

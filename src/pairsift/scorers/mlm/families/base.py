@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from pairsift.errors import PairsiftError
-from pairsift.scorers.mlm.backbone import EmbedsBackbone
+from pairsift.scorers.mlm.backbone import EmbedsBackbone, text_limit
 from pairsift.scorers.mlm.encode import TokenizerEncode
 
 
@@ -42,7 +42,7 @@ class HubBackbone(EmbedsBackbone):
         self.encode = TokenizerEncode(tokenizer)
         self.processor = processor
         self.settings = settings
-        self.max_length = _max_length(self.config.get_text_config(decoder=True), tokenizer)
+        self.max_length = text_limit(self.config.get_text_config(decoder=True), tokenizer)
         self.image_marker = int(self.config.image_token_id)
         self.image_token = str(tokenizer.convert_ids_to_tokens(self.image_marker))
         if self.encode(self.image_token)[-1:] != [self.image_marker]:
@@ -55,15 +55,3 @@ class HubBackbone(EmbedsBackbone):
     @abc.abstractmethod
     def make_transform(self) -> Any:
         """Return the object that preprocesses images."""
-
-
-def _max_length(config: Any, tokenizer: Any) -> int:
-    limits = [
-        getattr(config, "max_position_embeddings", None),
-        tokenizer.model_max_length,  # a huge number if the checkpoint names none
-        # For sequences within the window, sliding attention equals full attention.
-        config.sliding_window
-        if "sliding_attention" in (getattr(config, "layer_types", None) or ())
-        else None,
-    ]
-    return min(int(limit) for limit in limits if limit)

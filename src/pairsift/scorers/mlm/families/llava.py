@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from pairsift.errors import PairsiftError
 from pairsift.scorers.mlm.backbone import Arrays, ImageFeatures, ImageInputs
 from pairsift.scorers.mlm.families.base import HubBackbone
 from pairsift.scorers.mlm.pixels import Normalise, describe_processor
@@ -41,10 +40,6 @@ class LlavaBackbone(HubBackbone):
 
     def make_transform(self) -> LlavaTransform:
         config = self.config
-        if config.vision_config.model_type == "pixtral":
-            raise PairsiftError(
-                "LLaVA with a Pixtral tower, which reads images of any size, is not supported"
-            )
         has_class_token = "clip" in config.vision_config.model_type and (
             "siglip" not in config.vision_config.model_type
         )
