@@ -155,7 +155,10 @@ class ScoreOptions:
     metrics: Metrics = None
     mark_out_of_scope: Annotated[
         bool,
-        Doc("Mark captions in languages that the scorer was not trained for; scores are kept."),
+        Doc(
+            "Mark captions in languages, and images of kinds, that the scorer was not trained for; "
+            "scores are kept."
+        ),
     ] = False
     languages: Annotated[
         str | None,

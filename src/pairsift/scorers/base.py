@@ -175,6 +175,17 @@ class Scorer(abc.ABC):
         """The metrics that this scorer has columns of, by name, as the columns describe them."""
         return schema_metrics(pa.schema(self.columns))
 
+    def novelty(self, inputs: Sequence[Any]) -> np.ndarray | None:
+        """How sure it is that each image is of a kind that the scorer was not trained for.
+
+        For marking rows (:class:`pairsift.scorers.marking.ScopeMarker`), which asks right after
+        `score_batch`, with the same batch.
+
+        Returns:
+            0..1, one value a pair; None if the scorer cannot tell, as by default.
+        """
+        return None
+
     def cost(self, inputs: Any) -> int:
         """Return the work of a pair, in any unit (default 0); similar pairs share a batch."""
         return 0

@@ -18,12 +18,14 @@ from pairsift.images import ImageLimits
 from pairsift.languages import MODEL
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Prepared, Scorer
-from pairsift.scorers.scope import CERTAINTY, Scope, Verdict, judge_caption
+from pairsift.scorers.scope import CERTAINTY, Reason, Scope, Verdict, judge_caption
 
-LANGUAGE, LANGUAGE_SCORE, OUT_OF_SCOPE = "language", "language_score", "out_of_scope"
+LANGUAGE, LANGUAGE_SCORE = "language", "language_score"
+NOVELTY, OUT_OF_SCOPE = "image_novelty", "out_of_scope"
 COLUMNS = (
     pa.field(LANGUAGE, pa.string()),
     pa.field(LANGUAGE_SCORE, pa.float32()),
+    pa.field(NOVELTY, pa.float32()),
     pa.field(OUT_OF_SCOPE, pa.string()),
 )
 
@@ -49,15 +51,17 @@ class _JudgingPreparer:
 
 
 class ScopeMarker(Scorer):
-    """A scorer with three more columns, which mark captions in languages it was not trained for.
+    """A scorer with four more columns, which mark captions and images it was not trained for.
 
     The scores do not change. The columns are null where the pair is not scored:
 
     - ``language``: the most likely language of the caption, an ISO 639 code.
     - ``language_score``: its probability, 0 to 1.
+    - ``image_novelty``: how likely it is that the scorer was not trained for such images, 0 to 1;
+      null if it cannot tell.
     - ``out_of_scope``: ``language`` if the scorer was almost certainly not trained for the
-    caption's
-      language, else null.
+      language of the caption, else ``image`` if the novelty is above the limit that the scorer
+      declares, else null.
 
     Args:
         scorer: the scorer to mark the rows of.
@@ -109,6 +113,8 @@ class ScopeMarker(Scorer):
     def fingerprint(self) -> Mapping[str, str]:
         assert self.scope is not None
         rule = f"captions in {','.join(self.scope.languages)} by {MODEL}, {CERTAINTY:g}"
+        if self.scope.novelty_limit is not None:
+            rule += f"; images of novelty up to {self.scope.novelty_limit:g}"
         return {**self.scorer.fingerprint, "scope": rule}
 
     def cost(self, inputs: tuple[Any, Verdict]) -> int:
@@ -118,19 +124,28 @@ class ScopeMarker(Scorer):
         return self.scorer.order([theirs for theirs, _ in inputs])
 
     def score_batch(self, inputs: Sequence[tuple[Any, Verdict]]) -> Mapping[str, np.ndarray]:
-        verdicts = [verdict for _, verdict in inputs]
-        reasons = [verdict.reason and verdict.reason.value for verdict in verdicts]
+        own, verdicts = zip(*inputs, strict=True)
+        scores = self.scorer.score_batch(own)
+        novelty = self.scorer.novelty(own)
+        if novelty is None:
+            novelty = np.full(len(own), np.nan)
+        assert self.scope is not None
+        limit = np.inf if self.scope.novelty_limit is None else self.scope.novelty_limit
+        seen = [Reason.IMAGE if value > limit else None for value in novelty]
+        reasons = [v.reason or image for v, image in zip(verdicts, seen, strict=True)]
         return {
-            **self.scorer.score_batch([own for own, _ in inputs]),
+            **scores,
             LANGUAGE: np.array([verdict.language for verdict in verdicts], object),
             LANGUAGE_SCORE: np.array([verdict.score for verdict in verdicts]),
-            OUT_OF_SCOPE: np.array(reasons, object),
+            NOVELTY: novelty,
+            OUT_OF_SCOPE: np.array([reason and reason.value for reason in reasons], object),
         }
 
 
 def _scope_of(scorer: Scorer, languages: Sequence[str]) -> Scope:
     if languages:
-        return Scope(tuple(languages))
+        limit = scorer.scope.novelty_limit if scorer.scope else None
+        return Scope(tuple(languages), novelty_limit=limit)
     if scorer.scope is None:
         raise PairsiftError(
             f"scorer {scorer.name!r} does not say what it was trained for; say what languages it "

@@ -216,7 +216,7 @@ def load_scorer(
         name_or_path: name of a scorer, as `pairsift score --scorer` takes it, or a folder that
             holds a checkpoint; by default the embedded filter.
         mark_out_of_scope: add the columns of :class:`pairsift.scorers.marking.ScopeMarker`, which
-            mark captions in languages that the scorer was not trained for.
+            mark captions in languages, and images of kinds, that the scorer was not trained for.
         languages: for `mark_out_of_scope`, the ISO 639 codes of the languages that the scorer
             reads, as a sequence or joined by commas; None takes those that it declares.
         hashes: add the columns of :class:`pairsift.scorers.hashes.HashMarker`, by which copies are

@@ -31,6 +31,7 @@ class Reason(str, Enum):
     """Why a pair is out of scope. The list is closed: a score table holds no other value."""
 
     LANGUAGE = "language"
+    IMAGE = "image"
 
     @property
     def meaning(self) -> str:
@@ -38,7 +39,10 @@ class Reason(str, Enum):
         return _MEANING[self]
 
 
-_MEANING = {Reason.LANGUAGE: "the caption is in a language that the scorer was not trained for"}
+_MEANING = {
+    Reason.LANGUAGE: "the caption is in a language that the scorer was not trained for",
+    Reason.IMAGE: "the image is of a kind for which the score says little",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Scope:
         languages: languages of the captions, as ISO 639 codes.
         trained_on: the training pairs, in words; empty if not known.
         not_trained_on: kinds of pairs that it was not trained on, in words; empty if not known.
+        novelty_limit: :meth:`pairsift.scorers.base.Scorer.novelty` above which an image is out of
+            scope; None if the scorer cannot tell.
 
     Examples:
         >>> scope = Scope(("en", "zh"))
@@ -59,6 +65,7 @@ class Scope:
     languages: tuple[str, ...]
     trained_on: str = ""
     not_trained_on: str = ""
+    novelty_limit: float | None = None
 
     def reads(self, language: str) -> bool:
         """Return whether `language` is in scope; ``zh_TW`` and ``zh-Hant`` count as ``zh``."""
@@ -70,12 +77,18 @@ class Scope:
             "languages": list(self.languages),
             "trained_on": self.trained_on,
             "not_trained_on": self.not_trained_on,
+            "novelty_limit": self.novelty_limit,
         }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Scope:
         """Return the scope for the result of :meth:`to_json`."""
-        return cls(tuple(content["languages"]), content["trained_on"], content["not_trained_on"])
+        return cls(
+            tuple(content["languages"]),
+            content["trained_on"],
+            content["not_trained_on"],
+            content.get("novelty_limit"),  # tables of before 2026-11-29 have none
+        )
 
 
 def _primary(language: str) -> str:
