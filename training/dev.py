@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.tiny.captions import pack
-from pairsift.scorers.mlm.tiny.config import MEANING_ROWS
+from pairsift.scorers.mlm.tiny.captions import pack, pad
 from pairsift.scorers.mlm.tiny.inputs import CaptionTokenizer
 from pairsift.scorers.mlm.tiny.model import TinyModel, distribution
 from PIL import Image
@@ -128,7 +127,7 @@ def encode(model: TinyModel, table: Table, rows: np.ndarray) -> tuple[Tensor, Te
         with torch.autocast("cpu", torch.bfloat16):
             encoded = model.encode_images(pixels).float()
         embeds.append(encoded)
-        meanings.append(encoded[:, -MEANING_ROWS - 1, : model.config.meaning])
+        meanings.append(encoded[:, model.config.image_tokens, : model.config.meaning])
     return torch.cat(embeds), torch.cat(meanings)
 
 
@@ -148,10 +147,12 @@ def read(
             for at in range(0, len(rows), 16):
                 some = rows[at : at + 16]
                 tokens = [[tokenizer(table.texts[t]) for t in text[some]]]
+                ids, mask = pad([caption.sentence_ids for caption in tokens[0]])
                 meaning = table.raw[text[some]] - center
+                read = torch.cat([meaning, model.caption_words(ids, mask)], 1)
                 with torch.autocast("cpu", torch.bfloat16):
                     logits, _ = model.score_packed(
-                        embeds[image[some[0]]][None], pack(tokens), meaning[None]
+                        embeds[image[some[0]]][None], pack(tokens), read[None]
                     )
                 out[some] = distribution(logits.float())[0][0].numpy()
         return out

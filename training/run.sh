@@ -37,8 +37,11 @@ cp "$cache"/*tokenizer.json "$run/final"
 step pictures python "$here/pictures.py" --data "$data" --weights "$weights" --cache "$work/pictures"
 step tower python "$here/tower.py" --weights "$weights" --cache "$work/pictures" \
   --start "$run/final" --out "$run" --minutes 65
-step combine python "$here/combine.py" --start "$run/final" --tower "$run/tower.pt" \
-  --out "$run/combined"
+step grids python "$here/grids.py" --weights "$weights" --cache "$work/pictures"
+step novelty python "$here/novelty.py" --cache "$work/pictures" --out "$work/pictures/novelty.npz" \
+  --json "$here/novelty.json"
+step combine python "$here/combine.py" --weights "$weights" --pictures "$work/pictures" \
+  --start "$run/final" --tower "$run/tower.pt" --out "$run/combined"
 step export python "$here/export.py" --model "$run/combined" --cache "$cache" \
   --pictures "$work/pictures" --out "$asset" --json "$here/export.json"
 step dev python "$here/dev.py" --cache "$work/pictures" --model "$asset" --json "$here/dev.json"

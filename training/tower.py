@@ -12,7 +12,8 @@ targets:
 - `judged`: the scores of a model that saw the picture, by one logistic curve of the cosine;
 - `order`: of two judged captions of a picture, the better one above the worse;
 - `wrong`: a true caption above the one with a single error (small weight);
-- `words`: which word pieces the captions have;
+- `words`: which word pieces the captions have; how much more likely than usual the pieces of a
+  caption are counts beside the cosine in `judged`, `order` and `wrong`;
 - `classes`: the ImageNet classes that the encoder predicted before, so that nothing is forgotten.
 
 The learning rate falls with time. If it is killed and started again, it resumes from
@@ -32,7 +33,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from pairsift.scorers.mlm.lite import FEATURE_WIDTHS, Block, Lite2, normalize
-from pairsift.scorers.mlm.tiny.config import POOLED_WIDTH
+from pairsift.scorers.mlm.tiny.config import POOLED_WIDTH, UNSURE
 from pairsift.scorers.mlm.tiny.features import pool
 from pairsift.scorers.mlm.tiny.model import TinyModel
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ WEIGHTS = {
     "judged": 1.0,
     "order": 0.5,
     "wrong": 0.2,
-    "words": 0.02,
+    "words": 0.05,
     "classes": 0.3,
 }
 DRAWN = {"stamps": 2.0, "diagram": 1.5, "photograph": 1.5}
@@ -161,6 +162,7 @@ class Tower(nn.Module):
         self.dropout = nn.Dropout(0.2)
         self.gain = nn.Parameter(torch.tensor(8.0))
         self.offset = nn.Parameter(torch.tensor(3.0))
+        self.trust = nn.Parameter(torch.tensor(0.1))
         # Adam's steps are of one size: on standardised features they fit every feature.
         self.register_buffer("mean", torch.zeros(POOLED_WIDTH))
         self.register_buffer("scale", torch.ones(POOLED_WIDTH))
@@ -233,18 +235,21 @@ def augment(pixels: Tensor, side: int, generator: torch.Generator) -> Tensor:
     return (x * contrast + bright).clamp(-1, 1)
 
 
-def word_targets(table: Table, tokenizer_file: Path) -> tuple[Tensor, Tensor]:
-    """Return (N, W) float16, the fraction of a picture's captions with each word piece, and their
-    prior.
+def word_targets(
+    table: Table, tokenizer_file: Path
+) -> tuple[Tensor, Tensor, Tensor, list[list[int]]]:
+    """What word pieces captions have, of the W that neither few nor most pictures' captions have.
+
+    Returns the pieces' ids, (N, W) float16 share of a picture's captions that have each, its mean
+    over train pictures, and each text's pieces as places among the W.
     """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
     tokenizer.enable_truncation(64)
-    used = sorted({row for rows in table.own for row in rows})
-    encoded = tokenizer.encode_batch([table.texts[row] for row in used], add_special_tokens=False)
-    ids = {row: sorted(set(e.ids)) for row, e in zip(used, encoded, strict=True)}
+    encoded = tokenizer.encode_batch(table.texts, add_special_tokens=False)
+    ids = [sorted(set(e.ids)) for e in encoded]
     share = np.zeros((len(table.own), tokenizer.get_vocab_size()), np.float16)
     for picture, rows in enumerate(table.own):
         for row in rows:
@@ -252,14 +257,26 @@ def word_targets(table: Table, tokenizer_file: Path) -> tuple[Tensor, Tensor]:
     often = (share[~table.dev] > 0).sum(0)
     kept = np.flatnonzero((often >= 20) & (often < 0.3 * (~table.dev).sum()))
     found = torch.from_numpy(share[:, kept])
-    return found, found[torch.from_numpy(~table.dev)].float().mean(0)
+    prior = found[torch.from_numpy(~table.dev)].float().mean(0)
+    place = np.full(share.shape[1], -1)
+    place[kept] = np.arange(len(kept))
+    return torch.from_numpy(kept), found, prior, [[p for p in place[i] if p >= 0] for i in ids]
 
 
 class Tasks:
     """Draws pictures with all their targets, and returns the losses."""
 
-    def __init__(self, table: Table, untuned: Lite2, words: Tensor, seed: int) -> None:
+    def __init__(
+        self,
+        table: Table,
+        untuned: Lite2,
+        words: Tensor,
+        prior: Tensor,
+        words_of: list[list[int]],
+        seed: int,
+    ) -> None:
         self.table, self.untuned, self.words = table, untuned, words
+        self.prior, self.words_of = torch.logit(prior, 1e-4), words_of
         self.reference = table.references()
         self.train = np.flatnonzero(~table.dev)
         chance = np.array([DRAWN.get(d, 1.0) for d in table.domain[self.train]])
@@ -275,6 +292,15 @@ class Tasks:
         rows = np.sort(self.rng.choice(self.train, count, replace=False, p=self.chance))
         pixels = torch.from_numpy(self.table.pixels[rows])
         return rows, augment(pixels, TRAIN_SIDE, self.generator)
+
+    def evidence(self, words: Tensor, at: np.ndarray, texts: np.ndarray) -> Tensor:
+        """(P,) mean evidence for the words of texts in the pictures `at` of the batch."""
+        own = [self.words_of[text] for text in texts]
+        count = np.array([len(places) for places in own])
+        row = torch.from_numpy(np.repeat(np.arange(len(own)), count))
+        place = torch.tensor([place for places in own for place in places])
+        said = (words - self.prior)[torch.from_numpy(np.asarray(at))[row], place]
+        return torch.zeros(len(own)).index_add(0, row, said) / torch.from_numpy(count + UNSURE)
 
     def losses(self, tower: Tower, rows: np.ndarray, x: Tensor) -> dict[str, Tensor]:
         with torch.autocast("cpu", torch.bfloat16):
@@ -304,16 +330,19 @@ class Tasks:
         at = np.repeat(np.arange(len(rows)), [len(self.pairs_of[row]) for row in rows])
         score = torch.from_numpy(self.table.pairs["score"][chosen]).float() / 100
         cosine = (unit[at] * vectors[self.table.pairs["text"][chosen]]).sum(-1)
-        logit = tower.gain * cosine - tower.offset
+        told = cosine + tower.trust * self.evidence(words, at, self.table.pairs["text"][chosen])
+        logit = tower.gain * told - tower.offset
         losses["judged"] = F.binary_cross_entropy_with_logits(logit, score)
         ahead = score[:, None] - score
         same = torch.from_numpy(at[:, None] == at) & (ahead >= 0.1)
-        apart = (cosine[:, None] - cosine)[same]
+        apart = (told[:, None] - told)[same]
         losses["order"] = (ahead[same] * F.softplus(-10 * apart)).sum() / ahead[same].sum()
         told_wrong = np.flatnonzero(self.table.wrong[rows] >= 0)
-        right = vectors[[self.table.own[row][self.rng.integers(3)] for row in rows[told_wrong]]]
-        wrong = vectors[self.table.wrong[rows[told_wrong]]]
-        gap = (unit[told_wrong] * (right - wrong)).sum(-1)
+        right = np.array([self.table.own[row][self.rng.integers(3)] for row in rows[told_wrong]])
+        wrong = self.table.wrong[rows[told_wrong]]
+        gap = (unit[told_wrong] * (vectors[right] - vectors[wrong])).sum(-1)
+        said = self.evidence(words, told_wrong, right) - self.evidence(words, told_wrong, wrong)
+        gap = gap + tower.trust * said
         losses["wrong"] = F.softplus(-10 * gap).mean()
         return losses
 
@@ -328,10 +357,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("weights", "cache", "start", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--go-on", type=Path, help="a tower.pt to start from")
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1.5e-4, help="of the encoder's last stages")
     parser.add_argument("--linear-lr", type=float, default=3e-4)
+    parser.add_argument("--words-lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=11)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
@@ -339,12 +370,16 @@ def main() -> None:
 
     center = np.load(args.cache / "center.npy")
     table = Table.load(args.cache, center)
-    words, prior = word_targets(table, sentence_encoder_folder(args.weights) / "tokenizer.json")
+    tokenizer = sentence_encoder_folder(args.weights) / "tokenizer.json"
+    _, words, prior, words_of = word_targets(table, tokenizer)
     untuned, encoder = load_lite2(args.weights), load_lite2(args.weights)
-    tasks = Tasks(table, untuned.requires_grad_(False), words, args.seed)
+    tasks = Tasks(table, untuned.requires_grad_(False), words, prior, words_of, args.seed)
     tower = Tower(encoder, len(center), words.shape[1])
-    tower.start(TinyModel.from_pretrained(args.start), table.pixels[tasks.train[::60]])
-    tower.words.bias.data = torch.logit(prior, 1e-4)
+    if args.go_on:
+        tower.load_state_dict(torch.load(args.go_on, weights_only=True), strict=False)
+    else:
+        tower.start(TinyModel.from_pretrained(args.start), table.pixels[tasks.train[::60]])
+        tower.words.bias.data = torch.logit(prior, 1e-4)
 
     encoder.requires_grad_(False)
     ends = [*encoder.blocks[15:], encoder.head]
@@ -353,8 +388,9 @@ def main() -> None:
         (pointwise(middle), args.lr / 2, 1e-4),
         (pointwise(ends), args.lr, 1e-4),
         (list(tower.linear.parameters()), args.linear_lr, 0.1),
-        (list(tower.words.parameters()), 1e-3, 0.01),
+        (list(tower.words.parameters()), args.words_lr, 0.01),
         ([tower.gain, tower.offset], 0.01, 0.0),
+        ([tower.trust], 1e-3, 0.0),
     ]
     for parameters, _, _ in groups:
         for parameter in parameters:

@@ -154,7 +154,7 @@ def test_the_first_stage_shares_the_model_of_the_full_scorer() -> None:
     glance.score_batch([row.inputs])
     kept = len(full.images)  # type: ignore[attr-defined]
     full.score_batch([row.inputs])
-    assert len(full.images) == len(full.meanings) == kept == 1  # type: ignore[attr-defined]
+    assert len(full.images) == len(full.captions) == kept == 1  # type: ignore[attr-defined]
 
 
 def test_a_plan_goes_through_a_file(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_marked_rows_keep_their_scores() -> None:
     plain, table = scorer.score(pairs, 2), marked.score(pairs, 2)
     assert table.select(plain.schema.names).equals(plain)
     assert [field.name for field in marked.columns] == [
-        *("length", "language", "language_score", "out_of_scope")
+        *("length", "language", "language_score", "image_novelty", "out_of_scope")
     ]
     assert table["out_of_scope"].to_pylist() == [None, "language", None, None, None]
     assert table["language"].to_pylist() == ["en", "zh", None, None, "en"]
@@ -122,6 +122,35 @@ def test_marked_rows_keep_their_scores() -> None:
     small = marked.preparer.limited(ImageLimits(max_pixels=10))
     assert small(pairs[1]).status is Status.IMAGE_TOO_LARGE
     assert marked.preparer(pairs[1]).status is Status.OK
+
+
+class Drawings(Lengths):
+    """Knows no image with much white; longer captions come with whiter images here."""
+
+    scope = Scope(("en",), novelty_limit=0.5)
+
+    def novelty(self, inputs: Sequence[Any]) -> np.ndarray:
+        return np.array(inputs) / 40
+
+
+def test_images_the_scorer_was_not_trained_for_are_marked() -> None:
+    captions = ["a dog", "a dog that runs on the grass", "两个孩子在花园里玩耍" * 4, "refuse"]
+    pairs = [Pair(str(i), jpeg(), caption) for i, caption in enumerate(captions)]
+    table = ScopeMarker(Drawings()).score(pairs)
+    assert table["out_of_scope"].to_pylist() == [None, "image", "language", None]
+    assert table["image_novelty"].to_pylist() == pytest.approx([5 / 40, 28 / 40, 1, None])
+    unable = ScopeMarker(Lengths()).score(pairs)
+    assert unable["image_novelty"].null_count == 4
+    assert unable["out_of_scope"].to_pylist() == [None, None, "language", None]
+    # Other languages do not change what images the scorer knows.
+    chinese = ScopeMarker(Drawings(), ["en", "zh"])
+    assert chinese.score(pairs)["out_of_scope"].to_pylist() == [None, "image", "image", None]
+    assert "images of novelty up to 0.5" in chinese.fingerprint["scope"]
+    scope = Drawings.scope
+    assert Scope.from_json(scope.to_json()) == scope
+    stored = scope.to_json()
+    del stored["novelty_limit"]  # as tables of before have it
+    assert Scope.from_json(stored).novelty_limit is None
 
 
 def test_marking_is_part_of_the_fingerprint(tmp_path: Path) -> None:
@@ -155,7 +184,7 @@ def test_who_does_not_say_must_be_told() -> None:
 def test_by_name() -> None:
     scorer = load_scorer(mark_out_of_scope=True)
     assert known_columns("pairsift-tiny", mark_out_of_scope=True, metrics="itm") == scorer.columns
-    assert scorer.columns[-3:] == COLUMNS
+    assert scorer.columns[-len(COLUMNS) :] == COLUMNS
     assert scorer.scope is not None
     assert scorer.scope.languages == ("en",)
     with pytest.raises(PairsiftError, match="--mark-out-of-scope"):

@@ -15,6 +15,7 @@ says how it was trained.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -49,7 +50,7 @@ class DualEncoderScorer(PixelsAndTokens):
     name: ClassVar[str] = "dual-encoder"
     columns = (pa.field("dual_encoder", pa.float32()),)
     batch_size = 32
-    scope = SCOPE
+    scope = replace(SCOPE, novelty_limit=None)
 
     def __init__(self, tiny: TinyModel, device: torch.device, embeddings: bool = False) -> None:
         self.tiny, self.device = tiny.to(device), device

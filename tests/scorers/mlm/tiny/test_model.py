@@ -18,6 +18,7 @@ pytest.importorskip("transformers")
 
 from pairsift.errors import PairsiftError  # noqa: E402
 from pairsift.metrics import METRICS  # noqa: E402
+from pairsift.scorers.mlm.lite import normalize  # noqa: E402
 from pairsift.scorers.mlm.tiny.captions import Captions, Packed, collate  # noqa: E402
 from pairsift.scorers.mlm.tiny.config import TinyConfig  # noqa: E402
 from pairsift.scorers.mlm.tiny.inputs import CaptionTokenizer, CaptionTokens  # noqa: E402
@@ -193,10 +194,12 @@ def test_the_tuned_end_may_begin_behind_an_earlier_map_of_smaller_images(tmp_pat
 def test_a_checkpoint_that_names_neither_side_nor_map_is_read_as_before(tmp_path: Path) -> None:
     SMALL.save(tmp_path / "config.json", version="0.7")
     stored = json.loads((tmp_path / "config.json").read_text())
-    del stored["input_side"], stored["tuned_behind"]
+    for name in ("input_side", "tuned_behind", "said", "novelty"):
+        del stored[name]
     (tmp_path / "config.json").write_text(json.dumps(stored))
     config = TinyConfig.load(tmp_path / "config.json")
     assert (config.input_side, config.tuned_behind) == (260, 16)
+    assert (config.said, config.novelty) == (0, False)
     assert TinyModel(config).meaning_end.blocks[0].depthwise.weight.shape[0] == 6 * 120
 
 
@@ -218,6 +221,71 @@ def test_what_the_judge_asks_tilts_the_scores_it_was_taught_and_no_others(
         gain = distribution(after)[0][:, itm] - distribution(before)[0][:, itm]
     assert torch.equal(gain > 0, product > 0)
     assert gain.abs().max() > 0.01
+
+
+PIECES = [7, 150, 30, *range(160, 200)]
+
+
+@pytest.fixture(scope="module")
+def telling() -> TinyModel:
+    """A model with evidence for `PIECES` and a novelty."""
+    torch.manual_seed(0)
+    built = TinyModel(replace(SMALL, said=len(PIECES), novelty=True))
+    with torch.no_grad():
+        built.said_pieces.copy_(torch.tensor(PIECES))
+        for part in (built.evidence, built.novelty):
+            part.weight.copy_(torch.randn(part.weight.shape) * 0.1)
+        built.judge_head[list(METRICS).index("itm"), 0] = -3.0
+    built._compute_constants()
+    return built.eval()
+
+
+def test_the_words_of_a_caption_count_once_and_unknown_ones_not(telling: TinyModel) -> None:
+    batch = collate([CaptionTokens([5], ids, False) for ids in ([1, 7, 7, 150, 9], [0, 2], [30])])
+    found = telling.caption_words(batch.sentence_ids, batch.sentence_mask)
+    expected = torch.zeros(3, len(PIECES))
+    expected[0, :2], expected[2, 2] = 1 / (2 + 3), 1 / (1 + 3)
+    torch.testing.assert_close(found, expected)
+
+
+def test_evidence_for_a_word_raises_the_scores_of_captions_that_say_it(telling: TinyModel) -> None:
+    itm, changed = list(METRICS).index("itm"), copy.deepcopy(telling)
+    batch = collate([CaptionTokens([5, 6], ids, False) for ids in ([1, 7, 9], [1, 150, 9])])
+    pixels = torch.randint(0, 256, (1, 260, 260, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        changed.evidence.bias[0] += 2.0  # of piece 7
+        before, after = (
+            model.score_logits(model.encode_images(pixels).expand(2, -1, -1), batch)
+            for model in (telling, changed)
+        )
+        gain = distribution(after)[0] - distribution(before)[0]
+    assert gain[0, itm] > 1
+    gain[0, itm] = 0
+    assert gain.abs().max() == 0
+
+
+def test_novelty_is_told_of_an_image_and_changes_no_score(
+    telling: TinyModel, tmp_path: Path
+) -> None:
+    pixels = torch.randint(0, 256, (2, 260, 260, 3), dtype=torch.uint8)
+    pixels[1] = 200
+    telling.save_pretrained(tmp_path, version="test", quantize=False)
+    loaded = TinyModel.from_pretrained(tmp_path)
+    assert loaded.said_pieces.tolist() == PIECES
+    with torch.inference_mode():
+        encoded = loaded.encode_images(pixels)
+        assert encoded.shape == (2, loaded.config.image_rows, SMALL.width)
+        torch.testing.assert_close(encoded, telling.encode_images(pixels))
+        final = loaded.encoder(normalize(pixels))[2].mean((2, 3))
+        expected = loaded.novelty(final)[:, 0].sigmoid()
+        torch.testing.assert_close(loaded.image_novelty(encoded), expected)
+        assert expected[0] != expected[1]
+        loaded.novelty.bias += 5.0
+        novel, batch = loaded.encode_images(pixels), captions([4, 6])
+        torch.testing.assert_close(
+            loaded.score_logits(novel, batch), loaded.score_logits(encoded, batch)
+        )
+        assert (loaded.image_novelty(novel) > expected).all()
 
 
 def test_image_and_caption_both_matter(model: TinyModel, images: torch.Tensor) -> None:

@@ -21,6 +21,8 @@ POOLED_WIDTH = 2 * FEATURE_WIDTHS[-1]
 MEANING_ROWS = 2
 """Rows of an encoded image behind its tokens that carry meaning vectors, told to the queries. The
 last row, behind them, is what the judge asks of a caption."""
+UNSURE = 3
+"""Words of a caption that count as saying nothing, so that one word alone decides little."""
 COSINE_GAIN = 5.0
 """How much larger than it is a cosine is told to query tokens and score head."""
 
@@ -56,6 +58,10 @@ class TinyConfig:
     """Side in pixels of the encoder's input."""
     tuned_behind: int = 16
     """Stride of the map, 8 or 16, after which the stages that predict meaning are tuned."""
+    said: int = 0
+    """Word pieces that the tuned stages give evidence for; 0 in models of before 0.9."""
+    novelty: bool = False
+    """Whether the model tells how unlike a photograph an image is."""
 
     @property
     def image_tokens(self) -> int:
@@ -64,8 +70,10 @@ class TinyConfig:
 
     @property
     def image_rows(self) -> int:
-        """Rows of an encoded image (n): tokens, meaning vectors, the judge's vector."""
-        return self.image_tokens + MEANING_ROWS + 1
+        """Rows of an encoded image (n): tokens, meaning vectors, the judge's vector, and as many
+        as hold the evidence for word pieces and the novelty."""
+        values = self.said + self.novelty
+        return self.image_tokens + MEANING_ROWS + 1 + -(-values // self.width)
 
     @classmethod
     def load(cls, path: Path) -> TinyConfig:

@@ -101,7 +101,7 @@ class EncodedImages(_Remembered[np.ndarray]):
         return self.encode(torch.from_numpy(np.stack(items)).to(self.device))
 
 
-class CaptionMeanings(_Remembered[CaptionTokens]):
+class CaptionsRead(_Remembered[CaptionTokens]):
     """Captions by the sentence encoder's tokens.
 
     Some captions are repeated, and the stages of a cascade encode the same ones.

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from pairsift.embeddings import FORMAT, IMAGE, TEXT, embedding_fields
 from pairsift.metrics import METRICS
 from pairsift.scorers.base import Scorer
-from pairsift.scorers.mlm.tiny.config import MEANING_ROWS
 from pairsift.scorers.mlm.tiny.inputs import TinyInputs
 from pairsift.scorers.mlm.tiny.model import distribution
 from pairsift.scorers.mlm.tiny.scorer import PixelsAndTokens, TinyScorer, load_tiny_scorer
@@ -49,19 +48,23 @@ class TinyGlance(PixelsAndTokens):
         own = {"scorer": self.name} | ({"embeddings": FORMAT} if self._embeds else {})
         return shared | own
 
+    def novelty(self, inputs: Sequence[TinyInputs]) -> np.ndarray | None:
+        return self._tiny.novelty(inputs)
+
     @torch.inference_mode()
     def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:
         pixels, captions = zip(*inputs, strict=True)
         images, image_of = self._tiny.images(pixels)
-        meanings, meaning_of = self._tiny.meanings(captions)
-        logits = self._tiny.model.glance_logits(images[image_of], meanings[meaning_of][:, None])
+        read, read_of = self._tiny.captions(captions)
+        logits = self._tiny.model.glance_logits(images[image_of], read[read_of][:, None])
         expected, _, _ = distribution(logits[:, 0, _ITM])
         found = {"glance": expected.cpu().numpy()}
         if self._embeds:
             # The first of an encoded image's meaning rows, and what it is compared with.
-            seen = images[image_of][:, -MEANING_ROWS - 1, : meanings.shape[-1]].float()
-            read = F.normalize(meanings[meaning_of].float(), dim=-1)
-            found |= {IMAGE: seen.cpu().numpy(), TEXT: read.cpu().numpy()}
+            config = self._tiny.model.config
+            seen = images[image_of][:, config.image_tokens, : config.meaning].float()
+            meaning = F.normalize(read[read_of][:, : config.meaning].float(), dim=-1)
+            found |= {IMAGE: seen.cpu().numpy(), TEXT: meaning.cpu().numpy()}
         return found
 
 

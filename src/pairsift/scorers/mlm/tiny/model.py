@@ -8,7 +8,8 @@
     caption ── tokens ─────────────────────────────────────────────────────────┼─ first layers of
       │     four learned query tokens, one per metric ─────────────────────────┘  SmolLM2-135M
       │                            │                                           │
-      └─ MiniLM ─ caption meaning ─┴─ agreement with the image's meanings ─────┤
+      ├─ MiniLM ─ caption meaning ─┴─ agreement with the image's meanings ─────┤
+      └─ word pieces ──── evidence for them, by the tuned end ─────────────────┤
                                                                                │
                                        scores 0..100 as logits, one distribution per metric
 
@@ -16,7 +17,8 @@ The language model reads `image tokens, caption, query` causally. A query attend
 caption and itself, but not to other queries, so a metric's score does not depend on which others
 are requested. The similarity of the image's meaning vectors and the caption's sentence embedding,
 as in a dual encoder, is an input of the queries and of the score head. A linear map of the image's
-meaning is compared with the embedding too, and adjusts the scores.
+meaning is compared with the embedding too. It adjusts the scores, together with the evidence for
+the words of the caption: how much more likely than usual they are for this image.
 
 Shapes: B pairs, S pixels a side (224), n rows of an encoded image, d the model width (576),
 T caption tokens, M metrics (4, in the order of `METRICS`), 101 scores.
@@ -42,6 +44,7 @@ from pairsift.scorers.mlm.tiny.config import (
     MEANING_ROWS,
     NUM_SCORES,
     POOLED_WIDTH,
+    UNSURE,
     TinyConfig,
 )
 from pairsift.scorers.mlm.tiny.features import image_features, pool
@@ -65,6 +68,8 @@ class TinyModel(nn.Module):
     class_embeddings: Tensor
     class_meaning: Tensor
     meaning_center: Tensor
+    said_pieces: Tensor
+    said_place: Tensor
     waves: Tensor
 
     def __init__(self, config: TinyConfig) -> None:
@@ -102,6 +107,11 @@ class TinyModel(nn.Module):
         self.judge_map = nn.Linear(meaning, meaning)
         self.judge_taste = nn.Parameter(torch.zeros(meaning))
         self.judge_head = nn.Parameter(torch.zeros(len(METRICS), config.curve))
+        if config.said:
+            self.evidence = nn.Linear(POOLED_WIDTH, config.said)
+            self.register_buffer("said_pieces", torch.zeros(config.said, dtype=torch.int64))
+        if config.novelty:
+            self.novelty = nn.Linear(FEATURE_WIDTHS[-1], 1)
         self._compute_constants()
 
     def _compute_constants(self) -> None:
@@ -117,6 +127,12 @@ class TinyModel(nn.Module):
         self.sentence.embeddings.register_buffer(
             "token_type_ids", torch.zeros_like(places), persistent=False
         )
+        if self.config.said:
+            unsaid = self.said_pieces.new_full((self.config.sentence_vocabulary,), self.config.said)
+            order = torch.arange(self.config.said, device=unsaid.device)
+            self.register_buffer(
+                "said_place", unsaid.scatter(0, self.said_pieces, order), persistent=False
+            )
 
     # -- loading and saving -------------------------------------------------------------------
 
@@ -171,13 +187,30 @@ class TinyModel(nn.Module):
         """Encode uint8 RGB pixels (B, S, S, 3) as (B, n, d).
 
         The first `config.image_tokens` rows are tokens; then `MEANING_ROWS` rows hold the meaning
-        vectors, of unit length, and the last one the vector of the judge, padded with zeros to the
-        width.
+        vectors, of unit length, and one the vector of the judge, padded with zeros to the width.
+        The last rows hold the evidence for word pieces (`config.said`) and the novelty.
         """
         grid, pooled, maps = image_features(self.encoder, pixels)
         chances = self.encoder.classifier(pooled[:, : FEATURE_WIDTHS[-1]]).softmax(-1)
-        meaning = self.foretell(maps[self.config.tuned_behind])
-        return self.assemble(grid, self.word_scores(pooled), chances, meaning)
+        tuned = pool(self.meaning_end(maps[self.config.tuned_behind]))
+        encoded = self.assemble(grid, self.word_scores(pooled), chances, self.image_meaning(tuned))
+        values = [self.evidence(tuned)] if self.config.said else []
+        if self.config.novelty:
+            values.append(self.novelty(pooled[:, : FEATURE_WIDTHS[-1]]))
+        flat = torch.cat([encoded.flatten(1), *values], 1)
+        padded = F.pad(flat, (0, -flat.shape[1] % self.config.width))
+        return padded.view(len(flat), -1, self.config.width)
+
+    def _told(self, image_embeds: Tensor) -> Tensor:
+        """The values behind the rows of `assemble`, (B, said + novelty and padding)."""
+        return image_embeds[:, self.config.image_tokens + MEANING_ROWS + 1 :].flatten(1)
+
+    def image_novelty(self, image_embeds: Tensor) -> Tensor:
+        """How surely an image is no photograph, 0..1 (B,), of encoded images (B, n, d).
+
+        For a model with `config.novelty`.
+        """
+        return self._told(image_embeds)[:, self.config.said].sigmoid()
 
     def expected_meaning(self, pixels: Tensor) -> Tensor:
         """Predict the mean meaning of the images' captions (B, 384), from pixels (B, S, S, 3).
@@ -192,7 +225,7 @@ class TinyModel(nn.Module):
         return meaning
 
     def assemble(self, grid: Tensor, words: Tensor, chances: Tensor, meaning: Tensor) -> Tensor:
-        """Build encoded images (B, n, d) from parts that training caches.
+        """Build encoded images, less evidence and novelty, from parts that training caches.
 
         grid (B, 36, `GRID_WIDTH`); words (B, words) predicted fraction of captions with each word;
         chances (B, 1000) ImageNet probabilities; meaning (B, 384) predicted caption meaning.
@@ -236,6 +269,22 @@ class TinyModel(nn.Module):
         mean = (states * weight).sum(1) / weight.sum(1).clamp_min(1)
         return F.normalize(mean, dim=-1) - self.meaning_center
 
+    def caption_words(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Share of each known word piece in captions, (B, `config.said`), of tokens (B, S).
+
+        A piece counts once, and `UNSURE` more words count as unknown.
+        """
+        said = self.config.said
+        if not said:
+            return self.meaning_center.new_zeros(len(ids), 0)
+        place = self.said_place[ids].masked_fill(~mask, said)
+        found = self.meaning_center.new_zeros(len(ids), said + 1).scatter(1, place, 1.0)[:, :said]
+        return found / (found.sum(1, keepdim=True) + UNSURE)
+
+    def read_caption(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """`caption_meaning` and `caption_words` beside each other, (B, 384 + said)."""
+        return torch.cat([self.caption_meaning(ids, mask), self.caption_words(ids, mask)], 1)
+
     def score_logits(self, image_embeds: Tensor, captions: Captions) -> Tensor:
         """Return logits over the scores 0..100, all metrics in one pass: (B, M, 101) float32.
 
@@ -260,31 +309,31 @@ class TinyModel(nn.Module):
                 [torch.where(mask, 0, -1), torch.zeros_like(count).expand(batch, metrics)], 1
             ),
         )
-        meaning = self.caption_meaning(captions.sentence_ids, captions.sentence_mask)
-        return self.score_packed(image_embeds, packed, meaning[:, None])[0][:, 0]
+        read = self.read_caption(captions.sentence_ids, captions.sentence_mask)
+        return self.score_packed(image_embeds, packed, read[:, None])[0][:, 0]
 
     def score_packed(
-        self, image_embeds: Tensor, packed: Packed, meaning: Tensor
+        self, image_embeds: Tensor, packed: Packed, read: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Compute `score_logits` for C captions per image in one sequence.
 
-        meaning (B, C, 384) from `caption_meaning`. Returns logits (B, C, M, 101) and the language
+        read (B, C, 384 + said) from `read_caption`. Returns logits (B, C, M, 101) and the language
         model's last states (B, P, d). Every caption must have its M query tokens, in order.
         """
-        agreement, judged = self._agreement(meaning, image_embeds)
+        agreement, judged = self._agreement(read, image_embeds)
         hidden = self._read(image_embeds, packed, agreement)
-        asked = hidden[packed.query >= 0].view(*meaning.shape[:2], len(METRICS), -1)
+        asked = hidden[packed.query >= 0].view(*read.shape[:2], len(METRICS), -1)
         weights = torch.einsum("bcmd,mkd->bcmk", asked, self.score_head)
         return self._logits(weights, agreement, judged), hidden
 
-    def glance_logits(self, image_embeds: Tensor, meaning: Tensor) -> Tensor:
+    def glance_logits(self, image_embeds: Tensor, read: Tensor) -> Tensor:
         """Return what the score head makes of the similarity alone, without the language model.
 
-        image_embeds (B, n, d) from `encode_images`, of which only the meaning vectors are used;
-        meaning (B, C, 384) from `caption_meaning`. Returns logits (B, C, M, 101). For `itm` they
-        are close to those of `score_packed`; the other metrics depend on the language model.
+        image_embeds (B, n, d) from `encode_images`, of which only the rows after the tokens are
+        used; read (B, C, 384 + said) from `read_caption`. Returns logits (B, C, M, 101). For `itm`
+        they are close to those of `score_packed`; the others depend on the language model.
         """
-        return self._logits(0.0, *self._agreement(meaning, image_embeds))
+        return self._logits(0.0, *self._agreement(read, image_embeds))
 
     def _logits(self, weights: Tensor | float, agreement: Tensor, judged: Tensor) -> Tensor:
         """Return (B, C, M, 101) from the language model's part of the curves and the similarity."""
@@ -292,18 +341,21 @@ class TinyModel(nn.Module):
         weights = weights + judged[..., None, None] * self.judge_head
         return ((weights + self.score_bias) @ self.waves.T).float()
 
-    def _agreement(self, meaning: Tensor, image_embeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Compare captions' meanings (B, C, 384) with encoded images (B, n, d).
+    def _agreement(self, read: Tensor, image_embeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Compare captions (B, C, 384 + said) with encoded images (B, n, d).
 
-        Returns cosines and their terms (B, C, A), and the score of the judge (B, C).
+        Returns cosines and their terms (B, C, A), and the score of the judge with the evidence for
+        the words (B, C).
         """
-        size = self.config.meaning
+        size, said, first = self.config.meaning, self.config.said, self.config.image_tokens
+        meaning, words = read[..., :size], read[..., size:]
         unit = F.normalize(meaning, dim=-1)
-        vectors = image_embeds[:, -MEANING_ROWS - 1 :, :size]
+        vectors = image_embeds[:, first : first + MEANING_ROWS + 1, :size]
         product = unit[:, :, None] * vectors[:, None]  # (B, C, 3, 384)
         sums, told = product.sum(-1), product[:, :, :MEANING_ROWS].flatten(2)
         agreement = torch.cat([COSINE_GAIN * sums[..., :MEANING_ROWS], size * told], dim=-1)
-        return agreement, sums[..., MEANING_ROWS]
+        evidence = torch.einsum("bcw,bw->bc", words, self._told(image_embeds)[:, :said])
+        return agreement, sums[..., MEANING_ROWS] + evidence
 
     def _read(self, image_embeds: Tensor, packed: Packed, agreement: Tensor) -> Tensor:
         """Return the language model's last states of the packed tokens, (B, P, d)."""

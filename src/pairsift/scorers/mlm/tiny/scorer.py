@@ -19,7 +19,7 @@ from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
 from pairsift.scorers.mlm.tiny.captions import pack, share_images
 from pairsift.scorers.mlm.tiny.config import NUM_SCORES, TinyConfig
-from pairsift.scorers.mlm.tiny.encoded import CaptionMeanings, EncodedImages, order_by_image
+from pairsift.scorers.mlm.tiny.encoded import CaptionsRead, EncodedImages, order_by_image
 from pairsift.scorers.mlm.tiny.inputs import (
     SENTENCE_TOKENIZER_FILE,
     TOKENIZER_FILE,
@@ -38,7 +38,9 @@ SCOPE = Scope(
     trained_on="photographs of many kinds, textbook figures and some clip art, with captions in "
     "English",
     not_trained_on="captions in other languages, screenshots and text in images",
+    novelty_limit=0.45,
 )
+"""The limit marks 2 % of photographs kept aside (`training/novelty.json`)."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -75,7 +77,7 @@ class TinyScorer(PixelsAndTokens):
         # Another checkpoint of this architecture may have been trained on anything.
         self.scope = SCOPE if folder == ASSET else None
         self.images = EncodedImages(self.model.encode_images, device)
-        self.meanings = CaptionMeanings(self.model.caption_meaning, device)
+        self.captions = CaptionsRead(self.model.read_caption, device)
         self._digest = checkpoint_files_digest(folder)
         self._version = str(json.loads((folder / "config.json").read_text()).get("version", ""))
 
@@ -100,6 +102,14 @@ class TinyScorer(PixelsAndTokens):
             "caption_truncated": np.array([tokens.truncated for _, tokens in inputs])
         }
 
+    @torch.inference_mode()
+    def novelty(self, inputs: Sequence[TinyInputs]) -> np.ndarray | None:
+        if not self.model.config.novelty:
+            return None
+        images, image_of = self.images([pixels for pixels, _ in inputs])
+        novelty: np.ndarray = self.model.image_novelty(images)[image_of].float().cpu().numpy()
+        return novelty
+
     def distributions(self, pairs: Sequence[Pair]) -> np.ndarray:
         """Return (pairs, metrics, 101) probabilities of the scores 0..100.
 
@@ -116,8 +126,8 @@ class TinyScorer(PixelsAndTokens):
         """Return (B, 4, 101) float32, all metrics in one pass."""
         pixels, captions = zip(*inputs, strict=True)
         images, image_of = self.images(pixels)
-        meanings, meaning_of = self.meanings(captions)
-        meaning = meanings[meaning_of]
+        read, read_of = self.captions(captions)
+        read = read[read_of]
         log_p = np.empty((len(inputs), len(METRICS), NUM_SCORES), np.float32)
         for size, groups in share_images(image_of).items():
             step = max(1, self.batch_size // size)
@@ -127,7 +137,7 @@ class TinyScorer(PixelsAndTokens):
                 logits, _ = self.model.score_packed(
                     images[[image_of[group[0]] for group in rows]],
                     packed.to(self.device),
-                    meaning[torch.from_numpy(rows).to(self.device)],
+                    read[torch.from_numpy(rows).to(self.device)],
                 )
                 log_p[rows] = logits.log_softmax(-1).cpu().numpy()
         if not np.isfinite(log_p).all():

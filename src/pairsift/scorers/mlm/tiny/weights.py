@@ -87,5 +87,5 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         elif form == "q4":
             tensors[base] = dequantize_groups(tensor, stored[f"{base}.scale"])
         elif form != "scale":
-            tensors[name] = tensor.float()
+            tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
     return tensors
