@@ -114,6 +114,17 @@ def test_the_best_is_chosen_and_written(tmp_path: Path) -> None:
     assert select(scores, best_caption=True, by="caption_words", top=0.5).kept == 2
 
 
+def test_new_shards_hold_each_sample_once(tmp_path: Path) -> None:
+    scores = score(write_pool(tmp_path / "pool"), tmp_path / "s")
+    made = select(scores, out=str(tmp_path / "all"))
+    assert made.kept == 7
+    with pytest.raises(PairsiftError, match=r"select one \(--best-caption\)"):
+        write_outputs(made, WriteOptions(webdataset=str(tmp_path / "w")))
+    one = select(scores, where="caption_index = 1", out=str(tmp_path / "one"))
+    write_outputs(one, WriteOptions(webdataset=str(tmp_path / "w")))
+    assert list(texts_of(tmp_path / "w").values()) == RECAPS[:3]
+
+
 def test_a_dataset_has_the_chosen_caption(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets", reason="needs pairsift[datasets]")
     scores = score(write_pool(tmp_path / "pool"), tmp_path / "s")

@@ -173,8 +173,14 @@ def plan_shards(selection: Selection, samples_per_shard: int) -> list[list[Piece
         start = 0
         if not plan:
             plan.append([])
-        names = map(member_key, shard.table(["key"]).column("key").to_pylist())
-        for place, key in enumerate(names):
+        stored = shard.table(["key"]).column("key").to_pylist()
+        if len(set(stored)) < len(stored):
+            raise PairsiftError(
+                f"the selection keeps samples of {shard.shard} more than once, and new shards hold "
+                "each once: of several captions select one (--best-caption), and draw a sample by "
+                "weight with --repeat-penalty inf"
+            )
+        for place, key in enumerate(map(member_key, stored)):
             if len(keys) == samples_per_shard or key in keys:
                 if place > start:
                     plan[-1].append(Piece(table, start, place))
