@@ -59,7 +59,8 @@ CaptionField = Annotated[
     Doc(
         "Where the caption is. Tars: the suffix of a member (txt, outputs.txt) or json.PATH. "
         "Parquet: a column, or a path into it (captions.0, caption.en). Folders: the column "
-        "of the captions table. Several, joined by commas, make a row of each."
+        "of the captions table. Give several, separated by commas, to score each caption as a "
+        "row of its own."
     ),
 ]
 ImageField = Annotated[
@@ -151,7 +152,10 @@ class ScoreOptions:
     plan: Annotated[
         str | None, Doc("Plan that `pairsift cascade` wrote, for --scorer cascade.")
     ] = None
-    w: Annotated[float | None, Doc("Factor of CLIPScore: 1, 2.5 or 100.")] = None
+    w: Annotated[
+        float | None,
+        Doc("Factor by which --scorer clip multiplies the cosine: 1 (default), 2.5 or 100."),
+    ] = None
     metrics: Metrics = None
     mark_out_of_scope: Annotated[
         bool,
@@ -177,7 +181,7 @@ class ScoreOptions:
     embeddings: Annotated[
         bool,
         Doc(
-            "Leave image and text embeddings beside the score tables, float16. For the scorers "
+            "Write image and text embeddings, float16, next to the score tables. For the scorers "
             "clip, dual-encoder and tiny-glance."
         ),
     ] = False
@@ -200,7 +204,8 @@ class ScoreOptions:
         Ge(0),
         Doc(
             "Processes that decode images; 0 decodes in a thread, where an image that crashes or "
-            "hangs its decoder ends the run. Default: one for each core beyond two."
+            "hangs its decoder ends the run. Default: the number of cores minus two, so 0 on a "
+            "machine with two."
         ),
     ] = None
     max_failure_rate: Annotated[
@@ -215,7 +220,9 @@ class ScoreOptions:
     ] = None
     retry: Annotated[
         str | None,
-        Doc("failed: also score rows again that failed for a reason that may have passed."),
+        Doc(
+            "failed: also score rows again whose error may be temporary (read_error, model_error)."
+        ),
     ] = None
     rescore: Annotated[
         str | None,
@@ -258,7 +265,7 @@ class DedupOptions:
         Le(12),
         Doc(
             "Bits, of 64, by which the perceptual hashes of copies may differ; default: 4, and 8 "
-            "for --against. They are even."
+            "for --against. Distances are even; an odd value means the next lower one."
         ),
     ] = None
     exact: Annotated[
@@ -390,7 +397,10 @@ class WriteOptions:
     bucket_edges: Annotated[
         tuple[float, ...],
         Commas(),
-        Doc("Scores that separate the buckets, separated by commas, e.g. 50,66."),
+        Doc(
+            "Scores that separate the buckets, separated by commas, e.g. 50,66. The default fits "
+            "the MLM-Filter models; pairsift-tiny needs lower ones, e.g. 10,20,40."
+        ),
     ] = (50.0, 66.0, 80.0)
     samples_per_shard: Annotated[int, Ge(1), Doc("Samples in each new tar.")] = 10_000
     add_scores: Annotated[

@@ -48,7 +48,8 @@ def import_(
 @prompts.command()
 def show(
     pack: Annotated[
-        str | None, typer.Argument(help="A .toml file; default: the built-in pack.")
+        str | None,
+        typer.Argument(help="A .toml file, or pairsift, compact or vqascore; default: pairsift."),
     ] = None,
 ) -> None:
     """Print a prompt pack."""
@@ -66,23 +67,23 @@ def new(
 
     example = resources.files("pairsift.scorers.mlm").joinpath("example_pack.toml")
     _write(file, example.read_text("utf-8"))
-    typer.echo(f"look at it with a model: pairsift prompts check {file} --model MODEL")
+    typer.echo(f"check it with a model: pairsift prompts check {file} --model MODEL")
 
 
 @prompts.command()
 @with_options()
 def check(
-    pack: Annotated[
-        str, typer.Argument(help="A .toml file, or the name of a pack that comes along.")
-    ],
+    pack: Annotated[str, typer.Argument(help="A .toml file, or pairsift, compact or vqascore.")],
     model: Annotated[
-        str, typer.Option(help="Multimodal model to look at it with: a folder or a hub name.")
+        str, typer.Option(help="Multimodal model to check the pack with: a folder or a hub name.")
     ],
     image: Annotated[
-        Path | None, typer.Option(help="Image of the example to score; default: a drawn one.")
+        Path | None,
+        typer.Option(help="Image of the example to score; default: a generated picture."),
     ] = None,
     caption: Annotated[
-        str | None, typer.Option(help="Caption of the example; default: that of the drawn one.")
+        str | None,
+        typer.Option(help="Caption of the example; default: that of the generated picture."),
     ] = None,
     metrics: Metrics = None,
     device: Device = None,

@@ -19,7 +19,10 @@ def run(
     ],
     json: Json = False,
 ) -> None:
-    """Score, select, write and report, as one file says. Run it again to continue after a stop."""
+    """Run score, dedup, select, write and report with the settings of one file.
+
+    Run it again to continue after a stop.
+    """
     from pairsift.cli.progress import ProgressDisplay
     from pairsift.config import read_config
     from pairsift.pipeline import run_pipeline

@@ -31,7 +31,13 @@ def normsim(
         ),
     ],
     out: ValuesOut,
-    norm: Annotated[str, typer.Option(help="2 or inf.")] = "2",
+    norm: Annotated[
+        str,
+        typer.Option(
+            help="How target images are combined: 2 (root of the sum of squared cosines) or inf "
+            "(the nearest one)."
+        ),
+    ] = "2",
     json: Json = False,
 ) -> None:
     """Compare each image with the images of a target set (NormSim, arXiv 2405.19547)."""
@@ -48,14 +54,19 @@ def normsim(
 def neg_clip_loss(
     scores: Scores,
     out: ValuesOut,
-    batch: Annotated[int, typer.Option(min=1, help="Pairs of a batch.")] = 32_768,
+    batch: Annotated[int, typer.Option(min=1, help="Pairs in a batch.")] = 32_768,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Divisions into batches that are averaged.")
+        int,
+        typer.Option(
+            min=1, help="How often the pairs are divided into random batches; results are averaged."
+        ),
     ] = 10,
-    temperature: Annotated[float, typer.Option(help="Temperature that the model has.")] = 0.01,
+    temperature: Annotated[
+        float, typer.Option(help="Temperature of the loss that the model was trained with.")
+    ] = 0.01,
     seed: Seed = 0,
     chunk: Annotated[
-        int, typer.Option(min=1, help="Rows in memory at a time, of which batches are made.")
+        int, typer.Option(min=1, help="Rows in memory at a time; batches are drawn from them.")
     ] = 1_000_000,
     json: Json = False,
 ) -> None:
@@ -77,7 +88,10 @@ def semantic_duplicates(
     scores: Scores,
     out: Annotated[str, typer.Option(help="Folder for groups.parquet, for `select --groups`.")],
     epsilon: Annotated[
-        float, typer.Option(min=0, max=1, help="Images of a cosine above 1 - EPSILON are grouped.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Images whose cosine is above 1 - EPSILON are put into one group."
+        ),
     ] = 0.05,
     clusters: Annotated[
         int | None,
