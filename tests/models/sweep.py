@@ -48,7 +48,7 @@ TOLERANCE = 1e-4
 TELLING = 1e-3
 INSENSITIVE = "too insensitive to tell"
 #: How large weights are; larger ones are tried where image or caption change too little.
-GAINS = (1.6, 3.0, 0.8)
+GAINS = (1.6, 3.0, 6.0, 0.8)
 
 
 @dataclass
