@@ -18,6 +18,8 @@ from pairsift.images import ImageLimits
 from pairsift.languages import likely_languages
 from pairsift.pair import Status
 from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.caption_index import CaptionIndexer
+from pairsift.scorers.hashes import HashMarker
 from pairsift.scorers.marking import COLUMNS, ScopeMarker
 from pairsift.scorers.registry import check_scorer, known_columns
 from pairsift.scorers.scope import Reason, Scope, judge_caption
@@ -139,6 +141,9 @@ def test_images_the_scorer_was_not_trained_for_are_marked() -> None:
     table = ScopeMarker(Drawings()).score(pairs)
     assert table["out_of_scope"].to_pylist() == [None, "image", "language", None]
     assert table["image_novelty"].to_pylist() == pytest.approx([5 / 40, 28 / 40, 1, None])
+    inside = ScopeMarker(CaptionIndexer(HashMarker(Drawings()))).score(pairs)
+    for column in ("image_novelty", "out_of_scope"):
+        assert inside[column].equals(table[column])
     unable = ScopeMarker(Lengths()).score(pairs)
     assert unable["image_novelty"].null_count == 4
     assert unable["out_of_scope"].to_pylist() == [None, None, "language", None]

@@ -62,6 +62,9 @@ class CaptionIndexer(Scorer):
     def order(self, inputs: Sequence[tuple[Any, int]]) -> list[int]:
         return self.scorer.order([theirs for theirs, _ in inputs])
 
+    def novelty(self, inputs: Sequence[tuple[Any, int]]) -> np.ndarray | None:
+        return self.scorer.novelty([own for own, _ in inputs])
+
     def score_batch(self, inputs: Sequence[tuple[Any, int]]) -> Mapping[str, np.ndarray]:
         indices = np.array([index for _, index in inputs])
         return {**self.scorer.score_batch([own for own, _ in inputs]), CAPTION_INDEX: indices}

@@ -170,6 +170,9 @@ class HashMarker(Scorer):
     def order(self, inputs: Sequence[tuple[Any, Hashes]]) -> list[int]:
         return self.scorer.order([theirs for theirs, _ in inputs])
 
+    def novelty(self, inputs: Sequence[tuple[Any, Hashes]]) -> np.ndarray | None:
+        return self.scorer.novelty([own for own, _ in inputs])
+
     def score_batch(self, inputs: Sequence[tuple[Any, Hashes]]) -> Mapping[str, np.ndarray]:
         own = self.scorer.score_batch([own for own, _ in inputs])
         return {**own, **_columns([hashes for _, hashes in inputs])}
