@@ -107,8 +107,15 @@ def test_answers_of_the_same_tokens_are_refused(folder):
         metric_trie(lower, "score:", metric)
     assert str(found.value) == (
         "metric 'text': this model's tokenizer makes the same tokens of the answers 'YES' and "
-        "'yes'; no score can be read from it"
+        "'yes'; give one of them another spelling"
     )
+
+
+def test_an_answer_that_a_tokenizer_does_not_know_is_refused():
+    metric = Metric("text", "Text", "text", "?", Scale.listed({"yes": 1, "нет": 0}))
+    known = {"yes": 5}
+    with pytest.raises(PairsiftError, match="tokenizer does not know the answer 'нет'; give"):
+        metric_trie(lambda text: [3, known.get(text[6:], 1)], "score:", metric, unknown=1)
 
 
 def test_spellings_of_one_answer_add_up_and_longer_answers_are_not_the_shorter_ones():

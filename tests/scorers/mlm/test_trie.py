@@ -66,7 +66,7 @@ def test_a_space_that_belongs_to_the_number_is_found():
 
 
 def test_a_tokenizer_without_digits_is_refused():
-    with pytest.raises(PairsiftError, match="no token of the answer '0'"):
+    with pytest.raises(PairsiftError, match="does not know the answer '0'"):
         metric_trie(lambda text: [0] * len(text), "score: ", ITM)
 
 

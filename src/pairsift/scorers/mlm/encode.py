@@ -140,8 +140,9 @@ class PromptEncoder:
         self._tail = pack.answer_tail
         asked = [pack.metric(name) for name in metrics]
         self.scales = [metric.scale for metric in asked]
+        unknown = getattr(tokenizer, "unk_token_id", None)
         self.tries = AnswerTries(
-            metric_trie(encode, self._text(index, "a") + self._tail, metric)
+            metric_trie(encode, self._text(index, "a") + self._tail, metric, unknown)
             for index, metric in enumerate(asked)
         )
         # Joining an answer to the prompt may change the prompt's last tokens (" 50" as one token),

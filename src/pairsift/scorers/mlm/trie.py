@@ -164,15 +164,18 @@ class AnswerTrie:
         )
 
 
-def metric_trie(encode: Callable[[str], Sequence[int]], prompt: str, metric: Metric) -> AnswerTrie:
+def metric_trie(
+    encode: Callable[[str], Sequence[int]], prompt: str, metric: Metric, unknown: int | None = None
+) -> AnswerTrie:
     """The trie of a metric's answers, by what a tokenizer makes of them.
 
     Args:
         encode: text to token ids, as the model's prompts are encoded.
         prompt: text right before the first character of an answer.
+        unknown: the token that stands for what the tokenizer does not know, if there is one.
 
     Raises:
-        PairsiftError: the tokenizer cannot tell two answers apart; names them.
+        PairsiftError: the tokenizer does not know an answer, or cannot tell two apart; names them.
     """
     answers = metric.scale.answers
     sequences = [[tuple(encode(prompt + text)) for text in one.spellings] for one in answers]
@@ -181,25 +184,25 @@ def metric_trie(encode: Callable[[str], Sequence[int]], prompt: str, metric: Met
     others = "0123456789" if metric.scale.integers else ("",)
     shared = common_prefix([*itertools.chain(*sequences), *(encode(prompt + o) for o in others)])
     paths = [[sequence[shared:] for sequence in one] for one in sequences]
-    _check_told_apart(paths, metric)
+    _check_told_apart(paths, metric, unknown)
     return AnswerTrie.from_paths(paths, _digits_behind_zero(paths, metric.scale))
 
 
-def _check_told_apart(paths: Sequence[Sequence[Path]], metric: Metric) -> None:
-    """Raise an error that names the texts where two answers have the same tokens."""
+def _check_told_apart(paths: Sequence[Sequence[Path]], metric: Metric, unknown: int | None) -> None:
+    """Raise an error that names the texts of an unknown answer, or of two with the same tokens."""
     first: dict[Path, tuple[int, str]] = {}
     for index, (answer, spelled) in enumerate(zip(metric.scale.answers, paths, strict=True)):
         for text, path in zip(answer.spellings, spelled, strict=True):
-            if not path:
+            if not path or unknown in path:
                 raise PairsiftError(
-                    f"metric {metric.name!r}: this model's tokenizer makes no token of the answer "
+                    f"metric {metric.name!r}: this model's tokenizer does not know the answer "
                     f"{text!r}; give another spelling"
                 )
             other, before = first.setdefault(path, (index, text))
             if other != index:
                 raise PairsiftError(
                     f"metric {metric.name!r}: this model's tokenizer makes the same tokens of the "
-                    f"answers {before!r} and {text!r}; no score can be read from it"
+                    f"answers {before!r} and {text!r}; give one of them another spelling"
                 )
 
 
