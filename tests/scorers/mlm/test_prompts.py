@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from pairsift import hashing
 from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS, Answer, Scale
+from pairsift.scorers import caption_index, marking
 from pairsift.scorers.mlm.chat import CHAT_FORMATS, render_chat
 from pairsift.scorers.mlm.prompt_files import (
     dump_pack,
@@ -14,7 +16,8 @@ from pairsift.scorers.mlm.prompt_files import (
     load_prompts,
     parse_pack,
 )
-from pairsift.scorers.mlm.prompts import MetricPrompt, PromptPack
+from pairsift.scorers.mlm.prompts import MetricPrompt, PromptPack, check_metric_name
+from pairsift.scores import IDENTITY_FIELDS
 from tests.scorers.mlm.checkpoints import make_tokenizer
 
 # The layout of the published scripts, with words of our own.
@@ -183,6 +186,12 @@ def test_metrics_that_cannot_be_asked_are_refused_in_one_line(metric, message):
         parse_pack(text, "broken.toml")
     assert str(found.value).startswith(("broken.toml: ", "prompt pack broken.toml: "))
     assert "\n" not in str(found.value)
+
+
+def test_no_metric_has_the_name_of_a_column_that_stands_beside_any_scorers():
+    for field in (*IDENTITY_FIELDS, *marking.COLUMNS, *caption_index.COLUMNS, *hashing.HASH_FIELDS):
+        with pytest.raises(PairsiftError, match="another column of this name"):
+            check_metric_name(field.name)
 
 
 EVERYTHING = PromptPack(

@@ -32,8 +32,8 @@ _RESERVED = frozenset(
         *(column.name for column in IDENTITY_FIELDS),
         *("caption_truncated", "language", "language_score", "out_of_scope"),
         *("cascade", "cascade_unaudited", "cascade_stage", "cascade_audit"),
-        *("image_sha256", "image_phash", "caption_hash"),
-        *("image", "caption", "kind", "source", "pos", "file_row_number"),
+        *("image_sha256", "image_phash", "caption_hash", "caption_index", "image_novelty"),
+        *("image", "caption", "kind", "source", "metadata", "pos", "file_row_number"),
     }
 )
 _WORDS = frozenset({*keyword.kwlist, "null", "true", "false"})
