@@ -57,7 +57,7 @@ def test_counts_are_distributed_as_of_draws_one_by_one(penalty: float) -> None:
     weights = np.array([1.0, 2.0, 4.0, 8.0, 0.5])
     count = 4 if penalty == math.inf else 12
     rng = np.random.default_rng(0)
-    rounds = 1500
+    rounds = 500
     ours = np.array([drawn(weights, count, penalty, seed) for seed in range(rounds)])
     theirs = np.array([one_after_the_other(weights, count, penalty, rng) for _ in range(rounds)])
     assert (ours.sum(axis=1) == count).all()
