@@ -62,6 +62,8 @@ def test_a_way_that_does_not_hold_is_not_taken(folder, monkeypatch):
     monkeypatch.setattr(CacheBackbone, "_begin", forget)
     monkeypatch.setattr("pairsift.scorers.mlm.hub.MODEL_TYPES", ())  # as if of no known family
     assert load_mlm_scorer(folder).backbone.way == "prompt"
+    with pytest.raises(PairsiftError, match="in the way 'cache', this model gives other numbers"):
+        load_mlm_scorer(folder, way="cache")
 
 
 def test_tree_is_refused_for_a_model_it_is_not_for(folder, monkeypatch):

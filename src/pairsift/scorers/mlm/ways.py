@@ -33,14 +33,21 @@ def quickest(scorers: Iterable[MLMScorer]) -> MLMScorer:
         PairsiftError: the model cannot be read in any way; says why.
     """
     why: Exception | None = None
+    way = ""
     for scorer in scorers:
         if not isinstance(scorer.backbone, (GenericBackbone, FeaturesBackbone)):
             return scorer
+        way = scorer.backbone.way
         try:
             if holds(scorer):
                 return scorer
         except Exception as error:  # a model's forward raises what it likes
             why = error
+    if why is None:
+        raise PairsiftError(
+            f"read in the way {way!r}, this model gives other numbers than for the whole prompt; "
+            "leave out --scorer-option way"
+        )
     text = str(why).strip().splitlines()[0] if str(why).strip() else type(why).__name__
     raise PairsiftError(
         f"this model does not take an image and a text as expected: {text}"
