@@ -1,6 +1,7 @@
 """Disturb runs in every way that occurs in practice, and compare their files.
 
     python -m benchmarks.faults kills --kills 200
+    python -m benchmarks.faults devices --kills 50
     python -m benchmarks.faults ray --kills 10
     python -m benchmarks.faults uploads disk --kills 10
     python -m benchmarks.faults replaced --kills 100 --shards 8

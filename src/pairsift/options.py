@@ -205,7 +205,7 @@ class ScoreOptions:
         Doc(
             "Processes that decode images; 0 decodes in a thread, where an image that crashes or "
             "hangs its decoder ends the run. Default: the number of cores minus two, so 0 on a "
-            "machine with two."
+            "machine with two. With --devices, this is the number for each device."
         ),
     ] = None
     max_failure_rate: Annotated[
@@ -229,6 +229,14 @@ class ScoreOptions:
         Doc(
             "changed: score shards again that changed since they were scored; without it, such "
             "shards are an error."
+        ),
+    ] = None
+    devices: Annotated[
+        str | None,
+        Doc(
+            "Devices of this machine to score on at once, with a scorer process for each: all "
+            "(every GPU), GPU numbers such as 0,1,2, or cpu:N for N processes on the CPU. Default: "
+            "one process, on --device."
         ),
     ] = None
     engine: Annotated[str, Doc("Where to run: local, or ray for a cluster.")] = "local"

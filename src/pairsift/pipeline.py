@@ -122,7 +122,7 @@ def run_pipeline(
     # Done first: it finishes an interrupted swap, whose half-moved outputs would be refused below.
     outputs = OutputSet(config.out, (REPORT, SELECTION, *_FILES.values(), *others))
     _refuse_others(config.out)
-    if config.score.engine == "local" and scorer is None:
+    if scorer is None and steps.loads_here(config.score):
         scorer = load_scorer(config.score.scorer, **steps.scorer_options(config.score))
     _check(config, scorer)
     summary = steps.score(config.score, shards, scores, listener, scorer)
@@ -215,7 +215,7 @@ def _check(config: Config, scorer: Scorer | None) -> None:
     else:
         columns = known_columns(score.scorer, **steps.scorer_options(score))
     if columns is None:
-        return  # only the cluster's workers load the scorer
+        return  # only other processes load the scorer
     schema = score_schema(without_embeddings(columns))
     if config.dedup is not None and SHA not in schema.names:
         raise PairsiftError("[dedup] needs hashes; write hashes = true into [score]")

@@ -64,6 +64,11 @@ def scorer_options(options: ScoreOptions) -> dict[str, Any]:
     return found | ({"caption_index": True} if several else {})
 
 
+def loads_here(options: ScoreOptions) -> bool:
+    """Return whether this process loads the scorer, and not one that it starts."""
+    return options.engine == "local" and options.devices is None
+
+
 def check_score(options: ScoreOptions) -> None:
     """Check options that depend on each other, before anything is read.
 
@@ -80,6 +85,14 @@ def check_score(options: ScoreOptions) -> None:
     for name in _CLUSTER:
         if options.engine == "local" and getattr(options, name) is not None:
             raise PairsiftError(f"--{name.replace('_', '-')} needs --engine ray")
+    if options.devices is not None:
+        from pairsift.engines.devices import find_devices
+
+        if options.engine == "ray":
+            raise PairsiftError("--devices is for the local engine; give --actors")
+        if options.device is not None:
+            raise PairsiftError("--device and --devices: give one of the two")
+        find_devices(options.devices)
     parse_part(options.part)
     parse_actors(options.actors)
 
@@ -94,11 +107,13 @@ def score(
     """Score shards into a folder.
 
     Args:
-        scorer: a loaded scorer, for the local engine.
+        scorer: a loaded scorer, for the local engine on one device.
 
     Raises:
         PairsiftError: as :func:`check_score`, the scorer and the engine raise it.
     """
+    from pairsift.engines.settings import ScorerSpec
+
     check_score(options)
     shared: dict[str, Any] = {
         "batch_size": options.batch_size,
@@ -108,11 +123,11 @@ def score(
         "rescore_changed": options.rescore == "changed",
         "listener": listener,
     }
+    spec = ScorerSpec(options.scorer, scorer_options(options))
     if options.engine == "ray":
-        from pairsift.engines.ray import RayOptions, ScorerSpec
+        from pairsift.engines.ray import RayOptions
         from pairsift.engines.ray import score_shards as score_on_ray
 
-        spec = ScorerSpec(options.scorer, scorer_options(options))
         rays = RayOptions(
             options.ray_address,
             parse_actors(options.actors),
@@ -120,11 +135,14 @@ def score(
             options.cpus_per_actor or 1,
         )
         return score_on_ray(shards, spec, out, ray_options=rays, **shared)
-    from pairsift.engines.local import score_shards
-    from pairsift.scorers.registry import load_scorer
+    shared["workers"] = options.workers
+    if options.devices is not None:
+        from pairsift.engines.node import score_shards as score_on_node
 
-    scorer = scorer or load_scorer(options.scorer, **scorer_options(options))
-    return score_shards(shards, scorer, out, workers=options.workers, **shared)
+        return score_on_node(shards, spec, out, devices=options.devices, **shared)
+    from pairsift.engines.local import score_shards
+
+    return score_shards(shards, scorer or spec.load(), out, **shared)
 
 
 def dedup(

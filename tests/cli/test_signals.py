@@ -14,8 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pairsift.engines.devices import cores
 from tests.engines.conftest import tables
 from tests.samples import good_samples, write_tar
+
+DEVICES = ("--devices", "cpu:2")
+two_cores = pytest.mark.skipif(cores() < 2, reason="needs two cores")
 
 
 @pytest.fixture(scope="module")
@@ -72,21 +76,26 @@ def _end(process: subprocess.Popen[str], number: int, to_group: bool) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("workers", "number", "code", "to_group"),
+    ("processes", "number", "code", "to_group"),
     [
-        ("0", signal.SIGINT, 130, True),
-        ("0", signal.SIGTERM, 143, False),
-        ("1", signal.SIGINT, 130, False),
-        ("1", signal.SIGTERM, 143, True),
+        (("--workers", "0"), signal.SIGINT, 130, True),
+        (("--workers", "0"), signal.SIGTERM, 143, False),
+        (("--workers", "1"), signal.SIGINT, 130, False),
+        (("--workers", "1"), signal.SIGTERM, 143, True),
+        pytest.param(("--workers", "0", *DEVICES), signal.SIGINT, 130, True, marks=two_cores),
+        pytest.param(("--workers", "1", *DEVICES), signal.SIGTERM, 143, False, marks=two_cores),
     ],
-    ids=["thread-int-group", "thread-term", "process-int", "process-term-group"],
-)
+    ids=[
+        "thread-int-group", "thread-term", "process-int", "process-term-group",
+        "devices-int-group", "devices-term",
+    ],
+)  # fmt: skip
 def test_scoring_stops_cleanly_and_goes_on(
-    pool: Path, tmp_path: Path, workers: str, number: int, code: int, to_group: bool
+    pool: Path, tmp_path: Path, processes: tuple[str, ...], number: int, code: int, to_group: bool
 ) -> None:
     out = tmp_path / "out"
     command = ("-m", "pairsift", "score", str(pool), "--out", str(out), "--scorer", "heuristics")
-    process = _start(*command, "--workers", workers, "--batch-size", "4")
+    process = _start(*command, *processes, "--batch-size", "4")
     _wait_until(lambda: any(out.glob("*.parquet")), process)
     errors = _end(process, number, to_group)
     assert process.returncode == code, errors

@@ -14,6 +14,7 @@ from pairsift import PairsiftError, load_scorer
 from pairsift.engines import local
 from pairsift.engines.base import Job
 from pairsift.engines.changed import KNOWN
+from pairsift.engines.settings import MAX_STARTS, WorkerSettings
 from pairsift.scores import SHARD_NAMES
 from pairsift.sources import find_shards
 from tests.cascade.conftest import assert_same, words_plan
@@ -209,9 +210,9 @@ def test_a_shard_that_always_kills_its_scorer_is_left_out(
     # The board counts starts: as if every scorer had died on this shard.
     shards = find_shards(str(pool))
     out = tmp_path / "out"
-    settings = actors.ActorSettings(HEURISTICS, str(out), shards.root, None, 0, "run")
+    settings = WorkerSettings(HEURISTICS, str(out), shards.root, None, 0, "run")
     board = ray.remote(actors.Board).options(num_cpus=0).remote()
-    for _ in range(engine.MAX_STARTS):
+    for _ in range(MAX_STARTS):
         board.begin.remote("00001")
     actor = ray.remote(actors.ShardActor).options(num_cpus=0).remote(settings, board)
     jobs = [actors.job_to_json(Job(shard)) for shard in shards.shards]

@@ -272,6 +272,67 @@ def kills(pool: Path, work: Path, options: argparse.Namespace) -> Iterator[Findi
         yield kill_step(step, theirs, times[step.name], count, dice)
 
 
+def kill_devices(pool: Path, work: Path, options: argparse.Namespace) -> Iterator[Findings]:
+    """SIGKILL a run with two scorer processes at random: the command, one of them, or several.
+
+    When only scorer processes die, the run continues, and is killed again.
+    """
+    reference = work / "reference"
+    seconds = make_reference(pool, reference, options.scorer)["score"]
+    dice = random.Random(options.seed)
+    findings = Findings("SIGKILL of a run on cpu:2")
+    findings.notes = {"of the command": 0, "of scorer processes": 0}
+    out = work / "scores"
+    step = Step(
+        "score",
+        ("score", str(pool), "--out", str(out), "--scorer", options.scorer, "--devices", "cpu:2",
+         "--workers", "0", "--batch-size", "8"),
+        out,
+        compare_tables,
+    )  # fmt: skip
+    begin = time.perf_counter()
+    while findings.faults < options.kills:
+        shutil.rmtree(out, ignore_errors=True)
+        process = step.start()
+        while True:
+            last = findings.faults >= options.kills
+            try:
+                code = process.wait(None if last else dice.uniform(0, 0.6 * seconds))
+            except subprocess.TimeoutExpired:
+                if dice.random() < 0.3:
+                    findings.orphans += kill(process, dice)
+                    findings.faults += 1
+                    findings.notes["of the command"] += 1
+                    process = step.start()
+                    continue
+                scorers = scorer_processes(process.pid)
+                dice.shuffle(scorers)
+                for victim in scorers[: dice.choice((1, 1, 2))]:  # none before they are started
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        victim.kill()
+                        findings.faults += 1
+                        findings.notes["of scorer processes"] += 1
+                continue
+            break
+        findings.runs += 1
+        findings.wrong += [f"exit code {code}"] if code else []
+        wrong = step.compare(out, reference / "scores")
+        findings.wrong += [wrong] if wrong else []
+    findings.seconds = time.perf_counter() - begin
+    yield findings
+
+
+def scorer_processes(command: int) -> list[psutil.Process]:
+    """Scorer processes of a run with `--devices`."""
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(command).children():
+            with contextlib.suppress(psutil.Error):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    found.append(child)
+    return found
+
+
 def scoring_actors() -> list[psutil.Process]:
     """Processes of the Ray engine's actors below this one."""
     found = []
@@ -678,6 +739,7 @@ def _tar(members: Sequence[tuple[str, bytes]]) -> bytes:
 
 FAULTS = {
     "kills": kills,
+    "devices": kill_devices,
     "ray": kill_actors,
     "uploads": cut_uploads,
     "disk": fill_disk,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 
 from pairsift.engines.base import FailureLimit, RunSummary, StatusUpdate
+from pairsift.engines.devices import cores
 from pairsift.engines.plan import plan_run
 from pairsift.engines.progress import run_progress
 from pairsift.engines.worker import ShardWorker
@@ -18,13 +18,15 @@ from pairsift.sources import ShardSet
 __all__ = ["RunSummary", "default_workers", "score_shards"]
 
 
-def default_workers() -> int:
-    """Return the number of worker processes: the cores minus two, at most 16.
+def default_workers(scorers: int = 1) -> int:
+    """Return the number of worker processes for each scorer process of this machine.
+
+    These are the cores minus two, divided among the scorers, at most 16.
 
     With two cores and a model on the CPU, a thread is faster than a process that competes with
     the model for the cores.
     """
-    return max(0, min(16, len(os.sched_getaffinity(0)) - 2))
+    return max(0, min(16, (cores() - 2) // scorers))
 
 
 def score_shards(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 from pairsift.engines.base import Job
@@ -56,7 +56,8 @@ class _End:
     error: BaseException | None = None
 
 
-_Item = _Begin | PreparedChunk | _Ready | _End
+# A job, then what there is of its shard; an end without a job is that of all jobs.
+_Item = Job | _Begin | PreparedChunk | _Ready | _End
 
 
 class Prefetcher:
@@ -84,21 +85,25 @@ class Prefetcher:
             self._pool.close()
 
     def jobs(
-        self, jobs: Sequence[Job], open_job: OpenJob
+        self, jobs: Iterable[Job], open_job: OpenJob
     ) -> Generator[tuple[Job, PreparedShard], None, None]:
         """Yield each job with its stream of prepared pairs; read one stream before the next.
 
         Args:
+            jobs: asked for the next one in the reading thread, once the last one is read.
             open_job: ``(job, wait) -> reader``, or None if there is nothing left to do for the
                 job; called in the reading thread when its turn comes. `wait` sleeps.
         """
         thread = self._thread = _ReaderThread(jobs, open_job, self._submit, self._ahead)
         thread.start()
         try:
-            for job in jobs:
+            while not isinstance(item := thread.queue.get(), _End):
+                assert isinstance(item, Job)
                 stream = PreparedShard(thread.queue, self._refuse_hanging)
-                yield job, stream
+                yield item, stream
                 stream.exhaust()
+            if item.error is not None:
+                raise item.error
         finally:
             thread.stop()
 
@@ -131,7 +136,7 @@ class Prefetcher:
 class _ReaderThread(threading.Thread):
     def __init__(
         self,
-        jobs: Sequence[Job],
+        jobs: Iterable[Job],
         open_job: OpenJob,
         submit: Callable[[list[Pair]], PreparedChunk | _Ready],
         ahead: int,
@@ -144,21 +149,30 @@ class _ReaderThread(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        for job in self._jobs:
-            end = _End()
-            try:
-                reader = self._open_job(job, self._stopped.wait)
-                if not self._put(_Begin(reader)):
+        end = _End()
+        try:
+            for job in self._jobs:
+                if not (self._put(job) and self._read(job)):
                     return
-                if reader is not None:
-                    for pairs in _chunks(reader):
-                        if not self._put(self._submit(pairs)):
-                            return
-                    end = _End(reader.problem)
-            except BaseException as error:  # passed to the consumer, which raises it
-                end = _End(error=error)
-            if not self._put(end):
-                return
+        except BaseException as error:  # passed to the consumer, which raises it
+            end = _End(error=error)
+        self._put(end)
+
+    def _read(self, job: Job) -> bool:
+        """Put what there is of a shard; return whether to continue."""
+        end = _End()
+        try:
+            reader = self._open_job(job, self._stopped.wait)
+            if not self._put(_Begin(reader)):
+                return False
+            if reader is not None:
+                for pairs in _chunks(reader):
+                    if not self._put(self._submit(pairs)):
+                        return False
+                end = _End(reader.problem)
+        except BaseException as error:
+            end = _End(error=error)
+        return self._put(end)
 
     def _put(self, item: _Item) -> bool:
         while not self._stopped.is_set():
@@ -204,7 +218,7 @@ class PreparedShard:
             self._ended, self.problem = True, item.problem
             if item.error is not None:
                 raise item.error
-        else:
+        elif not isinstance(item, Job):
             return item.rows()
         return []
 

@@ -31,13 +31,12 @@ from pairsift.engines.plan import Plan, plan_run
 from pairsift.engines.progress import run_progress
 from pairsift.engines.ray_actors import (
     UPDATE_EVERY_S,
-    ActorSettings,
     Board,
-    ScorerSpec,
     ShardActor,
     claim_folder,
     job_to_json,
 )
+from pairsift.engines.settings import ScorerSpec, WorkerSettings
 from pairsift.errors import PairsiftError
 from pairsift.progress import Listener
 from pairsift.scores import ScoreFolder, source_identity
@@ -202,7 +201,7 @@ class _Run:
         self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
         self._options = options
         self._resources = {"num_cpus": options.cpus, "num_gpus": self._gpus()}
-        self._settings = ActorSettings(
+        self._settings = WorkerSettings(
             scorer,
             out,
             shard_set.root,

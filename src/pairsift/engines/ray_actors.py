@@ -7,61 +7,20 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from pairsift.engines.base import FIRST_FAILURES, Job, StatusUpdate
-from pairsift.engines.worker import ShardWorker
+from pairsift.engines.settings import MAX_STARTS, WorkerSettings, deadly
 from pairsift.errors import PairsiftError
-from pairsift.scorers.base import Scorer
-from pairsift.scorers.registry import load_scorer
-from pairsift.scores import ScoreFolder
 from pairsift.sources import Shard
 
-# A shard is skipped if its scorer's process dies this often, because preemption is rarer.
-MAX_STARTS = 10
 UPDATE_EVERY_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class ScorerSpec:
-    """Arguments of :func:`pairsift.load_scorer`, with which each actor loads its scorer."""
-
-    name: str = "pairsift-tiny"
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def load(self) -> Scorer:
-        """Load the scorer."""
-        return load_scorer(self.name, **self.options)
-
-
-@dataclass(frozen=True, slots=True)
-class ActorSettings:
-    """What an actor needs to start."""
-
-    scorer: ScorerSpec
-    out: str
-    root: str
-    batch_size: int | None
-    workers: int
-    run_id: str
-    source: dict[str, Any] | None = None
-
-    def begin(self) -> tuple[Scorer, ScoreFolder]:
-        """Load the scorer and create its folder, or check the existing one.
-
-        Raises:
-            PairsiftError: the folder holds other scores; the scorer cannot be loaded.
-        """
-        scorer = self.scorer.load()
-        scores = ScoreFolder(self.out, scorer.fingerprint, self.root, self.source)
-        scores.claim()
-        return scorer, scores
-
-
-def claim_folder(settings: ActorSettings) -> str | None:
+def claim_folder(settings: WorkerSettings) -> str | None:
     try:
-        settings.begin()
+        settings.folder(settings.scorer.load()).claim()
     except PairsiftError as error:
         return str(error)
     return None
@@ -74,16 +33,16 @@ class _StoppedError(Exception):
 class ShardActor:
     """One scorer of the pool; its model is loaded once. Ray Data calls it with names of shards."""
 
-    def __init__(self, settings: ActorSettings, board: Any) -> None:
+    def __init__(self, settings: WorkerSettings, board: Any) -> None:
         # An error raised here would become a Ray error; report it with the first job instead.
         self._refused: str | None = None
         self._board = board
         try:
-            scorer, scores = settings.begin()
+            scorer = settings.scorer.load()
+            scores = settings.folder(scorer)
+            scores.claim()
             board.begun.remote()
-            self._worker = ShardWorker(
-                scorer, scores, settings.batch_size, settings.workers, settings.run_id
-            )
+            self._worker = settings.worker(scorer, scores)
         except PairsiftError as error:
             self._refused = str(error)
 
@@ -105,8 +64,7 @@ class ShardActor:
                 if count < MAX_STARTS or self._worker.scores.is_finished(job.shard.name):
                     left.append(job)
                     continue
-                words = f"its scorer ended {count} times, with the process, on this shard"
-                yield self._worker.give_up(job, words).to_json()
+                yield self._worker.give_up(job, deadly(count)).to_json()
             with contextlib.closing(self._worker.run(left, messenger.tell)) as results:
                 for job in left:
                     self._board.begin.remote(job.shard.name)

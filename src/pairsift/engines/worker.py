@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
@@ -69,10 +69,11 @@ class ShardWorker:
         """End the worker processes."""
         self._prefetcher.__exit__(None, None, None)
 
-    def run(self, jobs: Sequence[Job], tell: Tell) -> Generator[ShardResult, None, None]:
+    def run(self, jobs: Iterable[Job], tell: Tell) -> Generator[ShardResult, None, None]:
         """Do the jobs in order and yield a result for each. Reading is ahead of scoring.
 
         Args:
+            jobs: the next one is asked for, in another thread, when the last one is read.
             tell: called with rows whose status is final; may raise to stop the run.
 
         Raises:

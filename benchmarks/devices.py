@@ -1,0 +1,106 @@
+"""Compare scorer processes on one machine's CPU: the same shards and scorer, in turns in one run.
+
+    python -m benchmarks.devices --rounds 3
+    python -m benchmarks.devices --scorer mlm --samples 16
+    python -m benchmarks.devices --scorer CHECKPOINT --samples 100
+
+Compared are one process of one thread, N processes of one thread (`--devices cpu:N`) and one
+process of N threads, N being the number of cores. `mlm` is a small Qwen2.5-VL with random weights.
+Pairs per second are those that the command prints, without loading. On a busy machine more
+processes get a larger share of the cores, so the CPU seconds of the whole command are reported too,
+less those of a command that loads the scorers and finds nothing to do. The tables must be equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.vqascore import save_checkpoint
+from pairsift.engines.devices import cores
+from tests.support.faults import COMMAND, compare_tables, make_pool
+
+
+def run(arguments: list[str], threads: int) -> tuple[dict[str, Any], float]:
+    """Run the command; its summary, and the CPU seconds of all its processes."""
+    process = subprocess.Popen(
+        [*COMMAND, "score", *arguments, "--workers", "0", "--json"],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+    )
+    assert process.stdout is not None
+    printed = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"the command ended with {process.returncode}")
+    return json.loads(printed), usage.ru_utime + usage.ru_stime
+
+
+def main() -> int:
+    """Measure, print JSON, and compare the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--scorer", default="pairsift-tiny")
+    parser.add_argument("--shards", type=int, default=8)
+    parser.add_argument("--samples", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--width", type=int, default=256, help="of the model `mlm`")
+    parser.add_argument("--layers", type=int, default=6, help="of the model `mlm`")
+    options = parser.parse_args()
+    count = cores()
+    ways = {
+        "1 process of 1 thread": (["--devices", "cpu:1"], 1),
+        f"{count} processes of 1 thread": (["--devices", f"cpu:{count}"], 1),
+        f"1 process of {count} threads": ([], count),
+    }
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    with tempfile.TemporaryDirectory(prefix="pairsift-devices-") as name:
+        folder = Path(name)
+        scorer = ["--scorer", options.scorer]
+        if options.scorer == "mlm":
+            save_checkpoint(folder / "model", "Qwen2_5_VL", options.width, options.layers)
+            scorer += ["--model", str(folder / "model")]
+        pool = make_pool(folder / "pool", options.shards, options.samples)
+        first = folder / "0 0"
+        for turn in range(options.rounds):
+            for place, (way, (devices, threads)) in enumerate(ways.items()):
+                out = folder / f"{turn} {place}"
+                command = [str(pool), "--out", str(out), *scorer, *devices]
+                summary, busy = run(command, threads)
+                _, loading = run(command, threads)
+                loaders = count if place == 1 else 1
+                pairs = summary["rows"]
+                found[way].append(
+                    {
+                        "pairs_per_second": summary["pairs_per_second"],
+                        "cpu_seconds_per_100_pairs": 100 * (busy - loading * loaders) / pairs,
+                        "load_average": os.getloadavg()[0],
+                    }
+                )
+                print(way, found[way][-1], file=sys.stderr, flush=True)
+                if (wrong := compare_tables(out, first)) is not None:
+                    print(f"{way}: {wrong}", file=sys.stderr)
+    middle = {
+        way: {name: round(statistics.median(turn[name] for turn in turns), 2) for name in turns[0]}
+        for way, turns in found.items()
+    }
+    one, several, threaded = (way["pairs_per_second"] for way in middle.values())
+    report = {
+        "cores": count,
+        "medians": middle,
+        "processes_over_one": round(several / one, 2),
+        "processes_over_threads": round(several / threaded, 2),
+    }
+    print(json.dumps(report, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
