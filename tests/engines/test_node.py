@@ -131,6 +131,7 @@ def test_a_stopped_run_leaves_a_folder_for_any_scorer(pool: Path, tmp_path: Path
                 raise StopError
 
     one = tmp_path / "one"
+    one.mkdir()
     write_tar(one / "0.tar", good_samples(200))
     with pytest.raises(StopError):
         score(one, tmp_path / "out", listener=Stopper())
@@ -183,6 +184,7 @@ def test_a_shard_that_kills_its_process_is_left_out(
     deadly: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool, diary = tmp_path / "pool", Diary()
+    pool.mkdir()
     for shard in range(6):
         samples = good_samples(10, f"{shard}-")
         if shard == 2:

@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import uuid
 from collections import Counter, defaultdict, deque
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from logging import LogRecord
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import ModuleType
 from typing import Any
 
 from pairsift.engines.base import FailureLimit, Job, RunSummary, ShardResult, StatusUpdate
@@ -38,6 +40,8 @@ __all__ = ["ScorerSpec", "score_shards"]
 
 _END_PATIENCE_S = 10.0
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
+# What a killed process leaves is removed by the process that multiprocessing starts for it.
+_QUIET = "ignore::UserWarning:multiprocessing.resource_tracker"
 
 
 def score_shards(
@@ -57,8 +61,7 @@ def score_shards(
     """Score every shard that has no table in `out` yet, on several devices of this machine.
 
     As :func:`pairsift.engines.local.score_shards`, which has the other arguments; each engine can
-    resume a run of the other. Processes are spawned, so a script that calls this needs
-    ``if __name__ == "__main__":``.
+    resume a run of the other.
 
     Args:
         scorer: name and options; every process loads it.
@@ -319,14 +322,19 @@ def _inheriting(environment: Mapping[str, str]) -> Iterator[None]:
     """Give a process that is started inside the block these variables, and no signals.
 
     The variables must be there before it imports PyTorch. Ctrl-C reaches the whole group, and only
-    the parent handles it.
+    the parent handles it. The process does not import the script that runs, which would run it
+    again if it has no ``if __name__ == "__main__":``.
     """
+    script = sys.modules["__main__"]
     before = dict(os.environ)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     os.environ.update(environment)
+    sys.modules["__main__"] = ModuleType("__main__")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (before.get("PYTHONWARNINGS"), _QUIET)))
     try:
         yield
     finally:
+        sys.modules["__main__"] = script
         os.environ.clear()
         os.environ.update(before)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
