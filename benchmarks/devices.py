@@ -1,11 +1,10 @@
 """Compare scorer processes on one machine's CPU: the same shards and scorer, in turns in one run.
 
     python -m benchmarks.devices --rounds 3
-    python -m benchmarks.devices --scorer mlm --samples 16
     python -m benchmarks.devices --scorer CHECKPOINT --samples 100
 
 Compared are one process of one thread, N processes of one thread (`--devices cpu:N`) and one
-process of N threads, N being the number of cores. `mlm` is a small Qwen2.5-VL with random weights.
+process of N threads, N being the number of cores. CHECKPOINT is the folder of a model.
 Pairs per second are those that the command prints, without loading. On a busy machine more
 processes get a larger share of the cores, so the CPU seconds of the whole command are reported too,
 less those of a command that loads the scorers and finds nothing to do. The tables must be equal.
@@ -23,7 +22,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.vqascore import save_checkpoint
 from pairsift.engines.devices import cores
 from tests.support.faults import COMMAND, compare_tables, make_pool
 
@@ -51,8 +49,6 @@ def main() -> int:
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--width", type=int, default=256, help="of the model `mlm`")
-    parser.add_argument("--layers", type=int, default=6, help="of the model `mlm`")
     options = parser.parse_args()
     count = cores()
     ways = {
@@ -64,9 +60,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="pairsift-devices-") as name:
         folder = Path(name)
         scorer = ["--scorer", options.scorer]
-        if options.scorer == "mlm":
-            save_checkpoint(folder / "model", "Qwen2_5_VL", options.width, options.layers)
-            scorer += ["--model", str(folder / "model")]
         pool = make_pool(folder / "pool", options.shards, options.samples)
         first = folder / "0 0"
         for turn in range(options.rounds):
