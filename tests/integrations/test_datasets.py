@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 import subprocess
@@ -97,6 +98,9 @@ def test_scores_are_those_of_the_command(folder: Path) -> None:
 
 @pytest.mark.parametrize("threads", [0, 2])
 def test_types_do_not_hang_on_the_first_rows(threads: int) -> None:
+    decode = inspect.signature(datasets.IterableDataset.decode)
+    if threads and decode.parameters["num_threads"].default == 0:
+        pytest.skip("this version of datasets cannot take threads off a stream again")
     broken = [(f"b{place}", b"nothing", "a dog on a beach") for place in range(8)]
     dataset = _dataset([*broken, *PAIRS[:2]]).to_iterable_dataset()
     # As load_dataset does to streams of remote files: the library decodes ahead, in threads.
