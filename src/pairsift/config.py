@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -33,7 +33,7 @@ class Config:
 
     out: str
     score: ScoreOptions
-    dedup: DedupOptions | None = None
+    dedup: DedupOptions | None = field(default=None, kw_only=True)  # newer than the others
     select: SelectOptions | None = None
     write: WriteOptions | None = None
     report: ReportOptions | None = None

@@ -103,7 +103,7 @@ def test_tables_tell_cost_and_what_they_take_for_granted() -> None:
     # 12.8 million pairs at 5 a second are 711.1 device hours: on 4 devices 7.41 days.
     assert "| 7.41 days, 356 |" in page
     assert "on 4 devices, and cost at 0.5 a device and hour" in page
-    assert "in proportion" in page
+    assert "proportional to the number of pairs" in page
     assert "mlm (it needs a checkpoint)" in page
     assert "busy" not in page
 
