@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from pairsift.errors import PairsiftError
-from pairsift.scorers.placement import pick_device, pick_dtype
+from pairsift.scorers.placement import check_bfloat16, pick_device, pick_dtype
 
 CPU = torch.device("cpu")
 
@@ -34,3 +36,14 @@ def test_dtypes_by_name() -> None:
     for name in ("float64", "int8", "bf16", "device"):
         with pytest.raises(PairsiftError, match="choose auto, float32, bfloat16 or float16"):
             pick_dtype(name, CPU)
+
+
+def test_bfloat16_is_refused_on_a_cpu_without_it(tmp_path: Path) -> None:
+    cpu = tmp_path / "cpuinfo"
+    cpu.write_text("flags : sse2 avx2 avx512f\n")
+    with pytest.raises(PairsiftError, match="no instructions for it .* use --dtype float32"):
+        check_bfloat16(CPU, cpu)
+    check_bfloat16(torch.device("cuda"), cpu)
+    cpu.write_text("flags : sse2 avx512_bf16\n")
+    check_bfloat16(CPU, cpu)
+    check_bfloat16(CPU, tmp_path / "missing")

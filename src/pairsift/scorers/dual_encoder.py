@@ -36,6 +36,7 @@ from pairsift.scorers.mlm.tiny.scorer import (
     PixelsAndTokens,
     checkpoint_files_digest,
     preprocessing,
+    tiny_dtype,
     tiny_transform,
 )
 from pairsift.scorers.placement import pick_device
@@ -52,15 +53,22 @@ class DualEncoderScorer(PixelsAndTokens):
     batch_size = 32
     scope = replace(SCOPE, novelty_limit=None)
 
-    def __init__(self, tiny: TinyModel, device: torch.device, embeddings: bool = False) -> None:
+    def __init__(
+        self,
+        tiny: TinyModel,
+        device: torch.device,
+        embeddings: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.tiny, self.device = tiny.to(device), device
+        self.tiny.computes_in = dtype
         self.preparer = Preparer(tiny_transform(ASSET, tiny.config))
         self._images = EncodedImages(self._encode, device)
         self._fingerprint = {
             "scorer": self.name,
             "checkpoint": checkpoint_files_digest(ASSET),
             "preprocessing": preprocessing(tiny.config),
-            "dtype": "float32",
+            "dtype": str(dtype).removeprefix("torch."),
         }
         self._embeds = embeddings
         if embeddings:
@@ -89,15 +97,20 @@ class DualEncoderScorer(PixelsAndTokens):
         return F.normalize(self.tiny.expected_meaning(pixels), dim=-1)
 
 
-def load_dual_encoder(*, device: str | None = None, embeddings: bool = False) -> DualEncoderScorer:
+def load_dual_encoder(
+    *, device: str | None = None, dtype: str | None = None, embeddings: bool = False
+) -> DualEncoderScorer:
     """Load the baseline that is part of the package.
 
     Args:
         device: None takes a GPU if there is one.
+        dtype: float32 or bfloat16, as for `pairsift-tiny`; None is float32.
         embeddings: leave the two embeddings, see :mod:`pairsift.embeddings`.
 
     Raises:
-        PairsiftError: the files of `pairsift-tiny` are missing or do not fit.
+        PairsiftError: the files of `pairsift-tiny` are missing or do not fit, or the dtype is
+            unknown or has no instructions on this CPU.
     """
-    tiny = TinyModel.from_pretrained(ASSET)
-    return DualEncoderScorer(tiny, pick_device(device or "auto"), embeddings)
+    where = pick_device(device or "auto")
+    kind = tiny_dtype(dtype, where)
+    return DualEncoderScorer(TinyModel.from_pretrained(ASSET), where, embeddings, kind)

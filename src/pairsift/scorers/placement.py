@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from pairsift.errors import PairsiftError
@@ -39,3 +41,21 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
         raise PairsiftError(f"unknown dtype {dtype!r}; choose auto, float32, bfloat16 or float16")
     chosen: torch.dtype = getattr(torch, dtype)
     return chosen
+
+
+def check_bfloat16(device: torch.device, cpu: Path = Path("/proc/cpuinfo")) -> None:
+    """Refuse bfloat16 on a CPU that is known to compute it in software.
+
+    Args:
+        cpu: file in which Linux lists the instructions of the CPU; without it, nothing is refused.
+
+    Raises:
+        PairsiftError: the CPU has no instructions for bfloat16.
+    """
+    if device.type != "cpu" or not cpu.is_file():
+        return
+    if not {"avx512_bf16", "amx_bf16", "bf16"} & set(cpu.read_text().split()):
+        raise PairsiftError(
+            "dtype bfloat16: this CPU has no instructions for it (avx512_bf16, amx_bf16 or bf16 in "
+            f"{cpu}), so it would be slower than float32; use --dtype float32"
+        )

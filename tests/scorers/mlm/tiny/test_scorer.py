@@ -10,9 +10,12 @@ import torch
 from PIL import Image
 
 from pairsift import Pair, load_scorer
+from pairsift.demo.photos import PHOTOS
+from pairsift.errors import PairsiftError
 from pairsift.scorers.mlm.tiny.captions import share_images
 from pairsift.scorers.mlm.tiny.encoded import KEPT, EncodedImages
-from pairsift.scorers.mlm.tiny.scorer import TinyScorer
+from pairsift.scorers.mlm.tiny.scorer import DTYPES, TinyScorer
+from pairsift.scorers.placement import check_bfloat16
 
 CAPTIONS = (
     "a dog",
@@ -52,6 +55,30 @@ def test_shipped_weights_are_read_as_they_were_measured(scorer: TinyScorer) -> N
     table = scorer.score([Pair(str(n), _photo(0), text) for n, text in enumerate(CAPTIONS)])
     scores = np.stack([table[metric].to_numpy() for metric in ("itm", "odf", "ctq", "su")], 1)
     np.testing.assert_allclose(scores, SHIPPED, atol=0.2)
+
+
+def test_bfloat16_agrees_with_float32_on_photographs() -> None:
+    pytest.importorskip("skimage")
+    pytest.importorskip("sklearn")
+    try:
+        check_bfloat16(torch.device("cpu"))
+    except PairsiftError as error:
+        pytest.skip(str(error))
+    pairs = [
+        Pair(f"{photo.name}-{number}", photo.read(), caption)
+        for place, photo in enumerate(PHOTOS)
+        for number, caption in enumerate((photo.right, PHOTOS[place - 1].right, photo.vague))
+    ]
+    for name, column, apart in (
+        ("pairsift-tiny", "itm", 0.5),
+        ("tiny-glance", "glance", 0.5),
+        ("dual-encoder", "dual_encoder", 0.2),
+    ):
+        scorers = [load_scorer(name, device="cpu", dtype=kind) for kind in DTYPES]
+        assert [scorer.fingerprint["dtype"] for scorer in scorers] == list(DTYPES)
+        exact, quick = (scorer.score(pairs)[column].to_numpy() for scorer in scorers)
+        assert 0 < np.abs(exact - quick).mean() < apart
+        assert np.corrcoef(exact.argsort().argsort(), quick.argsort().argsort())[0, 1] > 0.995
 
 
 def test_images_that_are_no_photographs_are_marked() -> None:

@@ -28,7 +28,7 @@ class Seen(NamedTuple):
 
 def pool(final: Tensor) -> Tensor:
     """Return mean and maximum over a map (B, C, h, w), as (B, 2 C)."""
-    flat = final.flatten(2)
+    flat = final.flatten(2).float()
     return torch.cat([flat.mean(-1), flat.amax(-1)], dim=-1)
 
 
@@ -39,6 +39,6 @@ def image_features(encoder: Lite2, pixels: Tensor) -> Seen:
     side = (GRID_SIDE, GRID_SIDE)
     mean = F.adaptive_avg_pool2d(x, side)
     contrast = (F.adaptive_avg_pool2d(x * x, side) - mean * mean).clamp_min(0).sqrt()
-    maps = [F.adaptive_avg_pool2d(stage, side) for stage in (early, middle, final)]
+    maps = [F.adaptive_avg_pool2d(stage.float(), side) for stage in (early, middle, final)]
     grid = torch.cat([mean, contrast, *maps], dim=1).flatten(2).transpose(1, 2).contiguous()
     return Seen(grid, pool(final), {8: early, 16: middle})

@@ -26,6 +26,7 @@ T caption tokens, M metrics (4, in the order of `METRICS`), 101 scores.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,7 @@ class TinyModel(nn.Module):
     def __init__(self, config: TinyConfig) -> None:
         super().__init__()
         self.config = config
+        self.computes_in = torch.float32
         d, meaning = config.width, config.meaning
         self.encoder = Lite2()
         self.register_buffer("grid_mean", torch.zeros(GRID_WIDTH))
@@ -134,6 +136,15 @@ class TinyModel(nn.Module):
                 "said_place", unsaid.scatter(0, self.said_pieces, order), persistent=False
             )
 
+    def _quick(self) -> AbstractContextManager[object]:
+        """Compute the encoders and the language model in `computes_in`.
+
+        Weights, similarities and score heads stay float32.
+        """
+        if self.computes_in == torch.float32:
+            return nullcontext()  # training has an autocast of its own around the model
+        return torch.autocast(self.meaning_center.device.type, self.computes_in)
+
     # -- loading and saving -------------------------------------------------------------------
 
     @classmethod
@@ -190,9 +201,10 @@ class TinyModel(nn.Module):
         vectors, of unit length, and one the vector of the judge, padded with zeros to the width.
         The last rows hold the evidence for word pieces (`config.said`) and the novelty.
         """
-        grid, pooled, maps = image_features(self.encoder, pixels)
+        with self._quick():
+            grid, pooled, maps = image_features(self.encoder, pixels)
+            tuned = pool(self.meaning_end(maps[self.config.tuned_behind]))
         chances = self.encoder.classifier(pooled[:, : FEATURE_WIDTHS[-1]]).softmax(-1)
-        tuned = pool(self.meaning_end(maps[self.config.tuned_behind]))
         encoded = self.assemble(grid, self.word_scores(pooled), chances, self.image_meaning(tuned))
         values = [self.evidence(tuned)] if self.config.said else []
         if self.config.novelty:
@@ -217,11 +229,15 @@ class TinyModel(nn.Module):
 
         Its cosine with `caption_meaning` is how well image and caption match, encoded separately.
         """
-        return self.foretell(self.encoder.map_at(self.config.tuned_behind, normalize(pixels)))
+        with self._quick():
+            seen = self.encoder.map_at(self.config.tuned_behind, normalize(pixels))
+        return self.foretell(seen)
 
     def foretell(self, seen: Tensor) -> Tensor:
         """Compute `expected_meaning` from maps (B, C, h, w), stride `config.tuned_behind`."""
-        meaning: Tensor = self.image_meaning(pool(self.meaning_end(seen)))
+        with self._quick():
+            pooled = pool(self.meaning_end(seen))
+        meaning: Tensor = self.image_meaning(pooled)
         return meaning
 
     def assemble(self, grid: Tensor, words: Tensor, chances: Tensor, meaning: Tensor) -> Tensor:
@@ -264,7 +280,8 @@ class TinyModel(nn.Module):
         This is the mean over the tokens' last states, scaled to unit length, minus the mean of the
         training captions.
         """
-        states = self.sentence(input_ids=ids, attention_mask=mask).last_hidden_state
+        with self._quick():
+            states = self.sentence(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         weight = mask[..., None].to(states.dtype)
         mean = (states * weight).sum(1) / weight.sum(1).clamp_min(1)
         return F.normalize(mean, dim=-1) - self.meaning_center
@@ -368,13 +385,14 @@ class TinyModel(nn.Module):
         text = torch.where((packed.query >= 0)[..., None], asked, text)
         ahead = torch.arange(count, device=text.device).expand(batch, count)
         positions = torch.cat([ahead, packed.positions + count], 1)
-        states: Tensor = self.lm(
-            inputs_embeds=torch.cat([tokens, text], 1),
-            attention_mask=block_mask(count, packed),
-            position_ids=positions,
-            use_cache=False,
-        ).last_hidden_state
-        return states[:, count:]
+        with self._quick():
+            states: Tensor = self.lm(
+                inputs_embeds=torch.cat([tokens, text], 1),
+                attention_mask=block_mask(count, packed),
+                position_ids=positions,
+                use_cache=False,
+            ).last_hidden_state
+        return states[:, count:].float()
 
 
 def distribution(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
