@@ -35,7 +35,8 @@ def crowd(seed: int, groups: int = 300) -> np.ndarray:
 
 
 def near_pairs(hashes: np.ndarray, others: np.ndarray, distance: int) -> set[tuple[int, int]]:
-    close = np.bitwise_count(hashes[:, None] ^ others[None]) <= distance
+    differing = (hashes[:, None] ^ others[None])[..., None].view(np.uint8)
+    close = np.unpackbits(differing, axis=-1).sum(axis=-1) <= distance
     rows, columns = np.nonzero(close)
     return set(zip(hashes[rows].tolist(), others[columns].tolist(), strict=True))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 
 from tests.models import page, sweep
 
@@ -34,6 +35,8 @@ def one_thread():
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_type_gives_what_brute_force_gives(kind: str) -> None:
+    if kind not in transformers.CONFIG_MAPPING:
+        pytest.skip(f"transformers {transformers.__version__} does not have it")
     result = sweep.try_type(kind, torchvision=False)
     assert not result.problem
     assert result.way == TYPES[kind]

@@ -313,14 +313,15 @@ class _Run:
         materialise(
             self.connection,
             "nearest",
-            "SELECT phash, min((distance, set, name)) AS best FROM (SELECT a AS phash, "
-            "bit_count(xor(a, b))::INT AS distance, set, name FROM near JOIN images "
-            "ON b = images.phash) GROUP BY phash",
+            "SELECT phash, min({'distance': distance, 'set': set, 'name': name}) AS best "
+            "FROM (SELECT a AS phash, bit_count(xor(a, b))::INT AS distance, set, name "
+            "FROM near JOIN images ON b = images.phash) GROUP BY phash",
         )
         materialise(
             self.connection,
             "files",
-            "SELECT sha_high, sha_low, min((0, set, name)) AS best FROM images GROUP BY ALL",
+            "SELECT sha_high, sha_low, min({'distance': 0::INT, 'set': set, 'name': name}) "
+            "AS best FROM images GROUP BY ALL",
         )
         marked = materialise(
             self.connection,
@@ -330,11 +331,10 @@ class _Run:
             "LEFT JOIN nearest USING (phash)) WHERE best IS NOT NULL",
         )
         found = {"marked": marked, "sets": self._sets()}
-        fields = "best[1]::INT", "best[2]", "best[3]"
         self._write(
             MARKS,
-            f"SELECT shard, key, uid, {fields[1]} AS set, {fields[2]} AS name, "
-            f"{fields[0]} AS distance FROM scored JOIN marks USING (pos) ORDER BY pos",
+            "SELECT shard, key, uid, best.set AS set, best.name AS name, "
+            "best.distance AS distance FROM scored JOIN marks USING (pos) ORDER BY pos",
             record | found,
         )
         return found
@@ -345,7 +345,7 @@ class _Run:
             "SELECT set, count(*), count_if(phash IN (SELECT b FROM near) OR (sha_high, sha_low) "
             f"IN (SELECT (sha_high, sha_low) FROM {HASHED} SEMI JOIN images "
             "USING (sha_high, sha_low))), any_value(rows) FROM images LEFT JOIN "
-            "(SELECT best[2] AS set, count(*) AS rows FROM marks GROUP BY ALL) USING (set) "
+            "(SELECT best.set AS set, count(*) AS rows FROM marks GROUP BY ALL) USING (set) "
             "GROUP BY set ORDER BY set",
         ).fetchall()
         names = ("set", "images", "found", "rows")
