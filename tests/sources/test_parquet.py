@@ -298,7 +298,10 @@ class TestForms:
     def test_is_read(
         self, tmp_path: Path, table: dict[str, Any], image: str | None, caption: str | None
     ) -> None:
-        pairs = pairs_of(table, tmp_path, image=image, caption=caption)
+        try:
+            pairs = pairs_of(table, tmp_path, image=image, caption=caption)
+        except pa.ArrowNotImplementedError as error:  # older Arrow writes no views
+            pytest.skip(str(error))
         assert [(pair.image, pair.caption, pair.fault) for pair in pairs] == [
             (IMAGES[0], "one", None),
             (IMAGES[1], "two", None),
