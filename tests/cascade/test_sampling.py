@@ -23,3 +23,6 @@ def test_a_share_is_audited_and_a_larger_share_holds_the_smaller() -> None:
     assert {v for v in drawn if is_audited(v, 0.1)} <= {v for v in drawn if is_audited(v, 0.2)}
     assert not any(is_audited(value, 0) for value in drawn)
     assert all(is_audited(value, 1) for value in drawn)
+    # The plan is made of the pairs with the lowest draws.
+    assert is_audited(0.95, 0.1)
+    assert not is_audited(0.05, 0.1)

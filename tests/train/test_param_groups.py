@@ -40,6 +40,11 @@ def test_names_tell_the_part(name: str, part: str) -> None:
     assert part_of(name) == part
 
 
+def test_what_lies_inside_a_projector_is_not_listed_again() -> None:
+    model = nn.ModuleDict({"multi_modal_projector": nn.Sequential(nn.Linear(1, 1))})
+    assert projector_modules(model) == ["multi_modal_projector"]
+
+
 def test_an_unknown_name_is_an_error_and_not_a_guess() -> None:
     with pytest.raises(PairsiftError, match="audio_tower.weight"):
         part_of("model.audio_tower.weight")
