@@ -18,7 +18,7 @@ import duckdb
 import numpy as np
 
 from pairsift.expressions.database import run_sql
-from pairsift.expressions.terms import number_sql, text_sql
+from pairsift.expressions.terms import Term, number_sql, ranking, text_sql
 from pairsift.select.record import Cut
 
 # Half the width of the bracket in standard deviations of a sampled rank, and in rows at least.
@@ -230,3 +230,17 @@ def tied_positions(connection: duckdb.DuckDBPyConnection, tied: str, seed: int) 
         "WHERE place <= places",
     ).fetchnumpy()
     return np.sort(np.asarray(found["pos"], dtype=np.int64))
+
+
+def has_value(term: Term) -> str:
+    """Return the SQL condition of rows with a value to rank by."""
+    return f"{ranking(term)} IS NOT NULL"
+
+
+def ranked_sql(rows: str, passing: str, by: Term, per: Term | None, *columns: str) -> str:
+    """Return SQL of the rows that pass and have a value, as grp, val and other columns."""
+    group = "NULL" if per is None else ranking(per)
+    return (
+        f"SELECT {', '.join([f'{group} AS grp', f'CAST({by.sql} AS DOUBLE) AS val', *columns])} "
+        f"FROM {rows} WHERE {passing} AND {has_value(by)}"
+    )

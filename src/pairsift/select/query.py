@@ -20,24 +20,27 @@ from pairsift.errors import PairsiftError
 from pairsift.expressions.compiler import compile_expression
 from pairsift.expressions.database import arrow_reader, open_database, run_sql, score_columns
 from pairsift.expressions.parsing import split_conditions
-from pairsift.expressions.terms import Columns, Kind, Term, number_sql, ranking
+from pairsift.expressions.terms import Term, number_sql, ranking
 from pairsift.scorers.registry import find_audit
 from pairsift.scores import MANIFEST
 from pairsift.select.agreement import Agreement, Audit, refuse_disagreement
+from pairsift.select.checks import check_expressions, check_options, check_sample
 from pairsift.select.cut import (
     Bracket,
     Wanted,
     counts_sql,
     find_brackets,
     find_cuts,
+    has_value,
     literal,
+    ranked_sql,
     read_counts,
     seeded_order_sql,
-    tied_positions,
     values_sql,
     wanted,
 )
 from pairsift.select.join import Join, parse_join
+from pairsift.select.kept import STEP, RowsAboveCut, read_positions
 from pairsift.select.pool import OK, Pool
 from pairsift.select.record import (
     KEPT_SCHEMA,
@@ -71,8 +74,6 @@ _REPEATED_WORDS = {
 }
 _NO_RANK = "no value to rank by"
 _BELOW_CUT = "below the cut"
-# Number of positions read at a time in the final scan.
-_STEP = 1 << 20
 
 
 def select(
@@ -160,8 +161,8 @@ def select(
         >>> selection.record.cuts[0].threshold
         300.0
     """
-    _check_options(top, count, by, per, groups, per_group, best_caption)
-    _check_sample(sample, weights, repeat_penalty, ranks=top is not None or count is not None)
+    check_options(top, count, by, per, groups, per_group, best_caption)
+    check_sample(sample, weights, repeat_penalty, ranks=top is not None or count is not None)
     asked: dict[str, Any] = {
         "where": where, "top": top, "count": count, "by": by, "per": per, "seed": seed,
         "exclude": [normalise(path) for path in exclude], "unique": unique,
@@ -224,104 +225,16 @@ def check_select(
     Raises:
         PairsiftError: as :func:`select` would.
     """
-    _check_options(top, count, by, per, groups, per_group, best_caption)
-    _check_sample(sample, weights, repeat_penalty, ranks=top is not None or count is not None)
+    check_options(top, count, by, per, groups, per_group, best_caption)
+    check_sample(sample, weights, repeat_penalty, ranks=top is not None or count is not None)
     if agreement is not None and not 0 <= agreement <= 1:
         raise PairsiftError(f"--agreement {agreement} is not a fraction from 0 to 1")
     with open_database() as connection:
         connection.register("planned", schema.empty_table())
         columns = score_columns(connection, "planned")
-        used = _check_expressions(columns, where, by, per, weights)
+        used = check_expressions(columns, where, by, per, weights)
     if (audit := find_audit(fingerprint)) is not None:
         audit.columns(frozenset(used))
-
-
-def _check_options(
-    top: float | None,
-    count: int | None,
-    by: str | None,
-    per: str | None,
-    groups: str | None,
-    per_group: int | None,
-    best_caption: bool,
-) -> None:
-    if best_caption and by is None:
-        raise PairsiftError("--best-caption needs --by (what to rank captions by), e.g. --by itm")
-    if (groups is None) != (per_group is None):
-        raise PairsiftError(
-            "--groups (the folder that `pairsift dedup` wrote) and --per-group (how many rows to "
-            "keep of each group) belong together; for example --groups copies --per-group 1"
-        )
-    if per_group is not None and per_group < 1:
-        raise PairsiftError(f"--per-group {per_group}: keep at least 1 row of each group")
-    if top is not None and count is not None:
-        raise PairsiftError("--top and --count cannot be used together; give one")
-    if top is not None and not 0 <= top <= 1:
-        raise PairsiftError(f"--top {top} is not a fraction from 0 to 1; 0.3 keeps 30 %")
-    if count is not None and count < 0:
-        raise PairsiftError(f"--count {count} is negative")
-    ranks = top is not None or count is not None
-    chooses = ranks or per_group is not None or best_caption
-    if (ranks and by is None) or (by is not None and not chooses):
-        raise PairsiftError(
-            "--top or --count (how many rows to keep) needs --by (what to rank them by), and --by "
-            "needs one of them; for example --top 0.3 --by itm"
-        )
-    if per is not None and not ranks:
-        raise PairsiftError(
-            "--per applies --top to each group separately; give --top (or --count) and --by too"
-        )
-
-
-def _check_sample(sample: int | None, weights: str | None, penalty: float, *, ranks: bool) -> None:
-    if (sample is None) != (weights is None):
-        raise PairsiftError(
-            "--sample (how many rows to draw) and --weights (how likely each is drawn) belong "
-            'together; for example --sample 100000 --weights "exp(itm/20)"'
-        )
-    if sample is None:
-        return
-    if ranks:
-        raise PairsiftError(
-            "--sample draws rows, --top and --count cut; give one of them. A condition in --where "
-            "may come before either"
-        )
-    if sample < 0:
-        raise PairsiftError(f"--sample {sample} is negative")
-    if not penalty >= 0:
-        raise PairsiftError(f"--repeat-penalty {penalty}: give 0, a positive number, or inf")
-
-
-def _check_expressions(
-    columns: Columns,
-    where: str | None,
-    by: str | None,
-    per: str | None,
-    weights: str | None = None,
-) -> set[str]:
-    """Compile without reading any row; return the columns used, also those in percentiles."""
-    used: set[str] = set()
-
-    def note(term: Term, percent: Fraction, name: str) -> float:
-        used.update(term.columns)
-        return 0.0
-
-    for text, option, kind in (
-        (where, "--where", Kind.BOOLEAN), (by, "--by", Kind.NUMBER), (per, "--per", None),
-        (weights, "--weights", Kind.NUMBER),
-    ):  # fmt: skip
-        if text is None:
-            continue
-        term = compile_expression(text, columns, option, note)
-        if kind is None and term.kind is Kind.OTHER:
-            raise PairsiftError(f'{option} "{text}" is {term.kind.value}; group by another column')
-        if kind is not None and term.kind is not kind:
-            raise PairsiftError(
-                f'{option} "{text}" is {term.kind.value}; {kind.value} is needed, for example '
-                + ('"itm >= 66"' if kind is Kind.BOOLEAN else '"itm"')
-            )
-        used |= term.columns
-    return used
 
 
 class _Query:
@@ -356,7 +269,7 @@ class _Query:
         self, where: str | None, by: str | None, per: str | None, weights: str | None
     ) -> None:
         """Turn the expressions into SQL, and open the pool with the columns they use."""
-        used = _check_expressions(self.pool.columns, where, by, per, weights)
+        used = check_expressions(self.pool.columns, where, by, per, weights)
         if (audit := find_audit(self.tables.fingerprint)) is not None:
             needed = audit.columns(frozenset(used))
             self.audit = audit if needed else None
@@ -397,7 +310,7 @@ class _Query:
         """SQL condition of the rows that can be ranked."""
         if self.by is None or not self.cuts_off:
             return self.passing
-        return f"{self.passing} AND {_has_value(self.by)}"
+        return f"{self.passing} AND {has_value(self.by)}"
 
     @property
     def best_first(self) -> str:
@@ -484,7 +397,7 @@ class _Query:
             )
 
         def scan() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-            for batch in arrow_reader(self.connection, "FROM drawable", _STEP):
+            for batch in arrow_reader(self.connection, "FROM drawable", STEP):
                 pos, name, value = (column.to_numpy() for column in batch.columns)
                 yield pos, name, value
 
@@ -497,7 +410,7 @@ class _Query:
     def _find_cuts(
         self, rows: str, passing: str, by: Term, per: Term | None, keep: Wanted
     ) -> list[Cut]:
-        sample = _ranked(self.pool.sample(), passing, by, per)
+        sample = ranked_sql(self.pool.sample(), passing, by, per)
         brackets = find_brackets(self.connection, sample, keep)
         if per is None:
             bracket = brackets.get(None, Bracket())
@@ -505,7 +418,7 @@ class _Query:
             (found,) = run_sql(
                 self.connection,
                 f"SELECT {counts_sql(by.sql, low, high)} FROM {rows} "
-                f"WHERE {passing} AND {_has_value(by)}",
+                f"WHERE {passing} AND {has_value(by)}",
             ).fetchall()
             groups = [(None, bracket, read_counts(found))]
         else:
@@ -522,14 +435,14 @@ class _Query:
             counted = run_sql(
                 self.connection,
                 f"SELECT grp, {counts_sql('val', low, high)} "
-                f"FROM ({_ranked(rows, passing, by, per)}) LEFT JOIN {ends} "
+                f"FROM ({ranked_sql(rows, passing, by, per)}) LEFT JOIN {ends} "
                 "ON grp IS NOT DISTINCT FROM end_group GROUP BY grp",
             ).fetchall()
             groups = [
                 (group, brackets.get(group, Bracket()), read_counts(found))
                 for group, *found in counted
             ]
-        return find_cuts(self.connection, _ranked(rows, passing, by, per), groups, keep)
+        return find_cuts(self.connection, ranked_sql(rows, passing, by, per), groups, keep)
 
     def measure_agreement(self) -> None:
         """For a cascade's scores, measure how much full scoring would select the same rows."""
@@ -539,7 +452,7 @@ class _Query:
 
         def ranked(rows: str) -> str:
             assert by is not None
-            return _ranked(rows, self.passing, by, self.per, "pos")
+            return ranked_sql(rows, self.passing, by, self.per, "pos")
 
         self.agreement = self.audit.measure(
             self.connection,
@@ -631,96 +544,14 @@ class _Query:
         return found
 
     def _kept_positions(self) -> Iterator[np.ndarray]:
-        """Yield positions of the kept rows, ascending, in arrays of about `_STEP` rows."""
+        """Return the positions of the kept rows, ascending."""
         if self.sampler is not None and self.draws is not None:
-            yield from self.sampler.positions(self.draws)
-            return
-        order = "" if self.pool.in_order else " ORDER BY pos"
+            return self.sampler.positions(self.draws)
         if self.by is None or not self.cuts_off:
-            yield from self._stream(
-                f"SELECT pos FROM {self.pool.rows} WHERE {self.scorable}{order}"
-            )
-            return
-        cuts = [cut for cut in self.cuts if cut.kept]
-        if not cuts:
-            return
-        if self.per is None:
-            (cut,) = cuts
-            edge = number_sql(cut.threshold or 0.0, single=self.by.single)
-            ties = self._ties(f"{self.by.sql} = {edge}", cuts)
-            tied = f"{self.by.sql} = {edge}" if ties is not None else "FALSE"
-            yield from self._stream(
-                f"SELECT pos, {tied} FROM {self.pool.rows} "
-                f"WHERE {self.scorable} AND {self.by.sql} >= {edge}{order}",
-                ties,
-            )
-            return
-        edges = values_sql(
-            [
-                (literal(cut.group), number_sql(cut.threshold or 0.0),
-                 "TRUE" if cut.ties_kept < cut.ties else "FALSE")
-                for cut in cuts
-            ],
-            "edges(edge_group, edge, open)",
-        )  # fmt: skip
-        ranked = _ranked(self.pool.rows, self.passing, self.by, self.per, "pos")
-        yield from self._stream(
-            f"SELECT pos, open AND val = edge FROM ({ranked}) JOIN {edges} "
-            "ON grp IS NOT DISTINCT FROM edge_group AND val >= edge ORDER BY pos",
-            self._ties(None, cuts),
-        )
-
-    def _ties(self, at_edge: str | None, cuts: Sequence[Cut]) -> np.ndarray | None:
-        """Return positions of the rows at the threshold that are kept; None if all of them are.
-
-        Args:
-            at_edge: SQL condition for rows at the threshold, if there is only one threshold.
-        """
-        assert self.by is not None
-        cuts = [cut for cut in cuts if cut.ties_kept < cut.ties]
-        if not cuts:
-            return None
-        identity = ("pos", "uid", "shard", "key")
-        if at_edge is not None:
-            rows = f"({self.pool.identified(f'{self.scorable} AND {at_edge}')})"
-            tied = (
-                f"SELECT {', '.join(identity)}, 0 AS grp, {cuts[0].ties_kept} AS places FROM {rows}"
-            )
-        else:
-            rows = f"({self.pool.identified(self.scorable)})"
-            edges = values_sql(
-                [
-                    (literal(cut.group), number_sql(cut.threshold or 0.0), str(cut.ties_kept))
-                    for cut in cuts
-                ],
-                "edges(edge_group, edge, places)",
-            )
-            tied = (
-                f"SELECT {', '.join(identity)}, grp, places FROM "
-                f"({_ranked(rows, self.scorable, self.by, self.per, *identity)}) JOIN {edges} "
-                "ON grp IS NOT DISTINCT FROM edge_group AND val = edge"
-            )
-        return tied_positions(self.connection, tied, self.seed)
-
-    def _stream(self, sql: str, ties: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        for batch in arrow_reader(self.connection, sql, _STEP):
-            positions = batch.column(0).to_numpy()
-            if ties is not None:
-                tied = np.flatnonzero(batch.column(1).to_numpy(zero_copy_only=False))
-                lost = tied[~np.isin(positions[tied], ties)]
-                positions = np.delete(positions, lost)
-            if len(positions):
-                yield positions
-
-
-def _has_value(term: Term) -> str:
-    return f"{ranking(term)} IS NOT NULL"
-
-
-def _ranked(rows: str, passing: str, by: Term, per: Term | None, *columns: str) -> str:
-    """Return SQL of the rows that pass and have a value, as grp, val and other columns."""
-    group = "NULL" if per is None else ranking(per)
-    return (
-        f"SELECT {', '.join([f'{group} AS grp', f'CAST({by.sql} AS DOUBLE) AS val', *columns])} "
-        f"FROM {rows} WHERE {passing} AND {_has_value(by)}"
-    )
+            order = "" if self.pool.in_order else " ORDER BY pos"
+            sql = f"SELECT pos FROM {self.pool.rows} WHERE {self.scorable}{order}"
+            return read_positions(self.connection, sql)
+        return RowsAboveCut(
+            self.connection, self.pool, self.passing, self.scorable, self.by, self.per, self.cuts,
+            self.seed,
+        ).positions()  # fmt: skip
