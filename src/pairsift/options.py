@@ -78,6 +78,13 @@ CaptionsFile = Annotated[
         "path below the folder."
     ),
 ]
+ImageRoot = Annotated[
+    str | None,
+    Doc(
+        "Folder or URL (s3://BUCKET/PATH) below which the images are that a table names by path; "
+        "default: the table's own folder. Other images are not read."
+    ),
+]
 Separator = Annotated[
     str | None,
     Doc(
@@ -114,6 +121,7 @@ class SourceOptions:
     caption_field: CaptionField = None
     image_field: ImageField = None
     captions_file: CaptionsFile = None
+    image_root: ImageRoot = None
     separator: Separator = None
     encoding: Encoding = None
 
@@ -194,6 +202,7 @@ class ScoreOptions:
     caption_field: CaptionField = None
     image_field: ImageField = None
     captions_file: CaptionsFile = None
+    image_root: ImageRoot = None
     separator: Separator = None
     encoding: Encoding = None
     device: Device = None

@@ -214,14 +214,20 @@ def find_source(
         options,
         facts.get("source_version"),
     )
-    return shard if root is None else replace(shard, url=_moved(shard, facts, root, scored_root))
+    return shard if root is None else _moved(shard, facts, root, scored_root)
 
 
-def _moved(shard: Shard, facts: Mapping[str, Any], root: str, scored_root: str | None) -> str:
+def _moved(shard: Shard, facts: Mapping[str, Any], root: str, scored_root: str | None) -> Shard:
     olds = [str(old).rstrip("/") for old in (facts.get("source_root"), scored_root) if old]
+    new = files.normalise(root).rstrip("/")
     for old in olds:
-        if shard.url == old or shard.url.startswith(f"{old}/"):
-            return files.normalise(root).rstrip("/") + shard.url[len(old) :]
+        if not f"{shard.url}/".startswith(f"{old}/"):
+            continue
+        options = dict(shard.options)
+        images = options.get("image_root")
+        if images is not None and f"{images}/".startswith(f"{old}/"):
+            options["image_root"] = new + images[len(old) :]
+        return replace(shard, url=new + shard.url[len(old) :], options=tuple(options.items()))
     raise PairsiftError(
         f"{shard.url} did not lie below {' or '.join(olds) or 'a root that was noted'} when it was "
         "scored, so --root cannot say where it is now"

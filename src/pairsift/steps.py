@@ -43,6 +43,7 @@ def source_options(options: ScoreOptions | SourceOptions) -> dict[str, Any]:
         "caption": options.caption_field,
         "image": options.image_field,
         "captions_file": options.captions_file,
+        "image_root": options.image_root,
         "separator": options.separator,
         "encoding": options.encoding,
     }

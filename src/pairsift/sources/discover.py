@@ -53,6 +53,7 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
             ``image``: where the image is. Tars: the suffix of a member. Parquet: a column or a
             path into it. Folders: the column with the image's path.
             ``captions_file``, ``separator``, ``encoding``: the captions table of a folder.
+            ``image_root``: the folder or URL below which the images are that a table names.
             ``max_image_bytes``: larger images, in bytes, are not read.
 
     Returns:
@@ -76,6 +77,8 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
     if kind is not None and kind not in readers():
         raise PairsiftError(f"unknown kind of source {kind!r}; choose from {', '.join(readers())}")
     options = {name: value for name, value in options.items() if value is not None}
+    if "image_root" in options:
+        options["image_root"] = files.normalise(options["image_root"])
     found: dict[tuple[str, str], Shard] = {}
     bases = []
     own = OwnOutputs()
@@ -196,6 +199,7 @@ def _shards(
     entries: list[FileEntry], kind: str | None, pattern: str, own: OwnOutputs, left_out: LeftOut
 ) -> Iterator[Shard]:
     """Return the shards, not yet named, of some files and folders."""
+    versions: dict[str, str] = {}
     for entry in entries:
         if entry.is_folder:
             yield from _shards_of_folder(entry.url, kind, own, left_out, alone=len(entries) == 1)
@@ -217,14 +221,21 @@ def _shards(
                 f"{', '.join(extensions())}. Give the kind with --kind ({', '.join(readers())})"
             )
         if told == "folder":
-            folder, _, name = entry.url.rpartition("/")
-            yield Shard("", folder, told, None, (("captions_file", name),), folder_version(folder))
+            yield _of_table(entry, versions)
         else:
             yield Shard("", entry.url, told, entry.size, version=entry.version)
     readable = [entry for entry in entries if not entry.is_special]
     if not any(entry.is_folder or kind or _kind_of(entry.url) for entry in readable):
         told = "; ".join(["", *left_out.notes()])
         raise PairsiftError(f"no tar, parquet or captions file matches {pattern}{told}")
+
+
+def _of_table(entry: FileEntry, versions: dict[str, str]) -> Shard:
+    """Return the shard of a table that lists images; each folder is listed only once."""
+    folder, _, name = entry.url.rpartition("/")
+    if folder not in versions:
+        versions[folder] = folder_version(folder)
+    return Shard("", folder, "folder", None, (("captions_file", name),), versions[folder])
 
 
 def _shards_of_folder(
@@ -253,6 +264,12 @@ def _shards_of_folder(
         if tars and all(_stem(entry.url) in tars for entry in by_kind["parquet"]):
             by_kind["parquet"] = []  # img2dataset's metadata
     present = [name for name in readers() if by_kind[name] and kind in (None, name)]
+    lines = [entry for entry in found if _extension(entry.url).startswith(".jsonl")]
+    if not present and lines and kind in (None, "folder"):  # the images are elsewhere
+        _note_unread(found, "folder", left_out)
+        versions: dict[str, str] = {}
+        yield from (_of_table(entry, versions) for entry in lines)
+        return
     if not present:
         if own.notes() and not count and not alone:
             return  # one of many folders that a pattern such as DIR/** matches

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import posixpath
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,8 +25,16 @@ from pairsift.sources.columns import (
     match_column,
 )
 from pairsift.sources.fields import NoFieldError, follow
+from pairsift.sources.image_paths import (
+    AHEAD,
+    ImagePaths,
+    in_order,
+    leaves_folder,
+    outside,
+    read_file,
+)
 from pairsift.sources.image_store import NameIndex
-from pairsift.sources.rows import Lost
+from pairsift.sources.rows import Lost, Row
 from pairsift.sources.tables import TableReader, is_table
 from pairsift.sources.text_files import COMPRESSIONS, table_extension
 
@@ -47,7 +55,8 @@ class FolderReader(ShardReader):
     folder. Image paths are relative to the table (Hugging Face's imagefolder layout). The key is
     the ``key`` column, or the image's path without extension; further captions of the same image
     get ``-2``, ``-3``... A path with ``..`` is refused, and an absolute path is only a name to
-    search in the folder. A line that cannot be read is a pair with `Status.ROW_INVALID` and the key
+    search in the folder. With the option `image_root`, paths are relative to that folder or URL,
+    or begin with it. A line that cannot be read is a pair with `Status.ROW_INVALID` and the key
     ``line-N``.
 
     Without tables, every image is a pair, in the order of names, with the caption in ``NAME.txt``.
@@ -63,7 +72,10 @@ class FolderReader(ShardReader):
         for packing in ("", ".gz", ".bz2", ".xz", ".zst")
     )
     options: ClassVar[frozenset[str]] = frozenset(
-        {"caption", "image", "captions_file", "separator", "encoding", "max_image_bytes"}
+        {
+            *("caption", "image", "captions_file", "separator", "encoding"),
+            *("image_root", "max_image_bytes"),
+        }
     )
 
     def __init__(self, shard: Shard) -> None:
@@ -75,6 +87,9 @@ class FolderReader(ShardReader):
         self._separator: str | None = options.get("separator")
         self._encoding: str | None = options.get("encoding")
         self._max_image_bytes = int(options.get("max_image_bytes", ImageLimits().max_bytes))
+        root = options.get("image_root")
+        self._root = ImagePaths(shard.url, root, self._max_image_bytes) if root else None
+        self._lock = threading.Lock()
         self._index: NameIndex[str] | None = None
         self._looked_at: set[str] = set()
 
@@ -97,11 +112,18 @@ class FolderReader(ShardReader):
         folder = posixpath.dirname(name)
         with TableReader(url, self._separator, self._encoding) as table:
             columns = _Columns.of(table, self._image_column, self._caption_column)
-            for entry in table:
+
+            def read(entry: Row | Lost) -> bytes | Fault | None:
+                if isinstance(entry, Lost):
+                    return None
+                return self._image(_path(entry.fields, columns), folder)
+
+            remote = self._root.remote if self._root else files.is_url(self.shard.url)
+            for entry, image in in_order(table, read, AHEAD if remote else 0):
                 if isinstance(entry, Lost):
                     yield self._lost(entry, name, columns, folder, keys)
                 else:
-                    yield self._row_pair(entry.fields, columns, folder, keys)
+                    yield self._row_pair(entry.fields, columns, folder, keys, image)
         _log.info("%s: %s", printable(url), table.counts())
         self.notes[f"rows of {printable(name)}"] += table.rows
         if table.lines is not None:
@@ -142,14 +164,19 @@ class FolderReader(ShardReader):
         return Pair(printable(key), None, None, shard=self.shard.name, fault=fault)
 
     def _row_pair(
-        self, fields: Mapping[str, Any], columns: _Columns, folder: str, keys: _Keys
+        self,
+        fields: Mapping[str, Any],
+        columns: _Columns,
+        folder: str,
+        keys: _Keys,
+        image: bytes | Fault | None,
     ) -> Pair:
-        named = _value(fields, columns.image)
-        path = "" if named is None or isinstance(named, NoFieldError) else str(named)
         given = fields.get(columns.key) if columns.key else None
+        path = _path(fields, columns)
+        if self._root is not None:
+            path = self._root.relative(path)
         key, repeated = keys.of(None if given is None else str(given), path, folder)
         caption = _caption(_value(fields, columns.caption), columns.caption)
-        image = self._image(path, folder)
         fault = next((part for part in (image, caption) if isinstance(part, Fault)), None)
         if repeated:
             fault = Fault(Status.DUPLICATE_KEY, "an earlier row has this key")
@@ -198,13 +225,13 @@ class FolderReader(ShardReader):
 
     def _image(self, path: str, folder: str) -> bytes | Fault:
         """Return the image that a row of a table in `folder` names."""
+        if self._root is not None:
+            return self._root.read(path)
         if not path:
             return Fault(Status.IMAGE_MISSING, "the row names no image")
-        if files.is_url(path):
-            return Fault(Status.IMAGE_MISSING, "the row has a URL; download the images first")
         place = path.removeprefix(f"{self.shard.url}/")
-        if _leaves_folder(place):
-            return Fault(Status.IMAGE_MISSING, printable(f"{path!r} is outside the folder"))
+        if files.is_url(place) or leaves_folder(place):
+            return outside(path, self.shard.url)
         if place == path and not path.startswith("/"):
             place = posixpath.join(folder, path)
         if not place.startswith("/"):
@@ -215,19 +242,23 @@ class FolderReader(ShardReader):
             found = self._names().find(place)
         except PairsiftError as error:
             return Fault(Status.IMAGE_MISSING, str(error))
-        if found is None:
-            return Fault(Status.IMAGE_MISSING, printable(f"no file {place!r} in the folder"))
-        return self._read_image(found)
+        if found is not None:
+            return self._read_image(found)
+        if place.startswith("/"):
+            return outside(path, self.shard.url)
+        return Fault(Status.IMAGE_MISSING, printable(f"no file {place[:200]!r} in the folder"))
 
     def _names(self) -> NameIndex[str]:
         """The folder's images by name, listed when a path is first not found as written."""
-        if self._index is None:
-            self._index = NameIndex()
-            for entry in files.walk(self.shard.url):
-                if is_image_name(entry.url):
-                    name = entry.url[len(self.shard.url) + 1 :]
-                    self._index.add(name, name, self.shard.url)
-        return self._index
+        with self._lock:  # several threads read from a remote storage
+            if self._index is None:
+                index: NameIndex[str] = NameIndex()
+                for entry in files.walk(self.shard.url):
+                    if is_image_name(entry.url):
+                        name = entry.url[len(self.shard.url) + 1 :]
+                        index.add(name, name, self.shard.url)
+                self._index = index
+            return self._index
 
     def _read_image(self, path: str) -> bytes | Fault:
         return self._read(path, self._max_image_bytes, Status.IMAGE_MISSING, Status.IMAGE_TOO_LARGE)
@@ -237,18 +268,8 @@ class FolderReader(ShardReader):
         return data if isinstance(data, Fault) else decode_caption(data)
 
     def _read(self, path: str, limit: int, missing: Status, too_large: Status) -> bytes | Fault:
-        url = f"{self.shard.url}/{path}"
         self._looked_at.add(posixpath.normpath(path))
-        if not files.is_url(url) and (not os.path.exists(url) or os.path.isdir(url)):
-            return Fault(missing, printable(f"no file {path!r} in the folder"))
-        try:
-            with files.open_file(url) as file:
-                data = file.read(limit + 1)
-        except PairsiftError as error:
-            return Fault(missing, printable(str(error)))
-        if len(data) > limit:
-            return Fault(too_large, f"more than {limit:,} bytes, the limit")
-        return data
+        return read_file(f"{self.shard.url}/{path}", limit, missing, too_large)
 
 
 def _is_json_table(name: str) -> bool:
@@ -325,6 +346,12 @@ def _column(
     return find_column(table.columns, usual, table.url, what, wanted, option)
 
 
+def _path(fields: Mapping[str, Any], columns: _Columns) -> str:
+    """Return the image's path in a row; empty if it has none."""
+    named = _value(fields, columns.image)
+    return "" if named is None or isinstance(named, NoFieldError) else str(named)
+
+
 def _value(fields: Mapping[str, Any], path: str) -> Any:
     """Return what a row has in a column, or inside it; a :class:`NoFieldError` if nothing."""
     if path in fields:
@@ -390,8 +417,3 @@ class _Keys:
             free = f"{key}-{count}"
         self.seen.add(free)
         return free
-
-
-def _leaves_folder(path: str) -> bool:
-    parts = path.replace("\\", "/").split("/")
-    return ".." in parts or "\0" in path
