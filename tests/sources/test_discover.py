@@ -82,6 +82,19 @@ def test_img2dataset_metadata_is_left_out(touch: Callable[..., Path]) -> None:
     assert {shard.kind for shard in find_shards(str(root), "parquet").shards} == {"parquet"}
 
 
+def test_img2dataset_files_are_one_folder(touch: Callable[..., Path]) -> None:
+    root = touch("00000/0001.jpg", "00000/0001.txt", "00000.parquet", "00000_stats.json")
+    assert {shard.kind for shard in find_shards(str(root)).shards} == {"folder"}
+    (root / "00000_stats.json").unlink()  # another table, which may hold the pairs
+    assert "more than one kind" in complaint(str(root))
+
+
+def test_tfrecord_is_refused(touch: Callable[..., Path]) -> None:
+    root = touch("00000.tfrecord", "00000.parquet", "00000_stats.json")
+    for given in (root, root / "00000.tfrecord"):
+        assert "TFRecord files cannot be read" in complaint(str(given))
+
+
 def test_kind_can_be_given(touch: Callable[..., Path]) -> None:
     root = touch("part-0.snappy")
     assert "does not identify the format" in complaint(str(root / "part-0.snappy"))

@@ -27,6 +27,10 @@ from pairsift.sources.text_files import check_encoding
 # Extensions of texts beside images, and of tables that list images.
 _TEXT_EXTENSIONS = frozenset({"txt", "csv", "tsv", "jsonl"})
 _TABLES = ("metadata.", "captions.")
+_TFRECORD = ".tfrecord"
+_NO_TFRECORD = (
+    "TFRecord files cannot be read; let img2dataset write tars: --output_format webdataset"
+)
 _MAGIC = re.compile(r"[*?[]")
 _RANGE = re.compile(r"\{(-?\d{1,30})\.\.(-?\d{1,30})")
 MAX_EXPANSION = 10_000_000
@@ -215,6 +219,8 @@ def _shards(
                 if not is_own_file(entry.url):  # a pattern such as DIR/* also matches sizes.json
                     left_out.add(entry.url)
                 continue
+            if entry.url.endswith(_TFRECORD):
+                raise PairsiftError(f"{entry.url}: {_NO_TFRECORD}")
             raise PairsiftError(
                 f"{entry.url}: the extension does not identify the format; known extensions "
                 "are "
@@ -259,10 +265,8 @@ def _shards_of_folder(
             by_kind["folder"].append(FileEntry(folder, None, True))
     if not by_kind["folder"]:
         by_kind["parquet"] += tables
-    if kind is None:
-        tars = {_stem(entry.url) for entry in by_kind["webdataset"]}
-        if tars and all(_stem(entry.url) in tars for entry in by_kind["parquet"]):
-            by_kind["parquet"] = []  # img2dataset's metadata
+    if kind is None and {_stem(entry.url) for entry in by_kind["parquet"]} <= _described(found):
+        by_kind["parquet"] = []  # img2dataset's metadata
     present = [name for name in readers() if by_kind[name] and kind in (None, name)]
     lines = [entry for entry in found if _extension(entry.url).startswith(".jsonl")]
     if not present and lines and kind in (None, "folder"):  # the images are elsewhere
@@ -294,6 +298,16 @@ def _shards_of_folder(
         yield Shard("", entry.url, present[0], entry.size, version=entry.version)
 
 
+def _described(found: list[FileEntry]) -> set[str]:
+    """Return what img2dataset's tables are named after: tars, TFRecord files, folders of images."""
+    names = {entry.url for entry in found}
+    files = {
+        _stem(url) for url in names if _kind_of(url) == "webdataset" or url.endswith(_TFRECORD)
+    }
+    folders = {_parent(url) for url in names if is_image_name(url)}
+    return files | {folder for folder in folders if f"{folder}_stats.json" in names}
+
+
 def _what_to_do(folder: str, found: list[FileEntry]) -> str:
     """Return advice for a folder that has nothing to read."""
     ends = {_extension(entry.url) for entry in found}
@@ -303,6 +317,8 @@ def _what_to_do(folder: str, found: list[FileEntry]) -> str:
             f"datasets.load_from_disk({folder!r}).to_parquet('FILE.parquet'), of a DatasetDict "
             "each split"
         )
+    if _TFRECORD in ends:
+        return _NO_TFRECORD
     if ends & {".zip", ".7z", ".rar"}:
         return "unpack archives that are not tars"
     return "give a folder with shards, or a pattern that matches them"
