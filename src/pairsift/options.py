@@ -60,7 +60,7 @@ CaptionField = Annotated[
         "Where the caption is. Tars: the suffix of a member (txt, outputs.txt) or json.PATH. "
         "Parquet: a column, or a path into it (captions.0, caption.en). Folders: the column "
         "of the captions table. Give several, separated by commas, to score each caption as a "
-        "row of its own."
+        "row of its own; captions.* is every text of a list."
     ),
 ]
 ImageField = Annotated[

@@ -92,6 +92,10 @@ class Fault:
     error: str
 
 
+Texts = tuple[str | Fault | None, ...]
+"""Texts of one sample, or why each of them cannot be used."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One image-text pair as a source yields it: the image is not decoded yet.
@@ -106,6 +110,8 @@ class Pair:
         fault: set by a source that could not read the sample. Such a pair is not scored; it
             becomes a row with the status of the fault.
         caption_index: which of the sample's captions this is, from 0; None if only one is read.
+        captions: all texts of a list, set by a source that was asked for every one (see
+            :mod:`pairsift.sources.several`), which makes a pair of each; else None.
 
     Examples:
         >>> from pathlib import Path
@@ -124,3 +130,4 @@ class Pair:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     fault: Fault | None = None
     caption_index: int | None = None
+    captions: Texts | None = None

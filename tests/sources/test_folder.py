@@ -266,7 +266,7 @@ class TestImageFolder:
         (pair, _) = pairs_of(photos, caption="meta.captions")
         assert statuses([pair]) == [Status.CAPTION_MISSING]
         assert pair.fault
-        assert "is a list, not text; --caption-field meta.captions.0" in pair.fault.error
+        assert "is a list of 2, not text; --caption-field meta.captions.0" in pair.fault.error
 
     def test_images_where_the_path_is_longer_or_shorter(self, photos: Path) -> None:
         paths = ["d.JPEG", "photos/sub/d.JPEG", r"sub\d.JPEG", "sub/d.jpeg", f"{photos}/sub/d.JPEG",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from pairsift.pipeline import run_pipeline
 from pairsift.report import write_report
 from pairsift.select import read_selection, select
 from pairsift.sources import find_shards, open_shard
+from pairsift.sources.several import MOST
 from pairsift.writers.registry import write_outputs
 from tests.samples import jpeg, write_tar
 
@@ -185,3 +188,136 @@ def test_from_a_runs_file(tmp_path: Path) -> None:
     (written,) = (path for path in (tmp_path / "out").iterdir() if (path / "00000000.tar").exists())
     assert texts_of(written)["s0.txt"] == RECAPS[0]
     assert load_scorer("heuristics", caption_index=True).columns[0].name == "caption_index"
+
+
+# Lists
+
+LISTS: Any = [["one", "two", "three"], [], ["four", None], None, ["five"]]
+"""of five samples; each becomes as many rows as it has texts, but at least one"""
+TEXTS = ["one", "two", "three", None, "four", None, None, "five"]
+COUNTS = [3, 1, 2, 1, 1]
+
+
+def write_lists(pool: Path, kind: str) -> None:
+    """Five samples with a list of captions and an alt text, in one shard."""
+    pool.mkdir()
+    images = [jpeg(seed=place) for place in range(5)]
+    alts = [f"alt {place}" for place in range(5)]
+    if kind == "tar":
+        samples: Any = [
+            (f"s{place}", {"jpg": images[place], "txt": alts[place],
+                           "json": json.dumps({"captions": LISTS[place]})})
+            for place in range(5)
+        ]  # fmt: skip
+        write_tar(pool / "a.tar", samples)
+    elif kind == "jsonl":
+        for place, image in enumerate(images):
+            (pool / f"{place}.jpg").write_bytes(image)
+        lines = [
+            json.dumps({"image": f"{place}.jpg", "alt": alts[place], "captions": LISTS[place]})
+            for place in range(5)
+        ]
+        (pool / "captions.jsonl").write_text("\n".join(lines))
+    else:
+        column: Any = pa.array(LISTS, {"list": pa.list_, "large_list": pa.large_list}.get(
+            kind, pa.list_)(pa.string()))  # fmt: skip
+        if kind == "struct":
+            column = pa.StructArray.from_arrays([column], ["captions"])
+        if kind == "objects":
+            objects = [
+                None if texts is None else [{"text": text} for text in texts] for texts in LISTS
+            ]
+            column = pa.array(objects)
+        table = {"image": images, "alt": alts, "nested" if kind == "struct" else "captions": column}
+        pq.write_table(pa.table(table), pool / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        ("tar", "json.captions.*"),
+        ("jsonl", "captions.*"),
+        ("list", "captions.*"),
+        ("large_list", "captions.*"),
+        ("struct", "nested.captions.*"),
+        ("objects", "captions.*.text"),
+    ],
+)
+def test_every_text_of_a_list(tmp_path: Path, kind: str, field: str) -> None:
+    write_lists(tmp_path / "pool", kind)
+    (shard,) = find_shards(str(tmp_path / "pool"), caption=field).shards
+    pairs = list(open_shard(shard))
+    assert [pair.caption for pair in pairs] == TEXTS
+    assert [pair.caption_index for pair in pairs] == [i for count in COUNTS for i in range(count)]
+    keys = list(dict.fromkeys(pair.key for pair in pairs))
+    assert [pair.key for pair in pairs] == [
+        key for key, count in zip(keys, COUNTS, strict=True) for _ in range(count)
+    ]
+    why = [pair.fault and (pair.fault.status.value, pair.fault.error) for pair in pairs]
+    missing = [place for place, caption in enumerate(TEXTS) if caption is None]
+    assert [place for place, fault in enumerate(why) if fault] == missing
+    assert {why[place][0] for place in missing} == {"caption_missing"}  # type: ignore[index]
+    assert "is an empty list" in why[3][1]  # type: ignore[index]
+    assert ".1" in why[5][1]  # type: ignore[index]
+    assert "is null" in why[6][1]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", ["tar", "jsonl", "list"])
+def test_a_list_beside_other_captions(tmp_path: Path, kind: str) -> None:
+    write_lists(tmp_path / "pool", kind)
+    alt, whole = ("txt", "json.captions") if kind == "tar" else ("alt", "captions")
+    for field in (f"{alt},{whole}", f"{alt},{whole}.*"):
+        (shard,) = find_shards(str(tmp_path / "pool"), caption=field).shards
+        pairs = list(open_shard(shard))
+        assert len(pairs) == 5 + len(TEXTS)
+        assert [p.caption for p in pairs if p.caption_index == 0] == [f"alt {n}" for n in range(5)]
+        assert [p.caption for p in pairs if p.caption_index] == TEXTS
+
+
+def test_lists_are_scored_chosen_and_written(tmp_path: Path) -> None:
+    write_lists(tmp_path / "pool", "tar")
+    scores = score(tmp_path / "pool", tmp_path / "s", "json.captions.*")
+    table = pq.read_table(Path(scores) / "a.parquet")
+    assert table["caption_index"].to_pylist() == [0, 1, 2, None, 0, None, None, 0]
+    made = select(scores, best_caption=True, by="caption_characters", out=str(tmp_path / "best"))
+    write_outputs(made, WriteOptions(webdataset=str(tmp_path / "w")))
+    assert texts_of(tmp_path / "w") == {"s0.txt": "three", "s2.txt": "four", "s4.txt": "five"}
+    first = (tmp_path / "s/a.parquet").read_bytes()
+    score(tmp_path / "pool", tmp_path / "s", "json.captions.*")  # nothing is left to do
+    (tmp_path / "pool/a.tar").touch()
+    score(tmp_path / "pool", tmp_path / "s", "json.captions.*")  # the same, row by row
+    assert pq.read_table(Path(scores) / "a.parquet")["key"].equals(table["key"])
+    assert len(first) > 0
+
+
+def test_too_many_captions_are_one_row(tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    lists = [["a"] * (MOST + 1), ["b"] * MOST]
+    table = pa.table({"image": [jpeg(seed=0), jpeg(seed=1)], "captions": lists})
+    pq.write_table(table, tmp_path / "pool/a.parquet")
+    (shard,) = find_shards(str(tmp_path / "pool"), caption="captions.*").shards
+    first, *others = open_shard(shard)
+    assert first.fault is not None
+    assert "the sample has 1,001 captions; the limit is 1,000" in first.fault.error
+    assert [pair.caption_index for pair in others] == list(range(MOST))
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "words"),
+    [
+        ("list", "captions", r"or 'captions\.\*' for a row of each"),
+        ("list", "alt.*", "alt is .*string, which has no fields"),
+        ("list", "captions.*.text", "has no fields"),
+        ("objects", "captions.*", "text is at captions.0.text"),
+        ("tar", "json.captions", r"--caption-field 'json\.captions\.\*'"),
+        ("jsonl", "captions", r"'captions\.\*' makes a row of each"),
+    ],
+)
+def test_mistakes_with_lists(tmp_path: Path, kind: str, field: str, words: str) -> None:
+    write_lists(tmp_path / "pool", kind)
+    (shard,) = find_shards(str(tmp_path / "pool"), caption=field).shards
+    try:
+        found = next(pair.fault.error for pair in open_shard(shard) if pair.fault)
+    except PairsiftError as error:
+        found = str(error)
+    assert re.search(words, found)

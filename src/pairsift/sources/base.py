@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pairsift.pair import Fault, Pair, Status
+from pairsift.pair import Fault, Pair, Status, Texts
 
 # If more than this fraction of a shard's samples fail in the same way, the shard is at fault.
 MOSTLY = 0.9
+LISTS = "caption_lists"
+"""Option of a source: where the caption is a list, all its texts, as :attr:`Pair.captions`."""
 _UID = re.compile(r"[0-9a-fA-F]{32}")
 
 
@@ -112,6 +114,11 @@ def valid_uid(value: object) -> str | None:
     if isinstance(value, bytes) and len(value) == 16:
         return value.hex()
     return value if isinstance(value, str) and _UID.fullmatch(value) else None
+
+
+def any_text(captions: Texts) -> str | Fault | None:
+    """Return the first of the texts of a list that can be used, else what the first one lacks."""
+    return next((text for text in captions if isinstance(text, str)), captions[0])
 
 
 def declared_failure(metadata: Mapping[str, Any]) -> Fault | None:

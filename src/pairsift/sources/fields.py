@@ -1,18 +1,21 @@
 """A path into nested data, for JSON members and parquet columns alike: ``captions.0``.
 
 Dots separate steps. A step names a field of an object, or counts into a list: 0 is the first, -1
-the last. A field whose own name holds dots is found as it is; double quotes keep a name together.
+the last, ``*`` every one. A field whose own name holds dots is found as it is; double quotes keep a
+name together.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 Step = str | int
 _STEP = re.compile(r'"([^"]*)"|([^.]+)')
 _MOST_NAMES = 20
+EVERY = "*"
+"""the step that takes every item of a list"""
 
 
 class Items:
@@ -38,44 +41,80 @@ def follow(data: Any, path: str) -> tuple[tuple[Step, ...], Any]:
     Raises:
         NoFieldError: a step finds nothing.
     """
-    names = [quoted or plain for quoted, plain in _STEP.findall(path)]
-    taken: list[Step] = []
-    place = 0
-    while place < len(names):
+    ((steps, value),) = values_at(data, path)
+    if isinstance(value, NoFieldError):
+        raise value
+    return steps, value
+
+
+def values_at(data: Any, path: str, lists: bool = False) -> Iterator[tuple[tuple[Step, ...], Any]]:
+    """Walk along a path like :func:`follow`, perhaps to several values.
+
+    Args:
+        lists: a step `EVERY` takes all items of a list, and so does a path that ends at a list.
+
+    Yields:
+        the steps taken, and the value at the end, or a :class:`NoFieldError` in its place; an empty
+        list is one such error. Of types, the steps have `EVERY` in place of a number.
+    """
+    return _walk(data, _names(path), (), lists)
+
+
+def takes_every(path: str) -> bool:
+    """Return whether a path has a step `EVERY`."""
+    return EVERY in _names(path)
+
+
+def _names(path: str) -> list[str]:
+    return [quoted or plain for quoted, plain in _STEP.findall(path)]
+
+
+def _walk(
+    data: Any, names: list[str], taken: tuple[Step, ...], lists: bool
+) -> Iterator[tuple[tuple[Step, ...], Any]]:
+    is_list = isinstance(data, list | Items)
+    if lists and is_list and names[:1] in ([], [EVERY]):
+        items: Iterable[tuple[Step, Any]]
+        items = enumerate(data) if isinstance(data, list) else [(EVERY, data.item)]
+        for step, item in items:
+            yield from _walk(item, names[1:], (*taken, step), lists)
+        if data == []:
+            yield taken, NoFieldError(f"{join_steps(taken) or 'it'} is an empty list")
+        return
+    if not names:
+        yield taken, data
+        return
+    try:
+        step, data, names = _step(data, names, taken)
+    except NoFieldError as error:
+        yield taken, error
+        return
+    yield from _walk(data, names, (*taken, step), lists)
+
+
+def _step(data: Any, names: list[str], taken: tuple[Step, ...]) -> tuple[Step, Any, list[str]]:
+    """Take one step; return it, what is there, and the names that are left."""
+    if isinstance(data, Mapping):
+        # The longest name first, because a name may contain dots.
+        for end in range(len(names), 0, -1):
+            name = ".".join(names[:end])
+            if name in data:
+                return name, data[name], names[end:]
         where = f" in {join_steps(taken)}" if taken else ""
-        if isinstance(data, Mapping):
-            # The longest name first, because a name may contain dots.
-            for end in range(len(names), place, -1):
-                name = ".".join(names[place:end])
-                if name in data:
-                    break
-            else:
-                there = f"there are {list_names(data)}" if data else "it is empty"
-                raise NoFieldError(f"there is no field {names[place]!r}{where}; {there}")
-            taken.append(name)
-            data, place = data[name], end
-            continue
-        if not isinstance(data, list | Items):
-            raise NoFieldError(
-                f"{join_steps(taken) or 'it'} is {describe(data)}, which has no fields"
-            )
-        number = names[place]
-        if not re.fullmatch(r"-?\d{1,9}", number):
-            raise NoFieldError(
-                f"{join_steps(taken)} is a list: give a number, 0 for the first, not {number!r}"
-            )
-        taken.append(int(number))
-        place += 1
-        if isinstance(data, Items):
-            data = data.item
-            continue
-        try:
-            data = data[int(number)]
-        except IndexError:
-            raise NoFieldError(
-                f"{join_steps(taken[:-1]) or 'it'} is a list of {len(data)}, with no item {number}"
-            ) from None
-    return tuple(taken), data
+        there = f"there are {list_names(data)}" if data else "it is empty"
+        raise NoFieldError(f"there is no field {names[0]!r}{where}; {there}")
+    here = join_steps(taken) or "it"
+    if not isinstance(data, list | Items):
+        raise NoFieldError(f"{here} is {describe(data)}, which has no fields")
+    if not re.fullmatch(r"-?\d{1,9}", names[0]):
+        raise NoFieldError(f"{here} is a list: give a number, 0 for the first, not {names[0]!r}")
+    number = int(names[0])
+    if isinstance(data, Items):
+        return number, data.item, names[1:]
+    try:
+        return number, data[number], names[1:]
+    except IndexError:
+        raise NoFieldError(f"{here} is a list of {len(data)}, with no item {names[0]}") from None
 
 
 def leaves(data: Any, prefix: tuple[Step, ...] = ()) -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from pairsift.image_formats import is_image_name
 from pairsift.images import ImageLimits
 from pairsift.pair import Fault, Pair, Status
 from pairsift.sources import files
-from pairsift.sources.base import Shard, ShardReader, printable, valid_uid
+from pairsift.sources.base import LISTS, Shard, ShardReader, printable, valid_uid
 from pairsift.sources.columns import (
     CAPTION_COLUMNS,
     IMAGE_NAME_COLUMNS,
@@ -24,7 +24,7 @@ from pairsift.sources.columns import (
     find_column,
     match_column,
 )
-from pairsift.sources.fields import NoFieldError, follow
+from pairsift.sources.fields import EVERY, NoFieldError, Step, describe, join_steps, values_at
 from pairsift.sources.image_paths import (
     AHEAD,
     ImagePaths,
@@ -87,6 +87,7 @@ class FolderReader(ShardReader):
         self._separator: str | None = options.get("separator")
         self._encoding: str | None = options.get("encoding")
         self._max_image_bytes = int(options.get("max_image_bytes", ImageLimits().max_bytes))
+        self._lists = bool(options.get(LISTS))
         root = options.get("image_root")
         self._root = ImagePaths(shard.url, root, self._max_image_bytes) if root else None
         self._lock = threading.Lock()
@@ -176,14 +177,18 @@ class FolderReader(ShardReader):
         if self._root is not None:
             path = self._root.relative(path)
         key, repeated = keys.of(None if given is None else str(given), path, folder)
-        caption = _caption(_value(fields, columns.caption), columns.caption)
+        found = [
+            _caption(value, columns.caption, join_steps(steps))
+            for steps, value in _values(fields, columns.caption, self._lists)
+        ]
+        caption = tuple(found) if len(found) > 1 else found[0]
         fault = next((part for part in (image, caption) if isinstance(part, Fault)), None)
         if repeated:
             fault = Fault(Status.DUPLICATE_KEY, "an earlier row has this key")
         return Pair(
             key=printable(key),
             image=None if isinstance(image, Fault) else image,
-            caption=None if isinstance(caption, Fault) else caption,
+            caption=caption if isinstance(caption, str) else None,
             shard=self.shard.name,
             uid=valid_uid(fields.get("uid")),
             metadata={
@@ -192,6 +197,7 @@ class FolderReader(ShardReader):
                 if name not in (columns.image, columns.caption)
             },
             fault=fault,
+            captions=caption if isinstance(caption, tuple) else None,
         )
 
     def _from_text_files(self) -> Iterator[Pair]:
@@ -348,31 +354,32 @@ def _column(
 
 def _path(fields: Mapping[str, Any], columns: _Columns) -> str:
     """Return the image's path in a row; empty if it has none."""
-    named = _value(fields, columns.image)
+    ((_, named),) = _values(fields, columns.image)
     return "" if named is None or isinstance(named, NoFieldError) else str(named)
 
 
-def _value(fields: Mapping[str, Any], path: str) -> Any:
-    """Return what a row has in a column, or inside it; a :class:`NoFieldError` if nothing."""
-    if path in fields:
-        return fields[path]
-    try:
-        return follow(fields, path)[1]
-    except NoFieldError as error:
-        return error
+def _values(
+    fields: Mapping[str, Any], path: str, lists: bool = False
+) -> Iterator[tuple[tuple[Step, ...], Any]]:
+    """Yield what a row has in a column, or inside it; a :class:`NoFieldError` if nothing."""
+    if path in fields and not (lists and isinstance(fields[path], list)):
+        return iter([((path,), fields[path])])
+    return values_at(fields, path, lists)
 
 
-def _caption(value: Any, column: str) -> str | Fault | None:
-    if value is None:
+def _caption(value: Any, column: str, path: str) -> str | Fault | None:
+    if value is None and path == column:
         return None
     if isinstance(value, NoFieldError):
         return Fault(Status.CAPTION_MISSING, str(value))
     if isinstance(value, str):
         return _decoded(value)
-    names = {"dict": "an object", "list": "a list"}
-    kind = names.get(type(value).__name__, f"a {type(value).__name__}")
-    advice = f"; --caption-field {column}.0 takes the first" if isinstance(value, list) else ""
-    return Fault(Status.CAPTION_MISSING, f"{column!r} is {kind}, not text{advice}")
+    advice = ""
+    if isinstance(value, list):
+        advice = (
+            f"; --caption-field {column}.0 takes the first, '{column}.{EVERY}' makes a row of each"
+        )
+    return Fault(Status.CAPTION_MISSING, f"{path!r} is {describe(value)}, not text{advice}")
 
 
 def _decoded(caption: str) -> str | Fault:

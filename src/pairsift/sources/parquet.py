@@ -16,18 +16,21 @@ import pyarrow.parquet as pq
 from pairsift.captions import decode_caption
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
-from pairsift.pair import Fault, Pair, Status
+from pairsift.pair import Fault, Pair, Status, Texts
 from pairsift.printable import first_line
 from pairsift.sources.base import (
+    LISTS,
     MOSTLY,
     Shard,
     ShardReader,
+    any_text,
     declared_failure,
     printable,
     valid_uid,
 )
 from pairsift.sources.columns import IMAGE_BYTES_COLUMNS, KEY_COLUMNS, POOL_CAPTION_COLUMNS
 from pairsift.sources.fields import (
+    EVERY,
     Items,
     NoFieldError,
     Step,
@@ -35,6 +38,7 @@ from pairsift.sources.fields import (
     join_steps,
     leaves,
     list_names,
+    values_at,
 )
 from pairsift.sources.files import open_file
 
@@ -74,6 +78,7 @@ class ParquetReader(ShardReader):
         options = dict(shard.options)
         self._image: str | None = options.get("image")
         self._caption: str | None = options.get("caption")
+        self._lists = bool(options.get(LISTS))
         self._max_image_bytes = int(options.get("max_image_bytes", ImageLimits().max_bytes))
 
     def __iter__(self) -> Iterator[Pair]:
@@ -83,7 +88,9 @@ class ParquetReader(ShardReader):
         self._first: dict[Status, str] = {}
         with open_file(self.shard.url) as file:
             table = self._open(file)
-            layout = _Layout(table.schema_arrow, self._image, self._caption, self.shard.url)
+            layout = _Layout(
+                table.schema_arrow, self._image, self._caption, self.shard.url, self._lists
+            )
             seen: set[str] = set()
             first_row = 0
             broken: list[str] = []
@@ -164,8 +171,8 @@ class ParquetReader(ShardReader):
                 name: _plain(batch.column(place)[index], without)
                 for name, place, without in layout.others
             }
-            image = self._read_image(layout.image.find(batch, index), metadata)
-            caption = self._read_caption(
+            image = self._read_image(next(layout.image.find(batch, index)), metadata)
+            caption = self._read_captions(
                 layout.caption.find(batch, index), len(layout.caption.steps) > 1
             )
             key = next((metadata[name] for name in layout.keys if metadata[name] is not None), None)
@@ -174,11 +181,12 @@ class ParquetReader(ShardReader):
                 if key is not None
                 else f"{first_row + index:0{_ROW_DIGITS}}",
                 image=None if isinstance(image, Fault) else image,
-                caption=None if isinstance(caption, Fault) else caption,
+                caption=caption if isinstance(caption, str) else None,
                 shard=self.shard.name,
                 uid=_uid(metadata),
                 metadata=metadata,
                 fault=next((part for part in (image, caption) if isinstance(part, Fault)), None),
+                captions=caption if isinstance(caption, tuple) else None,
             )
 
     def _read_image(self, value: pa.Scalar | str, metadata: Mapping[str, Any]) -> bytes | Fault:
@@ -212,11 +220,21 @@ class ParquetReader(ShardReader):
                 "bytes",
             )
 
-    def _read_caption(self, value: pa.Scalar | str, nested: bool) -> str | Fault | None:
-        if isinstance(value, str):
-            fault = self._missed(Status.CAPTION_MISSING, value)
-            return fault if nested else None
-        return decode_caption(value.as_buffer().to_pybytes())
+    def _read_captions(
+        self, values: Iterator[pa.Scalar | str], nested: bool
+    ) -> str | Fault | Texts | None:
+        texts = tuple(
+            Fault(Status.CAPTION_MISSING, printable(value))
+            if isinstance(value, str)
+            else decode_caption(value.as_buffer().to_pybytes())
+            for value in values
+        )
+        best = any_text(texts)
+        if isinstance(best, Fault) and best.status is Status.CAPTION_MISSING:
+            self._missed(best.status, best.error)
+            if not nested:
+                return None
+        return texts if len(texts) > 1 else texts[0]
 
     def _missed(self, status: Status, why: str) -> Fault:
         self._missing[status] += 1
@@ -266,21 +284,32 @@ class _Place:
     column: int
     steps: tuple[Step, ...]
 
-    def find(self, batch: pa.RecordBatch, row: int) -> pa.Scalar | str:
-        """Return the value, or in words why there is none."""
-        scalar = _unwrapped(batch.column(self.column)[row])
-        for number, step in enumerate(self.steps[1:], 1):
-            where = join_steps(self.steps[:number])
-            if not scalar.is_valid:
-                return f"{where} is null"
-            if isinstance(step, str):
-                scalar = _unwrapped(scalar[step])
-                continue
-            items = scalar.values
-            if not -len(items) <= step < len(items):
-                return f"{where} is a list of {len(items)}, with no item {step}"
-            scalar = _unwrapped(items[step + len(items) if step < 0 else step])
-        return scalar if scalar.is_valid else f"{join_steps(self.steps)} is null"
+    def find(self, batch: pa.RecordBatch, row: int) -> Iterator[pa.Scalar | str]:
+        """Yield the value, or in words why there is none; of lists all, where a step says so."""
+        yield from _find(_unwrapped(batch.column(self.column)[row]), self.steps, 1)
+
+
+def _find(scalar: pa.Scalar, steps: tuple[Step, ...], taken: int) -> Iterator[pa.Scalar | str]:
+    where = join_steps(steps[:taken])
+    if not scalar.is_valid:
+        yield f"{where} is null"
+    elif taken == len(steps):
+        yield scalar
+    elif isinstance(scalar, pa.StructScalar):
+        yield from _find(_unwrapped(scalar[str(steps[taken])]), steps, taken + 1)
+    elif (step := steps[taken]) == EVERY:
+        items = scalar.values
+        for number in range(len(items)):
+            here = (*steps[:taken], number, *steps[taken + 1 :])
+            yield from _find(_unwrapped(items[number]), here, taken + 1)
+        if not len(items):
+            yield f"{where} is an empty list"
+    else:
+        items = scalar.values
+        if -len(items) <= int(step) < len(items):
+            yield from _find(_unwrapped(items[int(step) % len(items)]), steps, taken + 1)
+        else:
+            yield f"{where} is a list of {len(items)}, with no item {step}"
 
 
 def _unwrapped(scalar: pa.Scalar) -> pa.Scalar:
@@ -296,7 +325,10 @@ class _Layout:
         PairsiftError: there is no image or caption column, or it has a wrong type.
     """
 
-    def __init__(self, schema: pa.Schema, image: str | None, caption: str | None, url: str) -> None:
+    def __init__(
+        self, schema: pa.Schema, image: str | None, caption: str | None, url: str, lists: bool
+    ) -> None:
+        self._lists = lists
         self._schema = schema
         self._url = url
         self._columns = _Struct()
@@ -325,7 +357,12 @@ class _Layout:
     def _named(self, what: str, path: str) -> _Place:
         option = f"{self._url}: --{what}-field {path}"
         try:
-            steps, found = follow(self._columns, path)
+            if what == "caption" and self._lists:
+                ((steps, found),) = values_at(self._columns, path, lists=True)
+                if isinstance(found, NoFieldError):
+                    raise found
+            else:
+                steps, found = follow(self._columns, path)
         except NoFieldError as error:
             raise PairsiftError(f"{option}: {error}{self._hint(what)}") from None
         kind = _kind_of(found)
@@ -393,18 +430,22 @@ class _Layout:
         ]
         if inside is not None:
             paths = [path for path in paths if not f"{path}.".startswith(f"{inside}.")]
-        paths = [path for path in paths if path.startswith(below)] or paths
+        paths = [path for path in paths if path.startswith(below.rstrip(f".{EVERY}"))] or paths
         if not paths:
             return ""
         likely = (path for path in paths if path.lower().rpartition(".")[2] in _LIKELY)
         best = next(likely, paths[0])
+        every = re.sub(r"\.0\b", f".{EVERY}", best, count=1)
+        is_list = what == "caption" and every != best
+        each = f", or '{every}' for a row of each" if is_list else ""
         if best.endswith((".0.value", ".0.content")):  # for a conversation, the answer
             best = best.replace(".0.", ".1.")
         shown = list_names(paths)
         counted = " (0 is the first)" if re.search(r"\b0\b", shown) else ""
         words = "image bytes are" if what == "image" else "text is"
         quoted = f"'{best}'" if " " in best or '"' in best else best
-        return f"; {words} at {shown}{counted}: give one, for example --{what}-field {quoted}"
+        option = f"--{what}-field {quoted}{each}"
+        return f"; {words} at {shown}{counted}: give one, for example {option}"
 
 
 def _up_to_list(steps: tuple[Step, ...]) -> tuple[Step, ...]:

@@ -15,9 +15,18 @@ from pairsift.captions import MAX_CAPTION_BYTES, decode_caption, oversized_capti
 from pairsift.errors import PairsiftError
 from pairsift.image_formats import IMAGE_SUFFIXES
 from pairsift.images import ImageLimits
-from pairsift.pair import Fault, Pair, Status
-from pairsift.sources.base import MOSTLY, Shard, ShardReader, declared_failure, printable, valid_uid
-from pairsift.sources.fields import NoFieldError, describe, follow, leaves
+from pairsift.pair import Fault, Pair, Status, Texts
+from pairsift.sources.base import (
+    LISTS,
+    MOSTLY,
+    Shard,
+    ShardReader,
+    any_text,
+    declared_failure,
+    printable,
+    valid_uid,
+)
+from pairsift.sources.fields import EVERY, NoFieldError, describe, join_steps, leaves, values_at
 from pairsift.sources.files import open_file
 from pairsift.sources.member_names import split_member
 from pairsift.sources.tar_stream import BehindEndError, DamagedTarError, Member, iterate_tar
@@ -136,6 +145,7 @@ class WebdatasetReader(ShardReader):
         options = dict(shard.options)
         self._layout = Layout.of(options)
         self._max_image_bytes = int(options.get("max_image_bytes", ImageLimits().max_bytes))
+        self._lists = bool(options.get(LISTS))
         self._check = 0
 
     def __iter__(self) -> Iterator[Pair]:
@@ -225,16 +235,18 @@ class WebdatasetReader(ShardReader):
             self._findings.apart += apart
         # Samples of a shard have the same suffixes, so one set is shared by all of them.
         seen[sample.key] = self._findings.shared(suffixes | (earlier or frozenset()))
-        self._findings.add(sample, metadata, caption, repeated=earlier is not None)
+        one = any_text(caption) if isinstance(caption, tuple) else caption
+        self._findings.add(sample, metadata, one, repeated=earlier is not None)
         self._note_extent(sample)
         return Pair(
             key=sample.key,
             image=sample.image,
-            caption=None if isinstance(caption, Fault) else caption,
+            caption=caption if isinstance(caption, str) else None,
             shard=self.shard.name,
             uid=valid_uid(metadata.get("uid")),
             metadata=metadata,
             fault=fault,
+            captions=caption if isinstance(caption, tuple) else None,
         )
 
     def _image_fault(self, sample: _Sample, metadata: Mapping[str, Any]) -> Fault | None:
@@ -264,7 +276,28 @@ class WebdatasetReader(ShardReader):
             self.notes["json members that could not be used"] += 1
         return {}
 
-    def _caption(self, sample: _Sample, metadata: dict[str, Any]) -> str | Fault | None:
+    def _text(self, value: Any, path: str, metadata: Mapping[str, Any]) -> str | Fault:
+        """Return what the json has as a caption, or why it is none."""
+        if isinstance(value, str):
+            return value
+        layout = self._layout
+        missing = f"no .{layout.caption} member; " if layout.caption else ""
+        if isinstance(value, NoFieldError):
+            words = f"{missing}in the .{layout.json} member {value}"
+            if likely := _likely_caption(metadata):
+                option = f"--caption-field {layout.json}.{likely}"
+                words += f"; name the right one, for example {option}"
+        else:
+            words = f"{missing}in the .{layout.json} member {path} is {describe(value)}"
+            inside = next(_texts(value), None) if isinstance(value, Mapping | list) else None
+            if inside is not None:
+                field = f"{layout.json}.{path}"
+                words += f"; choose one text in it: --caption-field {field}.{inside}"
+                if isinstance(value, list):
+                    words += f", or a row of each: --caption-field '{field}.{EVERY}{inside[1:]}'"
+        return Fault(Status.CAPTION_MISSING, printable(words))
+
+    def _caption(self, sample: _Sample, metadata: dict[str, Any]) -> str | Fault | Texts | None:
         if sample.caption_fault:
             return sample.caption_fault
         if sample.caption is not None:
@@ -275,21 +308,11 @@ class WebdatasetReader(ShardReader):
         if layout.field is not None and sample.json_fault:
             words = f"{missing}the .{layout.json} member {sample.json_fault}"
         elif layout.field is not None and sample.json is not None:
-            try:
-                _, value = follow(metadata, layout.field)
-            except NoFieldError as error:
-                words = f"{missing}in the .{layout.json} member {error}"
-                if path := _likely_caption(metadata):
-                    words += (
-                        f"; name the right one, for example --caption-field {layout.json}.{path}"
-                    )
-            else:
-                if isinstance(value, str):
-                    return value
-                words = f"{missing}in the .{layout.json} member {layout.field} is {describe(value)}"
-                if isinstance(value, Mapping | list) and value:
-                    paths = (f"{layout.json}.{layout.field}.{path}" for path in _texts(value))
-                    words += f"; choose one text in it: --caption-field {next(paths, 'json.PATH')}"
+            texts = [
+                self._text(value, join_steps(steps), metadata)
+                for steps, value in values_at(metadata, layout.field, self._lists)
+            ]
+            return tuple(texts) if len(texts) > 1 else texts[0]
         elif layout.caption is None:
             words = f"no .{layout.json} member with {layout.field}"
         elif sample.others:
