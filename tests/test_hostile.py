@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pairsift.pair import Status
-from tests.hostile import Pool, write_pool
+from tests.support.hostile import Pool, write_pool
 
 GIB = 2**20  # in KiB
 

@@ -1,15 +1,16 @@
-"""Teach the language model to look: captions wrong in one thing, and judged pairs of all domains.
+"""Train the language model further: captions wrong in one thing, judged pairs of all domains.
 
     python training/look.py --cache CACHE --start MODEL --out RUN --minutes 60
 
-Goes on from a trained `pairsift-tiny` (`train.py`) over the grids of all of `pictures.py`'s
-pictures. What is foretold of a picture's captions comes from a ridge regression that has not seen
-it (five folds), so that the model learns how far it can be trusted on new pictures; the tuned tower
-takes its place afterwards. A pack holds true captions, the one with one thing wrong, judged
-captions, swapped and broken ones, one with an order to the judge and some of other pictures. `itm`
-learns from the judge, from right against wrong and from orders; `odf`, `ctq` and `su` are held to
-what the model said before. The learning rate falls by the clock; killed and started again, it goes
-on from RUN/look.last.pt. Writes the folder RUN/look: the moving average of the weights.
+Starts from a trained `pairsift-tiny` (`train.py`) and reads the image grids of all pictures of
+`pictures.py`. The expected meaning of a picture's captions comes from a ridge regression that was
+not fitted to it (five folds), so that the model learns how reliable that is on new pictures; the
+tuned tower replaces it afterwards. A pack holds true captions, the one with one thing wrong, judged
+captions, swapped and broken ones, one with an order to the judge, and some of other pictures. `itm`
+learns from the judge, from pairs of right and wrong captions, and from orders; `odf`, `ctq` and
+`su` are kept near the start model's. The learning rate falls with the time left; a run that was
+killed continues from RUN/look.last.pt. Writes the folder RUN/look: the moving average of the
+weights.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ PENALTY = 10_000.0
 
 
 def held_out(table: Table, features: np.ndarray) -> np.ndarray:
-    """(N, 384) expected meaning by fits that have not seen the picture; dev: by all folds."""
+    """(N, 384) expected meaning by folds without the picture; dev: the mean of all."""
     train = np.flatnonzero(~table.dev)
     target = np.stack([table.vectors[torch.from_numpy(r)].mean(0).numpy() for r in table.own])
     x = features.astype(np.float32)
@@ -83,7 +84,7 @@ def held_out(table: Table, features: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Seen:
-    """What the encoder gives for each picture; see `TinyModel.assemble`."""
+    """The encoder's output for each picture; see `TinyModel.assemble`."""
 
     grid: np.ndarray
     words: Tensor
@@ -195,7 +196,7 @@ class Packs:
 
 
 def losses_of(logits: Tensor, before: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """All losses from logits (B, C, M, 101), now and of the model before."""
+    """All losses, from logits (B, C, M, 101) of the model and of the start model."""
     chances = logits.log_softmax(-1)
     known = ~batch.target.isnan()
     target = batch.target.nan_to_num()

@@ -461,6 +461,10 @@ class ReportOptions:
     seed: Annotated[int, Doc("Seed of the random samples.")] = 0
 
 
+SERVE_GRACE_S = 15.0
+"""Time that a server which stops gives its open requests, in seconds; `cli` allows for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
     """Who may use the server, and its limits."""

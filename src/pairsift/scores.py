@@ -254,10 +254,10 @@ class ScoreFolder:
         self.folder = Folder(url)
         self.fingerprint = dict(fingerprint or {})
         self.root = root
-        self.folder.create()
-        self.folder.remove_leftovers()
         self._manifest: Manifest | None = None
         if fingerprint is not None:
+            self.folder.create()
+            self.folder.remove_leftovers()
             identity: dict[str, Any] = {"fingerprint": self.fingerprint, "root": root}
             if source is not None:
                 identity["source"] = dict(source)

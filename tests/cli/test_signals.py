@@ -125,7 +125,7 @@ def wait(*arguments, **options):
     for _ in range(2):
         ctypes.CDLL(None).pthread_mutex_lock(mutex)
 
-cli.GRACE_S = 2.0
+cli.LIMIT_S = 2.0
 pairsift.select.select = wait
 sys.argv = ["pairsift", "select", "nowhere", "--where", "itm > 1"]
 cli.main()
@@ -185,7 +185,7 @@ def test_long_library_calls_are_interrupted(script: str, number: int, code: int)
     time.sleep(0.5)
     begin = time.monotonic()
     errors = _end(process, number, to_group=False)
-    # Some queries of DuckDB hear nothing: then the thread ends the process after its 20 seconds.
+    # Some queries of DuckDB hear nothing: then the thread ends the process after its 25 seconds.
     assert time.monotonic() - begin < 40
     assert process.returncode == code, errors
     assert errors.startswith("pairsift: stopped;")

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from pairsift.expressions.database import open_database
 from pairsift.hashing import HASH_FIELDS, VERSION, hash_caption
 from pairsift.pair import Status
 from pairsift.scores import ScoreFolder, score_schema, status_array
 
 Write = Callable[..., str]
+
+
+@pytest.fixture
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with open_database() as opened:
+        yield opened
 
 
 @pytest.fixture

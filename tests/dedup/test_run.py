@@ -28,7 +28,8 @@ from pairsift.report.table import open_rows
 from pairsift.select import read_selection, select
 from pairsift.sources import find_shards
 from tests.dedup.conftest import Write
-from tests.dedup.test_near import components, crowd, near_pairs
+from tests.dedup.test_components import components
+from tests.dedup.test_near import crowd, near_pairs
 from tests.samples import encode, jpeg, write_tar
 from tests.test_hashing import scene
 

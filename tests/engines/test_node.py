@@ -19,27 +19,14 @@ from tests.engines.conftest import tables
 from tests.samples import good_samples, write_tar
 from tests.support.commands import pairsift
 from tests.support.faults import kill_devices, make_pool, scorer_processes
+from tests.support.listeners import Recorder
 
 pytestmark = pytest.mark.skipif(cores() < 2, reason="needs two cores")
 
 HEURISTICS = node.ScorerSpec("heuristics")
 
 
-class Diary(NullListener):
-    """A listener that remembers."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.last: tuple[Any, ...] = ()
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:
-        self.last = task, done, total, more["detail"], more["estimated"]
-
-
-class Killer(Diary):
+class Killer(Recorder):
     """Kills scorer processes of this one while they score."""
 
     def __init__(self, count: int) -> None:
@@ -66,14 +53,16 @@ def reference(pool: Path, out: Path) -> dict[str, Any]:
 
 def test_tables_are_those_of_one_process(pool: Path, tmp_path: Path) -> None:
     (pool / "00004.tar").write_bytes(b"no tar" * 500)
-    diary, out = Diary(), tmp_path / "node"
-    summary = score(pool, out, listener=diary)
+    recorder, out = Recorder(), tmp_path / "node"
+    summary = score(pool, out, listener=recorder)
     assert tables(out) == reference(pool, tmp_path / "local")
     assert summary.statuses == {"ok": 76, "image_missing": 4}
     assert (summary.rows, summary.skipped, summary.scored) == (80, 0, 4)
     assert list(summary.unreadable) == ["00004"]
-    assert diary.last == ("scoring", 80, 80, "shard 5/5, 4 failed: 4 image_missing", False)
-    assert [text.split(":")[0] for text in diary.messages] == ["00004"]
+    task, *counts, more = recorder.reports[-1]
+    assert (task, counts, more["estimated"]) == ("scoring", [80, 80], False)
+    assert more["detail"] == "shard 5/5, 4 failed: 4 image_missing"
+    assert [text.split(":")[0] for text in recorder.messages] == ["00004"]
     (pool / "00004.tar").unlink()
     assert score(pool, out).skipped == 4
 
@@ -98,7 +87,7 @@ def test_a_killed_process_costs_a_shard_at_most(tmp_path: Path) -> None:
     assert len(told) >= 2  # the third one may die when nothing is left to do
     assert all("the scorer process on cpu (" in text for text in told)
     assert summary.rows == 6 * 24
-    assert killer.last[1:3] == (144, 144)
+    assert killer.reports[-1][1:3] == (144, 144)
     assert tables(out) == reference(pool, tmp_path / "local")
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
@@ -183,7 +172,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_shard_that_kills_its_process_is_left_out(
     deadly: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool, diary = tmp_path / "pool", Diary()
+    pool, recorder = tmp_path / "pool", Recorder()
     pool.mkdir()
     for shard in range(6):
         samples = good_samples(10, f"{shard}-")
@@ -197,12 +186,12 @@ def test_a_shard_that_kills_its_process_is_left_out(
         devices="cpu:2",
         workers=0,
         max_failure_rate=1,
-        listener=diary,
+        listener=recorder,
     )
     assert list(summary.unreadable) == ["2"]
     assert f"ended {MAX_STARTS} times, with the process, on this shard" in summary.unreadable["2"]
     assert sorted(tables(tmp_path / "out")) == [f"{shard}.parquet" for shard in (0, 1, 3, 4, 5)]
-    told = [text for text in diary.messages if "killed by signal 11 while it scored 2" in text]
+    told = [text for text in recorder.messages if "killed by signal 11 while it scored 2" in text]
     assert 1 <= len(told) <= MAX_STARTS
 
 
@@ -210,10 +199,12 @@ def test_a_process_that_cannot_start_is_one_clear_line(
     deadly: None, pool: Path, tmp_path: Path
 ) -> None:
     spec = node.ScorerSpec("deadly", {"when": "loaded"})
+    out = tmp_path / "out"
     with pytest.raises(
         PairsiftError, match=r"on cpu \(. of 2\) ended with code 7 while it started"
     ):
-        node.score_shards(find_shards(str(pool)), spec, str(tmp_path / "out"), devices="cpu:2")
+        node.score_shards(find_shards(str(pool)), spec, str(out), devices="cpu:2")
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

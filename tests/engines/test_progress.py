@@ -1,4 +1,4 @@
-"""What a listener hears of a run, and one of before there was one protocol for all long work."""
+"""What a listener is told of a run; also a listener with the methods of version 0.1."""
 
 from __future__ import annotations
 
@@ -8,30 +8,22 @@ import pytest
 
 from pairsift.engines.base import ShardResult
 from pairsift.engines.progress import RunProgress, run_progress
-
-
-class Diary:
-    """A listener that remembers."""
-
-    def __init__(self) -> None:
-        self.heard: list[Any] = []
-
-    def message(self, text: str) -> None:
-        self.heard.append(text)
-
-    def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:
-        self.heard.append((task, done, total, more["estimated"]))
+from tests.support.listeners import Recorder
 
 
 def test_the_total_is_the_mean_shard_until_all_are_done() -> None:
-    diary = Diary()
-    progress = run_progress(diary)
+    recorder = Recorder()
+    progress = run_progress(recorder)
     progress.started(3, 1)
     progress.rows({"ok": 90, "image_missing": 10})
     progress.shard_done(ShardResult("a", "scored", 100, {}, problem="ends early"))
     progress.rows({"ok": 20})
     progress.shard_done(ShardResult("b", "scored", 20, {}))
-    assert diary.heard == [
+    heard = [
+        each if isinstance(each, str) else (*each[:3], each[3]["estimated"])
+        for each in recorder.heard
+    ]
+    assert heard == [
         "1 of 3 shards were finished before",
         ("scoring", 0, None, True),
         ("scoring", 100, None, True),
@@ -42,7 +34,7 @@ def test_the_total_is_the_mean_shard_until_all_are_done() -> None:
     ]
 
 
-def test_a_listener_of_before_hears_what_it_heard() -> None:
+def test_a_listener_with_the_methods_of_0_1_is_used_with_a_warning() -> None:
     class Old:
         def started(self, shards: int, finished: int) -> None: ...
 
@@ -55,5 +47,5 @@ def test_a_listener_of_before_hears_what_it_heard() -> None:
         assert run_progress(old) is old  # type: ignore[comparison-overlap]
 
 
-def test_nobody_need_listen() -> None:
+def test_a_listener_is_optional() -> None:
     RunProgress().started(1, 0)

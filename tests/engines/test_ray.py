@@ -26,6 +26,7 @@ ray = pytest.importorskip("ray", reason="needs pairsift[ray]")
 pytest.importorskip("ray.data", reason="needs pairsift[ray]")
 from pairsift.engines import ray as engine  # noqa: E402
 from pairsift.engines import ray_actors as actors  # noqa: E402
+from tests.support.listeners import Recorder  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -50,20 +51,6 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-class Diary:
-    """A listener that remembers."""
-
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-        self.last: tuple[Any, ...] = ()
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:
-        self.last = task, done, total, more["detail"], more["estimated"]
-
-
 HEURISTICS = engine.ScorerSpec("heuristics")
 TWO = engine.RayOptions(actors=2)
 
@@ -72,17 +59,19 @@ TWO = engine.RayOptions(actors=2)
 def test_tables_are_those_of_the_local_engine(cluster: None, pool: Path, tmp_path: Path) -> None:
     (pool / "00004.tar").write_bytes(b"no tar" * 500)
     shards = find_shards(str(pool))
-    diary = Diary()
+    recorder = Recorder()
     summary = engine.score_shards(
-        shards, HEURISTICS, str(tmp_path / "ray"), ray_options=TWO, batch_size=3, listener=diary
+        shards, HEURISTICS, str(tmp_path / "ray"), ray_options=TWO, batch_size=3, listener=recorder
     )
     local.score_shards(shards, load_scorer("heuristics"), str(tmp_path / "local"))
     assert tables(tmp_path / "ray") == tables(tmp_path / "local")
     assert summary.statuses == {"ok": 76, "image_missing": 4}
     assert (summary.rows, summary.skipped) == (80, 0)
-    assert diary.last == ("scoring", 80, 80, "shard 5/5, 4 failed: 4 image_missing", False)
+    task, *counts, more = recorder.reports[-1]
+    assert (task, counts, more["estimated"]) == ("scoring", [80, 80], False)
+    assert more["detail"] == "shard 5/5, 4 failed: 4 image_missing"
     assert list(summary.unreadable) == ["00004"]
-    assert [text.split(":")[0] for text in diary.messages] == ["00004"]
+    assert [text.split(":")[0] for text in recorder.messages] == ["00004"]
 
 
 @pytest.mark.slow
@@ -142,10 +131,12 @@ def test_a_cascade_is_a_scorer_like_any_other(cluster: None, pool: Path, tmp_pat
 
 @pytest.mark.slow
 def test_unknown_scorer_is_one_clear_line(cluster: None, pool: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
     with pytest.raises(PairsiftError, match="^no scorer 'nosuch'"):
         engine.score_shards(
-            find_shards(str(pool)), engine.ScorerSpec("nosuch"), str(tmp_path), ray_options=TWO
+            find_shards(str(pool)), engine.ScorerSpec("nosuch"), str(out), ray_options=TWO
         )
+    assert not out.exists()
 
 
 @pytest.mark.slow
@@ -236,7 +227,7 @@ def test_stopping_ends_the_work_on_a_cluster_that_goes_on(cluster: None, tmp_pat
     for shard in range(1, 400):
         (pool / f"{shard:03}.tar").hardlink_to(pool / "000.tar")
 
-    class Stop(Diary):
+    class Stop(Recorder):
         def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:
             if done:
                 raise KeyboardInterrupt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,16 +10,10 @@ import pytest
 from pairsift.select import select
 from tests.explore.conftest import Served
 from tests.explore.test_server import wait_for_captions
-from tests.headless import chromium, console, requests, visit
 from tests.report.conftest import HOSTILE
+from tests.support.headless import console, requests, visit
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 def settle(browser: Any, turn: int = 1) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import torch
 import transformers
 
 from tests.models import page, sweep
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 #: By how they are read, and what is special about each.
 TYPES = {
@@ -23,14 +24,6 @@ TYPES = {
     "blip": "whole",  # no cache
     "t5gemma2": "whole",  # encoder and decoder
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -10,8 +9,8 @@ import pytest
 
 from pairsift.report import write_report
 from pairsift.select import select
-from tests.headless import chromium, visit
 from tests.report.conftest import Scored
+from tests.support.headless import visit
 
 pytestmark = pytest.mark.browser
 
@@ -24,12 +23,6 @@ def page(scored: Scored, tmp_path_factory: pytest.TempPathFactory) -> str:
     a, b, out = (str(folder / name) for name in ("a", "b", "r.html"))
     write_report(scored.scores, a, out, "Test", 4, compare=b)
     return (folder / "r.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import pytest
 
 from pairsift.report import aggregate, write_report
 from pairsift.select import select
-from tests.headless import chromium, console, requests, visit
 from tests.report.conftest import HOSTILE, Scored
+from tests.support.headless import console, requests, visit
 
 pytestmark = pytest.mark.browser
 
@@ -23,12 +22,6 @@ def report(scored: Scored, tmp_path_factory: pytest.TempPathFactory) -> Path:
     select(scored.scores, where="itm >= 40 and odf >= 10", out=folder / "kept")
     write_report(scored.scores, str(folder / "kept"), str(folder / "report.html"), "Test")
     return folder / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 def visible(browser: Any, script: str) -> Any:

@@ -29,7 +29,7 @@ from pairsift.similarity.semantic import semantic_duplicates
 from pairsift.similarity.vectors import embedded_tables
 from pairsift.sources import find_shards
 from pairsift.storage import Folder
-from tests.dedup.test_near import components
+from tests.dedup.test_components import components
 from tests.samples import good_samples, jpeg, write_tar
 
 DIMENSION = 24

@@ -37,11 +37,6 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return save_checkpoint(tmp_path_factory.mktemp(request.param), request.param)
 
 
-@pytest.fixture(scope="module")
-def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_checkpoint(tmp_path_factory.mktemp("llava"), "llava")
-
-
 def _maker(scorer: MLMScorer, objective: str = "distribution") -> RowMaker:
     backbone = scorer.backbone
     return RowMaker(

@@ -39,11 +39,6 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy(tmp_path_factory.mktemp("toy") / "data", why=True)
 
 
-@pytest.fixture(scope="module")
-def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_checkpoint(tmp_path_factory.mktemp("llava"), "llava")
-
-
 def _settings(toy: Path, base: Path, out: Path, **changes: Any) -> Settings:
     stages = changes.pop("stages", "projector,all")
     steps, rates = changes.pop("steps", "10,90"), changes.pop("rates", "3e-3")

@@ -40,6 +40,7 @@ from pairsift.cli import (
 )
 from pairsift.cli.common import warn
 from pairsift.errors import PairsiftError
+from pairsift.options import SERVE_GRACE_S
 from pairsift.storage_errors import is_of_network, reason
 
 USER_ERROR = 2
@@ -127,7 +128,7 @@ class _Signals:
     def _end_in_time(self, watched: int) -> None:
         while (number := os.read(watched, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
             pass
-        time.sleep(GRACE_S)
+        time.sleep(LIMIT_S)
         os.write(2, f"pairsift: {_STOPPED}\n".encode())
         os._exit(128 + number)
 
@@ -232,8 +233,9 @@ def _ask_for_report() -> None:
 
 _NOT_FLUSHED = 120
 _TWICE_S = 2.0
-# Batch systems and clouds wait at least 30 s between SIGTERM and SIGKILL.
-GRACE_S = 20.0
+# Longer than `pairsift serve` waits for its open requests, and within the 30 s that batch systems
+# and clouds leave between SIGTERM and SIGKILL.
+LIMIT_S = SERVE_GRACE_S + 10.0
 _STOPPED = "stopped; what was finished is kept: run the same command again to continue"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pairsift.errors import PairsiftError
-from pairsift.options import ServeOptions
+from pairsift.options import SERVE_GRACE_S, ServeOptions
 
 KEY_VARIABLE = "PAIRSIFT_API_KEY"
 MIN_KEY_CHARACTERS = 16
@@ -76,7 +76,7 @@ class ServeSettings:
     time_limit: float = 120.0
     body_time_limit: float = 30.0
     fetch_time_limit: float = 10.0
-    grace: float = 15.0
+    grace: float = SERVE_GRACE_S
 
     def __post_init__(self) -> None:
         """Refuse settings that are unsafe or with which no request can succeed.

@@ -1,14 +1,8 @@
-"""Tiny models: a second thread costs more than it gives, above all on a busy machine."""
-
 from __future__ import annotations
 
 import pytest
-import torch
 
 
 @pytest.fixture(scope="package", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def threads(one_thread: None) -> None:
+    """One thread for all tests of this package."""

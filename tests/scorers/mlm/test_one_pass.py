@@ -24,11 +24,6 @@ def folder(request, tmp_path_factory):
     return save_checkpoint(tmp_path_factory.mktemp(request.param), request.param)
 
 
-@pytest.fixture(scope="module")
-def llava(tmp_path_factory):
-    return save_checkpoint(tmp_path_factory.mktemp("llava"), "llava")
-
-
 def prompt_of(pair: Pair, metric: str) -> str:
     """The prompt of the packaged pack in the test checkpoints' chat template."""
     pack = load_prompts()
