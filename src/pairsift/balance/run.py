@@ -20,7 +20,7 @@ from pairsift.scorers.mlm.prompts import PromptPack
 from pairsift.sources.image_store import ImageStore
 from pairsift.storage import Folder
 from pairsift.teach.embed import load_embedder
-from pairsift.teach.records import Record, read_records
+from pairsift.teach.records import Record, labelled_metric, read_records
 
 SUMMARY_FILE = "balance.json"
 
@@ -107,11 +107,13 @@ def balance_records(
     Raises:
         PairsiftError: records, images or the prompt pack cannot be used.
     """
-    records = [record for path in paths for record in read_records(path)]
+    prompts = load_prompts(options.prompts)
+    known = {name: prompts.metric(name) for name in prompts.metrics}
+    labelled = labelled_metric(options.metrics, known)
+    records = [record for path in paths for record in read_records(path, labelled)]
     scored = [record for record in records if record.scores]
     if not scored:
         raise PairsiftError(f"no record with a score in {', '.join(paths)}")
-    prompts = load_prompts(options.prompts)
     metrics = tuple(options.metrics or _metrics_of(scored, prompts))
     if lacking := [metric for metric in metrics if metric not in prompts.metrics]:
         raise PairsiftError(

@@ -38,8 +38,22 @@ def explore(
     cache: Annotated[
         str | None, typer.Option(help="Folder for the caption index; default: your cache folder.")
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="File to append labels to (good, bad, unsure), a .jsonl file on a local disk. "
+            "Several windows and readers may share it. Default: pairs cannot be labelled."
+        ),
+    ] = None,
+    reader: Annotated[
+        str | None,
+        typer.Option(help="With --labels: name to write beside each label; default: yours."),
+    ] = None,
 ) -> None:
-    """Browse the scored pairs in a web browser and search their captions. Changes no files."""
+    """Browse the scored pairs in a web browser, search their captions, and label them.
+
+    Changes no file but the one that --labels names. `evaluate human`, `teach` and `train` read it.
+    """
     from pairsift.explore import explore as serve
 
     serve(
@@ -50,5 +64,7 @@ def explore(
         roots=root,
         cache=cache,
         groups=groups,
+        labels=labels,
+        reader=reader,
         ready=lambda url: typer.echo(f"open {url} (press Ctrl-C to stop)"),
     )

@@ -9,7 +9,7 @@ flickr8k-cf       every pair; the share of "yes" votes                        Ke
 composite         every pair with a rating; 1..5                              Kendall tau-c
 pascal-50s        4,000 choices between two captions, categories HC, HI, HM,  accuracy
                   MM; 48 votes each
-csv               columns image, caption, score                               Kendall tau-b
+csv               columns image, caption, score; or labels of `explore`       Kendall tau-b
 ================  ==========================================================  ==================
 
 Sources: Hodosh et al. 2013 (Flickr8k), Aditya et al. 2015 (Composite), Vedantam et al. 2015
@@ -32,6 +32,7 @@ from pairsift.evaluate.slices import read_labels
 from pairsift.evaluate.statistics import ACCURACY
 from pairsift.sources.caption_files import Captions, read_captions
 from pairsift.sources.columns import CAPTION_COLUMNS, IMAGE_NAME_COLUMNS
+from pairsift.sources.labels import SCORED_BY
 from pairsift.sources.rows import Fields
 from pairsift.sources.tables import is_table, number, read_fields, read_rows
 from pairsift.sources.text_files import read_json, table_extension
@@ -142,6 +143,11 @@ def _composite(request: Request) -> Ratings:
 
 def _csv(request: Request) -> Ratings:
     rows = request.read_rows((*request.columns, *request.given))
+    if request.given and len(scorers := {row.get(SCORED_BY) for row in rows}) > 1:
+        raise PairsiftError(
+            f"{request.path}: the labels stand beside scores of {len(scorers)} scorers, which "
+            "--given would mix; measure with --scorer, or label beside one score folder"
+        )
     return _from_rows(rows, request, request.columns)
 
 

@@ -1,4 +1,4 @@
-"""A local, read-only server to look at scored rows, with filters, paging and caption search."""
+"""A local server to look at scored rows (filters, paging, caption search) and to label them."""
 
 from pairsift.explore.server import explore, running_server
 

@@ -3,9 +3,12 @@
 const $ = (id) => document.getElementById(id);
 const format = (n) => n.toLocaleString("en-US");
 const form = $("filter");
-const FIELDS = ["q", "where", "fate", "sort", "order"];
+const FIELDS = ["q", "where", "fate", "sort", "order", "label"];
 const PAGE = 24;
 let summary, page = 0, total = 0, asked = 0;
+/* Labels: what this window has done, to undo it; requests wait for each other, so none overtakes. */
+const done = [];
+let sending = Promise.resolve(), changed = false;
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -14,8 +17,8 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-async function get(path) {
-  const response = await fetch(path);
+async function get(path, how) {
+  const response = await fetch(path, how);
   const body = await response.json().catch(() => ({ error: `the server answered ${response.status}` }));
   if (!response.ok) throw new Error(body.error);
   return body;
@@ -77,8 +80,118 @@ function card(row) {
   const size = row.width ? ` · ${row.width}×${row.height}` : "";
   const open = element("button", { type: "button", "aria-label": `Details of ${row.key}` }, photo);
   open.addEventListener("click", () => detail(row));
-  return element("li", { class: "card" }, open, caption(row.caption, { class: "caption" }), scores,
+  const made = element("li", { class: "card" }, open, caption(row.caption, { class: "caption" }), scores,
     element("p", { class: "key" }, element("bdi", {}, row.shard), " / ", element("bdi", {}, row.key), size), ...copies);
+  made.row = row;
+  if (summary.labels && row.status === "ok") made.append(labelButtons(made));
+  return made;
+}
+
+function labelButtons(made) {
+  const group = element("div", { class: "label", role: "group", "aria-label": `Label of ${made.row.key}` });
+  for (const name of summary.labels) {
+    const button = element("button", { type: "button", value: name }, name);
+    button.addEventListener("click", () => label(made, name));
+    group.append(button);
+  }
+  showLabel(made, made.row.label, group);
+  return group;
+}
+
+function showLabel(made, now, group = made.querySelector(".label")) {
+  made.row.label = now;
+  made.dataset.label = now ? now.label : "";
+  for (const button of group.children) button.setAttribute("aria-pressed", String(now !== null && button.value === now.label));
+  group.title = now ? `${now.label}, by ${now.by}, ${now.at}` : "";
+}
+
+function showCounts(counts) {
+  if (!counts) return;
+  const labelled = summary.labels.reduce((sum, name) => sum + (counts[name] || 0), 0);
+  const each = summary.labels.map((name) => `${format(counts[name] || 0)} ${name}`).join(", ");
+  $("progress").textContent = `${format(labelled)} of ${format(counts.of)} pairs labelled: ${each}`;
+  $("share").value = counts.of ? labelled / counts.of : 0;
+}
+
+/* One request after the other; `use` gets the answer. What fails is told, and nothing is shown as saved. */
+function send(body, use) {
+  document.documentElement.dataset.sending = "true";
+  sending = sending.then(async () => {
+    try {
+      const answer = await get("api/label", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body()) });
+      $("told").textContent = "";
+      use(answer);
+      showCounts(answer.labels);
+    } catch (error) {
+      $("told").textContent = `Not saved: ${error.message}`;
+    }
+  });
+  const mine = sending;
+  mine.then(() => { if (mine === sending) document.documentElement.dataset.sending = "false"; });
+}
+
+function label(made, name) {
+  const { pos, key } = made.row;
+  send(() => ({ pos, label: name }), ({ label: now, before }) => {
+    if (before && before.label !== name) $("told").textContent = `${key} was ${before.label}, by ${before.by}, ${before.at}; it is ${name} now.`;
+    done.push({ pos, number: now.number });
+    $("undo").disabled = false;
+    changed = true;
+    showLabel(made, now);
+  });
+}
+
+function undo() {
+  let last;
+  send(() => { last = done.pop(); if (!last) throw new Error("there is nothing to undo in this window"); return { pos: last.pos, undo: last.number }; }, ({ label: now }) => {
+    changed = true;
+    const made = [...$("cards").children].find((one) => one.row.pos === last.pos);
+    if (made) { showLabel(made, now); made.querySelector("button").focus(); }
+  });
+  sending.then(() => { $("undo").disabled = done.length === 0; });
+}
+
+/* Who sees the scores may agree with them. */
+function hideScores() {
+  const hidden = document.body.classList.toggle("blind");
+  $("blind").setAttribute("aria-pressed", String(hidden));
+}
+
+/* The pair that keys are about: the one with the focus, else the first. */
+function current() {
+  const cards = [...$("cards").children];
+  const at = cards.findIndex((made) => made.contains(document.activeElement));
+  return { cards, at: Math.max(0, at), none: at < 0 };
+}
+
+function moveBy(step) {
+  const { cards, at, none } = current();
+  const next = cards[none ? 0 : at + step];
+  if (next) next.querySelector("button").focus();
+}
+
+function byKey(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, select, textarea") || $("detail").open) return;
+  const key = event.key.toLowerCase();
+  const name = summary.labels.find((label) => label[0] === key);
+  if (name) {
+    const { cards, at } = current();
+    const made = cards[at];
+    if (!made || made.row.status !== "ok") return;
+    label(made, name);
+    if (at + 1 < cards.length) cards[at + 1].querySelector("button").focus();
+    else if (!$("next").disabled || form.elements.label.value === "unlabelled") sending.then(forward);
+  } else if (key === "z") undo();
+  else if (key === "h") hideScores();
+  else if (key === "arrowright") moveBy(1);
+  else if (key === "arrowleft") moveBy(-1);
+  else return;
+  event.preventDefault();
+}
+
+/* Pairs that were labelled are gone from the unlabelled ones, so the next of those are on the same page. */
+function forward() {
+  turnTo(changed && form.elements.label.value === "unlabelled" ? page : page + 1);
 }
 
 function copiesButton(row) {
@@ -120,8 +233,11 @@ async function show() {
     const found = await get(`api/rows?${search}`);
     if (turn !== asked) return;
     total = found.total;
+    if (page > 0 && total > 0 && found.rows.length === 0) { page = Math.ceil(total / PAGE) - 1; return show(); }
     $("cards").replaceChildren(...found.rows.map(card));
     $("problem").hidden = true;
+    changed = false;
+    showCounts(found.labels);
     $("status").textContent = `${format(total)} of ${format(summary.rows)} pairs.${captionsRead(found)}`;
   } catch (error) {
     if (turn !== asked) return;
@@ -159,12 +275,19 @@ async function start() {
   if (summary.selection !== null) fates.push(["kept", "kept"], ["dropped", "dropped"]);
   options($("fate"), [...fates, ["failed", "failed"], ...Object.keys(summary.statuses).map((name) => [name, name])]);
   options($("sort"), [["place", "position in the shards"], ...[...summary.columns.map((c) => c.name), ...summary.more].map((name) => [name, name])]);
+  if (summary.labels) {
+    for (const part of document.querySelectorAll("[data-labels]")) part.hidden = false;
+    options($("label"), [["all", "all"], ["unlabelled", "unlabelled"], ["labelled", "labelled"], ...summary.labels.map((name) => [name, name])]);
+    $("undo").addEventListener("click", undo);
+    $("blind").addEventListener("click", hideScores);
+    addEventListener("keydown", byKey);
+  }
   $("where").title = `Columns: ${summary.expression.join(", ")}`;
   readAddress();
   form.addEventListener("submit", (event) => { event.preventDefault(); turnTo(0); });
-  for (const name of ["fate", "sort", "order"]) form.elements[name].addEventListener("change", () => turnTo(0));
+  for (const name of ["fate", "sort", "order", "label"]) form.elements[name].addEventListener("change", () => turnTo(0));
   $("previous").addEventListener("click", () => turnTo(page - 1));
-  $("next").addEventListener("click", () => turnTo(page + 1));
+  $("next").addEventListener("click", () => sending.then(forward));
   addEventListener("popstate", () => { form.reset(); readAddress(); show(); });
   await show();
 }

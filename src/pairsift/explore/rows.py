@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,11 +80,14 @@ class RowFinder:
         """Hold the database's lock, for other queries."""
         return self._lock
 
-    def find(self, asked: Filter, among: list[int] | None = None) -> FoundPage:
+    def find(
+        self, asked: Filter, among: Iterable[int] | None = None, without: Iterable[int] = ()
+    ) -> FoundPage:
         """Return one page of matching rows.
 
         Args:
             among: positions to choose from; None for all rows.
+            without: positions to leave out.
 
         Raises:
             PairsiftError: the expression or the column to sort by is invalid.
@@ -103,11 +108,11 @@ class RowFinder:
             names += [COPY_GROUP, COPIES]
         with self._lock:
             connection = self._rows.connection
-            source = "rows"
+            source = "rows ANTI JOIN without USING (pos)"
+            connection.register("without", _places(without))
             if among is not None:
-                places = pa.table({"pos": pa.array(among, pa.int64())})
-                connection.register("among", places)
-                source = "rows SEMI JOIN among USING (pos)"
+                connection.register("among", _places(among))
+                source += " SEMI JOIN among USING (pos)"
             try:
                 where = " AND ".join(conditions)
                 total = run_sql(connection, f"SELECT count(*) FROM {source} WHERE {where}")
@@ -120,6 +125,7 @@ class RowFinder:
                 ).fetchall()
                 details = self._rows.details(row[0] for row in found)
             finally:
+                connection.unregister("without")
                 if among is not None:
                     connection.unregister("among")
         page = []
@@ -129,6 +135,24 @@ class RowFinder:
             row |= {"shard": detail.shard, "key": detail.key, "error": detail.error}
             page.append({name: _plain(value) for name, value in row.items()})
         return FoundPage(count, page)
+
+    def scores(self, pos: int) -> dict[str, float | None]:
+        """Return the score columns of one row, exactly.
+
+        Raises:
+            KeyError: there is no such row, or it has no scores.
+        """
+        chosen = ", ".join(["status", *map(quoted, self._names)])
+        with self._lock:
+            sql = f"SELECT {chosen} FROM rows WHERE pos = {int(pos)}"
+            found = run_sql(self._rows.connection, sql).fetchall()
+        if not found or found[0][0] != Status.OK.value:
+            raise KeyError(pos)
+        # Nine digits hold a float32 exactly.
+        return {
+            name: float(f"{value:.9g}") if value is not None and math.isfinite(value) else None
+            for name, value in zip(self._names, found[0][1:], strict=True)
+        }
 
     def whole_row(self, pos: int) -> dict[str, Any]:
         """Return every column of one row of the score tables.
@@ -158,6 +182,10 @@ class RowFinder:
         if fate not in {status.value for status in Status}:
             raise PairsiftError(f"{fate!r} is not a status; choose {', '.join(_FATES)} or a status")
         return f"status = {text_sql(fate)}"
+
+
+def _places(positions: Iterable[int]) -> pa.Table:
+    return pa.table({"pos": pa.array(list(positions), pa.int64())})
 
 
 def _plain(value: Any) -> Any:

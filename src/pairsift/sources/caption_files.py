@@ -13,6 +13,7 @@ from pairsift.sources.columns import (
     find_column,
     match_column,
 )
+from pairsift.sources.labels import only_good
 from pairsift.sources.tables import read_fields, read_rows
 from pairsift.sources.text_files import open_unpacked, table_extension
 
@@ -30,7 +31,7 @@ def read_captions(
     Two forms: Flickr8k's `Flickr8k.token.txt` (`image.jpg#0<TAB>caption` on every line), and a
     table (see :class:`pairsift.sources.tables.TableReader`) with a column for the image and one
     for the caption. Its captions are numbered by the column `caption_number`, or else by their
-    order within the image.
+    order within the image. Of labels that `pairsift explore` wrote, the good captions are read.
 
     Args:
         separator, encoding: of the table; detected if None.
@@ -40,7 +41,7 @@ def read_captions(
     """
     if _is_token_file(path):
         return _token_file(path, encoding)
-    rows = read_rows(path, separator=separator, encoding=encoding)
+    rows = only_good(read_rows(path, separator=separator, encoding=encoding), path)
     if not rows:
         raise PairsiftError(f"{path} holds no captions")
     columns = list(rows[0])

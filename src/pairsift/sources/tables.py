@@ -16,6 +16,7 @@ from pairsift.errors import PairsiftError
 from pairsift.sources import columns as names
 from pairsift.sources.base import printable
 from pairsift.sources.delimited import DelimitedRows, check_separator
+from pairsift.sources.labels import is_label, last_labels
 from pairsift.sources.rows import MAX_LINE_CHARACTERS, Fields, Lost, Row
 from pairsift.sources.text_files import (
     Lines,
@@ -137,6 +138,9 @@ class TableReader:
                 "line: "
                 f"{held[0].why if isinstance(held[0], Lost) else ''}"
             )
+        if objects and is_label(objects[0]):
+            held, entries = last_labels(chain(held, entries), self.url), iter(())
+            objects = [entry.fields for entry in held if isinstance(entry, Row)]
         self.columns = list(dict.fromkeys(name for fields in objects for name in fields))
         return chain(held, entries)
 

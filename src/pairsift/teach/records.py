@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -16,7 +16,9 @@ from pairsift.arrow import read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS, Metric
 from pairsift.scores import metric_field, schema_metrics
-from pairsift.sources.text_files import read_text
+from pairsift.sources.labels import is_label
+from pairsift.sources.tables import read_rows
+from pairsift.sources.text_files import open_unpacked, read_text
 from pairsift.storage import Folder, OutputKind, output_file, split
 
 METADATA_KEY = b"pairsift.teacher"
@@ -146,14 +148,26 @@ def write_records(
     return len(rows)
 
 
-def read_records(path: str) -> list[Record]:
-    """Read what :func:`write_records` wrote.
+def labelled_metric(chosen: Sequence[str] | None, known: Mapping[str, Metric]) -> Metric:
+    """Return the metric that labels are scores of: the one that was chosen, else itm."""
+    name = chosen[0] if chosen and len(chosen) == 1 else "itm"
+    return known.get(name, METRICS["itm"])
+
+
+def read_records(path: str, labelled: Metric = METRICS["itm"]) -> list[Record]:
+    """Read what :func:`write_records` wrote, or the labels of `pairsift explore`.
+
+    Args:
+        labelled: the metric that labels are scores of: its highest value for good, its lowest for
+            bad. Unsure labels are left out.
 
     Raises:
         PairsiftError: the file is something else.
     """
     try:
         if path.endswith(".jsonl"):
+            if _holds_labels(path):
+                return _of_labels(path, labelled)
             rows = [json.loads(line) for line in read_text(path).split("\n") if line.strip()]
         else:
             parent, name = split(path)
@@ -164,3 +178,19 @@ def read_records(path: str) -> list[Record]:
             f"{path} holds no teacher records ({type(error).__name__}: {error}); give a file that "
             "`pairsift teach` wrote"
         ) from error
+
+
+def _holds_labels(path: str) -> bool:
+    with open_unpacked(path) as file:
+        line = file.readline(_LONGEST_ROW)
+    return bool(line.strip()) and is_label(json.loads(line))
+
+
+def _of_labels(path: str, metric: Metric) -> list[Record]:
+    ends = metric.scale.low, metric.scale.high
+    worst, best = ends if metric.better != "lower" else ends[::-1]
+    return [
+        Record(row["image"], row["caption"], scores={metric.name: best if row["score"] else worst})
+        for row in read_rows(path)
+        if row["score"] is not None
+    ]

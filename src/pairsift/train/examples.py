@@ -1,4 +1,5 @@
-"""Training data: annotated captions that `pairsift balance` wrote, and general instructions."""
+"""Training data: annotated captions that `pairsift balance` wrote, records of a teacher, labels of
+people, and general instructions."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from pairsift.metrics import METRICS, Metric
 from pairsift.sources.image_store import ImageStore
 from pairsift.sources.parquet_column import ParquetColumn
 from pairsift.sources.text_files import read_json
+from pairsift.teach.records import labelled_metric, read_records
 
 _IMAGE_TOKEN = "<image>"
 
@@ -146,7 +148,8 @@ def read_data(
     sources: list[Source] | None = None,
     known: Mapping[str, Metric] = METRICS,
 ) -> TrainingData:
-    """Read folders that `pairsift balance` wrote, or the files in them.
+    """Read folders that `pairsift balance` wrote, the files in them, or JSON lines of records and
+    labels (:func:`pairsift.teach.records.read_records`).
 
     A pair that was selected for several metrics becomes one example with several scores.
 
@@ -163,7 +166,9 @@ def read_data(
     for path in paths:
         file = _file_of(path)
         data.digests.append(_digest(file))
-        if file.suffix == ".parquet":
+        if file.suffix == ".jsonl":
+            _read_records(file, images, data, labelled_metric(metrics, known), known)
+        elif file.suffix == ".parquet":
             _read_messages(file, data, known)
         else:
             _read_llava(file, images, data, known)
@@ -247,10 +252,10 @@ def _file_of(path: str) -> Path:
             f"{path} holds neither {LLAVA_FILE} nor {MESSAGES_FILE}; give a folder that "
             "`pairsift balance` wrote"
         )
-    if not place.is_file() or place.suffix not in (".json", ".parquet"):
+    if not place.is_file() or place.suffix not in (".json", ".jsonl", ".parquet"):
         raise PairsiftError(
-            f"{path} is not training data; give a folder that `pairsift balance` wrote, or its "
-            f"{LLAVA_FILE} or {MESSAGES_FILE}"
+            f"{path} is not training data; give a folder that `pairsift balance` wrote, its "
+            f"{LLAVA_FILE} or {MESSAGES_FILE}, or a .jsonl file of `pairsift teach` or of labels"
         )
     return place
 
@@ -296,14 +301,42 @@ def _read_llava(
             examples.append(_example(entry, entry.get("image"), answer, place, where, known))
         elif (exchange := _exchange(entry, place, data)) is not None:
             exchanges.append(exchange)
+    _refuse_missing(file, examples, source)
+    data.examples += examples
+    data.exchanges += _with_image(exchanges, source, data)
+
+
+def _refuse_missing(file: Path, examples: Sequence[Example], source: StoredImages) -> None:
     missing = source.missing(dict.fromkeys(example.image for example in examples))
     if missing:
         raise PairsiftError(
             f"{file}: {len(missing):,} images are missing, for example: "
             f"{source.why_missing(missing[0])}. Give their places with --images"
         )
+
+
+def _read_records(
+    file: Path,
+    images: Sequence[str],
+    data: TrainingData,
+    labelled: Metric,
+    known: Mapping[str, Metric],
+) -> None:
+    records = [record for record in read_records(str(file), labelled) if record.scores]
+    if not images:
+        raise PairsiftError(f"{file} holds no images; give their places with --images")
+    place = len(data.sources)
+    source = StoredImages(images)
+    examples = []
+    for number, record in enumerate(records):
+        where = f"{file}, record {number}"
+        for metric, score in record.scores.items():
+            entry = {"metric": metric, "score": score, "caption": record.caption}
+            said = f"\n{record.why.get(metric, '')}"
+            examples.append(_example(entry, record.image, said, place, where, known))
+    _refuse_missing(file, examples, source)
+    data.sources.append(source)
     data.examples += examples
-    data.exchanges += _with_image(exchanges, source, data)
 
 
 def _read_messages(file: Path, data: TrainingData, known: Mapping[str, Metric]) -> None:

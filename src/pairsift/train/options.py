@@ -18,7 +18,10 @@ class TrainOptions:
     data: Annotated[
         Texts,
         Argument(),
-        Doc("Folders that `pairsift balance` wrote, or the .json or .parquet files in them."),
+        Doc(
+            "Folders that `pairsift balance` wrote, or the .json or .parquet files in them. Or "
+            "labels of `pairsift explore`, or records of `pairsift teach` (.jsonl), with --images."
+        ),
     ]
     model: Annotated[str, Doc("Checkpoint to start from: folder or hub name.")]
     out: Annotated[str, Doc("Folder for the trained checkpoint.")]
