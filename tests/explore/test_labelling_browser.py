@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.headless import chromium, console, visit
 
 from pairsift.explore import running_server
 from pairsift.sources.tables import read_rows
 from tests.explore.conftest import Served
 from tests.explore.test_browser import look, settle
-from tests.headless import chromium, console, visit
 from tests.support.commands import pairsift
 
 pytestmark = pytest.mark.browser
