@@ -193,6 +193,16 @@ class ScoreOptions:
             "clip, dual-encoder and tiny-glance."
         ),
     ] = False
+    carry: Annotated[
+        Texts,
+        Commas(),
+        Doc(
+            "Fields of the samples to put into the score table as columns, separated by commas, "
+            "e.g. url,domain: of a tar's .json, a table's or parquet's columns. A path leads into "
+            "an object (meta.domain), NAME=FIELD renames, FIELD:TYPE gives the type: text, number, "
+            "integer or bool; default: what the first samples have."
+        ),
+    ] = ()
     scorer_option: Annotated[
         Mapping[str, Any],
         Pairs(),

@@ -29,6 +29,7 @@ from pairsift.report import ReportSummary
 from pairsift.report.build import PAGE
 from pairsift.scorers.base import Scorer
 from pairsift.scorers.caption_index import CaptionIndexer
+from pairsift.scorers.carrier import Carrier
 from pairsift.scorers.hashes import HashMarker
 from pairsift.scorers.marking import ScopeMarker
 from pairsift.scorers.registry import known_columns, load_scorer
@@ -122,6 +123,7 @@ def run_pipeline(
     # Done first: it finishes an interrupted swap, whose half-moved outputs would be refused below.
     outputs = OutputSet(config.out, (REPORT, SELECTION, *_FILES.values(), *others))
     _refuse_others(config.out)
+    config = replace(config, score=steps.with_types(config.score, shards, scores))
     if scorer is None and steps.loads_here(config.score):
         scorer = load_scorer(config.score.scorer, **steps.scorer_options(config.score))
     _check(config, scorer)
@@ -164,7 +166,7 @@ def _with_copies(config: Config) -> SelectOptions | None:
 
 def _cascade(scorer: Scorer | None) -> CascadeScorer | None:
     """The cascade, also one whose rows get columns of a scorer around it."""
-    while isinstance(scorer, (ScopeMarker, HashMarker, CaptionIndexer)):
+    while isinstance(scorer, (ScopeMarker, HashMarker, CaptionIndexer, Carrier)):
         scorer = scorer.scorer
     return scorer if isinstance(scorer, CascadeScorer) else None
 

@@ -7,7 +7,7 @@ order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from pairsift.errors import PairsiftError
@@ -62,7 +62,21 @@ def scorer_options(options: ScoreOptions) -> dict[str, Any]:
     """Return the options for :func:`pairsift.load_scorer`."""
     found = {name: getattr(options, name) for name in _SCORER} | dict(options.scorer_option)
     several = caption_names([("caption", options.caption_field)])
-    return found | ({"caption_index": True} if several else {})
+    found |= {"caption_index": True} if several else {}
+    return found | ({"carry": options.carry} if options.carry else {})
+
+
+def with_types(options: ScoreOptions, shards: ShardSet, out: str) -> ScoreOptions:
+    """Return the options with the types of the fields to carry, found in the first samples.
+
+    Raises:
+        PairsiftError: as :func:`pairsift.scorers.carried_fields.find_carried` raises it.
+    """
+    if not options.carry:
+        return options
+    from pairsift.scorers.carried_fields import find_carried
+
+    return replace(options, carry=find_carried(options.carry, shards, out))
 
 
 def loads_here(options: ScoreOptions) -> bool:
@@ -116,6 +130,7 @@ def score(
     from pairsift.engines.settings import ScorerSpec
 
     check_score(options)
+    options = with_types(options, shards, out)
     shared: dict[str, Any] = {
         "batch_size": options.batch_size,
         "max_failure_rate": options.max_failure_rate,

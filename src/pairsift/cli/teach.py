@@ -27,7 +27,7 @@ commands = typer.Typer(
 
 Out = Annotated[str, typer.Option(help="Output file for the records: .parquet or .jsonl.")]
 # Options that only shards have.
-_OF_SHARDS = ("kind", "caption_field", "image_field", "captions_file")
+_OF_SHARDS = ("kind", "caption_field", "image_field", "captions_file", "image_root")
 
 
 def register(app: typer.Typer) -> None:

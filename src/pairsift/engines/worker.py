@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
@@ -123,7 +123,8 @@ class ShardWorker:
         def watch(prepared: Sequence[Prepared]) -> None:
             tell(StatusUpdate.of(prepared))
 
-        table = score_prepared(self.scorer, rows, self.batch_size, watch)
+        misfits: Counter[str] = Counter()
+        table = score_prepared(self.scorer, _counted(rows, misfits), self.batch_size, watch)
         statuses = count_statuses(table)
         outcome: Outcome = "scored"
         count = table.num_rows
@@ -138,7 +139,7 @@ class ShardWorker:
             count,
             statuses,
             time.perf_counter() - begin,
-            rows.problem,
+            "; ".join(filter(None, (rows.problem, _describe_misfits(misfits)))) or None,
         )
         facts = self._facts(replace(job, shard=rows.reader.shard), result) | {
             "rows": table.num_rows,
@@ -184,6 +185,22 @@ class ShardWorker:
             "scope": self.scorer.scope.to_json() if self.scorer.scope else None,
             "pairsift_version": __version__,
         }
+
+
+def _counted(rows: Iterable[Prepared], misfits: Counter[str]) -> Iterator[Prepared]:
+    for row in rows:
+        misfits.update(row.misfits)
+        yield row
+
+
+def _describe_misfits(misfits: Mapping[str, int]) -> str | None:
+    if not misfits:
+        return None
+    told = ", ".join(f"{name} of {count:,} rows" for name, count in sorted(misfits.items()))
+    return (
+        f"fields to carry have values of another type, or too long, and are null: {told}; "
+        f"--carry {min(misfits)}:text into another --out keeps all that are not too long"
+    )
 
 
 def _retryable_rows(table: pa.Table) -> dict[int, str]:

@@ -189,7 +189,7 @@ def gather(
         details=details,
         pictures=fetch_pictures(details, rows.shards),
         scope=read_scope(rows),
-        slices=[(name, count_slices(rows, name)) for name in rows.slices],
+        slices=[(name, count_slices(rows, name)) for name in rows.kinds],
         failures=failures,
         broken_shards=[
             (table.shard, facts["source_error"])

@@ -114,7 +114,7 @@ def pick_galleries(
     )
     if rows.grouped:
         galleries.append(_copies(rows, size))
-    galleries += [_by_slice(rows, number, size) for number in range(len(rows.slices))]
+    galleries += [_by_slice(rows, number, size) for number in range(len(rows.kinds))]
     galleries.append(_failed(rows, size))
     for gallery in galleries:
         gallery.panels[:] = [panel for panel in gallery.panels if panel.picks]
@@ -201,7 +201,7 @@ def _ranks(counted: Iterable[tuple[int, int]]) -> dict[int, float]:
 
 
 def _by_slice(rows: ScoredRows, number: int, size: int) -> Gallery:
-    name = rows.slices[number]
+    name = rows.kinds[number]
     values = rows.fetch(
         f"SELECT {quoted(name)}::VARCHAR AS value FROM rows WHERE status = 'ok' AND value IS NOT "
         f"NULL GROUP BY value ORDER BY count(*) DESC, value LIMIT {SLICE_PANELS}"

@@ -34,6 +34,8 @@ from pairsift.select.tables import ROW_BITS, ScoreTables, find_score_tables
 from pairsift.storage import Folder
 
 RANGE_ROWS = 1_000_000
+# Of fewer rows every text column is shown.
+_FEW = 20
 COPY_GROUP, COPIES = "copy_group", "copies"
 """columns: the name of a row's group of copies, and how many rows that has; null outside groups"""
 
@@ -64,6 +66,7 @@ class ScoredRows:
         tie: SQL of a seeded order of rows, for samples and to break ties.
         columns: the score columns that hold any value.
         slices: names of the slice columns.
+        kinds: those whose values repeat, so that they divide the rows; addresses do not.
         selected: whether a selection decides what is kept; otherwise every ok row is kept.
         grouped: whether the rows have the columns `COPY_GROUP` and `COPIES`.
     """
@@ -118,6 +121,15 @@ class ScoredRows:
             self._kept_sql(compared, "compared") if compared else "false AS compared",
         ]
         run_sql(connection, f"CREATE TABLE rows AS SELECT {', '.join(chosen)} FROM pool")
+        self.kinds = [name for name in self.slices if self._repeats(name)]
+
+    def _repeats(self, name: str) -> bool:
+        """Whether a column's values mostly occur more than once."""
+        ((different, count),) = self.fetch(
+            f"SELECT approx_count_distinct({quoted(name)}), count({quoted(name)}) FROM rows "
+            "WHERE status = 'ok'"
+        )
+        return count < _FEW or different <= count / 2
 
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""

@@ -36,6 +36,8 @@ class Prepared:
         width, height: of the stored image, in pixels; None if it could not be opened.
         caption_length: in characters, as stored; None without a caption.
         inputs: inputs of the forward pass; None unless the status is ok.
+        carried: values of the columns that need no forward pass, whatever the status.
+        misfits: those of these columns for which the sample has a value of another type.
     """
 
     shard: str
@@ -47,6 +49,8 @@ class Prepared:
     height: int | None = None
     caption_length: int | None = None
     inputs: Any = None
+    carried: dict[str, Any] | None = None
+    misfits: tuple[str, ...] = ()
 
     def fail(self, status: Status, error: str) -> Prepared:
         """Change this row, in place, into a failure."""
@@ -127,6 +131,7 @@ class Scorer(abc.ABC):
         columns: Arrow fields that this scorer adds to the score table; they never change.
         preparer: preprocesses one pair; most often a :class:`Preparer`.
         batch_size: pairs per forward pass if the caller gives no number; 32.
+        carried: names of the columns that the preparer fills (`Prepared.carried`); none.
         scope: what the scorer was trained for; None if that is not known or nothing was trained.
 
     Examples:
@@ -151,6 +156,7 @@ class Scorer(abc.ABC):
     columns: tuple[pa.Field, ...]
     preparer: Callable[[Pair], Prepared]
     batch_size: int = 32
+    carried: frozenset[str] = frozenset()
     scope: Scope | None = None
 
     @property
@@ -254,7 +260,11 @@ def _score_window(
     scorer: Scorer, rows: Sequence[Prepared], batch_size: int, watch: Watch
 ) -> pa.Table:
     """Score the pairs of a window in batches, in the order given by :meth:`Scorer.order`."""
-    columns = {field.name: _nulls(field, len(rows)) for field in scorer.columns}
+    columns = {
+        field.name: _nulls(field, len(rows))
+        for field in scorer.columns
+        if field.name not in scorer.carried
+    }
     good = [index for index, row in enumerate(rows) if row.status is Status.OK]
     watch([row for row in rows if row.status is not Status.OK])
     good = [good[place] for place in scorer.order([rows[index].inputs for index in good])]
@@ -310,5 +320,10 @@ def _assemble(
         pa.array([row.height for row in rows], pa.int32()),
         pa.array([row.caption_length for row in rows], pa.int32()),
     ]
-    scores = [_to_arrow(columns[field.name], field.type) for field in scorer.columns]
+    scores = [
+        _to_arrow(columns[field.name], field.type)
+        if field.name in columns
+        else pa.array([(row.carried or {}).get(field.name) for row in rows], field.type)
+        for field in scorer.columns
+    ]
     return pa.Table.from_arrays([*identity, *scores], schema=score_schema(scorer.columns))

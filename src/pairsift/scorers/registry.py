@@ -133,6 +133,7 @@ def check_scorer(
     languages: str | Iterable[str] | None = None,
     hashes: bool = False,
     caption_index: bool = False,
+    carry: Iterable[str] = (),
     **options: Any,
 ) -> None:
     """Check name and options without loading a model, for a scorer that is loaded later.
@@ -145,6 +146,8 @@ def check_scorer(
     if name != given:
         options["model"] = given
     _check_marking(mark_out_of_scope, languages)
+    if carry:
+        _import("pairsift.scorers.carried_fields:parse_carried")(carry)
     _check_options(name, entries()[name].load(), options)
 
 
@@ -164,6 +167,7 @@ def known_columns(
     mark_out_of_scope: bool = False,
     hashes: bool = False,
     caption_index: bool = False,
+    carry: Iterable[str] = (),
     **options: Any,
 ) -> tuple[pa.Field, ...] | None:
     """Return a scorer's columns without loading its model; None if that is not possible.
@@ -189,6 +193,9 @@ def known_columns(
         columns = (*_import("pairsift.scorers.caption_index:COLUMNS"), *columns)
     if mark_out_of_scope:
         columns += _import("pairsift.scorers.marking:COLUMNS")
+    if carry:
+        fields = _import("pairsift.scorers.carried_fields:parse_carried")(carry)
+        columns += _import("pairsift.scorers.carrier:carried_columns")(fields)
     return columns
 
 
@@ -208,6 +215,7 @@ def load_scorer(
     languages: str | Iterable[str] | None = None,
     hashes: bool = False,
     caption_index: bool = False,
+    carry: Iterable[str] = (),
     **options: Any,
 ) -> Scorer:
     """Load a scorer by name, or from the folder of a checkpoint.
@@ -223,6 +231,8 @@ def load_scorer(
             found.
         caption_index: add the column of :class:`pairsift.scorers.caption_index.CaptionIndexer`, for
             pairs that are several captions of one sample.
+        carry: fields of the samples to add as columns, with their types: ``url:text``; see
+            :class:`pairsift.scorers.carrier.Carrier`.
         options: passed to the scorer: `model`, `metrics`, `prompts`, `vision_tower`, `dtype`,
             `device`, `reference_quirks`, ...; None and False mean the scorer's default.
 
@@ -258,11 +268,15 @@ def load_scorer(
         from pairsift.scorers.caption_index import CaptionIndexer
 
         scorer = CaptionIndexer(scorer)
-    if not mark_out_of_scope:
-        return scorer
-    from pairsift.scorers.marking import ScopeMarker
+    if mark_out_of_scope:
+        from pairsift.scorers.marking import ScopeMarker
 
-    return ScopeMarker(scorer, named)
+        scorer = ScopeMarker(scorer, named)
+    if carry:  # last, because it also fills the rows of pairs that fail
+        from pairsift.scorers.carrier import Carrier
+
+        scorer = Carrier(scorer, carry)
+    return scorer
 
 
 def _check_marking(marked: bool, languages: str | Iterable[str] | None) -> list[str]:
