@@ -129,7 +129,7 @@ class ScoredRows:
             f"SELECT approx_count_distinct({quoted(name)}), count({quoted(name)}) FROM rows "
             "WHERE status = 'ok'"
         )
-        return count < _FEW or different <= count / 2
+        return bool(count < _FEW or different <= count / 2)
 
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""

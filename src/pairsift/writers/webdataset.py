@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from pairsift.errors import PairsiftError
 from pairsift.pair import Pair
@@ -280,8 +281,10 @@ def _open(shard: KeptShard, job: WebdatasetJob) -> _TarCopier | _PairCopier:
     origin = job.selection.provenance(shard, job.root)
     table = shard.table(["key", *job.scores])
     keys = table.column("key").to_pylist()
+    single = {field.name for field in table.schema if pa.types.is_float32(field.type)}
     scores = [
-        {name: _plain(value) for name, value in row.items() if value is not None}
+        {name: _plain(value) if name in single else value
+         for name, value in row.items() if value is not None}
         for row in table.select(list(job.scores)).to_pylist()
     ] if job.scores else None  # fmt: skip
     several = caption_names(origin.shard.options)  # of which the tar's .txt is only one
