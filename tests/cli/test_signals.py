@@ -56,7 +56,7 @@ def _wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -
         time.sleep(0.01)
 
 
-def _end(process: subprocess.Popen[str], number: int, to_group: bool) -> str:
+def _end(process: subprocess.Popen[str], number: int, to_group: bool, soon: float = 30) -> str:
     """Send the signal, check that it all ends soon, and return stderr."""
     everyone = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     if to_group:
@@ -65,7 +65,7 @@ def _end(process: subprocess.Popen[str], number: int, to_group: bool) -> str:
         process.send_signal(number)
     try:
         _, errors = process.communicate(timeout=60)
-        _, alive = psutil.wait_procs(everyone, timeout=30)
+        _, alive = psutil.wait_procs(everyone, timeout=soon)
         assert not alive
     finally:
         for one in everyone:
@@ -199,7 +199,8 @@ def test_ctrl_c_ends_a_cluster_of_our_own(pool: Path, tmp_path: Path) -> None:
     command = ("-m", "pairsift", "score", str(pool), "--out", str(out), "--scorer", "heuristics")
     process = _start(*command, "--engine", "ray", "--actors", "1", "--batch-size", "4")
     _wait_until(lambda: any(out.glob("*.parquet")), process)
-    errors = _end(process, signal.SIGINT, to_group=True)
+    # Ray's agents look for their cluster for up to a minute, in some versions, before they end.
+    errors = _end(process, signal.SIGINT, to_group=True, soon=120)
     assert process.returncode == 130, errors
     assert "pairsift: stopped; what was finished is kept: run the same command again" in errors
     assert 1 <= len(tables(out)) < 8
