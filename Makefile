@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint types unit docs dist test-integrations test-lowest test-models clean
+.PHONY: demo test lint types unit docs dist test-integrations test-outside test-lowest test-models clean
 
 demo: $(VENV)/.demo
 	$(BIN)/pairsift demo --out demo-output
@@ -66,6 +66,22 @@ test-integrations: $(HEAVY:%=.venv-%/.ready)
 	  -c .venv-$*/constraints.txt -e '.[$*]' pytest
 	touch $@
 
+# What users run next, with the packages themselves. DATACOMP=DIR, a clone of DataComp, adds its
+# resharder.
+OUTSIDE := open_clip readers img2dataset $(if $(DATACOMP),datacomp)
+OUT := build/outside
+test-outside: $(VENV)/.demo $(OUTSIDE:%=.venv-outside-%/.ready)
+	$(BIN)/python -m tests.outside.pool $(OUT)
+	.venv-outside-open_clip/bin/python -m tests.outside.train_open_clip $(OUT)
+	.venv-outside-readers/bin/python -m tests.outside.read_back $(OUT)
+	.venv-outside-img2dataset/bin/python -m tests.outside.score_crawl $(OUT)
+	$(if $(DATACOMP),.venv-outside-datacomp/bin/python -m tests.outside.reshard $(OUT) $(DATACOMP)/resharder.py)
+
+.venv-outside-%/.ready: tests/outside/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check -q install -r $<
+	touch $@
+
 # Every image-text-to-text type of transformers, with torchvision, which some of their processors need.
 MODELS := .venv-models
 test-models: $(MODELS)/.ready
@@ -96,4 +112,4 @@ $(LOWEST)/.ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(MODELS) $(HEAVY:%=.venv-%) demo-output build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(MODELS) $(HEAVY:%=.venv-%) .venv-outside-* demo-output build dist .mypy_cache .pytest_cache .ruff_cache
