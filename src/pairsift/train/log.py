@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pairsift.progress import Listener
 from pairsift.storage import Folder
+from pairsift.train.trackers import Tracker
 
 Number = int | float | None
 
@@ -16,11 +17,15 @@ Number = int | float | None
 class MetricsLog:
     """`metrics.jsonl`: one object per line, with `stage` (number), `step` and the measured
     numbers.
+
+    Args:
+        trackers: get the same numbers.
     """
 
-    def __init__(self, path: Path, listener: Listener) -> None:
+    def __init__(self, path: Path, listener: Listener, trackers: Sequence[Tracker] = ()) -> None:
         self.path = path
         self.listener = listener
+        self.trackers = trackers
 
     def rewind(self, stage: int, step: int) -> None:
         """Remove everything after a step: what a killed run logged after its last checkpoint."""
@@ -44,18 +49,21 @@ class MetricsLog:
 
     def training(self, stage: int, step: int, steps: int, numbers: Mapping[str, Number]) -> None:
         """Log the loss and other numbers of training."""
-        self._add({"stage": stage, "step": step, **numbers})
+        self._add(stage, step, numbers)
         text = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items() if value)
         self.listener.message(f"stage {stage}  step {step:,}/{steps:,}  {text}")
 
     def measured(self, stage: int, step: int, numbers: Mapping[str, Number]) -> None:
         """Log the agreement on the dev pairs."""
-        self._add({"stage": stage, "step": step, **{f"dev_{k}": v for k, v in numbers.items()}})
+        self._add(stage, step, {f"dev_{name}": value for name, value in numbers.items()})
         self.listener.message(f"stage {stage}  step {step:,}  dev: {shown(numbers)}")
 
-    def _add(self, row: Mapping[str, Any]) -> None:
+    def _add(self, stage: int, step: int, numbers: Mapping[str, Number]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps({"stage": stage, "step": step, **numbers}) + "\n")
+        known = {name: float(value) for name, value in numbers.items() if value is not None}
+        for tracker in self.trackers:
+            tracker.log(stage, step, known)
 
 
 def shown(numbers: Mapping[str, Number]) -> str:

@@ -62,6 +62,13 @@ class TrainOptions:
     ] = False
     save_every: Annotated[int, Ge(1), Doc("Steps between checkpoints and dev measurements.")] = 100
     log_every: Annotated[int, Ge(1), Doc("Steps between lines of the log.")] = 10
+    log: Annotated[
+        str | None,
+        Doc(
+            "Trackers that get the log as well, separated by commas: tensorboard, wandb, trackio. "
+            "Event files of TensorBoard are in OUT/training/tensorboard."
+        ),
+    ] = None
     dev_fraction: Annotated[
         float, Ge(0), Le(0.9), Doc("Fraction of the images that is set apart as the dev set.")
     ] = 0.1

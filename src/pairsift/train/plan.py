@@ -28,6 +28,7 @@ from pairsift.train.examples import (
 from pairsift.train.items import usable
 from pairsift.train.settings import MEAN, Settings
 from pairsift.train.student import Base, find_base
+from pairsift.train.trackers import check_trackers
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ def check_packages(settings: Settings) -> None:
             raise PairsiftError(
                 f"training needs {package}: pip install 'pairsift[train]'"
             ) from None
+    check_trackers(settings.log)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise PairsiftError("training runs in one process on one device; start it without torchrun")
 

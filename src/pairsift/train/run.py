@@ -32,6 +32,7 @@ from pairsift.train.param_groups import choose_trainable, count_parameters
 from pairsift.train.plan import Plan, make_plan
 from pairsift.train.settings import Settings, Stage
 from pairsift.train.student import Student
+from pairsift.train.trackers import check_trackers, open_trackers
 from pairsift.train.trainer import FilterTrainer, StageFolder, planned_steps
 
 #: where `train` keeps its own files, beside the checkpoint
@@ -116,16 +117,19 @@ def _train(plan: Plan, out: Path, listener: Listener) -> Summary:
         return done
     for line in plan.lines():
         listener.message(line)
-    log = MetricsLog(out / WORK_FOLDER / METRICS_FILE, listener)
-    runner = _Runner(plan, out, log)
+    work, title = out / WORK_FOLDER, out.resolve().name
     results = []
     start: Path | None = None
-    for stage in settings.stages:
-        folder = runner.folder(stage)
-        runner.train_stage(stage, folder, start)
-        runner.free()
-        start, tau = folder.best()
-        results.append((start, stage, tau))
+    names = check_trackers(settings.log)
+    with open_trackers(names, work, title, plan.fingerprint) as trackers:
+        log = MetricsLog(work / METRICS_FILE, listener, trackers)
+        runner = _Runner(plan, out, log)
+        for stage in settings.stages:
+            folder = runner.folder(stage)
+            runner.train_stage(stage, folder, start)
+            runner.free()
+            start, tau = folder.best()
+            results.append((start, stage, tau))
     best, stage, _ = max(results, key=lambda result: (result[2] or 0.0, result[1].number))
     listener.message(f"best checkpoint: {best}")
     runner.export(best)
