@@ -41,17 +41,21 @@ def sections() -> str:
 
     from pairsift.options import (
         DedupOptions,
+        NegClipLossOptions,
+        NormSimOptions,
         ReportOptions,
         ScoreOptions,
         SelectOptions,
+        SemanticDuplicatesOptions,
         WriteOptions,
     )
     from pairsift.writers.registry import BUILT_IN
 
     files = {entry.name: f"`{entry.file}`. " for entry in BUILT_IN}
     steps = {
-        "score": ScoreOptions, "dedup": DedupOptions, "select": SelectOptions,
-        "write": WriteOptions, "report": ReportOptions,
+        "score": ScoreOptions, "dedup": DedupOptions, "normsim": NormSimOptions,
+        "neg_clip_loss": NegClipLossOptions, "semantic_duplicates": SemanticDuplicatesOptions,
+        "select": SelectOptions, "write": WriteOptions, "report": ReportOptions,
     }  # fmt: skip
     parts = []
     for name, options in steps.items():

@@ -24,10 +24,13 @@ from pairsift.options import (
     Argument,
     Commas,
     DedupOptions,
+    NegClipLossOptions,
+    NormSimOptions,
     Pairs,
     ReportOptions,
     ScoreOptions,
     SelectOptions,
+    SemanticDuplicatesOptions,
     WriteOptions,
 )
 from tests.samples import jpeg, write_tar
@@ -35,9 +38,16 @@ from tests.samples import jpeg, write_tar
 STEPS = {
     "score": ScoreOptions,
     "dedup": DedupOptions,
+    "normsim": NormSimOptions,
+    "neg_clip_loss": NegClipLossOptions,
+    "semantic_duplicates": SemanticDuplicatesOptions,
     "select": SelectOptions,
     "write": WriteOptions,
     "report": ReportOptions,
+}
+NEEDED: dict[str, dict[str, Any]] = {
+    "score": {"shards": ["pool"]},
+    "normsim": {"target": ["near"]},
 }
 FIELDS = [(step, field) for step, model in STEPS.items() for field in dataclasses.fields(model)]
 # Outputs of [write] are true in a run's file and a path on the command line.
@@ -122,7 +132,7 @@ def test_every_option_is_the_same_from_everywhere(
 ) -> None:
     value = another(step, field)
     sections: dict[str, dict[str, Any]] = {"score": {"shards": ["pool"]}, "select": {}}
-    given = {"shards": ["pool"]} if step == "score" else {}
+    given = NEEDED.get(step, {})
     sections[step] = {**given, field.name: value}
     arguments = {**given, field.name: value}
     if step == "write" and field.name in OUTPUTS:
@@ -151,7 +161,7 @@ def test_limits_hold_everywhere(
     tmp_path: Path, step: str, field: dataclasses.Field[Any], limit: Ge | Le
 ) -> None:
     beyond: Any = limit.ge - 1 if isinstance(limit, Ge) else limit.le + 1
-    given = {"shards": ["pool"]} if step == "score" else {}
+    given = NEEDED.get(step, {})
     sections: dict[str, dict[str, Any]] = {"score": {"shards": ["pool"]}, "select": {}}
     sections[step] = {**given, field.name: beyond}
     with pytest.raises(PairsiftError, match=f"{step}: {field.name} = "):
@@ -164,10 +174,10 @@ def test_limits_hold_everywhere(
 
 @pytest.mark.parametrize("step", sorted(STEPS))
 def test_defaults_are_the_same_from_everywhere(tmp_path: Path, step: str) -> None:
-    sections: dict[str, dict[str, Any]] = {"score": {"shards": ["pool"]}, "select": {}, step: {}}
-    sections["score"] = {"shards": ["pool"]}
-    arguments = ["pool"] if step == "score" else []
-    made = ScoreOptions(shards=("pool",)) if step == "score" else STEPS[step]()
+    given = NEEDED.get(step, {})
+    sections: dict[str, dict[str, Any]] = {"score": {"shards": ["pool"]}, "select": {}, step: given}
+    arguments = [part for name, one in given.items() for part in as_arguments(step, name, one)]
+    made = STEPS[step](**{name: tuple(one) for name, one in given.items()})
     assert (
         from_command_line(step, arguments) == getattr(from_file(tmp_path, sections), step) == made
     )

@@ -16,9 +16,12 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from pairsift.errors import PairsiftError
 from pairsift.options import (
     DedupOptions,
+    NegClipLossOptions,
+    NormSimOptions,
     ReportOptions,
     ScoreOptions,
     SelectOptions,
+    SemanticDuplicatesOptions,
     WriteOptions,
 )
 
@@ -33,7 +36,11 @@ class Config:
 
     out: str
     score: ScoreOptions
-    dedup: DedupOptions | None = field(default=None, kw_only=True)  # newer than the others
+    # By name only, because they are newer than the others.
+    dedup: DedupOptions | None = field(default=None, kw_only=True)
+    normsim: NormSimOptions | None = field(default=None, kw_only=True)
+    neg_clip_loss: NegClipLossOptions | None = field(default=None, kw_only=True)
+    semantic_duplicates: SemanticDuplicatesOptions | None = field(default=None, kw_only=True)
     select: SelectOptions | None = None
     write: WriteOptions | None = None
     report: ReportOptions | None = None

@@ -83,7 +83,7 @@ class Embeddings:
 
     Attributes:
         vectors: by column name, float16 (rows, dimension); rows that are not ok hold zeros.
-        ok: (rows,) bool.
+        ok: (rows,) bool; False if a row has none, or numbers that are not finite.
         model: fingerprint of the scorer.
     """
 
@@ -138,5 +138,6 @@ def from_table(table: pa.Table) -> Embeddings:
         start = column.offset * dimension
         vectors[name] = values[start : start + len(table) * dimension].reshape(-1, dimension)
         ok &= column.is_valid().to_numpy(zero_copy_only=False)
+        ok &= np.isfinite(vectors[name]).all(axis=1)
     model = json.loads((table.schema.metadata or {}).get(MODEL_KEY, b"{}"))
     return Embeddings(vectors, ok, model)

@@ -311,6 +311,62 @@ class DedupOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NormSimOptions:
+    """Options of `pairsift normsim`."""
+
+    target: Annotated[
+        Texts,
+        Doc(
+            "Score folder with the embeddings of the target set, by the same scorer. May be "
+            "repeated."
+        ),
+    ]
+    norm: Annotated[
+        str,
+        Doc(
+            "How target images are combined: 2 (root of the sum of squared cosines) or inf (the "
+            "nearest one)."
+        ),
+    ] = "2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NegClipLossOptions:
+    """Options of `pairsift neg-clip-loss`."""
+
+    batch: Annotated[int, Ge(1), Doc("Pairs in a batch.")] = 32_768
+    rounds: Annotated[
+        int,
+        Ge(1),
+        Doc("How often the pairs are divided into random batches; results are averaged."),
+    ] = 10
+    temperature: Annotated[
+        float, Doc("Temperature of the loss that the model was trained with.")
+    ] = 0.01
+    seed: Annotated[int, Ge(0), Doc("Seed of what is drawn at random.")] = 0
+    chunk: Annotated[int, Ge(1), Doc("Rows in memory at a time; batches are drawn from them.")] = (
+        1_000_000
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SemanticDuplicatesOptions:
+    """Options of `pairsift semantic-duplicates`."""
+
+    epsilon: Annotated[
+        float,
+        Ge(0),
+        Le(1),
+        Doc("Images whose cosine is above 1 - EPSILON are put into one group."),
+    ] = 0.05
+    clusters: Annotated[
+        int | None, Ge(1), Doc("Clusters of k-means; default: the square root of the rows.")
+    ] = None
+    seed: Annotated[int, Ge(0), Doc("Seed of what is drawn at random.")] = 0
+    memory_limit: Annotated[str, Doc("Memory for the pairs, e.g. 2GB.")] = "2GB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SelectOptions:
     """Options of `pairsift select`."""
 
@@ -344,7 +400,7 @@ class SelectOptions:
         str | None,
         Doc(
             "Folder that `pairsift dedup` wrote, for --per-group. In a run's file it is what "
-            "[dedup] wrote, if omitted."
+            "[dedup] or [semantic_duplicates] wrote, if omitted."
         ),
     ] = None
     per_group: Annotated[

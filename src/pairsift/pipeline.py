@@ -8,7 +8,7 @@ Scores are kept, and the report comes last.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from math import inf
 from typing import Any
@@ -18,7 +18,7 @@ from pairsift.cascade.report import write_agreement
 from pairsift.cascade.scorer import CascadeScorer
 from pairsift.config import Config
 from pairsift.dedup import DedupSummary, check_dedup
-from pairsift.embeddings import without_embeddings
+from pairsift.embeddings import IMAGE, without_embeddings
 from pairsift.engines.base import RunSummary
 from pairsift.errors import NothingScoredError, PairsiftError
 from pairsift.hashing import SHA
@@ -37,6 +37,10 @@ from pairsift.scores import TABLE_SUFFIX, read_shard_names, score_schema, withou
 from pairsift.select import Selection, check_select, read_selection
 from pairsift.select.agreement import describe_agreement
 from pairsift.select.record import ROWS
+from pairsift.similarity.negclip import check_neg_clip_loss
+from pairsift.similarity.normsim import check_normsim
+from pairsift.similarity.output import VALUES, Values
+from pairsift.similarity.semantic import SemanticGroups
 from pairsift.storage import Folder, join, output_file
 from pairsift.swap import OutputSet
 from pairsift.writers.datacomp import SUBSET
@@ -47,6 +51,9 @@ from pairsift.writers.registry import BUILT_IN, Written, outputs_of, refuse_repe
 # File and folder names in the run's `out`.
 SCORES = "scores"
 COPIES = "copies"
+NORMSIM = "normsim.parquet"
+NEG_CLIP_LOSS = "neg_clip_loss.parquet"
+ALIKE = "alike"
 SELECTION = "selection"
 REPORT = "report.html"
 _FILES = {entry.name: entry.file for entry in BUILT_IN}
@@ -63,6 +70,9 @@ class PipelineResult:
     out: str
     score: RunSummary
     dedup: DedupSummary | None = None
+    normsim: Values | None = None
+    neg_clip_loss: Values | None = None
+    semantic_duplicates: SemanticGroups | None = None
     agreement: dict[str, Any] | None = None
     selection: Selection | None = None
     written: Mapping[str, Any] = field(default_factory=dict)
@@ -75,6 +85,9 @@ class PipelineResult:
             "out": self.out,
             "score": self.score.to_json(),
             "dedup": self.dedup and asdict(self.dedup),
+            "normsim": self.normsim and asdict(self.normsim),
+            "neg_clip_loss": self.neg_clip_loss and asdict(self.neg_clip_loss),
+            "semantic_duplicates": self.semantic_duplicates and asdict(self.semantic_duplicates),
             "agreement": self.agreement,
             "select": self.selection and self.selection.to_json(),
             **dict.fromkeys(_FILES),
@@ -90,8 +103,8 @@ class PipelineResult:
             f"{self.score.skipped:,} of {self.score.shards:,} shards were finished before",
             *self.score.failure_lines(),
         ]
-        if self.dedup:
-            lines += self.dedup.lines()
+        for made in (self.dedup, self.normsim, self.neg_clip_loss, self.semantic_duplicates):
+            lines += made.lines() if made else []
         if self.agreement:
             lines.append(f"the planned cut: {describe_agreement(self.agreement)}")
         if self.selection:
@@ -142,26 +155,72 @@ def run_pipeline(
     if config.dedup is not None:
         copies = join(config.out, COPIES)
         result = replace(result, dedup=steps.dedup(scores, config.dedup, copies, listener))
-    if (select := _with_copies(config)) is not None:
+    result = _compare_embeddings(config, result, listener)
+    if (select := _with_findings(config)) is not None:
         result = _select_and_write(select, config.write, result, outputs)
     if config.report is not None:
         selection = result.selection.path if result.selection else None
-        report = steps.report(scores, selection, config.report, join(config.out, REPORT))
+        shown = config.report
+        if selection is None:  # else they are those of the selection
+            shown = replace(shown, join=(*shown.join, *_joins(config, shown.join)))
+        report = steps.report(scores, selection, shown, join(config.out, REPORT))
         result = replace(result, report=report)
     return result
 
 
-def _with_copies(config: Config) -> SelectOptions | None:
-    """What to select, with the copies that ``[dedup]`` finds and without what it marks."""
+def _compare_embeddings(
+    config: Config, result: PipelineResult, listener: Listener | None
+) -> PipelineResult:
+    """Run the steps that read embeddings."""
+    scores, out = join(config.out, SCORES), config.out
+    if (near := config.normsim) is not None:
+        made = steps.normsim(scores, near, join(out, NORMSIM), listener)
+        result = replace(result, normsim=made)
+    if (loss := config.neg_clip_loss) is not None:
+        made = steps.neg_clip_loss(scores, loss, join(out, NEG_CLIP_LOSS), listener)
+        result = replace(result, neg_clip_loss=made)
+    if (alike := config.semantic_duplicates) is not None:
+        groups = steps.semantic_duplicates(scores, alike, join(out, ALIKE), listener)
+        result = replace(result, semantic_duplicates=groups)
+    return result
+
+
+def _joins(config: Config, asked: Sequence[str]) -> list[str]:
+    """The joins that ``[normsim]`` and ``[neg_clip_loss]`` add, with the sections' names."""
+    taken = {text.partition("=")[0] for text in asked}
+    made = {
+        "normsim": NORMSIM if config.normsim else None,
+        "neg_clip_loss": NEG_CLIP_LOSS if config.neg_clip_loss else None,
+    }
+    return [
+        f"{name}={join(config.out, file)}@shard"
+        for name, file in made.items()
+        if file and name not in taken
+    ]
+
+
+def _with_findings(config: Config) -> SelectOptions | None:
+    """What to select, with the groups, marks and values that the sections before find.
+
+    Raises:
+        PairsiftError: two sections find groups, and ``[select]`` does not say which to use.
+    """
     select, dedup = config.select, config.dedup
-    if select is None or dedup is None:
-        return select
-    copies = join(config.out, COPIES)
-    if select.per_group is not None and select.groups is None and dedup.on != "none":
-        select = replace(select, groups=copies)
-    if dedup.against:
-        select = replace(select, exclude=(*select.exclude, copies))
-    return select
+    if select is None:
+        return None
+    if select.per_group is not None and select.groups is None:
+        found = [COPIES] if dedup is not None and dedup.on != "none" else []
+        found += [ALIKE] if config.semantic_duplicates is not None else []
+        if len(found) > 1:
+            ways = " or ".join(f'groups = "{join(config.out, name)}"' for name in found)
+            raise PairsiftError(
+                "[select] per_group: both [dedup] and [semantic_duplicates] find groups; write "
+                f"{ways} into [select]"
+            )
+        select = replace(select, groups=join(config.out, found[0])) if found else select
+    if dedup is not None and dedup.against:
+        select = replace(select, exclude=(*select.exclude, join(config.out, COPIES)))
+    return replace(select, join=(*select.join, *_joins(config, select.join)))
 
 
 def _cascade(scorer: Scorer | None) -> CascadeScorer | None:
@@ -184,7 +243,11 @@ def _refuse_others(out: str) -> None:
         PairsiftError: there is one; the error names it.
     """
     folder = Folder(out)
-    for name, kind in ((_FILES["datacomp"], SUBSET), (_FILES["parquet"], LIST), (REPORT, PAGE)):
+    kinds = {
+        _FILES["datacomp"]: SUBSET, _FILES["parquet"]: LIST, REPORT: PAGE,
+        NORMSIM: VALUES, NEG_CLIP_LOSS: VALUES,
+    }  # fmt: skip
+    for name, kind in kinds.items():
         output_file(join(out, name), kind)
     for name, mark in _MARKS.items():
         if folder.exists(name) and not folder.exists(f"{name}/{mark}"):
@@ -199,12 +262,22 @@ def _check(config: Config, scorer: Scorer | None) -> None:
     Raises:
         PairsiftError: a step cannot run; the error names the section.
     """
-    score, select = config.score, _with_copies(config)
+    score, select = config.score, _with_findings(config)
     if config.dedup is not None:
         try:
             check_dedup(config.dedup.on, config.dedup.distance, config.dedup.against)
         except PairsiftError as error:
             raise PairsiftError(f"[dedup] {error}") from error
+    if config.normsim is not None:
+        try:
+            check_normsim(config.normsim.target, config.normsim.norm)
+        except PairsiftError as error:
+            raise PairsiftError(f"[normsim] {error}") from error
+    if config.neg_clip_loss is not None:
+        try:
+            check_neg_clip_loss(**asdict(config.neg_clip_loss))
+        except PairsiftError as error:
+            raise PairsiftError(f"[neg_clip_loss] {error}") from error
     if (placed := _placed(config.write, config.out)) is not None:
         try:
             outputs_of(placed)
@@ -221,6 +294,12 @@ def _check(config: Config, scorer: Scorer | None) -> None:
     schema = score_schema(without_embeddings(columns))
     if config.dedup is not None and SHA not in schema.names:
         raise PairsiftError("[dedup] needs hashes; write hashes = true into [score]")
+    for name in ("normsim", "neg_clip_loss", "semantic_duplicates"):
+        if getattr(config, name) is not None and IMAGE not in {item.name for item in columns}:
+            raise PairsiftError(
+                f"[{name}] needs embeddings; write embeddings = true into [score], with the scorer "
+                "clip, dual-encoder or tiny-glance"
+            )
     # Columns of joined tables are known only once there are scores.
     if select is not None and not select.join:
         asked = (

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from pairsift.errors import PairsiftError
 from pairsift.options import (
     DedupOptions,
+    NegClipLossOptions,
+    NormSimOptions,
     ReportOptions,
     ScoreOptions,
     SelectOptions,
+    SemanticDuplicatesOptions,
     SourceOptions,
 )
 from pairsift.sources import ShardSet, find_shards
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from pairsift.report import ReportSummary
     from pairsift.scorers.base import Scorer
     from pairsift.select import Selection
+    from pairsift.similarity.output import Values
+    from pairsift.similarity.semantic import SemanticGroups
 
 _SCORER = (
     "model", "vision_tower", "adapter", "prompts", "reference_quirks", "plan", "w", "metrics",
@@ -175,6 +180,54 @@ def dedup(
     from pairsift.dedup import dedup as find_copies
 
     return find_copies(scores, out, **asdict(options), listener=listener)
+
+
+def normsim(
+    scores: str | Sequence[str],
+    options: NormSimOptions,
+    out: str,
+    listener: Listener | None = None,
+) -> Values:
+    """Compare each image with those of a target set.
+
+    Raises:
+        PairsiftError: as of :func:`pairsift.similarity.normsim.normsim`.
+    """
+    from pairsift.similarity.normsim import normsim as compare
+
+    return compare(scores, options.target, out, norm=options.norm, listener=listener)
+
+
+def neg_clip_loss(
+    scores: str | Sequence[str],
+    options: NegClipLossOptions,
+    out: str,
+    listener: Listener | None = None,
+) -> Values:
+    """Compare each pair's cosine with those of its batch.
+
+    Raises:
+        PairsiftError: as of :func:`pairsift.similarity.negclip.neg_clip_loss`.
+    """
+    from pairsift.similarity.negclip import neg_clip_loss as compare
+
+    return compare(scores, out, **asdict(options), listener=listener)
+
+
+def semantic_duplicates(
+    scores: str | Sequence[str],
+    options: SemanticDuplicatesOptions,
+    out: str,
+    listener: Listener | None = None,
+) -> SemanticGroups:
+    """Group images whose embeddings nearly agree.
+
+    Raises:
+        PairsiftError: as of :func:`pairsift.similarity.semantic.semantic_duplicates`.
+    """
+    from pairsift.similarity.semantic import semantic_duplicates as find
+
+    return find(scores, out, **asdict(options), listener=listener)
 
 
 def select(scores: str | Sequence[str], options: SelectOptions, out: str | None) -> Selection:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,18 +18,19 @@ import pytest
 
 from pairsift import Pair, PairsiftError, load_scorer
 from pairsift.config import read_config
-from pairsift.embeddings import FORMAT, IMAGE, NAMES, TEXT, embedding_fields, to_arrow
+from pairsift.embeddings import FORMAT, IMAGE, NAMES, TEXT, embedding_fields, from_table, to_arrow
 from pairsift.engines.local import score_shards
 from pairsift.images import ImageLimits
 from pairsift.pair import Status
 from pairsift.pipeline import run_pipeline
+from pairsift.progress import NullListener
 from pairsift.scorers.base import Preparer, Scorer
 from pairsift.scorers.hashes import HashMarker
 from pairsift.scores import ScoreFolder, score_schema, status_array
 from pairsift.select import select
 from pairsift.similarity.negclip import neg_clip_loss, of_batch
 from pairsift.similarity.normsim import normsim
-from pairsift.similarity.semantic import semantic_duplicates
+from pairsift.similarity.semantic import k_means, semantic_duplicates
 from pairsift.similarity.vectors import embedded_tables
 from pairsift.sources import find_shards
 from pairsift.storage import Folder
@@ -150,15 +155,111 @@ def test_semantic_duplicates_are_all_near_pairs_of_a_cluster(tmp_path: Path) -> 
             assert row["size"] > 1
         return made, {frozenset(group) for group in groups.values()}
 
-    many, of_many = found(9)
     one, of_one = found(1)
     assert of_one == {frozenset(group) for group in expected.values()}
     assert (one.pairs, one.grouped) == (len(a), sum(map(len, expected.values())))
-    # Of several clusters, a part of the pairs: each group lies in one of all.
-    assert 0 < many.pairs < one.pairs
-    assert all(any(group <= whole for whole in of_one) for group in of_many)
     kept = select(scores, groups=str(tmp_path / "g"), per_group=1, by="clip_score")
     assert kept.kept == 1997 - one.grouped + one.groups
+
+
+@pytest.mark.parametrize("clusters", [2, 9, 60])
+def test_semantic_duplicates_in_clusters_are_brute_force(tmp_path: Path, clusters: int) -> None:
+    """All pairs of rows that have the same nearest centre and a cosine above the threshold."""
+    image, _ = make(tmp_path / "s", 3000, 4)
+    ok = np.flatnonzero(~np.isnan(image).any(axis=1))
+    centres = k_means(image[ok].astype(np.float32), clusters, 0, NullListener())
+    cosines = image @ centres.T.astype(np.float64)
+    cluster = np.full(len(image), -1)
+    cluster[ok] = cosines[ok].argmax(axis=1)
+    assert len(set(cluster[ok])) == clusters
+    same_cluster = cluster[:, None] == cluster[None, :]
+    a, b = np.nonzero(np.tril(image @ image.T, -1) * same_cluster > 0.6)
+    expected: dict[int, set[str]] = {}
+    for row, root in components(list(zip(a.tolist(), b.tolist(), strict=True))).items():
+        expected.setdefault(root, set()).add(f"k{row}")
+    made = semantic_duplicates(
+        str(tmp_path / "s"), str(tmp_path / "g"), epsilon=0.4, clusters=clusters
+    )
+    table = pq.read_table(tmp_path / "g/groups.parquet")
+    groups: dict[str, set[str]] = {}
+    for row in table.to_pylist():
+        groups.setdefault(row["group"], set()).add(row["key"])
+    assert {frozenset(group) for group in groups.values()} == {
+        frozenset(group) for group in expected.values()
+    }
+    assert len(expected) > 20
+    assert (made.pairs, made.groups, made.grouped) == (len(a), len(groups), len(table))
+    sizes = {name: len(keys) for name, keys in groups.items()}
+    assert all(row["size"] == sizes[row["group"]] for row in table.to_pylist())
+    assert made.largest == max(sizes.values())
+    # Once more, it is the same file.
+    semantic_duplicates(str(tmp_path / "s"), str(tmp_path / "h"), epsilon=0.4, clusters=clusters)
+    again = (tmp_path / "h/groups.parquet").read_bytes()
+    assert again == (tmp_path / "g/groups.parquet").read_bytes()
+
+
+def test_semantic_duplicates_killed_at_any_time_go_on(tmp_path: Path) -> None:
+    make(tmp_path / "s", 4000, 4, tables=8)
+    asked = ["--epsilon", "0.4", "--clusters", "30"]
+
+    def command(out: str) -> list[str]:
+        given = [str(tmp_path / "s"), "--out", str(tmp_path / out), *asked]
+        return [sys.executable, "-m", "pairsift", "semantic-duplicates", *given]
+
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    expected = (tmp_path / "whole/groups.parquet").read_bytes()
+    killed, most = 0, 0
+    while True:
+        with subprocess.Popen(command("cut"), stderr=subprocess.PIPE) as run:
+            # Killed as soon as it has finished something more than the last one.
+            while run.poll() is None and len(stages_of(tmp_path / "cut")) < most + 3:
+                time.sleep(0.001)
+            run.kill()
+        if run.returncode == 0:
+            break
+        assert run.returncode == -signal.SIGKILL
+        found = len(stages_of(tmp_path / "cut"))
+        assert found >= most
+        killed, most = killed + 1, found
+    assert killed > 3
+    assert (tmp_path / "cut/groups.parquet").read_bytes() == expected
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["groups.parquet"]
+
+
+def stages_of(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob("_stage-*")]
+
+
+def test_numbers_that_are_not_finite_are_no_embeddings(tmp_path: Path) -> None:
+    make(tmp_path / "s", 300, 6, tables=1)
+    table = embedded_tables(str(tmp_path / "s"))[0]
+    vectors = table.read().vectors[IMAGE].copy()
+    vectors[5], vectors[7, 3] = np.inf, np.nan
+    whole = Folder(str(tmp_path / "s/embeddings"))
+    stored = pa.ipc.open_file(pa.memory_map(str(tmp_path / "s/embeddings/t0.arrow"))).read_all()
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), DIMENSION)
+    found = from_table(stored.set_column(0, IMAGE, flat))
+    assert whole.names()
+    assert np.flatnonzero(~found.ok).tolist() == [1, 5, 7]
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_a_pool_of_hardly_a_row(tmp_path: Path, rows: int) -> None:
+    """Row 1 of the table has failed."""
+    make(tmp_path / "s", rows, 0, tables=1)
+    s = str(tmp_path / "s")
+    made = semantic_duplicates(s, str(tmp_path / "g"))
+    assert (made.rows, made.groups, made.grouped, made.largest) == (rows - 1, 0, 0, 0)
+    assert normsim(s, s, tmp_path / "n.parquet").rows == rows
+    assert neg_clip_loss(s, tmp_path / "l.parquet").rows == rows
+
+
+def test_what_others_wrote_is_not_replaced(tmp_path: Path) -> None:
+    make(tmp_path / "s", 30, 0)
+    (tmp_path / "g").mkdir()
+    pq.write_table(pa.table({"mine": [1]}), tmp_path / "g/groups.parquet")
+    with pytest.raises(PairsiftError, match="not a table of `pairsift dedup`"):
+        semantic_duplicates(str(tmp_path / "s"), str(tmp_path / "g"))
 
 
 def test_other_models_are_not_compared(tmp_path: Path) -> None:
@@ -175,6 +276,9 @@ def test_other_models_are_not_compared(tmp_path: Path) -> None:
         (lambda s, o: neg_clip_loss(s, o, temperature=0), "above 0"),
         (lambda s, o: semantic_duplicates(s, o, epsilon=2), "from 0 to 1"),
         (lambda s, o: semantic_duplicates(s, o, clusters=0), "at least 1"),
+        (lambda s, o: semantic_duplicates(s, o, seed=-1), "--seed -1"),
+        (lambda s, o: neg_clip_loss(s, o, seed=-1), "--seed -1"),
+        (lambda s, o: neg_clip_loss(s, o, temperature=float("nan")), "above 0"),
         (lambda s, o: semantic_duplicates(s, s), "folder of scores"),
         (lambda s, o: normsim(s, "nowhere", o), "no score tables"),
     ],
@@ -282,15 +386,69 @@ def test_scorers_without_embeddings_say_so() -> None:
 
 def test_from_a_runs_file(tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
-    write_tar(tmp_path / "pool/a.tar", good_samples(4))
+    good = good_samples(4)
+    write_tar(tmp_path / "pool/a.tar", {**good, "again": next(iter(good.values()))})
+    start = (
+        f'[score]\nshards = ["{tmp_path}/pool"]\nworkers = 0\n'
+        'scorer = "dual-encoder"\nembeddings = true\n'
+    )
+    (tmp_path / "target.toml").write_text(f'out = "{tmp_path}/target"\n{start}')
+    run_pipeline(read_config(tmp_path / "target.toml"))
     (tmp_path / "run.toml").write_text(
-        f'out = "{tmp_path}/out"\n[score]\nshards = ["{tmp_path}/pool"]\nworkers = 0\n'
-        'scorer = "dual-encoder"\nembeddings = true\n[select]\ntop = 0.5\nby = "dual_encoder"\n'
-        "[report]\n"
+        f'out = "{tmp_path}/out"\n{start}'
+        f'[normsim]\ntarget = "{tmp_path}/target/scores"\nnorm = "inf"\n'
+        "[neg_clip_loss]\nbatch = 3\nrounds = 2\n"
+        "[semantic_duplicates]\nepsilon = 0.01\nclusters = 1\n"
+        '[select]\nper_group = 1\ntop = 0.5\nwhere = "normsim.normsim > 0.99"\n'
+        'by = "dual_encoder + neg_clip_loss.neg_clip_loss"\n[report]\n'
     )
     result = run_pipeline(read_config(tmp_path / "run.toml"))
+    (table,) = embedded_tables(f"{tmp_path}/out/scores")
+    assert table.read().vectors[IMAGE].shape == (5, 384)
+    assert result.normsim is not None
+    assert result.normsim.mean == pytest.approx(1, abs=1e-3)  # the target set is the pool
+    assert result.semantic_duplicates is not None
+    assert result.semantic_duplicates.grouped == 2
     assert result.selection is not None
     assert result.selection.kept == 2
-    (table,) = embedded_tables(f"{tmp_path}/out/scores")
-    assert table.read().vectors[IMAGE].shape == (4, 384)
-    assert Folder(f"{tmp_path}/out/scores").exists("embeddings/a.arrow")
+    dropped = {drop.reason: drop.rows for drop in result.selection.record.dropped}
+    assert sum(rows for reason, rows in dropped.items() if "copy" in reason) == 1
+    page = (tmp_path / "out/report.html").read_text("utf-8")
+    assert "neg_clip_loss.neg_clip_loss" in page
+    assert "normsim.normsim" in page
+    assert json.loads(json.dumps(result.to_json()))["neg_clip_loss"]["rows"] == 5
+    assert len(result.text().splitlines()) == 6
+    # Once more, nothing is written again.
+    before = (tmp_path / "out/selection").stat().st_ino
+    again = run_pipeline(read_config(tmp_path / "run.toml"))
+    assert again.selection is not None
+    assert again.selection.kept == 2
+    assert (tmp_path / "out/selection").stat().st_ino == before
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ("[neg_clip_loss]\n", r"\[neg_clip_loss\] needs embeddings; write embeddings = true"),
+        ("[normsim]\n", "'target' is missing"),
+        ("[normsim]\ntarget = 'nowhere'\n", r"\[normsim\] nowhere holds no score tables"),
+        ("[normsim]\ntarget = 'nowhere'\nnorm = '3'\n", r"\[normsim\] --norm '3': choose 2 or"),
+        ("[neg_clip_loss]\ntemperature = 0.0\n", r"\[neg_clip_loss\] .* must be above 0"),
+        ("[neg-clip-loss]\n", "did you mean 'neg_clip_loss'"),
+        ("[semantic_duplicates]\nepsilon = 2.0\n", "less than or equal to 1"),
+        (
+            "[dedup]\n[semantic_duplicates]\n[select]\nper_group = 1\nby = 'itm'\n",
+            r"both \[dedup\] and \[semantic_duplicates\] find groups; write groups = ",
+        ),
+    ],
+)
+def test_mistakes_in_a_runs_file(tmp_path: Path, sections: str, words: str) -> None:
+    (tmp_path / "pool").mkdir()
+    write_tar(tmp_path / "pool/a.tar", good_samples(2))
+    (tmp_path / "run.toml").write_text(
+        f'out = "{tmp_path}/out"\n[score]\nshards = ["{tmp_path}/pool"]\n'
+        f'scorer = "heuristics"\nworkers = 0\n{sections}'
+    )
+    with pytest.raises(PairsiftError, match=words):
+        run_pipeline(read_config(tmp_path / "run.toml"))
+    assert not (tmp_path / "out/scores").exists()

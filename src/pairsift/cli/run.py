@@ -19,7 +19,7 @@ def run(
     ],
     json: Json = False,
 ) -> None:
-    """Run score, dedup, select, write and report with the settings of one file.
+    """Run all steps, from score to report, with the settings of one file.
 
     Run it again to continue after a stop.
     """

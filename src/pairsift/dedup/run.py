@@ -32,7 +32,7 @@ from pairsift.expressions.database import arrow_reader, open_database, run_sql
 from pairsift.hashing import PHASH, SHA, VERSION
 from pairsift.progress import Listener, NullListener
 from pairsift.scores import MANIFEST
-from pairsift.select.groups import GROUPS, MARKS
+from pairsift.select.groups import GROUPS, GROUPS_FILE, MARKS, RECORD_KEY
 from pairsift.select.tables import ScoreTables
 from pairsift.storage import Folder
 
@@ -42,7 +42,6 @@ AGAINST_DISTANCE = 8
 """The same for images of an evaluation set: one that is missed costs more than one too many."""
 
 KINDS = ("image", "caption", "both", "none")
-RECORD_KEY = b"pairsift.dedup"
 _STEP = 1 << 17
 
 
@@ -142,6 +141,8 @@ def dedup(
     folder = Folder(out)
     if folder.exists(MANIFEST):
         raise PairsiftError(f"{folder.url} is a folder of scores; choose another --out")
+    for name in (GROUPS, MARKS):
+        folder.check_output(name, GROUPS_FILE)
     sets = [read_hashes(place) for place in against]
     with open_database(memory_limit, threads) as connection:
         run_sql(connection, "SET preserve_insertion_order = false")

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pairsift.arrow import read_parquet
 from pairsift.expressions.database import arrow_reader, file_of, run_sql
 from pairsift.storage import Folder
 
@@ -51,6 +53,16 @@ class Stages:
             for batch in reader:
                 writer.write_batch(batch)
         self._names.add(_PREFIX + name)
+
+    def keep_table(self, name: str, table: pa.Table) -> None:
+        """Commit a table."""
+        with self.folder.atomic(_PREFIX + name) as file:
+            pq.write_table(table, file, compression="zstd")
+        self._names.add(_PREFIX + name)
+
+    def read(self, name: str) -> pa.Table:
+        """Return the rows of a finished stage."""
+        return read_parquet(self.folder.read(_PREFIX + name))
 
     def relation(self, connection: duckdb.DuckDBPyConnection, *names: str) -> str:
         """SQL of the rows of finished stages."""

@@ -6,16 +6,27 @@ holds for any other's of the same pool.
 
 from __future__ import annotations
 
+from typing import IO
+
 import duckdb
+import pyarrow.parquet as pq
 
 from pairsift.errors import PairsiftError
 from pairsift.expressions.database import file_of, run_sql
-from pairsift.storage import Folder
+from pairsift.storage import Folder, OutputKind
 
 GROUPS = "groups.parquet"
 MARKS = "marks.parquet"
 TABLE = "group_of"
 SAME = "(shard, key)"
+RECORD_KEY = b"pairsift.dedup"
+
+
+def _is_found(file: IO[bytes]) -> bool:
+    return RECORD_KEY in (pq.read_metadata(file).metadata or {})
+
+
+GROUPS_FILE = OutputKind("a table of `pairsift dedup`", _is_found)
 
 
 def load_groups(connection: duckdb.DuckDBPyConnection, url: str) -> None:

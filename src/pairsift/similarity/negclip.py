@@ -15,6 +15,7 @@ The division is random, with bounded memory: the tables are put in a random orde
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 
@@ -61,8 +62,7 @@ def neg_clip_loss(
             positive; `out` is a file of another kind.
     """
     listener = listener or NullListener()
-    if min(batch, rounds, chunk) < 1 or not temperature > 0:
-        raise PairsiftError("--batch, --rounds, --chunk and --temperature must be above 0")
+    check_neg_clip_loss(batch, rounds, temperature, seed, chunk)
     tables = embedded_tables(scores)
     same = SameModel()
     sums: dict[int, np.ndarray] = {}
@@ -86,6 +86,18 @@ def neg_clip_loss(
     record = {"batch": batch, "rounds": rounds, "temperature": temperature, "seed": seed}
     values = ((table, sums[place]) for place, table in enumerate(tables))
     return write_values(out, COLUMN, values, record)
+
+
+def check_neg_clip_loss(batch: int, rounds: int, temperature: float, seed: int, chunk: int) -> None:
+    """Check the arguments of :func:`neg_clip_loss` before the score tables exist.
+
+    Raises:
+        PairsiftError: a number is out of its range.
+    """
+    if min(batch, rounds, chunk) < 1 or not 0 < temperature < math.inf:
+        raise PairsiftError("--batch, --rounds, --chunk and --temperature must be above 0")
+    if seed < 0:
+        raise PairsiftError(f"--seed {seed}: give a whole number of at least 0")
 
 
 def of_batch(image: np.ndarray, text: np.ndarray, temperature: float) -> np.ndarray:

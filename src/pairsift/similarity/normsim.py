@@ -51,18 +51,25 @@ def normsim(
             norm; `out` is a file of another kind.
     """
     listener = listener or NullListener()
-    if norm not in NORMS:
-        raise PairsiftError(f"--norm {norm!r}: choose {' or '.join(NORMS)}")
+    check_normsim(target, norm)
+    places = [target] if isinstance(target, str) else list(target)
     same = SameModel()
     gram: np.ndarray | None = None
     kept: list[np.ndarray] = []
+    found = 0
     for _, made in each(embedded_tables(target), same):
         vectors = as_float32(made.vectors[IMAGE][made.ok])
+        found += len(vectors)
         if norm == "2":
             product = vectors.astype(np.float64).T @ vectors.astype(np.float64)
             gram = product if gram is None else gram + product
         else:
             kept.append(vectors)
+    if not found:
+        raise PairsiftError(
+            f"--target {' '.join(places)}: no row of it has an embedding; give a folder whose rows "
+            "were scored with --embeddings"
+        )
     largest = np.concatenate(kept) if kept else None
     tables = embedded_tables(scores)
 
@@ -76,8 +83,18 @@ def normsim(
             found[made.ok] = np.concatenate(parts) if parts else []
             yield table, found
 
-    record = {"norm": norm, "target": [target] if isinstance(target, str) else list(target)}
-    return write_values(out, COLUMN, values(), record)
+    return write_values(out, COLUMN, values(), {"norm": norm, "target": places})
+
+
+def check_normsim(target: str | Sequence[str], norm: str) -> None:
+    """Check the arguments of :func:`normsim` before the score tables exist.
+
+    Raises:
+        PairsiftError: an unknown norm; the target set has no scores.
+    """
+    if norm not in NORMS:
+        raise PairsiftError(f"--norm {norm!r}: choose {' or '.join(NORMS)}")
+    embedded_tables(target)
 
 
 def _of(vectors: np.ndarray, gram: np.ndarray | None, target: np.ndarray | None) -> np.ndarray:

@@ -40,6 +40,10 @@ class Values:
     rows: int
     mean: float | None
 
+    def lines(self) -> list[str]:
+        """What was written, for people."""
+        return [f"{self.rows:,} rows of {self.name} in {self.path}"]
+
 
 def write_values(
     out: str | os.PathLike[str],

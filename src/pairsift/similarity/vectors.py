@@ -39,12 +39,17 @@ class EmbeddedTable:
         with telling_damage(self.folder.file(self.name + TABLE_SUFFIX)):
             return read_parquet(content, _IDENTITY).replace_schema_metadata(None)
 
-    def read(self) -> embeddings.Embeddings:
-        """The embeddings of the rows."""
+    def digest(self) -> str:
+        """What the score table says its embeddings are; empty if it has none."""
         path = self.folder.file(self.name + TABLE_SUFFIX)
         with telling_damage(path), self.folder.fs.open(path, "rb") as file:
             metadata = pq.read_metadata(file).metadata or {}
-        return embeddings.read(self.folder, self.name, metadata.get(embeddings.DIGEST_KEY))
+        found: bytes = metadata.get(embeddings.DIGEST_KEY, b"")
+        return found.decode()
+
+    def read(self) -> embeddings.Embeddings:
+        """The embeddings of the rows."""
+        return embeddings.read(self.folder, self.name, self.digest().encode() or None)
 
 
 def embedded_tables(scores: str | Sequence[str]) -> list[EmbeddedTable]:
