@@ -34,7 +34,8 @@ from pairsift.cascade.columns import VALUE
 from pairsift.cascade.plan import Plan
 from pairsift.cascade.planning import AGREEMENTS
 from pairsift.cascade.scorer import load_stage
-from pairsift.scorers.base import Scorer, score_prepared
+from pairsift.scorers.base import Scorer
+from pairsift.scorers.batches import score_prepared
 from pairsift.select import select
 from pairsift.sources import find_shards, open_shard
 

@@ -181,9 +181,11 @@ class BenchmarkBackbone(EmbedsBackbone):
         self.max_length = 4096
         self.image_transform = Pixels(size.tower[5], self.image_marker, size.image_tokens)
 
-    def encode_images(self, images: Sequence[Arrays], is_image: torch.Tensor) -> ImageFeatures:
-        pixels = self.to_device(np.stack([image["pixels"] for image in images]))
-        return ImageFeatures(self.model.encode(pixels).flatten(0, 1))
+    def stack(self, images: Sequence[Arrays]) -> torch.Tensor:
+        return self.pinned(np.stack([image["pixels"] for image in images]))
+
+    def encode_images(self, images: torch.Tensor, is_image: torch.Tensor) -> ImageFeatures:
+        return ImageFeatures(self.model.encode(self.to_device(images)).flatten(0, 1))
 
 
 def make_tokenizer() -> Any:

@@ -23,7 +23,7 @@ from pairsift import load_scorer
 from pairsift.evaluate.cost.clip_shapes import find_shape, random_clip
 from pairsift.evaluate.cost.pairs import demo_rounds, shard_rounds
 from pairsift.metrics import METRICS
-from pairsift.scorers.base import score_prepared
+from pairsift.scorers.batches import score_prepared
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

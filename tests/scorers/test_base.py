@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from PIL import Image
 
 from pairsift import Fault, Pair, Status
-from pairsift.scorers.base import WINDOW_BATCHES, Prepared, Preparer, Scorer, score_prepared
+from pairsift.scorers.base import Preparer, Scorer
 
 
 def _png(width: int = 8, height: int = 6) -> bytes:
@@ -107,36 +106,6 @@ def test_no_pairs_give_an_empty_table_with_the_schema() -> None:
     table = LengthScorer().score([])
     assert table.num_rows == 0
     assert table.column_names[-2:] == ["length", "half"]
-
-
-def test_only_a_window_of_prepared_rows_is_held() -> None:
-    taken = scored = 0
-    most_held = 0
-
-    def rows() -> Any:
-        nonlocal taken, most_held
-        for index in range(100):
-            taken += 1
-            most_held = max(most_held, taken - scored)
-            yield Prepared("s", str(index), None, inputs=index % 12)
-
-    def watch(done: Sequence[Prepared]) -> None:
-        nonlocal scored
-        scored += len(done)
-        assert all(row.inputs is None for row in done)
-
-    table = score_prepared(LengthScorer(), rows(), batch_size=2, watch=watch)
-    assert table.num_rows == scored == 100
-    assert most_held <= WINDOW_BATCHES * 2
-
-
-def test_watch_may_stop_the_run() -> None:
-    def stop(rows: Sequence[Prepared]) -> None:
-        if rows:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        score_prepared(LengthScorer(), [Prepared("s", "k", None, inputs=1)], 1, stop)
 
 
 def test_preparer_can_go_to_a_worker_process() -> None:

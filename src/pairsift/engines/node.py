@@ -116,6 +116,8 @@ def score_shards(
             scores.release()
         raise
     run.close(_END_PATIENCE_S)
+    if scores is not None and run.buried:
+        scores.folder.remove_leftovers()  # of a process that died while it wrote
     return summary
 
 
@@ -156,6 +158,7 @@ class _Run:
         self._listener = listener
         self._children: list[_Child] = []
         self._fingerprint: dict[str, str] | None = None
+        self.buried = 0  # processes that died
         self._deaths: defaultdict[str, list[str]] = defaultdict(list)  # devices, by shard
         self._in_a_row: Counter[str] = Counter()  # by device, without a result in between
 
@@ -264,6 +267,7 @@ class _Run:
             PairsiftError: the device's processes die again and again.
         """
         child.process.join()
+        self.buried += 1
         code, name = child.process.exitcode or 0, child.device.name
         self._children.remove(child)
         child.connection.close()

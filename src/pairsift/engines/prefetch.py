@@ -121,8 +121,11 @@ class Prefetcher:
     def _refuse_hanging(self) -> None:
         """
         Raises:
-            PairsiftError: the pair that the thread prepares takes longer than `TIME_LIMIT_S`.
+            PairsiftError: the pair that the thread prepares takes longer than `TIME_LIMIT_S`, or
+                the run has ended, so that nothing more will come.
         """
+        if self._thread is not None and self._thread.stopped.is_set():
+            raise PairsiftError("the run has ended")
         at = self._at
         if at is not None and time.monotonic() - at[1] > TIME_LIMIT_S:
             raise PairsiftError(
@@ -146,7 +149,7 @@ class _ReaderThread(threading.Thread):
         self._jobs = jobs
         self._open_job = open_job
         self._submit = submit
-        self._stopped = threading.Event()
+        self.stopped = threading.Event()
 
     def run(self) -> None:
         end = _End()
@@ -162,7 +165,7 @@ class _ReaderThread(threading.Thread):
         """Put what there is of a shard; return whether to continue."""
         end = _End()
         try:
-            reader = self._open_job(job, self._stopped.wait)
+            reader = self._open_job(job, self.stopped.wait)
             if not self._put(_Begin(reader)):
                 return False
             if reader is not None:
@@ -175,7 +178,7 @@ class _ReaderThread(threading.Thread):
         return self._put(end)
 
     def _put(self, item: _Item) -> bool:
-        while not self._stopped.is_set():
+        while not self.stopped.is_set():
             try:
                 self.queue.put(item, timeout=0.1)
                 return True
@@ -184,7 +187,7 @@ class _ReaderThread(threading.Thread):
         return False
 
     def stop(self) -> None:
-        self._stopped.set()
+        self.stopped.set()
         self.join(_PATIENCE_S)
 
 

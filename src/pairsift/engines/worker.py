@@ -21,7 +21,8 @@ from pairsift.engines.prefetch import Prefetcher, PreparedShard
 from pairsift.engines.reading import PatientReader, Reader, SelectedRows, UnreadableShardError
 from pairsift.pair import Status
 from pairsift.retry import Backoff
-from pairsift.scorers.base import Prepared, Scorer, score_prepared
+from pairsift.scorers.base import Prepared, Scorer
+from pairsift.scorers.batches import score_prepared
 from pairsift.scores import ScoreFolder, read_table_facts
 
 Tell = Callable[[StatusUpdate], None]

@@ -8,7 +8,6 @@ null scores.
 from __future__ import annotations
 
 import abc
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,16 +15,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from pairsift import embeddings
 from pairsift.captions import check_caption
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageFaultError, ImageLimits, decode_image
 from pairsift.metrics import Metric
 from pairsift.pair import Fault, Pair, Status
+from pairsift.scorers.batches import score_prepared
 from pairsift.scorers.scope import Scope
-from pairsift.scores import schema_metrics, score_schema, status_array
+from pairsift.scores import schema_metrics
 
-WINDOW_BATCHES = 8
+Columns = Mapping[str, np.ndarray]
 
 
 @dataclass(slots=True)
@@ -56,13 +55,6 @@ class Prepared:
         """Change this row, in place, into a failure."""
         self.status, self.error, self.inputs = status, error, None
         return self
-
-
-Watch = Callable[[Sequence[Prepared]], None]
-
-
-def _ignore(rows: Sequence[Prepared]) -> None:
-    pass
 
 
 class Preparer:
@@ -165,7 +157,7 @@ class Scorer(abc.ABC):
         """Everything that decides a score, as text by name."""
 
     @abc.abstractmethod
-    def score_batch(self, inputs: Sequence[Any]) -> Mapping[str, np.ndarray]:
+    def score_batch(self, inputs: Sequence[Any]) -> Columns:
         """Run the model on one batch (forward).
 
         Args:
@@ -175,6 +167,29 @@ class Scorer(abc.ABC):
             one array of length ``len(inputs)`` per column name; NaN (None in a column of
             strings) means null.
         """
+
+    def collate(self, inputs: Sequence[Any]) -> Any:
+        """Make a batch ready for the device: stack, pad, pin. It is called in another thread.
+
+        Args:
+            inputs: as of :meth:`score_batch`.
+
+        Returns:
+            what :meth:`start` takes; by default the inputs.
+        """
+        return inputs
+
+    def start(self, collated: Any) -> Callable[[], Columns]:
+        """Begin the forward pass of a batch. The device may still run when this returns.
+
+        By default the whole of :meth:`score_batch`; a scorer with a device is a
+        :class:`DeviceScorer`.
+
+        Returns:
+            a function that waits for the results, and returns them as :meth:`score_batch` does.
+        """
+        columns = self.score_batch(collated)
+        return lambda: columns
 
     @property
     def described(self) -> dict[str, Metric]:
@@ -237,93 +252,14 @@ class Scorer(abc.ABC):
         return score_prepared(self, rows, batch_size or self.batch_size)
 
 
-def score_prepared(
-    scorer: Scorer, rows: Iterable[Prepared], batch_size: int, watch: Watch | None = None
-) -> pa.Table:
-    """Run forward over a stream of preprocessed rows; the table keeps their order.
+class DeviceScorer(Scorer):
+    """A scorer that begins a batch before the results of the last one are fetched.
 
-    Pixels of at most ``WINDOW_BATCHES`` batches are in memory at a time.
-
-    Args:
-        watch: called with every row once its status is final; may raise to stop.
+    A subclass defines `start`, and `collate` where there is something to collate.
     """
-    stream = iter(rows)
-    tables = []
-    while window := list(itertools.islice(stream, WINDOW_BATCHES * batch_size)):
-        tables.append(_score_window(scorer, window, batch_size, watch or _ignore))
-    if not tables:
-        return score_schema(scorer.columns).empty_table()
-    return pa.concat_tables(tables).combine_chunks()
 
+    def score_batch(self, inputs: Sequence[Any]) -> Columns:
+        return self.start(self.collate(inputs))()
 
-def _score_window(
-    scorer: Scorer, rows: Sequence[Prepared], batch_size: int, watch: Watch
-) -> pa.Table:
-    """Score the pairs of a window in batches, in the order given by :meth:`Scorer.order`."""
-    columns = {
-        field.name: _nulls(field, len(rows))
-        for field in scorer.columns
-        if field.name not in scorer.carried
-    }
-    good = [index for index, row in enumerate(rows) if row.status is Status.OK]
-    watch([row for row in rows if row.status is not Status.OK])
-    good = [good[place] for place in scorer.order([rows[index].inputs for index in good])]
-    for start in range(0, len(good), batch_size):
-        batch = good[start : start + batch_size]
-        for indices, values in _score_safely(scorer, rows, batch):
-            for name, array in values.items():
-                columns[name][indices] = array
-        for index in batch:
-            rows[index].inputs = None  # frees its pixels
-        watch([rows[index] for index in batch])
-    return _assemble(scorer, rows, columns)
-
-
-def _nulls(field: pa.Field, count: int) -> np.ndarray:
-    if pa.types.is_string(field.type):
-        return np.full(count, None, dtype=object)
-    if pa.types.is_fixed_size_list(field.type):
-        return np.full((count, field.type.list_size), np.nan, dtype=np.float16)
-    return np.full(count, np.nan, dtype=np.float64)
-
-
-def _score_safely(
-    scorer: Scorer, rows: Sequence[Prepared], batch: list[int]
-) -> Iterable[tuple[list[int], Mapping[str, np.ndarray]]]:
-    """Score a batch. If it raises, score its pairs one by one, so that only one pair fails."""
-    try:
-        yield batch, scorer.score_batch([rows[index].inputs for index in batch])
-    except Exception as error:
-        if len(batch) == 1:
-            rows[batch[0]].fail(Status.MODEL_ERROR, f"{type(error).__name__}: {error}")
-            return
-        for index in batch:
-            yield from _score_safely(scorer, rows, [index])
-
-
-def _to_arrow(values: np.ndarray, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_fixed_size_list(kind):
-        return embeddings.to_arrow(values)
-    return pa.array(values, from_pandas=True).cast(kind)
-
-
-def _assemble(
-    scorer: Scorer, rows: Sequence[Prepared], columns: Mapping[str, np.ndarray]
-) -> pa.Table:
-    identity = [
-        pa.array([row.shard for row in rows], pa.string()),
-        pa.array([row.key for row in rows], pa.string()),
-        pa.array([row.uid for row in rows], pa.string()),
-        status_array([row.status for row in rows]),
-        pa.array([row.error for row in rows], pa.string()),
-        pa.array([row.width for row in rows], pa.int32()),
-        pa.array([row.height for row in rows], pa.int32()),
-        pa.array([row.caption_length for row in rows], pa.int32()),
-    ]
-    scores = [
-        _to_arrow(columns[field.name], field.type)
-        if field.name in columns
-        else pa.array([(row.carried or {}).get(field.name) for row in rows], field.type)
-        for field in scorer.columns
-    ]
-    return pa.Table.from_arrays([*identity, *scores], schema=score_schema(scorer.columns))
+    @abc.abstractmethod
+    def start(self, collated: Any) -> Callable[[], Columns]: ...

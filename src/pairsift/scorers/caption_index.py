@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pairsift.images import ImageLimits
 from pairsift.pair import Pair, Status
-from pairsift.scorers.base import Prepared, Scorer
+from pairsift.scorers.base import Columns, DeviceScorer, Prepared, Scorer
 
 CAPTION_INDEX = "caption_index"
 COLUMNS = (pa.field(CAPTION_INDEX, pa.int16()),)
@@ -36,7 +36,7 @@ class _IndexingPreparer:
         return self
 
 
-class CaptionIndexer(Scorer):
+class CaptionIndexer(DeviceScorer):
     """A scorer with one more column, ``caption_index``: which of a sample's captions, from 0.
 
     Args:
@@ -65,6 +65,10 @@ class CaptionIndexer(Scorer):
     def novelty(self, inputs: Sequence[tuple[Any, int]]) -> np.ndarray | None:
         return self.scorer.novelty([own for own, _ in inputs])
 
-    def score_batch(self, inputs: Sequence[tuple[Any, int]]) -> Mapping[str, np.ndarray]:
-        indices = np.array([index for _, index in inputs])
-        return {**self.scorer.score_batch([own for own, _ in inputs]), CAPTION_INDEX: indices}
+    def collate(self, inputs: Sequence[tuple[Any, int]]) -> Any:
+        return self.scorer.collate([own for own, _ in inputs]), [index for _, index in inputs]
+
+    def start(self, collated: Any) -> Callable[[], Columns]:
+        own, indices = collated
+        fetch = self.scorer.start(own)
+        return lambda: {**fetch(), CAPTION_INDEX: np.array(indices)}

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
 from pairsift.pair import Pair
-from pairsift.scorers.base import Prepared, Scorer
+from pairsift.scorers.base import Columns, DeviceScorer, Prepared, Scorer
 from pairsift.scorers.carried_fields import FINGERPRINT, CarriedField, parse_carried
 
 
@@ -41,7 +41,7 @@ class _CarryingPreparer:
         return self
 
 
-class Carrier(Scorer):
+class Carrier(DeviceScorer):
     """A scorer with further columns: fields of the samples, whatever the status of the row.
 
     A value that is not of the column's type is null, and counted in the shard's `source_error`.
@@ -97,8 +97,11 @@ class Carrier(Scorer):
     def novelty(self, inputs: Sequence[Any]) -> np.ndarray | None:
         return self.scorer.novelty(inputs)
 
-    def score_batch(self, inputs: Sequence[Any]) -> Mapping[str, np.ndarray]:
-        return self.scorer.score_batch(inputs)
+    def collate(self, inputs: Sequence[Any]) -> Any:
+        return self.scorer.collate(inputs)
+
+    def start(self, collated: Any) -> Callable[[], Columns]:
+        return self.scorer.start(collated)
 
 
 def carried_columns(fields: Iterable[CarriedField]) -> tuple[pa.Field, ...]:

@@ -8,7 +8,7 @@ torchmetrics. The paper also puts "A photo depicts " before every caption; see `
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,11 +23,12 @@ from pairsift.embeddings import FORMAT, IMAGE, TEXT, embedding_fields
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
 from pairsift.printable import first_line
-from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.base import Columns, DeviceScorer, Preparer
 from pairsift.scorers.checkpoints import checkpoint_digest, find_checkpoint
 from pairsift.scorers.image_recipe import ImageRecipe
 from pairsift.scorers.memory import FittingBatches
 from pairsift.scorers.placement import pick_device, pick_dtype
+from pairsift.scorers.transfer import pinned, to_device, to_host
 from pairsift.scorers.weights import Weights, fill, uninitialised
 
 _MODELS = {"clip": CLIPModel, "siglip": SiglipModel}
@@ -88,7 +89,7 @@ class ClipTransform:
         return ids, truncated
 
 
-class ClipScorer(Scorer):
+class ClipScorer(DeviceScorer):
     """CLIPScore with a CLIP or SigLIP model.
 
     Columns: ``clip_score`` float32, 0..w; ``image_text_cosine`` float32, -1..1;
@@ -151,40 +152,56 @@ class ClipScorer(Scorer):
         """Return the length of the caption in tokens; all images have the same size."""
         return len(inputs.ids)
 
-    def score_batch(self, inputs: Sequence[ClipInputs]) -> Mapping[str, np.ndarray]:
-        found = self._fitting.run(self._encoded, inputs)
-        cosine = found[:, 0]
-        if not np.isfinite(cosine).all():
-            raise FloatingPointError("the model's embeddings are not finite")
-        columns = {
-            "clip_score": self.w * np.maximum(cosine, 0),
-            "image_text_cosine": cosine,
-            "caption_truncated": np.array([pair.truncated for pair in inputs]),
-        }
-        if self._embeds:
-            columns[IMAGE], columns[TEXT] = np.split(found[:, 1:], 2, axis=1)
+    def collate(self, inputs: Sequence[ClipInputs]) -> Any:
+        return self._fitting.collate(self._collate, inputs)
+
+    def start(self, collated: Any) -> Callable[[], Columns]:
+        truncated = np.array([pair.truncated for part, _ in collated for pair in part])
+        fetches = self._fitting.start(self._start, collated, self._collate)
+
+        def columns() -> Columns:
+            found = np.concatenate([fetch()[0] for fetch in fetches])
+            cosine = found[:, 0]
+            if not np.isfinite(cosine).all():
+                raise FloatingPointError("the model's embeddings are not finite")
+            scores = {
+                "clip_score": self.w * np.maximum(cosine, 0),
+                "image_text_cosine": cosine,
+                "caption_truncated": truncated,
+            }
+            if self._embeds:
+                scores[IMAGE], scores[TEXT] = np.split(found[:, 1:], 2, axis=1)
+            return scores
+
         return columns
 
-    @torch.inference_mode()
-    def _encoded(self, inputs: Sequence[ClipInputs]) -> np.ndarray:
-        """Return the cosines, and both embeddings if wanted: (pairs, 1 [+ 2 dimension]) float64."""
-        device = self.model.device
-        pixels = torch.from_numpy(np.stack([pair.pixels for pair in inputs])).to(device)
-        channel = torch.arange(0, 3 * 256, 256, device=device)
-        values = self._table[pixels.long() + channel].permute(0, 3, 1, 2)
-        images = self.model.get_image_features(pixel_values=values.to(self.model.dtype))
-
+    def _collate(self, inputs: Sequence[ClipInputs]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return pixels (B, height, width, 3) and token ids (B, n), pinned."""
+        pixels = np.stack([pair.pixels for pair in inputs])
         # CLIP uses the end token's output with causal attention, so padding after it has no effect;
         # SigLIP's captions are all padded to the same length.
         ids = np.full((len(inputs), max(len(pair.ids) for pair in inputs)), self._pad)
         for row, pair in enumerate(inputs):
             ids[row, : len(pair.ids)] = pair.ids
-        texts = self.model.get_text_features(input_ids=torch.from_numpy(ids).to(device))
+        return pinned(pixels, self.model.device), pinned(ids, self.model.device)
+
+    @torch.inference_mode()
+    def _start(self, collated: tuple[torch.Tensor, torch.Tensor]) -> Callable[[], list[np.ndarray]]:
+        """Begin to compute the cosines, and both embeddings if wanted.
+
+        The function returned gives one array, (pairs, 1 [+ 2 dimension]) float64.
+        """
+        device = self.model.device
+        pixels, ids = (to_device(values, device) for values in collated)
+        channel = torch.arange(0, 3 * 256, 256, device=device)
+        values = self._table[pixels.long() + channel].permute(0, 3, 1, 2)
+        images = self.model.get_image_features(pixel_values=values.to(self.model.dtype))
+        texts = self.model.get_text_features(input_ids=ids)
         seen, read = _pooled(images).double(), _pooled(texts).double()
         found = [torch.cosine_similarity(seen, read)[:, None]]
         if self._embeds:
             found += [functional.normalize(seen, dim=-1), functional.normalize(read, dim=-1)]
-        return torch.cat(found, dim=1).cpu().numpy()
+        return to_host([torch.cat(found, dim=1)])
 
 
 def _pooled(features: Any) -> torch.Tensor:

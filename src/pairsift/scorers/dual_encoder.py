@@ -14,18 +14,17 @@ says how it was trained.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pairsift.embeddings import FORMAT, IMAGE, TEXT, embedding_fields
-from pairsift.scorers.base import Preparer
+from pairsift.scorers.base import Columns, Preparer
 from pairsift.scorers.mlm.tiny.captions import collate
 from pairsift.scorers.mlm.tiny.encoded import EncodedImages
 from pairsift.scorers.mlm.tiny.inputs import TinyInputs
@@ -40,6 +39,7 @@ from pairsift.scorers.mlm.tiny.scorer import (
     tiny_transform,
 )
 from pairsift.scorers.placement import pick_device
+from pairsift.scorers.transfer import to_host
 
 
 class DualEncoderScorer(PixelsAndTokens):
@@ -80,18 +80,18 @@ class DualEncoderScorer(PixelsAndTokens):
         return self._fingerprint
 
     @torch.inference_mode()
-    def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:
-        pixels, captions = zip(*inputs, strict=True)
-        images, image_of = self._images(pixels)
-        tokens = collate(captions)
-        meaning = self.tiny.caption_meaning(
-            tokens.sentence_ids.to(self.device), tokens.sentence_mask.to(self.device)
+    def start(self, collated: Sequence[TinyInputs]) -> Callable[[], Columns]:
+        pixels, captions = zip(*collated, strict=True)
+        images = self._images.each(pixels)
+        tokens = collate(captions).to(self.device)
+        texts = F.normalize(
+            self.tiny.caption_meaning(tokens.sentence_ids, tokens.sentence_mask), dim=-1
         )
-        images, texts = images[image_of], F.normalize(meaning, dim=-1)
-        found = {"dual_encoder": (100 * (images * texts).sum(-1)).cpu().numpy()}
+        found = {"dual_encoder": 100 * (images * texts).sum(-1)}
         if self._embeds:
-            found |= {IMAGE: images.cpu().numpy(), TEXT: texts.cpu().numpy()}
-        return found
+            found |= {IMAGE: images, TEXT: texts}
+        fetch = to_host(list(found.values()))
+        return lambda: dict(zip(found, fetch(), strict=True))
 
     def _encode(self, pixels: Tensor) -> Tensor:
         return F.normalize(self.tiny.expected_meaning(pixels), dim=-1)

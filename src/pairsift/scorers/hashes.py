@@ -26,7 +26,7 @@ from pairsift.hashing import (
 )
 from pairsift.images import ImageLimits
 from pairsift.pair import Pair, Status
-from pairsift.scorers.base import Prepared, Preparer, Scorer
+from pairsift.scorers.base import Columns, DeviceScorer, Prepared, Preparer, Scorer
 
 Hashes = tuple[str, str | None, str]
 
@@ -125,7 +125,7 @@ class HashesScorer(Scorer):
         return _columns([hashes for _, hashes in inputs])
 
 
-class HashMarker(Scorer):
+class HashMarker(DeviceScorer):
     """A scorer with three more columns, the hashes of image and caption; its scores do not change.
 
     The image is decoded only once if the scorer's preparer is a
@@ -173,6 +173,11 @@ class HashMarker(Scorer):
     def novelty(self, inputs: Sequence[tuple[Any, Hashes]]) -> np.ndarray | None:
         return self.scorer.novelty([own for own, _ in inputs])
 
-    def score_batch(self, inputs: Sequence[tuple[Any, Hashes]]) -> Mapping[str, np.ndarray]:
-        own = self.scorer.score_batch([own for own, _ in inputs])
-        return {**own, **_columns([hashes for _, hashes in inputs])}
+    def collate(self, inputs: Sequence[tuple[Any, Hashes]]) -> Any:
+        columns = _columns([hashes for _, hashes in inputs])
+        return self.scorer.collate([own for own, _ in inputs]), columns
+
+    def start(self, collated: Any) -> Callable[[], Columns]:
+        own, columns = collated
+        fetch = self.scorer.start(own)
+        return lambda: {**fetch(), **columns}

@@ -17,7 +17,7 @@ from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
 from pairsift.languages import MODEL
 from pairsift.pair import Pair, Status
-from pairsift.scorers.base import Prepared, Scorer
+from pairsift.scorers.base import Columns, DeviceScorer, Prepared, Scorer
 from pairsift.scorers.scope import CERTAINTY, Reason, Scope, Verdict, judge_caption
 
 LANGUAGE, LANGUAGE_SCORE = "language", "language_score"
@@ -50,7 +50,7 @@ class _JudgingPreparer:
         return self
 
 
-class ScopeMarker(Scorer):
+class ScopeMarker(DeviceScorer):
     """A scorer with four more columns, which mark captions and images it was not trained for.
 
     The scores do not change. The columns are null where the pair is not scored:
@@ -123,9 +123,13 @@ class ScopeMarker(Scorer):
     def order(self, inputs: Sequence[tuple[Any, Verdict]]) -> list[int]:
         return self.scorer.order([theirs for theirs, _ in inputs])
 
-    def score_batch(self, inputs: Sequence[tuple[Any, Verdict]]) -> Mapping[str, np.ndarray]:
+    def collate(self, inputs: Sequence[tuple[Any, Verdict]]) -> Any:
         own, verdicts = zip(*inputs, strict=True)
-        scores = self.scorer.score_batch(own)
+        return own, self.scorer.collate(own), verdicts
+
+    def start(self, collated: Any) -> Callable[[], Columns]:
+        own, theirs, verdicts = collated
+        fetch = self.scorer.start(theirs)
         novelty = self.scorer.novelty(own)
         if novelty is None:
             novelty = np.full(len(own), np.nan)
@@ -133,13 +137,13 @@ class ScopeMarker(Scorer):
         limit = np.inf if self.scope.novelty_limit is None else self.scope.novelty_limit
         seen = [Reason.IMAGE if value > limit else None for value in novelty]
         reasons = [v.reason or image for v, image in zip(verdicts, seen, strict=True)]
-        return {
-            **scores,
+        marks = {
             LANGUAGE: np.array([verdict.language for verdict in verdicts], object),
             LANGUAGE_SCORE: np.array([verdict.score for verdict in verdicts]),
             NOVELTY: novelty,
             OUT_OF_SCOPE: np.array([reason and reason.value for reason in reasons], object),
         }
+        return lambda: {**fetch(), **marks}
 
 
 def _scope_of(scorer: Scorer, languages: Sequence[str]) -> Scope:

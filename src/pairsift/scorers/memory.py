@@ -12,6 +12,7 @@ import torch
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+Collated = TypeVar("Collated")
 
 
 class FittingBatches:
@@ -41,7 +42,7 @@ class FittingBatches:
         results: list[Result] = []
         start = 0
         while start < len(inputs):
-            batch = inputs[start : start + (self.largest or len(inputs))]
+            batch = self._split(inputs[start:] if start else inputs)[0]
             result = None
             try:
                 result = function(batch)
@@ -57,6 +58,39 @@ class FittingBatches:
             results.append(result)
             start += len(batch)
         return results
+
+    def collate(
+        self, function: Callable[[Sequence[Any]], Collated], inputs: Sequence[Any]
+    ) -> list[tuple[Sequence[Any], Collated]]:
+        """Collate a batch in parts that fit, for :meth:`start`."""
+        return [(part, function(part)) for part in self._split(inputs)]
+
+    def start(
+        self,
+        function: Callable[[Collated], Result],
+        collated: Sequence[tuple[Sequence[Any], Collated]],
+        collate: Callable[[Sequence[Any]], Collated],
+    ) -> list[Result]:
+        """Run a function on what :meth:`collate` returned; collate what does not fit again.
+
+        Raises:
+            RuntimeError: as for :meth:`run`.
+        """
+        results: list[Result] = []
+        for inputs, ready in collated:
+
+            def run(part: Sequence[Any], inputs: Any = inputs, ready: Any = ready) -> Result:
+                return function(ready if part is inputs else collate(part))
+
+            results += self.parts(run, inputs)
+        return results
+
+    def _split(self, inputs: Sequence[Any]) -> list[Sequence[Any]]:
+        """Parts that fit, as far as is known; the inputs themselves if all do."""
+        size = self.largest or len(inputs)
+        if len(inputs) <= size:
+            return [inputs] if inputs else []
+        return [inputs[start : start + size] for start in range(0, len(inputs), size)]
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -22,7 +22,8 @@ from typing import Any
 from pairsift.engines.pool import PreparerPool
 from pairsift.images import ImageLimits
 from pairsift.pair import Pair, Status
-from pairsift.scorers.base import Prepared, Scorer, score_prepared
+from pairsift.scorers.base import Prepared, Scorer
+from pairsift.scorers.batches import score_prepared
 
 Row = dict[str, Any]
 Watch = Callable[[int, float], None]

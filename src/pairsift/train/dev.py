@@ -9,7 +9,8 @@ import numpy as np
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.statistics import correlations
 from pairsift.pair import Pair, Status
-from pairsift.scorers.base import Scorer, score_prepared
+from pairsift.scorers.base import Scorer
+from pairsift.scorers.batches import score_prepared
 from pairsift.train.examples import Example
 from pairsift.train.settings import MEAN
 

@@ -151,11 +151,11 @@ def test_out_of_memory_halves_the_batch(llava, monkeypatch):
     expected = scorer.score(pairs)
     prefill, sizes = scorer.backbone.prefill, []
 
-    def small_device(images, prefixes):
-        sizes.append(len(images))
-        if len(images) > 3:
+    def small_device(collated):
+        sizes.append(len(collated.ids))
+        if len(collated.ids) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return prefill(images, prefixes)
+        return prefill(collated)
 
     monkeypatch.setattr(scorer.backbone, "prefill", small_device)
     table = scorer.score(pairs)
@@ -174,7 +174,7 @@ def test_a_pair_that_gives_no_finite_logits_costs_one_row(llava, monkeypatch):
         features = encode(images, is_image)
         per_image = features.tokens.view(len(images), -1, features.tokens.shape[-1])
         for row, image in enumerate(images):
-            if np.array_equal(image["pixels"], poisoned):
+            if np.array_equal(image.numpy(), poisoned):
                 per_image[row] = float("inf")
         return features
 

@@ -12,7 +12,7 @@ from pairsift.errors import PairsiftError
 from pairsift.evaluate.cost.memory import peak_device_mib, peak_resident_mib
 from pairsift.evaluate.cost.subjects import Subject
 from pairsift.pair import Pair, Status
-from pairsift.scorers.base import WINDOW_BATCHES, score_prepared
+from pairsift.scorers.batches import WINDOW_BATCHES, score_prepared
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from pairsift.scorers.mlm.encode import Encode, Quirks
 from pairsift.scorers.mlm.packing import Collated, Layout, build_blocks, collate
 from pairsift.scorers.mlm.trie import Tree
+from pairsift.scorers.transfer import pinned, to_device
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -127,9 +128,16 @@ class Backbone(abc.ABC):
     def dtype(self) -> torch.dtype:
         """The dtype of the model's computation."""
 
+    def collate(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> Any:
+        """Make prefixes, in which the images' tokens stand, ready for :meth:`prefill`.
+
+        It is called in another thread and runs nothing on the device.
+        """
+        return images, prefixes
+
     @abc.abstractmethod
-    def prefill(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> Any:
-        """Read the prefixes, in which the images' tokens stand; the state is for :meth:`follow`."""
+    def prefill(self, collated: Any) -> Any:
+        """Read the prefixes; the state is for :meth:`follow`."""
 
     @abc.abstractmethod
     def follow(
@@ -153,6 +161,29 @@ class Backbone(abc.ABC):
     @abc.abstractmethod
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return (N, vocabulary) float32 logits of (N, D) last hidden states."""
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """A batch of prefixes on the host, padded on the right.
+
+    Attributes:
+        images: what :meth:`EmbedsBackbone.stack` made of the images.
+        ids: (B, P) int64, 0 where the images' tokens stand.
+        marked: (B, P) bool, where they stand.
+        positions: position ids, (B, P) or (axes, B, P).
+        following: (B,) the positions after them.
+        lengths: (B,) tokens of each prefix.
+        together: (B, P) bool, see :meth:`EmbedsBackbone.seen_together`; None where nothing is.
+    """
+
+    images: Any
+    ids: np.ndarray
+    marked: np.ndarray
+    positions: np.ndarray
+    following: np.ndarray
+    lengths: np.ndarray
+    together: np.ndarray | None
 
 
 @dataclass
@@ -201,11 +232,16 @@ class EmbedsBackbone(Backbone):
     def dtype(self) -> torch.dtype:
         return self.embed_tokens.weight.dtype
 
+    def stack(self, images: Sequence[Arrays]) -> Any:
+        """Make a batch of images ready for :meth:`encode_images`, pinned; on the host."""
+        return images
+
     @abc.abstractmethod
-    def encode_images(self, images: Sequence[Arrays], is_image: torch.Tensor) -> ImageFeatures:
+    def encode_images(self, images: Any, is_image: torch.Tensor) -> ImageFeatures:
         """Encode a batch of images.
 
         Args:
+            images: of :meth:`stack`.
             is_image: (B, P) bool, the positions of their tokens; prefixes are padded on the right.
         """
 
@@ -233,27 +269,32 @@ class EmbedsBackbone(Backbone):
         """
         return None
 
-    def prefill(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> State:
-        """Encode the images and read the prefixes."""
+    def collate(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> Any:
         ids, marked = self._pad(prefixes)
-        embeds, extra = self._embed(images, ids, marked)
         positions, following = self.positions(images, prefixes)
+        lengths = np.array([len(prefix) for prefix in prefixes])
+        together = self.seen_together(marked, prefixes)
+        return Prefixes(self.stack(images), ids, marked, positions, following, lengths, together)
+
+    def prefill(self, collated: Prefixes) -> State:
+        """Encode the images and read the prefixes."""
+        embeds, extra = self._embed(collated.images, collated.ids, collated.marked)
         cache = PrefixCache()
         # Padding stands on the right of a causal model: nothing before it can see it, so no mask
         # is needed, which leaves the device its fastest attention. extend() masks it out.
-        if (together := self.seen_together(marked, prefixes)) is not None:
-            extra = {**extra, "attention_mask": self._masks_of_runs(together)}
+        if collated.together is not None:
+            extra = {**extra, "attention_mask": self._masks_of_runs(collated.together)}
         hidden = self.decoder(
             inputs_embeds=embeds,
-            position_ids=self.to_device(np.ascontiguousarray(positions)),
+            position_ids=self.to_device(collated.positions),
             past_key_values=cache,
             use_cache=True,
             **extra,
         ).last_hidden_state
         cache.freeze()
-        lengths = self.to_device(np.array([len(prefix) for prefix in prefixes]))
-        rows = torch.arange(len(prefixes), device=self.device)
-        return State(cache, lengths, self.to_device(following), hidden[rows, lengths - 1])
+        lengths = self.to_device(collated.lengths)
+        rows = torch.arange(len(lengths), device=self.device)
+        return State(cache, lengths, self.to_device(collated.following), hidden[rows, lengths - 1])
 
     def follow(
         self,
@@ -266,7 +307,7 @@ class EmbedsBackbone(Backbone):
         for blocks in zip(*laid_out, strict=True):
             block = collate(blocks)
             hidden = self.extend(state, block)
-            reads = torch.from_numpy(block.reads).to(hidden.device)
+            reads = self.to_device(block.reads)
             rows = torch.arange(len(blocks), device=hidden.device)
             yield hidden[rows[:, None], reads]
 
@@ -305,10 +346,10 @@ class EmbedsBackbone(Backbone):
         size = ids.shape[1]
         ids = np.concatenate([ids, block.ids], axis=1)
         marked = np.concatenate([marked, np.zeros(block.ids.shape, dtype=bool)], axis=1)
-        embeds, extra = self._embed(images, ids, marked)
+        embeds, extra = self._embed(self.stack(images), ids, marked)
         positions, following = self.positions(images, prefixes)
         behind = self.text_positions(self.to_device(following[:, None] + block.depth))
-        before = self.to_device(np.ascontiguousarray(positions))
+        before = self.to_device(positions)
         lengths = self.to_device(np.array([len(prefix) for prefix in prefixes]))
         causal = torch.ones(size, ids.shape[1], dtype=torch.bool, device=self.device).tril()
         mask = torch.cat(
@@ -340,7 +381,7 @@ class EmbedsBackbone(Backbone):
         return ids, marked
 
     def _embed(
-        self, images: Sequence[Arrays], ids: np.ndarray, marked: np.ndarray
+        self, images: Any, ids: np.ndarray, marked: np.ndarray
     ) -> tuple[torch.Tensor, Mapping[str, Any]]:
         """Embed (B, S) tokens with the images at their positions; return also further arguments."""
         is_image = self.to_device(marked)
@@ -411,13 +452,13 @@ class EmbedsBackbone(Backbone):
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return linear_float32(hidden, self.head)
 
-    def to_device(self, array: np.ndarray) -> torch.Tensor:
+    def pinned(self, array: np.ndarray) -> torch.Tensor:
+        """Return an array in memory from which the model's device can copy by itself."""
+        return pinned(array, self.device)
+
+    def to_device(self, array: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Copy to the model's device, without waiting for the copy if possible."""
-        array = np.ascontiguousarray(array)
-        tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
-        if self.device.type != "cuda":
-            return tensor.to(self.device)
-        return tensor.pin_memory().to(self.device, non_blocking=True)
+        return to_device(array, self.device)
 
 
 def attention_windows(config: Any) -> dict[str, int | None]:

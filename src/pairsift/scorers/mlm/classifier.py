@@ -8,7 +8,7 @@ are classifiers over levels 0, 1, ....
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ import torch
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
 from pairsift.pair import Pair
-from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.base import Columns, DeviceScorer, Preparer
 from pairsift.scorers.checkpoints import find_checkpoint
 from pairsift.scorers.memory import FittingBatches
 from pairsift.scorers.mlm.backbone import Arrays, linear_float32
@@ -35,6 +35,7 @@ from pairsift.scorers.mlm.legacy.backbone import (
 )
 from pairsift.scorers.mlm.legacy.model import load_legacy_model
 from pairsift.scorers.placement import pick_device, pick_dtype
+from pairsift.scorers.transfer import to_host
 
 _PUBLISHED_LENGTH = 75
 
@@ -124,7 +125,7 @@ class ClassifierTransform:
         return [token for token in ids if token != self.pad]
 
 
-class ClassifierScorer(Scorer):
+class ClassifierScorer(DeviceScorer):
     """A legacy LLaVA checkpoint with a score head.
 
     Args:
@@ -185,17 +186,25 @@ class ClassifierScorer(Scorer):
         """Return the length of the sequence in tokens."""
         return len(inputs.ids)
 
-    def score_batch(self, inputs: Sequence[ClassifierInputs]) -> Mapping[str, np.ndarray]:
-        logits = self._fitting.run(self._logits, inputs).astype(np.float64)
+    def collate(self, inputs: Sequence[ClassifierInputs]) -> Any:
+        return self._fitting.collate(self._collate, inputs)
+
+    def start(self, collated: Any) -> Callable[[], Columns]:
+        truncated = np.array([pair.truncated for part, _ in collated for pair in part])
+        fetch = self._start(collated)
+        return lambda: {**self._scores(fetch().astype(np.float64)), "caption_truncated": truncated}
+
+    def _scores(self, logits: np.ndarray) -> dict[str, np.ndarray]:
         if not np.isfinite(logits).all():
             raise FloatingPointError("the model's output is not finite")
-        columns = {"caption_truncated": np.array([pair.truncated for pair in inputs])}
         if self.labels == 1:
-            return {"quality": logits[:, 0], **columns}
+            return {"quality": logits[:, 0]}
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         probability = odds / odds.sum(axis=1, keepdims=True)
-        columns["quality"] = probability @ np.arange(self.labels)
-        columns["quality_class"] = logits.argmax(axis=1)
+        columns = {
+            "quality": probability @ np.arange(self.labels),
+            "quality_class": logits.argmax(axis=1),
+        }
         for level in range(self.labels):
             columns[f"quality_p{level}"] = probability[:, level]
         return columns
@@ -209,15 +218,20 @@ class ClassifierScorer(Scorer):
         inputs = self.prepare_all(pairs)
         if not inputs:
             return np.zeros((0, 1, self.labels), dtype=np.float32)
-        return self._fitting.run(self._logits, inputs)[:, None]
+        return self._start(self.collate(inputs))()[:, None]
+
+    def _collate(self, inputs: Sequence[ClassifierInputs]) -> Any:
+        return self.backbone.collate([pair.image for pair in inputs], [pair.ids for pair in inputs])
+
+    def _start(self, collated: Any) -> Callable[[], np.ndarray]:
+        """Begin a batch; the function returned gives (pairs, labels) float32 outputs."""
+        fetches = self._fitting.start(self._start_part, collated, self._collate)
+        return lambda: np.concatenate([fetch()[0] for fetch in fetches])
 
     @torch.inference_mode()
-    def _logits(self, inputs: Sequence[ClassifierInputs]) -> np.ndarray:
-        """Return (pairs, labels) float32."""
-        state = self.backbone.prefill(
-            [pair.image for pair in inputs], [pair.ids for pair in inputs]
-        )
-        return linear_float32(state.last_hidden, self.backbone.head).cpu().numpy()
+    def _start_part(self, collated: Any) -> Callable[[], list[np.ndarray]]:
+        state = self.backbone.prefill(collated)
+        return to_host([linear_float32(state.last_hidden, self.backbone.head)])
 
 
 def load_classifier(

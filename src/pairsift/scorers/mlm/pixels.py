@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from pairsift.scorers.transfer import to_device
+
 
 class Normalise:
     """(pixels * rescale - mean) / std per channel, as in an image processor.
@@ -27,8 +29,8 @@ class Normalise:
         """Return normalised pixels of the same shape."""
         shape = [1] * pixels.ndim
         shape[self.dim] = -1
-        scale = self.scale.to(pixels.device).view(shape)
-        shift = self.shift.to(pixels.device).view(shape)
+        scale = to_device(self.scale, pixels.device).view(shape)
+        shift = to_device(self.shift, pixels.device).view(shape)
         return (pixels.float() * scale + shift).to(dtype)
 
 

@@ -13,7 +13,7 @@ from pairsift.errors import PairsiftError
 from pairsift.images import ImageLimits
 from pairsift.metrics import DEFAULT_SCALE
 from pairsift.pair import Pair
-from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.base import Columns, DeviceScorer, Preparer
 from pairsift.scorers.memory import FittingBatches
 from pairsift.scorers.mlm.backbone import Arrays, Backbone, ImageTransform
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
@@ -29,6 +29,7 @@ from pairsift.scorers.mlm.sharing import (
     order_by_key,
 )
 from pairsift.scorers.mlm.trie import Tree, answer_values, summarise
+from pairsift.scorers.transfer import to_device, to_host
 
 # The most logits computed at a time: 1 GiB of float32.
 _LOGITS_AT_ONCE = 2**28
@@ -77,7 +78,15 @@ class MLMTransform:
         )
 
 
-class MLMScorer(Scorer):
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Groups of equally many pairs, read at once, and what the model's `collate` made of them."""
+
+    groups: Sequence[Group]
+    collated: Any
+
+
+class MLMScorer(DeviceScorer):
     """A multimodal language model asked the questions of a prompt pack.
 
     Args:
@@ -131,7 +140,7 @@ class MLMScorer(Scorer):
         self.layout: Layout = layout
         self.columns = score_columns(pack.in_tables())
         self.preparer = Preparer(MLMTransform(backbone.image_transform, self.encoder), limits)
-        self._batches = FittingBatches()
+        self._fitting = FittingBatches()
         self._fingerprint = {
             "scorer": self.name,
             **(fingerprint or {}),
@@ -157,15 +166,23 @@ class MLMScorer(Scorer):
         """Pairs of one image together, and otherwise those of like length."""
         return order_by_key([pair.image_key for pair in inputs], list(map(self.cost, inputs)))
 
-    def score_batch(self, inputs: Sequence[MLMInputs]) -> Mapping[str, np.ndarray]:
-        log_p, greedy = self._in_memory(self._distributions, inputs)
-        summary = summarise(log_p, self.values)
-        columns = {field.name: np.full(len(inputs), np.nan) for field in self.columns}
-        columns |= metric_columns(summary, self._asked)
-        if self.quirks is not None:
-            for index, metric in enumerate(self.metrics):
-                columns[f"{metric}_top"] = greedy[:, index]
-        columns["caption_truncated"] = np.array([pair.truncated for pair in inputs])
+    def collate(self, inputs: Sequence[MLMInputs]) -> Any:
+        return self._fitting.collate(self._collate, inputs)
+
+    def start(self, collated: Any) -> Callable[[], Columns]:
+        truncated = np.array([pair.truncated for part, _ in collated for pair in part])
+        fetch = self._start(collated)
+
+        def columns() -> Columns:
+            log_p, greedy = fetch()
+            summary = summarise(log_p, self.values)
+            found = {field.name: np.full(len(truncated), np.nan) for field in self.columns}
+            found |= metric_columns(summary, self._asked)
+            if self.quirks is not None:
+                for index, metric in enumerate(self.metrics):
+                    found[f"{metric}_top"] = greedy[:, index]
+            return found | {"caption_truncated": truncated}
+
         return columns
 
     def distributions(self, pairs: Sequence[Pair]) -> np.ndarray:
@@ -177,7 +194,7 @@ class MLMScorer(Scorer):
         Raises:
             PairsiftError: a pair cannot be scored; the error names its key.
         """
-        log_p, _ = self._in_memory(self._distributions, self.prepare_all(pairs))
+        log_p, _ = self._start(self.collate(self.prepare_all(pairs)))()
         p = np.exp(log_p.astype(np.float64) - log_p.max(-1, keepdims=True))
         return np.asarray(p / p.sum(-1, keepdims=True))
 
@@ -187,8 +204,7 @@ class MLMScorer(Scorer):
         Raises:
             PairsiftError: a pair cannot be scored; the error names its key.
         """
-        (logits,) = self._in_memory(self._answer_logits, self.prepare_all(pairs))
-        return logits
+        return self._fitting.run(self._answer_logits, self.prepare_all(pairs))
 
     @torch.inference_mode()
     def answers(self, pair: Pair, max_tokens: int = 160) -> list[str]:
@@ -203,7 +219,8 @@ class MLMScorer(Scorer):
             PairsiftError: the pair cannot be scored; the error names its key.
         """
         [inputs] = self.prepare_all([pair])
-        state = self._prefill(each_alone([inputs]))
+        [part] = self._parts(each_alone([inputs]))
+        state = self.backbone.prefill(part.collated)
         tokenizer = self.backbone.tokenizer
         texts = []
         for suffix in inputs.suffixes:
@@ -219,72 +236,77 @@ class MLMScorer(Scorer):
             texts.append(tokenizer.decode(written, skip_special_tokens=True).strip())
         return texts
 
-    def _in_memory(
-        self,
-        run: Callable[[Sequence[MLMInputs]], tuple[np.ndarray, ...]],
-        inputs: Sequence[MLMInputs],
-    ) -> tuple[np.ndarray, ...]:
-        parts = self._batches.parts(run, inputs)
-        return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    def _collate(self, inputs: Sequence[MLMInputs]) -> list[_Part]:
+        return [part for alike in group_by_image(inputs).values() for part in self._parts(alike)]
 
-    def _prefill(self, groups: Sequence[Group]) -> Any:
-        return self.backbone.prefill(
-            [group.image for group in groups], [group.prefix for group in groups]
-        )
-
-    def _read(
-        self, groups: Sequence[Group], trees: Sequence[Tree] | None, layout: Layout
-    ) -> Iterator[torch.Tensor]:
-        """Yield (groups, nodes of one or more suffixes, D) last hidden states."""
-        suffixes = [group.suffixes for group in groups]
-        yield from self.backbone.follow(self._prefill(groups), suffixes, trees, layout)
-
-    def _parts(self, groups: Sequence[Group]) -> Iterator[Sequence[Group]]:
+    def _parts(self, groups: Sequence[Group]) -> Iterator[_Part]:
         """As many groups at a time as the model reads at once."""
         step = self.backbone.at_once or len(groups)
         for start in range(0, len(groups), step):
-            yield groups[start : start + step]
+            some = groups[start : start + step]
+            images, prefixes = [group.image for group in some], [group.prefix for group in some]
+            yield _Part(some, self.backbone.collate(images, prefixes))
+
+    def _read(
+        self, part: _Part, trees: Sequence[Tree] | None, layout: Layout
+    ) -> Iterator[torch.Tensor]:
+        """Yield (groups, nodes of one or more suffixes, D) last hidden states."""
+        suffixes = [group.suffixes for group in part.groups]
+        state = self.backbone.prefill(part.collated)
+        yield from self.backbone.follow(state, suffixes, trees, layout)
 
     @torch.inference_mode()
-    def _answer_logits(self, inputs: Sequence[MLMInputs]) -> tuple[np.ndarray, ...]:
+    def _answer_logits(self, inputs: Sequence[MLMInputs]) -> np.ndarray:
         read = [
             torch.cat(list(self._read(part, None, self.layout)), dim=1)
             for part in self._parts(each_alone(inputs))
         ]
         hidden = torch.cat(read)
         logits = self.backbone.logits(hidden.flatten(0, 1))
-        return (logits.cpu().numpy().reshape(*hidden.shape[:2], -1),)
+        return logits.cpu().numpy().reshape(*hidden.shape[:2], -1)
+
+    def _start(self, collated: Any) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+        """Begin to read a batch of :meth:`collate`.
+
+        The function returned gives log P of the answers, (B, metrics, answers), and greedy scores,
+        (B, metrics).
+        """
+        fetches = self._fitting.start(self._start_parts, collated, self._collate)
+
+        def fetch() -> tuple[np.ndarray, np.ndarray]:
+            answers, best = zip(*(fetch() for fetch in fetches), strict=True)
+            log_p = np.concatenate(answers)
+            if not np.isfinite(log_p).all():
+                raise FloatingPointError("the model's logits are not finite")
+            if self.quirks is None:
+                return log_p, np.full(log_p.shape[:2], np.nan)
+            return log_p, self._greedy(np.concatenate(best), self.quirks.new_tokens)
+
+        return fetch
 
     @torch.inference_mode()
-    def _distributions(self, inputs: Sequence[MLMInputs]) -> tuple[np.ndarray, ...]:
-        """Return log P of the answers, (B, metrics, answers), and greedy scores, (B, metrics)."""
-        rows: list[int] = []
-        found: list[tuple[np.ndarray, ...]] = []
-        for alike in group_by_image(inputs).values():
-            for groups in self._parts(alike):
-                rows += [row for group in groups for row in group.rows]
-                found.append(self._read_groups(groups))
-        in_order = np.argsort(rows)
-        return tuple(np.concatenate(parts)[in_order] for parts in zip(*found, strict=True))
+    def _start_parts(self, parts: Sequence[_Part]) -> Callable[[], list[np.ndarray]]:
+        """As :meth:`_start`, for what fits at once, with the likeliest tokens of all nodes."""
+        rows = [row for part in parts for group in part.groups for row in group.rows]
+        read = [self._read_part(part) for part in parts]
+        fetch = to_host([torch.cat(found) for found in zip(*read, strict=True)])
+        return lambda: [found[np.argsort(rows)] for found in fetch()]
 
-    def _read_groups(self, groups: Sequence[Group]) -> tuple[np.ndarray, ...]:
-        """As :meth:`_distributions`, for groups of equally many pairs, pair by pair."""
-        pairs = len(groups[0].rows)
+    def _read_part(self, part: _Part) -> tuple[torch.Tensor, torch.Tensor]:
+        """(pairs, metrics, answers) log P and (pairs, metrics, nodes) likeliest tokens."""
+        pairs = len(part.groups[0].rows)
         nodes = sum(trie.nodes for trie in self.tries)
-        layout = layout_of(groups, nodes, self.layout)
+        layout = layout_of(part.groups, nodes, self.layout)
         read = [
             self._read_nodes(hidden)
-            for hidden in self._read(groups, self.tries.trees * pairs, layout)
+            for hidden in self._read(part, self.tries.trees * pairs, layout)
         ]
         log_p, best = (torch.cat(parts, dim=1) for parts in zip(*read, strict=True))
-        log_p = log_p.reshape(len(groups) * pairs, nodes, -1)
-        answers = self.tries.log_probabilities(log_p).cpu().numpy()
-        if not np.isfinite(answers).all():
-            raise FloatingPointError("the model's logits are not finite")
+        log_p = log_p.reshape(len(part.groups) * pairs, nodes, -1)
+        answers = self.tries.log_probabilities(log_p)
         if self.quirks is None:
-            return answers, np.full(answers.shape[:2], np.nan)
-        likeliest = best.cpu().numpy().reshape(*answers.shape[:2], -1)
-        return answers, self._greedy(likeliest, self.quirks.new_tokens)
+            return answers, best.new_empty(*answers.shape[:2], 0)
+        return answers, best.reshape(*answers.shape[:2], -1)
 
     def _read_nodes(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the log probabilities of the tries' columns, and the likeliest token of all.
@@ -295,7 +317,7 @@ class MLMScorer(Scorer):
         Returns:
             (..., columns) float32 and (...) int64; the latter is zero if it is not needed.
         """
-        columns = torch.tensor(self.tries.columns, device=hidden.device)
+        columns = to_device(np.array(self.tries.columns), hidden.device)
         log_p, best = [], []
         at_once = max(1, _LOGITS_AT_ONCE // self.backbone.vocabulary)
         for rows in torch.split(hidden.flatten(0, -2), at_once):

@@ -142,22 +142,26 @@ class AnswerTrie:
         """
         import torch
 
+        from pairsift.scorers.transfer import to_device
+
         device = log_p.device
         flat = log_p.flatten(-2)
-        steps = torch.from_numpy(self._steps).to(device)
+        steps = to_device(self._steps, device)
         taken = flat[..., steps.clamp_min(0)]
         total = taken.masked_fill(steps < 0, 0.0).sum(-1)
-        goes_on = torch.from_numpy(self._goes_on).to(device)
+        goes_on = to_device(self._goes_on, device)
         further = log_p.exp().masked_fill(~goes_on, 0.0).sum(-1)
         # Rounding may make the sum of probabilities slightly larger than one.
         ending = torch.log1p(-further.clamp(max=1 - 1e-7))
-        ends = torch.from_numpy(self._ends).to(device)
+        ends = to_device(self._ends, device)
         spelled = total + ending[..., ends.clamp_min(0)].masked_fill(ends < 0, 0.0)
         if len(self._owners) == len(self.paths):
             return spelled
         return torch.stack(
             [
-                spelled[..., np.flatnonzero(self._owners == answer).tolist()].logsumexp(-1)
+                spelled[..., to_device(np.flatnonzero(self._owners == answer), device)].logsumexp(
+                    -1
+                )
                 for answer in range(len(self.paths))
             ],
             dim=-1,
@@ -261,7 +265,10 @@ class AnswerTries(tuple[AnswerTrie, ...]):
         """As :meth:`log_probabilities`, for the nodes of one metric: (..., answers)."""
         import torch
 
-        found = self[index].log_probabilities(log_p[..., self.places[index]])
+        from pairsift.scorers.transfer import to_device
+
+        places = to_device(np.array(self.places[index]), log_p.device)
+        found = self[index].log_probabilities(log_p[..., places])
         return torch.nn.functional.pad(found, (0, self.answers - found.shape[-1]), value=NEVER)
 
 

@@ -73,7 +73,7 @@ def _probabilities(scorer: MLMScorer, backbone: GenericBackbone, inputs: MLMInpu
     """(nodes, vocabulary) next-token probabilities along the longest answer of the first metric."""
     longest = max(scorer.tries[0].beginnings, key=len)
     path = (longest, tuple(range(len(longest))))
-    state = backbone.prefill([inputs.image], [inputs.prefix])
+    state = backbone.prefill(backbone.collate([inputs.image], [inputs.prefix]))
     [logits] = backbone.follow(state, [inputs.suffixes[:1]], [path], "looped")
     probabilities: torch.Tensor = backbone.logits(logits[0]).softmax(-1)
     if not probabilities.isfinite().all():

@@ -112,11 +112,15 @@ def test_both_steps_of_the_answer(scorer, golden, pairs, prefix):
     images = [pair.image for pair in inputs]
     for column, name in enumerate(METRICS.values()):
         prompts = [np.concatenate([pair.prefix, pair.suffixes[column]]) for pair in inputs]
-        first = backbone.logits(backbone.prefill(images, prompts).last_hidden).numpy()
+        first = backbone.logits(
+            backbone.prefill(backbone.collate(images, prompts)).last_hidden
+        ).numpy()
         answered = [
             np.append(prompt, row.argmax()) for prompt, row in zip(prompts, first, strict=True)
         ]
-        second = backbone.logits(backbone.prefill(images, answered).last_hidden).numpy()
+        second = backbone.logits(
+            backbone.prefill(backbone.collate(images, answered)).last_hidden
+        ).numpy()
         for index in range(len(pairs)):
             key = f"{prefix}{name}/{index}"
             np.testing.assert_allclose(first[index], golden[f"{key}/logits_step0"], **CLOSE)

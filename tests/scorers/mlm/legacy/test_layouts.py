@@ -48,7 +48,9 @@ def test_outputs_are_those_of_the_parts(written):
     ids = backbone.encode("a photo <image>\nof the harbour")
     at = ids.index(-200)
     full = np.array([*ids[:at], *image.ids, *ids[at + 1 :]])
-    logits = backbone.logits(backbone.prefill([image.arrays], [full]).last_hidden)[0].numpy()
+    logits = backbone.logits(
+        backbone.prefill(backbone.collate([image.arrays], [full])).last_hidden
+    )[0].numpy()
     assert logits.shape == (len(written.tokenizer),)  # without the rows that no token has
     expected = written.outputs(ids, image.arrays["pixels"])
     np.testing.assert_allclose(logits, expected, atol=2e-4)

@@ -107,8 +107,11 @@ class PaliGemmaBackbone(FeaturesBackbone):
         positions, following = super().positions(images, prefixes)
         return positions + 1, following + 1
 
-    def prefill(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> Any:
+    def collate(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> Any:
         return images, prefixes  # nothing can be read before the prompt is whole
+
+    def prefill(self, collated: Any) -> Any:
+        return collated
 
     def follow(
         self,
@@ -123,7 +126,7 @@ class PaliGemmaBackbone(FeaturesBackbone):
                 np.concatenate([prefix, suffix[index], image[CLOSING_IDS]])
                 for image, prefix, suffix in zip(images, prefixes, suffixes, strict=True)
             ]
-            read = super().prefill(images, prompts)
+            read = super().prefill(super().collate(images, prompts))
             ends = read.last_hidden[:, None]
             if tree[0]:
                 block = collate([answers_alone(tree)] * len(prompts))

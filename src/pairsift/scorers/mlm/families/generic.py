@@ -122,11 +122,8 @@ class GenericBackbone(Backbone):
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return hidden.float()  # the model's own forward ends with them
 
-    def prefill(self, images: Sequence[Arrays], prefixes: Sequence[np.ndarray]) -> list[Prompt]:
-        return [
-            self._begin(Prompt(image, prefix))
-            for image, prefix in zip(images, prefixes, strict=True)
-        ]
+    def prefill(self, collated: Any) -> list[Prompt]:
+        return [self._begin(Prompt(image, prefix)) for image, prefix in zip(*collated, strict=True)]
 
     def follow(
         self,

@@ -64,8 +64,11 @@ class Idefics3Backbone(HubBackbone):
             side * side // self.config.scale_factor**2,
         )
 
-    def encode_images(self, images: Sequence[Arrays], is_image: torch.Tensor) -> ImageFeatures:
-        pixels = self.to_device(np.concatenate([image["pixels"] for image in images]))
+    def stack(self, images: Sequence[Arrays]) -> torch.Tensor:
+        return self.pinned(np.concatenate([image["pixels"] for image in images]))
+
+    def encode_images(self, images: torch.Tensor, is_image: torch.Tensor) -> ImageFeatures:
+        pixels = self.to_device(images)
         # All squares are passed as images of one sample; none is padding and none is left out.
         features = self.inner.get_image_features(
             pixel_values=self._normalise(pixels, self.dtype)[None], return_dict=True

@@ -54,8 +54,11 @@ class LlavaBackbone(HubBackbone):
             - int(not has_class_token and not keeps_all),
         )
 
-    def encode_images(self, images: Sequence[Arrays], is_image: torch.Tensor) -> ImageFeatures:
-        pixels = self.to_device(np.stack([image["pixels"] for image in images]))
+    def stack(self, images: Sequence[Arrays]) -> torch.Tensor:
+        return self.pinned(np.stack([image["pixels"] for image in images]))
+
+    def encode_images(self, images: torch.Tensor, is_image: torch.Tensor) -> ImageFeatures:
+        pixels = self.to_device(images)
         features = self.inner.get_image_features(
             pixel_values=self._normalise(pixels, self.dtype),
             vision_feature_layer=self.config.vision_feature_layer,

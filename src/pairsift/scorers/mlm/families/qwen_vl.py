@@ -45,9 +45,15 @@ class QwenVLBackbone(HubBackbone):
         self._normalise = Normalise(self.processor, dim=1)
         return QwenVLTransform(self.processor, self.image_marker)
 
-    def encode_images(self, images: Sequence[Arrays], is_image: torch.Tensor) -> ImageFeatures:
-        patches = self.to_device(np.concatenate([image["patches"] for image in images]))
-        grids = self.to_device(np.stack([image["grid"] for image in images]))
+    def stack(self, images: Sequence[Arrays]) -> tuple[torch.Tensor, ...]:
+        patches = np.concatenate([image["patches"] for image in images])
+        grids = np.stack([image["grid"] for image in images])
+        return self.pinned(patches), self.pinned(grids)
+
+    def encode_images(
+        self, images: tuple[torch.Tensor, ...], is_image: torch.Tensor
+    ) -> ImageFeatures:
+        patches, grids = map(self.to_device, images)
         pixels = self._normalise(patches, self.dtype)
         frames = self.processor.temporal_patch_size
         output = self.inner.get_image_features(

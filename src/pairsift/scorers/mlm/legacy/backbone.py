@@ -105,8 +105,11 @@ class LegacyBackbone(EmbedsBackbone):
         self.chat = trained_chat(model)
         self.quirks = published_use(model)
 
-    def encode_images(self, images: Sequence[Arrays], is_image: torch.Tensor) -> ImageFeatures:
-        pixels = self.to_device(np.stack([image["pixels"] for image in images]))
+    def stack(self, images: Sequence[Arrays]) -> torch.Tensor:
+        return self.pinned(np.stack([image["pixels"] for image in images]))
+
+    def encode_images(self, images: torch.Tensor, is_image: torch.Tensor) -> ImageFeatures:
+        pixels = self.to_device(images)
         return ImageFeatures(self.model.encode_images(pixels).flatten(0, 1))
 
 

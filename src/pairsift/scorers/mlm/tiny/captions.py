@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.tiny.inputs import CaptionTokens
+from pairsift.scorers.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Captions:
 
     def to(self, device: torch.device) -> Captions:
         return Captions(
-            self.ids.to(device),
-            self.mask.to(device),
-            self.sentence_ids.to(device),
-            self.sentence_mask.to(device),
+            to_device(self.ids, device),
+            to_device(self.mask, device),
+            to_device(self.sentence_ids, device),
+            to_device(self.sentence_mask, device),
         )
 
 
@@ -72,10 +73,10 @@ class Packed:
 
     def to(self, device: torch.device) -> Packed:
         return Packed(
-            self.ids.to(device),
-            self.positions.to(device),
-            self.query.to(device),
-            self.segment.to(device),
+            to_device(self.ids, device),
+            to_device(self.positions, device),
+            to_device(self.query, device),
+            to_device(self.segment, device),
         )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from pairsift.scorers.mlm.sharing import order_by_key
 from pairsift.scorers.mlm.tiny.captions import pad
 from pairsift.scorers.mlm.tiny.inputs import CaptionTokens
+from pairsift.scorers.transfer import to_device
 
 KEPT = 256
 """Number of encoded images (0.1 MB each) and captions (1.5 kB each) in the cache."""
@@ -62,6 +63,11 @@ class _Remembered(abc.ABC, Generic[Item]):
             del self._kept[key]
         return torch.stack(rows), place_of
 
+    def each(self, items: Sequence[Item]) -> Tensor:
+        """Return every item encoded, (B, ...)."""
+        encoded, place_of = self(items)
+        return encoded[to_device(np.array(place_of), self.device)]
+
     def clear(self) -> None:
         """Empty the cache."""
         self._kept.clear()
@@ -98,7 +104,7 @@ class EncodedImages(_Remembered[np.ndarray]):
         return _digest(item)
 
     def _encode(self, items: Sequence[np.ndarray]) -> Tensor:
-        return self.encode(torch.from_numpy(np.stack(items)).to(self.device))
+        return self.encode(to_device(np.stack(items), self.device))
 
 
 class CaptionsRead(_Remembered[CaptionTokens]):
@@ -121,4 +127,4 @@ class CaptionsRead(_Remembered[CaptionTokens]):
 
     def _encode(self, items: Sequence[CaptionTokens]) -> Tensor:
         ids, mask = pad([item.sentence_ids for item in items])
-        return self.encode(ids.to(self.device), mask.to(self.device))
+        return self.encode(to_device(ids, self.device), to_device(mask, self.device))

@@ -7,7 +7,7 @@ both together cost no more than `pairsift-tiny` alone. It is a first stage for c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -17,10 +17,11 @@ from torch.nn import functional as F
 
 from pairsift.embeddings import FORMAT, IMAGE, TEXT, embedding_fields
 from pairsift.metrics import METRICS
-from pairsift.scorers.base import Scorer
+from pairsift.scorers.base import Columns, Scorer
 from pairsift.scorers.mlm.tiny.inputs import TinyInputs
 from pairsift.scorers.mlm.tiny.model import distribution
 from pairsift.scorers.mlm.tiny.scorer import PixelsAndTokens, TinyScorer, load_tiny_scorer
+from pairsift.scorers.transfer import to_host
 
 _ITM = tuple(METRICS).index("itm")
 
@@ -52,20 +53,19 @@ class TinyGlance(PixelsAndTokens):
         return self._tiny.novelty(inputs)
 
     @torch.inference_mode()
-    def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:
-        pixels, captions = zip(*inputs, strict=True)
-        images, image_of = self._tiny.images(pixels)
-        read, read_of = self._tiny.captions(captions)
-        logits = self._tiny.model.glance_logits(images[image_of], read[read_of][:, None])
+    def start(self, collated: Sequence[TinyInputs]) -> Callable[[], Columns]:
+        pixels, captions = zip(*collated, strict=True)
+        images, read = self._tiny.images.each(pixels), self._tiny.captions.each(captions)
+        logits = self._tiny.model.glance_logits(images, read[:, None])
         expected, _, _ = distribution(logits[:, 0, _ITM])
-        found = {"glance": expected.cpu().numpy()}
+        found = {"glance": expected}
         if self._embeds:
             # The first of an encoded image's meaning rows, and what it is compared with.
             config = self._tiny.model.config
-            seen = images[image_of][:, config.image_tokens, : config.meaning].float()
-            meaning = F.normalize(read[read_of][:, : config.meaning].float(), dim=-1)
-            found |= {IMAGE: seen.cpu().numpy(), TEXT: meaning.cpu().numpy()}
-        return found
+            found[IMAGE] = images[:, config.image_tokens, : config.meaning].float()
+            found[TEXT] = F.normalize(read[:, : config.meaning].float(), dim=-1)
+        fetch = to_host(list(found.values()))
+        return lambda: dict(zip(found, fetch(), strict=True))
 
 
 def load_tiny_glance(

@@ -281,7 +281,9 @@ class TinyModel(nn.Module):
         training captions.
         """
         with self._quick():
-            states = self.sentence(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+            # From a mask of two dimensions transformers asks the device whether it hides anything.
+            hidden = mask if mask.device.type == "cpu" else _square(mask)
+            states = self.sentence(input_ids=ids, attention_mask=hidden).last_hidden_state.float()
         weight = mask[..., None].to(states.dtype)
         mean = (states * weight).sum(1) / weight.sum(1).clamp_min(1)
         return F.normalize(mean, dim=-1) - self.meaning_center
@@ -339,7 +341,11 @@ class TinyModel(nn.Module):
         """
         agreement, judged = self._agreement(read, image_embeds)
         hidden = self._read(image_embeds, packed, agreement)
-        asked = hidden[packed.query >= 0].view(*read.shape[:2], len(METRICS), -1)
+        # Sorted instead of selected, which would wait for the device to count them.
+        count = read.shape[1] * len(METRICS)
+        places = (packed.query < 0).byte().argsort(dim=1, stable=True)[:, :count, None]
+        asked = hidden.gather(1, places.expand(-1, -1, hidden.shape[-1]))
+        asked = asked.view(*read.shape[:2], len(METRICS), -1)
         weights = torch.einsum("bcmd,mkd->bcmk", asked, self.score_head)
         return self._logits(weights, agreement, judged), hidden
 
@@ -393,6 +399,11 @@ class TinyModel(nn.Module):
                 use_cache=False,
             ).last_hidden_state
         return states[:, count:].float()
+
+
+def _square(mask: Tensor) -> Tensor:
+    """Return (B, 1, S, S) of a mask of real tokens (B, S): every token sees the real ones."""
+    return mask[:, None, None].expand(-1, 1, mask.shape[1], -1)
 
 
 def distribution(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:

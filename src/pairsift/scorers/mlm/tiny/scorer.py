@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,10 +15,10 @@ import torch
 from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS, parse_metrics
 from pairsift.pair import Pair
-from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.base import Columns, DeviceScorer, Preparer
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
 from pairsift.scorers.mlm.tiny.captions import pack, share_images
-from pairsift.scorers.mlm.tiny.config import NUM_SCORES, TinyConfig
+from pairsift.scorers.mlm.tiny.config import TinyConfig
 from pairsift.scorers.mlm.tiny.encoded import CaptionsRead, EncodedImages, order_by_image
 from pairsift.scorers.mlm.tiny.inputs import (
     SENTENCE_TOKENIZER_FILE,
@@ -30,6 +30,7 @@ from pairsift.scorers.mlm.tiny.model import TinyModel
 from pairsift.scorers.mlm.trie import answer_values, summarise
 from pairsift.scorers.placement import check_bfloat16, pick_device
 from pairsift.scorers.scope import Scope
+from pairsift.scorers.transfer import to_device, to_host
 
 ASSET = Path(__file__).parents[3] / "assets" / "pairsift-tiny"
 FILES = ("config.json", TOKENIZER_FILE, SENTENCE_TOKENIZER_FILE, "model.safetensors")
@@ -44,7 +45,7 @@ SCOPE = Scope(
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class PixelsAndTokens(Scorer):
+class PixelsAndTokens(DeviceScorer):
     """A scorer of :class:`TinyInputs` that encodes each image of a batch once."""
 
     def cost(self, inputs: TinyInputs) -> int:
@@ -96,19 +97,23 @@ class TinyScorer(PixelsAndTokens):
     def cost(self, inputs: TinyInputs) -> int:
         return len(inputs[1].ids)
 
-    def score_batch(self, inputs: Sequence[TinyInputs]) -> Mapping[str, np.ndarray]:
+    def start(self, collated: Sequence[TinyInputs]) -> Callable[[], Columns]:
+        truncated = np.array([tokens.truncated for _, tokens in collated])
         values = answer_values([metric.scale for metric in METRICS.values()])
-        summary = summarise(self._log_probabilities(inputs), values)
-        return metric_columns(summary, tuple(METRICS.values()), asked=self.metrics) | {
-            "caption_truncated": np.array([tokens.truncated for _, tokens in inputs])
+        fetch = self._log_probabilities(collated)
+        return lambda: {
+            **metric_columns(
+                summarise(fetch(), values), tuple(METRICS.values()), asked=self.metrics
+            ),
+            "caption_truncated": truncated,
         }
 
     @torch.inference_mode()
     def novelty(self, inputs: Sequence[TinyInputs]) -> np.ndarray | None:
         if not self.model.config.novelty:
             return None
-        images, image_of = self.images([pixels for pixels, _ in inputs])
-        novelty: np.ndarray = self.model.image_novelty(images)[image_of].float().cpu().numpy()
+        images = self.images.each([pixels for pixels, _ in inputs])
+        novelty: np.ndarray = self.model.image_novelty(images).float().cpu().numpy()
         return novelty
 
     def distributions(self, pairs: Sequence[Pair]) -> np.ndarray:
@@ -118,31 +123,38 @@ class TinyScorer(PixelsAndTokens):
             PairsiftError: a pair cannot be scored; the error names its key.
         """
         asked = [index for index, name in enumerate(METRICS) if name in self.metrics]
-        log_p = self._log_probabilities(self.prepare_all(pairs))[:, asked]
+        log_p = self._log_probabilities(self.prepare_all(pairs))()[:, asked]
         probabilities: np.ndarray = np.exp(log_p)
         return probabilities
 
     @torch.inference_mode()
-    def _log_probabilities(self, inputs: Sequence[TinyInputs]) -> np.ndarray:
-        """Return (B, 4, 101) float32, all metrics in one pass."""
+    def _log_probabilities(self, inputs: Sequence[TinyInputs]) -> Callable[[], np.ndarray]:
+        """Begin a batch, all metrics in one pass; its function gives (B, 4, 101) float32."""
         pixels, captions = zip(*inputs, strict=True)
         images, image_of = self.images(pixels)
         read, read_of = self.captions(captions)
-        read = read[read_of]
-        log_p = np.empty((len(inputs), len(METRICS), NUM_SCORES), np.float32)
+        order: list[np.ndarray] = []
+        found: list[torch.Tensor] = []
         for size, groups in share_images(image_of).items():
             step = max(1, self.batch_size // size)
             for start in range(0, len(groups), step):
                 rows = np.array(groups[start : start + step])  # (packs, captions)
                 packed = pack([[captions[row] for row in group] for group in rows])
                 logits, _ = self.model.score_packed(
-                    images[[image_of[group[0]] for group in rows]],
+                    images[to_device(np.array(image_of)[rows[:, 0]], self.device)],
                     packed.to(self.device),
-                    read[torch.from_numpy(rows).to(self.device)],
+                    read[to_device(np.array(read_of)[rows], self.device)],
                 )
-                log_p[rows] = logits.log_softmax(-1).cpu().numpy()
-        if not np.isfinite(log_p).all():
-            raise FloatingPointError("the model's logits are not finite")
+                order.append(rows.flatten())
+                found.append(logits.log_softmax(-1).flatten(0, 1))
+        fetch = to_host([torch.cat(found)])
+
+        def log_p() -> np.ndarray:
+            values = fetch()[0][np.argsort(np.concatenate(order))]
+            if not np.isfinite(values).all():
+                raise FloatingPointError("the model's logits are not finite")
+            return values
+
         return log_p
 
 
