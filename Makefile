@@ -49,14 +49,16 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
-	$(PIP) install -c $(VENV)/constraints.txt -e '.[demo,datasets,evaluate,lora,ray,s3,serve,teach,torchmetrics,train,docs,dev]'
+	$(PIP) install -c $(VENV)/constraints.txt -e '.[demo,datasets,datatrove,evaluate,lora,ray,s3,serve,teach,torchmetrics,train,docs,dev]'
 	touch $@
 
-# Data-Juicer and NeMo Curator bring a gigabyte each and pin what they like: a venv of its own each.
-HEAVY := data-juicer curator
+# Data-Juicer and NeMo Curator bring a gigabyte each and pin what they like, Daft an older pyarrow: a
+# venv of its own each. Their guides' examples are run too.
+HEAVY := data-juicer curator daft
 test-integrations: $(HEAVY:%=.venv-%/.ready)
 	.venv-data-juicer/bin/pytest tests/integrations/test_data_juicer.py
 	.venv-curator/bin/pytest tests/integrations/test_nemo_curator.py
+	.venv-daft/bin/pytest tests/integrations/test_daft.py
 
 .venv-%/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-$*
@@ -106,7 +108,7 @@ $(LOWEST)/.ready: pyproject.toml
 	$(LOWEST)/bin/python -m pip --disable-pip-version-check -q install uv $(TORCH)
 	echo '$(TORCH)' > $(LOWEST)/torch.txt
 	$(UV) --resolution lowest-direct -c $(LOWEST)/torch.txt \
-	  -e '.[demo,datasets,evaluate,lora,ray,s3,serve,teach,torchmetrics,train,balance]'
+	  -e '.[demo,datasets,datatrove,evaluate,lora,ray,s3,serve,teach,torchmetrics,train,balance]'
 	$(LOWEST)/bin/python -m pip freeze --exclude-editable | grep -v @ > $(LOWEST)/lowest.txt
 	$(UV) -c $(LOWEST)/lowest.txt build hatchling pytest pytest-xdist httpx2 hypothesis 'moto[server]' psutil webdataset
 	touch $@

@@ -6,6 +6,8 @@ order.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -155,7 +157,9 @@ def score(
             options.gpus_per_actor,
             options.cpus_per_actor or 1,
         )
-        return score_on_ray(shards, spec, out, ray_options=rays, **shared)
+        # Ray prints what it says of lost machines to stdout, which is for the result.
+        with contextlib.redirect_stdout(sys.stderr):
+            return score_on_ray(shards, spec, out, ray_options=rays, **shared)
     shared["workers"] = options.workers
     if options.devices is not None:
         from pairsift.engines.node import score_shards as score_on_node

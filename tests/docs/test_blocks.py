@@ -38,7 +38,12 @@ REFERENCE = ROOT / "docs" / "reference" / "python.md"
 SHELLS = ("sh", "bash", "shell")
 PYTHON = ("python", "py")
 PORT = "8765"  # that a page names; a free one stands in for it
-NEEDS = {"huggingface-datasets.md": "datasets", "torchmetrics.md": "torchmetrics"}
+NEEDS = {
+    "datatrove.md": "datatrove",
+    "huggingface-datasets.md": "datasets",
+    "ray-data.md": "ray",
+    "torchmetrics.md": "torchmetrics",
+}
 PAIRS = 5  # that a shard of the pool has
 TIME_LIMIT_S = 240
 

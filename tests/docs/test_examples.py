@@ -21,6 +21,8 @@ PATHS = re.findall(r"^::: ([\w.]+)$", PAGE.read_text("utf-8"), re.MULTILINE)
 # What an example of a module needs beside the core.
 EXTRAS = {
     "pairsift.integrations.datasets": ("datasets",),
+    "pairsift.integrations.daft": ("daft",),
+    "pairsift.integrations.datatrove": ("datatrove",),
     "pairsift.integrations.torchmetrics": ("torchmetrics",),
     "pairsift.serve.server": (
         "fastapi",

@@ -1,4 +1,4 @@
-"""The NeMo Curator stages, in real pipelines on its Ray Data executor.
+"""The NeMo Curator stages, in real pipelines on each of its executors.
 
 NeMo Curator is too heavy for `make test`; `make test-integrations` installs it and runs this file.
 """
@@ -24,7 +24,9 @@ from tests.integrations.scored import score_folder_of, selected_keys
 
 pytest.importorskip("nemo_curator", reason="needs NeMo Curator: make test-integrations")
 
+from nemo_curator.backends.ray_actor_pool import RayActorPoolExecutor
 from nemo_curator.backends.ray_data import RayDataExecutor
+from nemo_curator.backends.xenna import XennaExecutor
 from nemo_curator.pipeline import Pipeline
 from nemo_curator.stages.file_partitioning import FilePartitioningStage
 from nemo_curator.tasks import FileGroupTask, ImageBatch, ImageObject
@@ -44,12 +46,13 @@ def cluster() -> Iterator[None]:
     """Ray with a CPU for every stage, however few this machine has."""
     import ray
 
-    ray.init(num_cpus=5, include_dashboard=False, logging_level="ERROR")
+    # Xenna counts the cluster's actors by the dashboard.
+    ray.init(num_cpus=5, include_dashboard=True, logging_level="ERROR")
     yield
     ray.shutdown()
 
 
-def _run(shards: Path, *stages: Any) -> list[Any]:
+def _run(shards: Path, *stages: Any, executor: Any = RayDataExecutor) -> list[Any]:
     pipeline = Pipeline(
         name="test",
         stages=[
@@ -59,11 +62,12 @@ def _run(shards: Path, *stages: Any) -> list[Any]:
             *stages,
         ],
     )
-    return pipeline.run(RayDataExecutor()) or []
+    return pipeline.run(executor()) or []
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_pipeline_keeps_what_select_keeps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", [RayDataExecutor, RayActorPoolExecutor, XennaExecutor])
+def test_a_pipeline_keeps_what_select_keeps(tmp_path: Path, executor: Any) -> None:
     scores = score_folder_of(tmp_path / "ours", PAIRS, "heuristics")
     expected = selected_keys(scores, tmp_path, PAIRS, where=WHERE)
     assert 3 < len(expected) < 12
@@ -75,6 +79,7 @@ def test_a_pipeline_keeps_what_select_keeps(tmp_path: Path) -> None:
         PairReaderStage(pairs_per_batch=4),
         PairsiftStage(where=WHERE, scorer="heuristics"),
         PairWriterStage(output_dir=str(tmp_path / "kept")),
+        executor=executor,
     )
     files = sorted(path for task in written for path in task.data)
     assert sorted(map(str, (tmp_path / "kept").glob("*.tar"))) == files

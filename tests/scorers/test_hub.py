@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from pairsift.scorers.clip import ClipScorer
+from pairsift.scorers.mlm.columns import score_columns
+from pairsift.scorers.mlm.prompt_files import PACK_FILE, dump_pack
+from tests.scorers.mlm.mixed_pack import PACK
 from tests.support.hub import Hub, commit_of
 
 _FIND = """
@@ -25,6 +29,13 @@ try:
     print(find_checkpoint(sys.argv[1], check=check))
 except PairsiftError as error:
     sys.exit(str(error))
+"""
+
+_COLUMNS = """
+import sys
+from pairsift.scorers.registry import known_columns
+columns = known_columns(sys.argv[2], model=sys.argv[1], embeddings=sys.argv[2] == "clip")
+print(columns and "\\n".join(f"{field.name}:{field.type}" for field in columns))
 """
 
 CONFIG = json.dumps({"model_type": "llava"}).encode()
@@ -43,11 +54,13 @@ class Finder:
     def __init__(self, hub: Hub, home: Path) -> None:
         self.hub, self.home = hub, home
 
-    def __call__(self, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, name: str, *more: str, script: str = _FIND, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
         settings = {"HF_ENDPOINT": self.hub.url, "HF_HOME": str(self.home)} | environment
         return subprocess.run(
-            [sys.executable, "-c", _FIND, name],
+            [sys.executable, "-c", script, name, *more],
             capture_output=True,
             text=True,
             env=clean | settings,
@@ -80,6 +93,33 @@ def test_one_copy_of_the_weights_is_fetched_and_kept(hub: Hub, find: Finder) -> 
     hub.asked.clear()
     assert find("org/name").stdout == done.stdout
     assert hub.asked == []  # it is there
+
+
+@pytest.mark.slow
+def test_columns_are_known_without_the_weights(hub: Hub, find: Finder) -> None:
+    clip = {"model_type": "clip", "projection_dim": 24}
+    files = {"model.safetensors": WEIGHTS, "tokenizer.json": b"{}"}
+    hub.add("org/plain", {"config.json": CONFIG, **files})
+    hub.add("org/pack", {"config.json": CONFIG, PACK_FILE: dump_pack(PACK).encode(), **files})
+    hub.add("org/clip", {"config.json": json.dumps(clip).encode(), **files})
+    packed = [PACK.metric(name) for name in PACK.metrics]
+    embeddings = ["image_embedding", "text_embedding"]
+    for name, scorer, expected in [
+        ("org/plain", "mlm", [field.name for field in score_columns()]),
+        ("org/pack", "mlm", [field.name for field in score_columns(packed)]),
+        ("org/clip", "clip", [*(field.name for field in ClipScorer.columns), *embeddings]),
+    ]:
+        done = find(name, scorer, script=_COLUMNS)
+        assert [each.partition(":")[0] for each in done.stdout.splitlines()] == expected, (
+            done.stderr
+        )
+    assert done.stdout.count("[24]") == 2
+    assert "model.safetensors" not in hub.fetched()
+    assert PACK_FILE in hub.fetched()
+    assert find("org/gone", "mlm", script=_COLUMNS).stdout == "None\n"
+    # What was fetched for them is not taken for the whole model.
+    assert find("org/plain").returncode == 0
+    assert "model.safetensors" in hub.fetched()
 
 
 def test_pickled_weights_where_there_are_no_others(hub: Hub, find: Finder) -> None:

@@ -14,23 +14,14 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from nemo_curator.stages.base import ProcessingStage
 from nemo_curator.stages.resources import Resources
 from nemo_curator.tasks import FileGroupTask, ImageBatch, ImageObject
 
 from pairsift.engines.reading import PatientReader
-from pairsift.expressions.rows import RowFilter
 from pairsift.images import ImageFaultError, decode_image
-from pairsift.integrations.scorers import (
-    OUTCOME_FIELDS,
-    lazy_scorer,
-    make_pair,
-    outcomes,
-    takes_option,
-)
+from pairsift.integrations.scorers import BatchScorer, make_pair, takes_option
 from pairsift.pair import Fault, Pair
-from pairsift.scorers.registry import check_scorer, known_columns
 from pairsift.sources import find_shards
 from pairsift.storage import Folder
 from pairsift.writers.pairs import pair_members
@@ -160,19 +151,13 @@ class PairsiftStage(ProcessingStage[ImageBatch, ImageBatch]):  # type: ignore[mi
 
     def __post_init__(self) -> None:
         self.resources = Resources(cpus=1.0, gpus=self.gpus)
-        check_scorer(self.scorer, **self.scorer_options)
-        columns = known_columns(self.scorer, **self.scorer_options)
-        if columns is None:
-            columns = lazy_scorer(self.scorer, **self.scorer_options).load().columns
-        self._fields = [*OUTCOME_FIELDS, *columns]
-        self._passes = (
-            None if self.where is None else RowFilter(self.where, pa.schema(self._fields))
-        )
         # A worker with a GPU sees only that GPU.
         options = dict(self.scorer_options)
         if takes_option(self.scorer, "device"):
             options.setdefault("device", "cuda" if self.gpus else "cpu")
-        self._reference = lazy_scorer(self.scorer, **options)
+        self._scorer = BatchScorer(
+            self.scorer, options, where=self.where, batch_size=self.model_batch_size
+        )
 
     def inputs(self) -> tuple[list[str], list[str]]:
         """Return what the stage needs: images with their captions."""
@@ -184,17 +169,17 @@ class PairsiftStage(ProcessingStage[ImageBatch, ImageBatch]):  # type: ignore[mi
 
     def setup(self, worker_metadata: Any = None) -> None:
         """Load the model, once per worker."""
-        self._reference.load()
+        self._scorer.load()
 
     def process(self, task: ImageBatch) -> ImageBatch | None:
         """Add scores to the metadata; return None if no pair of the batch is kept."""
-        pairs = [_pair(image, str(place)) for place, image in enumerate(task.data)]
-        table = outcomes(self._reference.load().score(pairs, self.model_batch_size), self._fields)
+        table = self._scorer.score(
+            _pair(image, str(place)) for place, image in enumerate(task.data)
+        )
         for image, row in zip(task.data, table.to_pylist(), strict=True):
             image.metadata |= {f"{self.prefix}{name}": value for name, value in row.items()}
-        if self._passes is not None:
-            kept = self._passes(table)
-            task.data = [image for image, keep in zip(task.data, kept, strict=True) if keep]
+        kept = self._scorer.passes(table)
+        task.data = [image for image, keep in zip(task.data, kept, strict=True) if keep]
         return task if task.data else None
 
 

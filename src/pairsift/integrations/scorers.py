@@ -5,18 +5,20 @@ from __future__ import annotations
 import inspect
 import os
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pairsift.errors import PairsiftError
+from pairsift.expressions.rows import RowFilter
 from pairsift.integrations.images import encoded_image
 from pairsift.pair import Fault, Pair, Status
 from pairsift.scorers.base import Scorer
-from pairsift.scorers.registry import entries, load_scorer
+from pairsift.scorers.registry import check_scorer, entries, known_columns, load_scorer
 from pairsift.scores import IDENTITY_FIELDS
 
 ScorerLike = str | os.PathLike[str] | Scorer
@@ -77,6 +79,66 @@ def lazy_scorer(scorer: ScorerLike, **options: Any) -> LazyScorer | LoadedScorer
 @lru_cache(maxsize=_KEPT)
 def _load(name: str, options: bytes) -> Scorer:
     return load_scorer(name, **dict(pickle.loads(options)))
+
+
+class BatchScorer:
+    """A scorer and a condition for the batches of a pipeline; picklable.
+
+    Names, options and the condition are checked at once, without the model's weights. The model is
+    loaded with the first batch, once per process.
+
+    Args:
+        scorer: name of a scorer, folder of a checkpoint, or a loaded scorer.
+        options: of the scorer, as for :func:`pairsift.load_scorer`.
+        where: condition over the score columns; None lets every pair pass, also without scores.
+        batch_size: pairs per forward pass; None for the scorer's default.
+
+    Attributes:
+        fields: the columns of :meth:`score`.
+
+    Raises:
+        PairsiftError: there is no such scorer or option, or the condition names an unknown column.
+    """
+
+    def __init__(
+        self,
+        scorer: ScorerLike,
+        options: Mapping[str, Any],
+        *,
+        where: str | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        self._reference = lazy_scorer(scorer, **options)
+        self.fields = known_fields(scorer, options)
+        self._passes = None if where is None else RowFilter(where, pa.schema(self.fields))
+        self._batch_size = batch_size
+
+    def load(self) -> None:
+        """Load the model now, and not with the first batch."""
+        self._reference.load()
+
+    def score(self, pairs: Iterable[Pair]) -> pa.Table:
+        """Return a row per pair: the result, then the scores."""
+        return outcomes(self._reference.load().score(pairs, self._batch_size), self.fields)
+
+    def passes(self, table: pa.Table) -> np.ndarray:
+        """Return (rows,) bool: whether each row of :meth:`score` passes the condition."""
+        return np.ones(len(table), bool) if self._passes is None else self._passes(table)
+
+
+def known_fields(scorer: ScorerLike, options: Mapping[str, Any]) -> list[pa.Field]:
+    """Return what :func:`outcome_columns` does, without the model's weights where that is possible.
+
+    Raises:
+        PairsiftError: there is no such scorer or option.
+    """
+    if isinstance(scorer, Scorer):
+        return outcome_columns(scorer)
+    check_scorer(scorer, **options)
+    columns = known_columns(scorer, **options)
+    if columns is None:
+        return outcome_columns(lazy_scorer(scorer, **options).load())
+    return [*OUTCOME_FIELDS, *columns]
 
 
 def takes_option(scorer: str | os.PathLike[str], option: str) -> bool:

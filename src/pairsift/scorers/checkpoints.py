@@ -20,7 +20,10 @@ _PICKLED = ("pytorch_model*.bin", "adapter_model.bin", "mm_projector.bin", "mode
 
 
 def find_checkpoint(
-    name_or_path: str, what: str = "checkpoint", check: Callable[[Path], None] | None = None
+    name_or_path: str,
+    what: str = "checkpoint",
+    check: Callable[[Path], None] | None = None,
+    weights: bool = True,
 ) -> Path:
     """Return the folder of a checkpoint.
 
@@ -32,6 +35,7 @@ def find_checkpoint(
             tag or commit.
         what: the kind of checkpoint, for the error message.
         check: called with the folder when all but the weights is there; may raise.
+        weights: whether to download them; else only the small files, such as config.json.
 
     Raises:
         PairsiftError: there is no such folder, and it cannot be downloaded from the hub.
@@ -44,11 +48,15 @@ def find_checkpoint(
     name, _, revision = name_or_path.partition("@")
     if name.count("/") != 1 or name_or_path.startswith((".", "/", "~")):
         raise PairsiftError(f"there is no folder {name_or_path}; the folder of a {what} is needed")
-    return _from_hub(name, revision or None, what, check)
+    return _from_hub(name, revision or None, what, check, weights)
 
 
 def _from_hub(
-    name: str, revision: str | None, what: str, check: Callable[[Path], None] | None
+    name: str,
+    revision: str | None,
+    what: str,
+    check: Callable[[Path], None] | None,
+    weights: bool,
 ) -> Path:
     from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -67,6 +75,8 @@ def _from_hub(
         folder = fetch(_small_files(files))
         if check is not None:
             check(folder)
+        if not weights:
+            return folder
         return fetch([*_small_files(files), *_weights(files)])
     except PairsiftError:
         raise

@@ -210,6 +210,21 @@ def _pooled(features: Any) -> torch.Tensor:
     return pooled
 
 
+def clip_columns(options: Mapping[str, Any]) -> tuple[pa.Field, ...] | None:
+    """The columns from the options of :func:`load_clip_scorer`, without the weights.
+
+    Returns:
+        None if the checkpoint's config.json is needed and cannot be read here.
+    """
+    if not options.get("embeddings"):
+        return ClipScorer.columns
+    try:
+        config = _load_config(find_checkpoint(str(options.get("model")), weights=False))
+    except PairsiftError:
+        return None
+    return (*ClipScorer.columns, *embedding_fields(_dimension(config)))
+
+
 def load_clip_scorer(
     model: str | Path | None = None,
     *,

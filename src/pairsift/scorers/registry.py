@@ -85,6 +85,7 @@ _BUILT_IN = (
         "clip",
         "CLIPScore of a CLIP or SigLIP checkpoint (--model)",
         "pairsift.scorers.clip:load_clip_scorer",
+        "pairsift.scorers.clip:clip_columns",
     ),
     Entry(
         "dual-encoder",

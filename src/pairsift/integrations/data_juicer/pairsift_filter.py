@@ -19,15 +19,14 @@ from loguru import logger
 
 from pairsift.expressions.rows import RowFilter
 from pairsift.integrations.scorers import (
-    OUTCOME_FIELDS,
     LazyScorer,
+    known_fields,
     lazy_scorer,
     make_pair,
     outcomes,
     takes_option,
 )
 from pairsift.pair import Fault, Pair, Status
-from pairsift.scorers.registry import check_scorer, known_columns
 
 
 @OPERATORS.register_module("pairsift_filter")
@@ -69,8 +68,7 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
         self.scorer_options = dict(scorer_options or {})
         self.stats_prefix = stats_prefix
         # Checked here, because errors raised in a batch are only logged.
-        check_scorer(scorer, **self.scorer_options)
-        self.fields = self._known_fields()
+        self.fields = known_fields(scorer, self.scorer_options)
         self.passes = RowFilter(where, pa.schema(self.fields))
 
     def compute_stats_batched(
@@ -111,13 +109,6 @@ class PairsiftFilter(Filter):  # type: ignore[misc]
     def process_single(self, sample: dict[str, Any]) -> bool:
         """Return whether one sample passes."""
         return self.process_batched({Fields.stats: [sample[Fields.stats]]})[0]
-
-    def _known_fields(self) -> list[pa.Field]:
-        """Return the columns without loading a model: workers are forked."""
-        columns = known_columns(self.scorer, **self.scorer_options)
-        if columns is None:
-            columns = lazy_scorer(self.scorer, **self.scorer_options).load().columns
-        return [*OUTCOME_FIELDS, *columns]
 
     def _reference(self, rank: int | None) -> LazyScorer:
         options = dict(self.scorer_options)

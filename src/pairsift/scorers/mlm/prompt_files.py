@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pairsift.errors import PairsiftError
 from pairsift.metrics import BETTER, METRICS, Scale, known_metric
+from pairsift.scorers.checkpoints import find_checkpoint
 from pairsift.scorers.mlm.columns import score_columns
 from pairsift.scorers.mlm.prompts import MetricPrompt, PromptPack
 
@@ -83,17 +84,23 @@ def recorded_prompts(folder: str | Path) -> PromptPack | None:
 
 
 def pack_columns(options: Mapping[str, Any]) -> tuple[pa.Field, ...] | None:
-    """The columns of the scorer ``mlm`` from its options, without its model.
+    """The columns of the scorer ``mlm`` from its options, without its weights.
+
+    A checkpoint may have a pack beside it: of one on the hub, the small files are downloaded.
 
     Returns:
-        None if the checkpoint is not in a folder: it may have a pack beside it.
+        None if the checkpoint cannot be read here; loading it tells why.
     """
     pack = options.get("prompts")
     if pack is None:
         trained = options.get("adapter") or options.get("model")
-        if trained is None or not Path(trained).is_dir():
+        if trained is None:
             return None
-        pack = recorded_prompts(trained)
+        try:
+            folder = find_checkpoint(str(trained), weights=False)
+        except PairsiftError:
+            return None
+        pack = recorded_prompts(folder)
     return score_columns(load_prompts(pack).in_tables())
 
 
