@@ -63,7 +63,9 @@ def pair_scorer(
 
     @daft.cls(max_concurrency=workers, gpus=gpus)
     class PairScorer:
-        @daft.method.batch(return_dtype=DataType.struct(types), unnest=True, batch_size=rows)
+        @daft.method.batch(  # type: ignore[untyped-decorator]
+            return_dtype=DataType.struct(types), unnest=True, batch_size=rows
+        )
         def score(self, images: Series, captions: Series) -> pa.Array:
             table = held.score(
                 make_pair(image, caption, str(place))
