@@ -11,13 +11,10 @@ of the pool. What `reference/python.md` shows is run by `test_examples.py`.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,12 +28,11 @@ from pairsift.demo.photos import PHOTOS, captions
 from pairsift.engines.local import score_shards
 from pairsift.sources import find_shards
 from tests.samples import write_tar
+from tests.support.pages import PYTHON, blocks
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCE = ROOT / "docs" / "reference" / "python.md"
-SHELLS = ("sh", "bash", "shell")
-PYTHON = ("python", "py")
 PORT = "8765"  # that a page names; a free one stands in for it
 NEEDS = {
     "datatrove.md": "datatrove",
@@ -46,43 +42,6 @@ NEEDS = {
 }
 PAIRS = 5  # that a shard of the pool has
 TIME_LIMIT_S = 240
-
-_FENCE = re.compile(
-    r"(?:<!-- not run: (?P<reason>[^\n]*?) -->\s*\n)?"
-    r"^(?P<indent> *)```(?P<language>\w+)?(?P<options>[^\n]*)\n(?P<body>.*?)^(?P=indent)```",
-    re.DOTALL | re.MULTILINE,
-)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block of a page."""
-
-    language: str
-    body: str
-    reason: str | None
-    title: str | None
-
-    @property
-    def command(self) -> list[str]:
-        """What of it is run; empty for files, other languages, and what cannot be run."""
-        lines = [line for line in self.body.splitlines() if not line.startswith("pip install")]
-        script = "\n".join(lines).strip()
-        if not script or self.reason is not None:
-            return []
-        if self.language in SHELLS:
-            return ["bash", "-euo", "pipefail", "-c", script]
-        return [sys.executable, "-c", script] if self.language in PYTHON and not self.title else []
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    """All fenced blocks, in order."""
-    for found in _FENCE.finditer(page.read_text("utf-8")):
-        title = re.search(r'title="([^"]+)"', found["options"])
-        yield Block(
-            found["language"] or "", found["body"], found["reason"], title[1] if title else None
-        )
-
 
 RUNNABLE = [
     page for page in PAGES if page != REFERENCE and any(block.command for block in blocks(page))

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pairsift.errors import PairsiftError
 from tests.integrations.hurt import samples, statuses
 from tests.integrations.scored import score_folder_of, selected_keys
+from tests.support.pages import run_python
 
 daft = pytest.importorskip("daft", reason="needs Daft: make test-integrations")
 
@@ -45,6 +48,17 @@ def test_files_and_decoded_images(tmp_path: Path) -> None:
     for column in ("path", "image"):
         (row,) = frame.select(function(frame[column], frame["caption"])).to_pylist()
         assert (row["status"], row["smaller_side"]) == ("ok", 235), row
+
+
+def test_the_guides_example_runs(tmp_path: Path) -> None:
+    (tmp_path / "pairs").mkdir()
+    images = [{"bytes": image, "path": None} for _, image, _ in PAIRS[:8]]
+    pairs = pa.table({"image": images, "caption": [caption for *_, caption in PAIRS[:8]]})
+    pq.write_table(pairs, tmp_path / "pairs" / "0.parquet")
+    run_python("daft.md", tmp_path, {})
+    kept = pq.read_table(tmp_path / "kept")
+    assert 0 < len(kept) < 8
+    assert min(kept["itm"].to_pylist()) >= 20
 
 
 def test_mistakes_are_named_before_a_query_runs() -> None:

@@ -8,20 +8,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from pairsift.integrations.data_juicer import OPERATOR_PATH
 from tests.integrations.hurt import Sample, samples
-from tests.integrations.scored import score_folder_of, selected_keys
+from tests.integrations.scored import between, own_pack, score_folder_of, selected_keys
+from tests.support.pages import GUIDES, blocks
 
 pytest.importorskip("data_juicer", reason="needs Data-Juicer: make test-integrations")
 
 PAIRS = samples()
+DEFAULT = {"executor_type": "default"}
+# Its exporter makes a folder of files, one a block.
+RAY = {"executor_type": "ray", "ray_address": "local"}
 WHERE = "caption_words >= 4 and smaller_side > 240 and language = 'en'"
 
 
@@ -40,8 +44,11 @@ def _write_dataset(path: Path, pairs: list[Sample]) -> Path:
     return file
 
 
-def _process(path: Path, dataset: Path, **operator: Any) -> subprocess.CompletedProcess[str]:
+def _process(
+    path: Path, dataset: Path, settings: Mapping[str, Any] = DEFAULT, **operator: Any
+) -> subprocess.CompletedProcess[str]:
     recipe = {
+        **settings,
         "dataset_path": str(dataset),
         "export_path": str(path / "out" / "kept.jsonl"),
         "np": 2,
@@ -49,40 +56,78 @@ def _process(path: Path, dataset: Path, **operator: Any) -> subprocess.Completed
         "keep_stats_in_res_ds": True,
         "process": [{"pairsift_filter": operator}],
     }
-    (path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return _dj_process(path, recipe)
+
+
+def _dj_process(path: Path, recipe: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
+    (path / "recipe.yaml").write_text(yaml.safe_dump(dict(recipe)))
     command = [str(Path(sys.executable).with_name("dj-process")), "--config", "recipe.yaml"]
     return subprocess.run(command, cwd=path, capture_output=True, text=True, check=False)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
-def test_a_pipeline_keeps_what_select_keeps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [DEFAULT, RAY], ids=["default", "ray"])
+def test_a_pipeline_keeps_what_select_keeps(tmp_path: Path, settings: Mapping[str, Any]) -> None:
     scores = score_folder_of(tmp_path / "ours", PAIRS, "heuristics")
     expected = selected_keys(scores, tmp_path, PAIRS, where=WHERE)
     assert 3 < len(expected) < 12
     done = _process(
-        tmp_path, _write_dataset(tmp_path, PAIRS),
+        tmp_path, _write_dataset(tmp_path, PAIRS), settings,
         where=WHERE, scorer="heuristics", accelerator="cpu", batch_size=4,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     kept = _rows(tmp_path / "out" / "kept.jsonl")
-    assert [row["key"] for row in kept] == expected
-    assert kept[0]["__dj__stats__"]["pairsift_caption_words"] == len(PAIRS[8][2].split())
+    assert sorted(row["key"] for row in kept) == expected
+    words = {row["key"]: row["__dj__stats__"]["pairsift_caption_words"] for row in kept}
+    assert words == {key: len(text.split()) for key, _, text in PAIRS if key in expected}
 
 
 def test_the_default_scorer_keeps_what_select_keeps(tmp_path: Path) -> None:
     pairs = PAIRS[:8]
     scores = score_folder_of(tmp_path / "ours", pairs, "pairsift-tiny")
-    # Between two scores: the last digit of one may hang on the batch it was in.
-    *_, low, high = sorted(pq.read_table(f"{scores}/0.parquet")["itm"].drop_null().to_pylist())[:4]
-    where = f"itm >= {(low + high) / 2}"
+    where = f"itm >= {between(scores, 'itm', 3)}"
     expected = selected_keys(scores, tmp_path, pairs, where=where)
     assert len(expected) == 3
     done = _process(tmp_path, _write_dataset(tmp_path, pairs), where=where)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [row["key"] for row in _rows(tmp_path / "out" / "kept.jsonl")] == expected
+
+
+@pytest.mark.parametrize("settings", [DEFAULT, RAY], ids=["default", "ray"])
+def test_metrics_of_ones_own_keep_what_select_keeps(
+    tmp_path: Path, settings: Mapping[str, Any]
+) -> None:
+    model = str(own_pack(tmp_path / "model"))
+    scores = score_folder_of(tmp_path / "ours", PAIRS, "mlm", model=model)
+    where = f"text_p >= {between(scores, 'text_p', 5)} and grade_std >= 0"
+    expected = selected_keys(scores, tmp_path, PAIRS, where=where)
+    assert len(expected) == 5
+    done = _process(
+        tmp_path, _write_dataset(tmp_path, PAIRS), settings,
+        where=where, scorer="mlm", scorer_options={"model": model}, accelerator="cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    kept = _rows(tmp_path / "out" / "kept.jsonl")
+    assert sorted(row["key"] for row in kept) == expected
+    assert 1 <= kept[0]["__dj__stats__"]["pairsift_useful"] <= 5
+
+
+def test_the_guides_recipe_runs(tmp_path: Path) -> None:
+    (recipe,) = (block.body for block in blocks(GUIDES / "data-juicer.md") if block.title is None
+                 and block.language == "yaml")  # fmt: skip
+    told = yaml.safe_load(recipe)
+    assert Path(told["custom_operator_paths"][0]).name == Path(OPERATOR_PATH).name
+    (tmp_path / "dog.jpg").write_bytes(PAIRS[5][1])
+    row = {"text": "<__dj__image> a brown dog <|__dj__eoc|>", "images": ["dog.jpg"]}
+    assert json.dumps(row) in recipe
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row) + "\n")
+    done = _dj_process(tmp_path, told | {"custom_operator_paths": [OPERATOR_PATH]})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "out" / "kept.jsonl").exists()
 
 
 @pytest.mark.parametrize(

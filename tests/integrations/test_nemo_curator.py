@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from pairsift.errors import PairsiftError
 from pairsift.sources import find_shards, open_shard
 from tests.integrations.hurt import samples, statuses, write_shard
-from tests.integrations.scored import score_folder_of, selected_keys
+from tests.integrations.scored import between, own_pack, score_folder_of, selected_keys
+from tests.support.pages import run_python
 
 pytest.importorskip("nemo_curator", reason="needs NeMo Curator: make test-integrations")
 
@@ -99,15 +99,29 @@ def test_a_pipeline_keeps_what_select_keeps(tmp_path: Path, executor: Any) -> No
 def test_the_default_scorer_keeps_what_select_keeps(tmp_path: Path) -> None:
     pairs = PAIRS[:8]
     scores = score_folder_of(tmp_path / "ours", pairs, "pairsift-tiny")
-    # Between two scores: the last digit of one may hang on the batch it was in.
-    *_, low, high = sorted(pq.read_table(f"{scores}/0.parquet")["itm"].drop_null().to_pylist())[:4]
-    where = f"itm >= {(low + high) / 2}"
+    where = f"itm >= {between(scores, 'itm', 3)}"
     expected = selected_keys(scores, tmp_path, pairs, where=where)
     assert len(expected) == 3
     (tmp_path / "shards").mkdir()
     write_shard(tmp_path / "shards" / "a.tar", pairs)
     kept = _run(tmp_path / "shards", PairReaderStage(), PairsiftStage(where=where))
     assert [image.image_id for task in kept for image in task.data] == expected
+
+
+@pytest.mark.usefixtures("cluster")
+def test_metrics_of_ones_own_keep_what_select_keeps(tmp_path: Path) -> None:
+    model = str(own_pack(tmp_path / "model"))
+    scores = score_folder_of(tmp_path / "ours", PAIRS, "mlm", model=model)
+    where = f"text_p >= {between(scores, 'text_p', 5)} and grade_std >= 0"
+    expected = selected_keys(scores, tmp_path, PAIRS, where=where)
+    assert len(expected) == 5
+    (tmp_path / "shards").mkdir()
+    write_shard(tmp_path / "shards" / "a.tar", PAIRS)
+    stage = PairsiftStage(where=where, scorer="mlm", scorer_options={"model": model})
+    kept = _run(tmp_path / "shards", PairReaderStage(), stage)
+    images = [image for task in kept for image in task.data]
+    assert [image.image_id for image in images] == expected
+    assert 1 <= images[0].metadata["pairsift_useful"] <= 5
 
 
 def _read(path: Path, **options: Any) -> list[Any]:
@@ -148,6 +162,19 @@ def test_images_of_curators_own_reader_are_scored_too() -> None:
     assert found is not None
     assert [image.metadata["pairsift_status"] for image in found.data] == ["ok", "image_missing"]
     assert found.data[0].metadata["pairsift_smaller_side"] == 250
+
+
+def test_the_guides_example_runs(tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    write_shard(tmp_path / "pool" / "a.tar", PAIRS[:8])
+    # It starts Ray itself: with a CPU for every stage, however few this machine has.
+    start = "import ray; ray.init(num_cpus=5, include_dashboard=False)\nfrom nemo_curator.pipeline"
+    changes = {"/data/": f"{tmp_path}/", "gpus=1.0": "gpus=0", "from nemo_curator.pipeline": start}
+    run_python("nemo-curator.md", tmp_path, changes)
+    shards = find_shards([str(path) for path in (tmp_path / "kept").glob("*.tar")]).shards
+    kept = [pair for shard in shards for pair in open_shard(shard)]
+    assert 0 < len(kept) < 8
+    assert min(pair.metadata["pairsift_itm"] for pair in kept) >= 20
 
 
 def test_mistakes_are_named_before_a_pipeline_runs(tmp_path: Path) -> None:
