@@ -199,8 +199,8 @@ def test_semantic_duplicates_in_clusters_are_brute_force(tmp_path: Path, cluster
 
 
 def test_semantic_duplicates_killed_at_any_time_go_on(tmp_path: Path) -> None:
-    make(tmp_path / "s", 4000, 4, tables=8)
-    asked = ["--epsilon", "0.4", "--clusters", "30"]
+    make(tmp_path / "s", 2000, 4, tables=4)
+    asked = ["--epsilon", "0.4", "--clusters", "12"]
 
     def command(out: str) -> list[str]:
         given = [str(tmp_path / "s"), "--out", str(tmp_path / out), *asked]
@@ -212,7 +212,7 @@ def test_semantic_duplicates_killed_at_any_time_go_on(tmp_path: Path) -> None:
     while True:
         with subprocess.Popen(command("cut"), stderr=subprocess.PIPE) as run:
             # Killed as soon as it has finished something more than the last one.
-            while run.poll() is None and len(stages_of(tmp_path / "cut")) < most + 3:
+            while run.poll() is None and len(stages_of(tmp_path / "cut")) < most + 5:
                 time.sleep(0.001)
             run.kill()
         if run.returncode == 0:
@@ -221,7 +221,7 @@ def test_semantic_duplicates_killed_at_any_time_go_on(tmp_path: Path) -> None:
         found = len(stages_of(tmp_path / "cut"))
         assert found >= most
         killed, most = killed + 1, found
-    assert killed > 3
+    assert killed >= 2
     assert (tmp_path / "cut/groups.parquet").read_bytes() == expected
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["groups.parquet"]
 
