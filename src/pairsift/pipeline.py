@@ -304,7 +304,7 @@ def _check(config: Config, scorer: Scorer | None) -> None:
     if select is not None and not select.join:
         asked = (
             "where", "top", "count", "by", "per", "groups", "per_group", "sample", "weights",
-            "repeat_penalty", "best_caption", "agreement",
+            "repeat_penalty", "best_caption", "unique", "agreement",
         )  # fmt: skip
         try:
             check_select(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -240,6 +241,31 @@ def test_groups_hold_for_scores_of_another_scorer(write_scores: Write, tmp_path:
         select(write_scores({"z": rows}, "elsewhere"), groups=copies, per_group=1)
 
 
+def test_groups_of_other_pools_and_other_files_are_refused(
+    write_scores: Write, tmp_path: Path
+) -> None:
+    rows: list[Any] = [(0, "f", "a", 1), (0, "f", "b", 2)]
+    scores = write_scores({"a": rows}, uids=True)
+    copies = tmp_path / "copies"
+    dedup(scores, str(copies))
+    assert select(scores, groups=str(copies), per_group=1).kept == 1
+    found = pq.read_table(copies / "groups.parquet")
+    other = found.set_column(2, "uid", pa.array(["f" * 32] * 2))
+    pq.write_table(other, copies / "groups.parquet")
+    with pytest.raises(PairsiftError, match="'a/k0' has another uid there|'a/k1' has another uid"):
+        select(scores, groups=str(copies), per_group=1)
+    pq.write_table(found.replace_schema_metadata(None), copies / "groups.parquet")
+    with pytest.raises(PairsiftError, match="is not what `pairsift dedup` wrote, or damaged"):
+        select(scores, groups=str(copies), per_group=1)
+    with pytest.raises(PairsiftError, match="not a table of `pairsift dedup`"):
+        dedup(scores, str(copies))
+    (copies / "groups.parquet").write_bytes(b"PAR1")
+    with pytest.raises(PairsiftError, match="or damaged; give its folder"):
+        select(scores, groups=str(copies), per_group=1)
+    with pytest.raises(PairsiftError, match="there are no marks in this folder"):
+        select(scores, exclude=[str(copies)])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -266,6 +292,9 @@ def test_unique_knows_rows_without_a_uid_by_their_file(write_scores: Write) -> N
     # With uids, these decide: k0 to k2 of both shards have the same.
     two = select(write_scores({"a": rows, "b": rows}, "uids", uids=True), unique=True)
     assert (two.kept, two.record.dropped[0].reason) == (3, "same uid as a better row")
+    # The best of each, without a cut.
+    best = select(write_scores({"a": rows, "b": rows}, "best"), unique=True, by="itm")
+    assert best.kept == 2
 
 
 # Evaluation sets
@@ -298,7 +327,10 @@ def test_images_of_an_evaluation_set_are_marked_and_left_out(tmp_path: Path) -> 
     made = write_hash_list([str(evaluation)], tmp_path / "set.parquet", "my test")
     assert (made.images, made.without_phash) == (9, 1)
     summary = dedup(scores, out, on="none", against=[str(tmp_path / "set.parquet")])
-    assert summary.sets == ({"set": "my test", "images": 9, "found": 7, "rows": 7},)
+    assert summary.sets == (
+        {"set": "my test", "images": 9, "found": 7, "rows": 7, "without_phash": 1},
+    )
+    assert "1 of the images, of one colour or not readable" in summary.lines()[-1]
     assert summary.marked == 7
     marks = pq.read_table(Path(out) / "marks.parquet").to_pylist()
     assert {row["key"]: row["name"] for row in marks} == {
@@ -311,6 +343,31 @@ def test_images_of_an_evaluation_set_are_marked_and_left_out(tmp_path: Path) -> 
     again = dedup(scores, out, on="none", against=[str(evaluation)])
     assert again.sets[0]["found"] == 7
     assert again.sets[0]["set"] == "testset"
+
+
+def test_a_folder_of_tars_or_parquet_files_is_their_images(tmp_path: Path) -> None:
+    images = [encode(scene(seed), "PNG") for seed in range(5)]
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_tar(folder / "a.tar", [(f"a{place}", {"png": images[place]}) for place in range(2)])
+    write_tar(folder / "b.tar", [("b0", {"png": images[2], "txt": "a caption"})])
+    pq.write_table(pa.table({"key": ["m"], "caption": ["beside the tar"]}), folder / "a.parquet")
+
+    def names(place: Path) -> list[str]:
+        write_hash_list([str(place)], tmp_path / "list.parquet")
+        return [str(name) for name in pq.read_table(tmp_path / "list.parquet")["name"].to_pylist()]
+
+    assert names(folder) == ["a.tar/a0.png", "a.tar/a1.png", "b.tar/b0.png"]
+    (folder / "loose.png").write_bytes(images[3])
+    assert len(names(folder)) == 4
+    whole = tmp_path / "parquet"
+    whole.mkdir()
+    pq.write_table(pa.table({"image": images, "caption": ["c"] * 5}), whole / "x.parquet")
+    assert len(names(whole)) == 5
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/a.zip").write_bytes(b"PK no image")
+    with pytest.raises(PairsiftError, match=r"no file of .*bad can be read as an image \(a.zip: "):
+        names(tmp_path / "bad")
 
 
 def test_nothing_marked_excludes_nothing(write_scores: Write, tmp_path: Path) -> None:

@@ -25,9 +25,10 @@ from pairsift.pair import Status
 from pairsift.pipeline import run_pipeline
 from pairsift.progress import NullListener
 from pairsift.scorers.base import Preparer, Scorer
+from pairsift.scorers.caption_index import CaptionIndexer
 from pairsift.scorers.hashes import HashMarker
 from pairsift.scores import ScoreFolder, score_schema, status_array
-from pairsift.select import select
+from pairsift.select import read_selection, select
 from pairsift.similarity.negclip import neg_clip_loss, of_batch
 from pairsift.similarity.normsim import normsim
 from pairsift.similarity.semantic import k_means, semantic_duplicates
@@ -382,6 +383,29 @@ def test_of_the_embedded_scorers(name: str) -> None:
 def test_scorers_without_embeddings_say_so() -> None:
     with pytest.raises(PairsiftError, match="takes no option 'embeddings'"):
         load_scorer("heuristics", embeddings=True)
+
+
+def test_values_of_several_captions_are_joined_caption_by_caption(tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    lists = [["a", "a long caption"], ["one two three"], ["x y", "z", "a b c d e"]]
+    images = [jpeg(seed=place) for place in range(3)]
+    table = pa.table({"image": images, "captions": lists})
+    pq.write_table(table, tmp_path / "pool/a.parquet")
+    shards = find_shards(str(tmp_path / "pool"), caption="captions.*")
+    scores = str(tmp_path / "s")
+    score_shards(shards, CaptionIndexer(Given()), scores, workers=0)
+    neg_clip_loss(scores, tmp_path / "l.parquet", batch=10, rounds=1)
+    made = pq.read_table(tmp_path / "l.parquet")
+    assert made["caption_index"].to_pylist() == [0, 1, 0, 0, 1, 2]
+    assert made["key"].to_pylist() == pq.read_table(tmp_path / "s/a.parquet")["key"].to_pylist()
+    values = made["neg_clip_loss"].to_pylist()
+    kept = select(
+        scores, joins=[f"l={tmp_path}/l.parquet@shard"], out=str(tmp_path / "best"),
+        best_caption=True, by="l.neg_clip_loss",
+    )  # fmt: skip
+    (shard,) = read_selection(kept.path or "").shards()
+    best = [max(rows, key=lambda row: values[row]) for rows in ((0, 1), (2,), (3, 4, 5))]
+    assert shard.rows.tolist() == best
 
 
 def test_from_a_runs_file(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ def write_hash_list(
         what was hashed.
 
     Raises:
-        PairsiftError: a place holds no images or cannot be read; or `out` is a file of another
-            kind.
+        PairsiftError: a place holds no images, or none that can be read; or `out` is a file of
+            another kind.
 
     Examples:
         >>> write_hash_list(["pool"], "pool.hashes.parquet").images
@@ -103,21 +103,25 @@ def hash_images(places: Sequence[str], name: str | None = None) -> Iterator[pa.T
     rows: list[tuple[str, str, str, str | None]] = []
     for place in places:
         set_name = name or posixpath.basename(normalise(place).rstrip("/"))
+        readable, fault = 0, ""
         for image_name, content in each_image(place):
-            rows.append((set_name, image_name, hash_bytes(content), _phash(content)))
+            phash = None
+            try:
+                phash = perceptual_hash(decode_image(content)[0])
+                readable += 1
+            except ImageFaultError as error:
+                fault = fault or f"{image_name}: {error}"
+            rows.append((set_name, image_name, hash_bytes(content), phash))
             if len(rows) == _BATCH:
                 yield _table(rows)
                 rows = []
+        if not readable:
+            raise PairsiftError(
+                f"no file of {place} can be read as an image ({fault}); give a folder, a tar or a "
+                "parquet file of images"
+            )
     if rows:
         yield _table(rows)
-
-
-def _phash(content: bytes) -> str | None:
-    try:
-        image, _ = decode_image(content)
-    except ImageFaultError:
-        return None
-    return perceptual_hash(image)
 
 
 def _table(rows: Sequence[tuple[str, str, str, str | None]]) -> pa.Table:

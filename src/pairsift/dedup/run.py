@@ -59,7 +59,8 @@ class DedupSummary:
         same_bytes: how many of these have an identical file in their group.
         pairs: pairs of different perceptual hashes within the distance.
         marked: rows near an image of an evaluation set.
-        sets: for each set: its images, how many were found in the pool, and rows marked for it.
+        sets: for each set: its images, how many were found in the pool, rows marked for it, and
+            how many images have no perceptual hash.
     """
 
     path: str
@@ -84,6 +85,11 @@ class DedupSummary:
         return lines * bool(self.on != "none") + [
             f"{found['set']}: {found['found']:,} of {found['images']:,} images are in the pool, "
             f"{found['rows']:,} rows are nearest to one of them"
+            + (
+                f"; {found['without_phash']:,} of the images, of one colour or not readable, are "
+                "found only as the very same file"
+            )
+            * bool(found["without_phash"])
             for found in self.sets
         ]
 
@@ -345,12 +351,13 @@ class _Run:
             self.connection,
             "SELECT set, count(*), count_if(phash IN (SELECT b FROM near) OR (sha_high, sha_low) "
             f"IN (SELECT (sha_high, sha_low) FROM {HASHED} SEMI JOIN images "
-            "USING (sha_high, sha_low))), any_value(rows) FROM images LEFT JOIN "
+            "USING (sha_high, sha_low))), any_value(rows), count_if(phash IS NULL) "
+            "FROM images LEFT JOIN "
             "(SELECT best.set AS set, count(*) AS rows FROM marks GROUP BY ALL) USING (set) "
             "GROUP BY set ORDER BY set",
         ).fetchall()
-        names = ("set", "images", "found", "rows")
-        return tuple(dict(zip(names, (*row[:3], row[3] or 0), strict=True)) for row in rows)
+        names = ("set", "images", "found", "rows", "without_phash")
+        return tuple(dict(zip(names, (*row[:3], row[3] or 0, row[4]), strict=True)) for row in rows)
 
     def _write(self, name: str, sql: str, record: dict[str, Any]) -> None:
         metadata = {RECORD_KEY: json.dumps(record).encode()}

@@ -17,6 +17,7 @@ def check_options(
     groups: str | None,
     per_group: int | None,
     best_caption: bool,
+    unique: bool = False,
 ) -> None:
     if best_caption and by is None:
         raise PairsiftError("--best-caption needs --by (what to rank captions by), e.g. --by itm")
@@ -34,7 +35,7 @@ def check_options(
     if count is not None and count < 0:
         raise PairsiftError(f"--count {count} is negative")
     ranks = top is not None or count is not None
-    chooses = ranks or per_group is not None or best_caption
+    chooses = ranks or per_group is not None or best_caption or unique
     if (ranks and by is None) or (by is not None and not chooses):
         raise PairsiftError(
             "--top or --count (how many rows to keep) needs --by (what to rank them by), and --by "

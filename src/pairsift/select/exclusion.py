@@ -30,6 +30,11 @@ def load_exclusions(connection: duckdb.DuckDBPyConnection, paths: Sequence[str])
     run_sql(connection, f"CREATE TEMP TABLE {TABLE} (uid UUID)")
     for path in paths:
         url = normalise(path)
+        if (folder := Folder(url)).fs.isdir(folder.path):
+            raise PairsiftError(
+                f"--exclude {path}: there are no marks in this folder; give one that `pairsift "
+                "dedup --against` wrote, or a list of uids (.npy, .parquet or text)"
+            )
         if url.endswith(".npy"):
             _load(connection, _npy_uids(url), url)
         elif url.endswith(".parquet"):

@@ -45,6 +45,7 @@ def load_groups(connection: duckdb.DuckDBPyConnection, url: str) -> None:
         f"(SELECT pos, shard, key FROM scored WHERE status = 'ok') JOIN {source} USING {SAME}",
     )
     _refuse_none(connection, f"FROM {TABLE}", source, url)
+    _refuse_other_uids(connection, source, url)
 
 
 def marked_sql(connection: duckdb.DuckDBPyConnection, url: str) -> str:
@@ -58,6 +59,7 @@ def marked_sql(connection: duckdb.DuckDBPyConnection, url: str) -> str:
         f"(SELECT pos, shard, key FROM scored WHERE status = 'ok') SEMI JOIN {source} USING {SAME}"
     )
     _refuse_none(connection, f"FROM {rows}", source, url)
+    _refuse_other_uids(connection, source, url)
     return f"SELECT pos FROM {rows}"
 
 
@@ -73,6 +75,16 @@ def _source(connection: duckdb.DuckDBPyConnection, url: str, name: str, option: 
         raise PairsiftError(
             f"{option} {url}: there is no {name}; give the folder that `pairsift dedup` wrote"
         )
+    try:
+        with folder.fs.open(folder.file(name), "rb") as file:
+            is_ours = _is_found(file)
+    except (OSError, ValueError):
+        is_ours = False
+    if not is_ours:
+        raise PairsiftError(
+            f"{option} {url}: {folder.file(name)} is not what `pairsift dedup` wrote, or damaged; "
+            "give its folder, or run `pairsift dedup` again"
+        )
     return f"read_parquet({file_of(connection, folder, name)})"
 
 
@@ -85,4 +97,18 @@ def _refuse_none(connection: duckdb.DuckDBPyConnection, rows: str, source: str, 
         raise PairsiftError(
             f"{url} is of other scores: its rows look like {theirs[0][0]!r}, these like "
             f"{ours[0][0]!r}; give what `pairsift dedup` wrote for this pool"
+        )
+
+
+def _refuse_other_uids(connection: duckdb.DuckDBPyConnection, source: str, url: str) -> None:
+    """Pools that count their samples have the same shards and keys, but not the same uids."""
+    found = run_sql(
+        connection,
+        f"SELECT shard || '/' || key FROM scored JOIN {source} AS found USING {SAME} "
+        "WHERE scored.uid <> found.uid LIMIT 1",
+    ).fetchall()
+    if found:
+        raise PairsiftError(
+            f"{url} is of other scores: {found[0][0]!r} has another uid there; give what "
+            "`pairsift dedup` wrote for this pool"
         )

@@ -21,6 +21,7 @@ import pyarrow as pa
 from pairsift.errors import PairsiftError
 from pairsift.expressions.database import file_sql, register_filesystem, run_sql
 from pairsift.expressions.terms import Term, column_term, quoted
+from pairsift.scorers.caption_index import CAPTION_INDEX
 from pairsift.scores import FINGERPRINT_KEY
 from pairsift.select.tables import SUFFIX
 from pairsift.sources import files
@@ -287,10 +288,14 @@ def _match_sql(
 ) -> tuple[str, str]:
     """Return SQL of the expressions that must be equal, of `left` (``ours``) and the table."""
     floating = {name.lower() for name, kind in table.types.items() if kind in ("FLOAT", "DOUBLE")}
-    exact = _name_sql(table.on, "ours."), _name_sql(table.on, "", floating)
+    names = _NAMES[table.on]
+    if table.on == "shard" and CAPTION_INDEX in table.types:  # a row for each caption of a sample
+        ours = run_sql(connection, f"DESCRIBE {left}").fetchall()
+        names = (*names, *(name for name, *_ in ours if name == CAPTION_INDEX))
+    exact = _name_sql(names, "ours."), _name_sql(names, "", floating)
     total, matched = _count(connection, table, left, exact)
     if table.on != "uid" and matched < total:
-        plain = _name_sql(table.on, "ours.", zeros=False), _name_sql(table.on, "", floating, False)
+        plain = _name_sql(names, "ours.", zeros=False), _name_sql(names, "", floating, False)
         _, more = _count(connection, table, left, plain)
         if more > matched and _still_distinct(connection, table, left, exact, plain):
             _log.info(
@@ -313,17 +318,20 @@ def _match_sql(
     return exact
 
 
-def _name_sql(on: str, of: str, floating: Iterable[str] = (), zeros: bool = True) -> str:
+def _name_sql(
+    names: Sequence[str], of: str, floating: Iterable[str] = (), zeros: bool = True
+) -> str:
     """Return SQL of the identity by which a row is matched.
 
     Args:
+        names: columns that make it.
         floating: columns that hold integers stored as floating point.
         zeros: whether leading zeros are significant.
     """
-    if on == "uid":
+    if names == _NAMES["uid"]:
         return f"try_cast({of}uid AS UUID)"
     parts = []
-    for name in _NAMES[on]:
+    for name in names:
         sql = f"{of}{name}"
         text = f"{sql}::VARCHAR"
         if name in floating:

@@ -75,7 +75,8 @@ class Pool:
         if not joins:
             run_sql(self.connection, "CREATE VIEW pool AS FROM scored")
             return
-        names = sorted({"pos", "status", "shard", "key", "uid"} | (used & self._own.keys()))
+        wanted = {"pos", "status", "shard", "key", "uid"}
+        names = sorted(wanted | ((used | {CAPTION_INDEX}) & self._own.keys()))
         relation = f"SELECT {', '.join(map(quoted, names))} FROM scored"
         for table in joins:
             relation = joined_sql(self.connection, table, relation, used)
@@ -120,6 +121,8 @@ class Pool:
                 word for word, there in (("uid", with_uid), ("file", without)) if there
             ) or ("uid",)
             name = f"coalesce({name}::VARCHAR, {SHA})"
+        elif not self._fetch(f"SELECT 1 FROM scored WHERE {OK} AND {name} IS NOT NULL LIMIT 1"):
+            self.known_by = ()
         rows = self.identified(scorable, *([SHA] if SHA in self._own else []))
         run_sql(
             self.connection,

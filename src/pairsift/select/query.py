@@ -68,6 +68,7 @@ _NO_WEIGHT = "no weight to draw by"
 _NOT_DRAWN = "not drawn"
 _COPY = "copy of a better row"
 _REPEATED_WORDS = {
+    (): "same uid as a better row; but no row has a uid (with --hashes, image files are compared)",
     ("uid",): _REPEATED,
     ("file",): _REPEATED_FILE,
     ("uid", "file"): _REPEATED_EITHER,
@@ -161,7 +162,7 @@ def select(
         >>> selection.record.cuts[0].threshold
         300.0
     """
-    check_options(top, count, by, per, groups, per_group, best_caption)
+    check_options(top, count, by, per, groups, per_group, best_caption, unique)
     check_sample(sample, weights, repeat_penalty, ranks=top is not None or count is not None)
     asked: dict[str, Any] = {
         "where": where, "top": top, "count": count, "by": by, "per": per, "seed": seed,
@@ -215,6 +216,7 @@ def check_select(
     weights: str | None = None,
     repeat_penalty: float = PENALTY,
     best_caption: bool = False,
+    unique: bool = False,
     agreement: float | None = None,
 ) -> None:
     """Check the arguments of :func:`select` before the score tables exist.
@@ -225,7 +227,7 @@ def check_select(
     Raises:
         PairsiftError: as :func:`select` would.
     """
-    check_options(top, count, by, per, groups, per_group, best_caption)
+    check_options(top, count, by, per, groups, per_group, best_caption, unique)
     check_sample(sample, weights, repeat_penalty, ranks=top is not None or count is not None)
     if agreement is not None and not 0 <= agreement <= 1:
         raise PairsiftError(f"--agreement {agreement} is not a fraction from 0 to 1")

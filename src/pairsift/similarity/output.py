@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -30,7 +31,8 @@ class Values:
     """What was written.
 
     Attributes:
-        path: of the parquet file: shard, key, uid and the column `name`, float32.
+        path: of the parquet file: shard, key, uid, of several captions of each sample also
+            ``caption_index``, and the column `name`, float32.
         rows: number of rows; those that are not ok have no value.
         mean: of the values.
     """
@@ -58,23 +60,17 @@ def write_values(
     """
     folder, file_name = output_file(out, VALUES)
     folder.create()
-    schema = pa.schema(
-        [
-            pa.field("shard", pa.string()),
-            pa.field("key", pa.string()),
-            pa.field("uid", pa.string()),
-            pa.field(name, pa.float32()),
-        ],
-        metadata={RECORD_KEY: json.dumps(dict(record)).encode()},
-    )
+    column = pa.field(name, pa.float32())
+    metadata = {RECORD_KEY: json.dumps(dict(record)).encode()}
     rows, known, total = 0, 0, 0.0
-    with (
-        folder.atomic(file_name) as file,
-        pq.ParquetWriter(file, schema, compression="zstd") as writer,
-    ):
+    with folder.atomic(file_name) as file, contextlib.ExitStack() as stack:
+        writer = None
         for table, found in values:
-            column = pa.array(found.astype(np.float32), from_pandas=True)
-            whole = table.rows().append_column(schema.field(name), column)
+            numbers = pa.array(found.astype(np.float32), from_pandas=True)
+            whole = table.rows().append_column(column, numbers)
+            if writer is None:
+                schema = whole.schema.with_metadata(metadata)
+                writer = stack.enter_context(pq.ParquetWriter(file, schema, compression="zstd"))
             writer.write_table(whole.cast(schema))
             rows += len(found)
             known += int(np.isfinite(found).sum())

@@ -244,7 +244,7 @@ def _write(
             rows = places[begin:end] & np.uint64((1 << _ROW_BITS) - 1)
             identity = table.rows().take(pa.array(rows))
             names = [f"semantic-{root:016x}" for root in roots[begin:end].tolist()]
-            columns = [*identity.columns, pa.array(names), pa.array(sizes[begin:end])]
+            columns = [*identity.columns[:3], pa.array(names), pa.array(sizes[begin:end])]
             writer.write_table(pa.table(columns, names=schema.names).cast(schema))
     return int((roots == places).sum()), len(places), int(sizes.max(initial=0))
 

@@ -13,11 +13,12 @@ from pairsift import embeddings
 from pairsift.arrow import read_parquet
 from pairsift.errors import PairsiftError
 from pairsift.manifest import changes
+from pairsift.scorers.caption_index import CAPTION_INDEX
 from pairsift.scores import TABLE_SUFFIX, telling_damage, without_suffix
 from pairsift.sources.files import normalise
 from pairsift.storage import Folder
 
-_IDENTITY = ("shard", "key", "uid")
+_IDENTITY = ("shard", "key", "uid", CAPTION_INDEX)
 _SHARED = ("scorer", "checkpoint", "preprocessing", "embeddings")
 """fields of a fingerprint that decide whether embeddings may be compared"""
 
@@ -34,10 +35,12 @@ class EmbeddedTable:
     name: str
 
     def rows(self) -> pa.Table:
-        """Shard, key and uid of the rows."""
+        """Shard, key and uid of the rows, and which of its sample's captions each has, if known."""
         content = self.folder.read(self.name + TABLE_SUFFIX)
         with telling_damage(self.folder.file(self.name + TABLE_SUFFIX)):
-            return read_parquet(content, _IDENTITY).replace_schema_metadata(None)
+            there = pq.read_schema(pa.BufferReader(content)).names
+            columns = [name for name in _IDENTITY if name in there]
+            return read_parquet(content, columns).replace_schema_metadata(None)
 
     def digest(self) -> str:
         """What the score table says its embeddings are; empty if it has none."""

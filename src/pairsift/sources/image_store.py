@@ -355,17 +355,35 @@ def each_image(place: str) -> Iterator[tuple[str, bytes]]:
     """Name and encoded bytes of every image of a folder, a tar or a parquet file, as stored.
 
     Args:
-        place: path or fsspec URL.
+        place: path or fsspec URL. A folder holds images and tars of images; if it has neither,
+            parquet files of images.
 
     Raises:
         PairsiftError: it cannot be opened or read, or holds no image.
     """
-    source = _open_source(place)
-    for name, entry in source.entries.items():
-        try:
-            yield printable(name), source.read(entry)
-        except (OSError, tarfile.TarError) as error:
-            raise PairsiftError(f"cannot read {name} from {source.url}: {error}") from error
+    for source, above in _sources(place):
+        for name, entry in source.entries.items():
+            try:
+                yield printable(above + name), source.read(entry)
+            except (OSError, tarfile.TarError) as error:
+                raise PairsiftError(f"cannot read {name} from {source.url}: {error}") from error
+
+
+def _sources(place: str) -> Iterator[tuple[_ImageSource, str]]:
+    """Yield a place, or what a folder holds, with the path of this in the folder."""
+    url = files.normalise(place)
+    found = (
+        []
+        if url.lower().endswith((*_TARS, ".parquet"))
+        else [entry.url for entry in files.walk(url)]
+    )
+    tars = [path for path in found if path.lower().endswith(_TARS)]
+    images = any(map(is_image_name, found))
+    packed = tars if tars or images else [p for p in found if p.lower().endswith(".parquet")]
+    if images or not packed:
+        yield _open_source(place), ""
+    for path in sorted(packed):
+        yield _open_source(path), f"{path[len(url.rstrip('/')) + 1 :]}/"
 
 
 def _open_source(place: str) -> _ImageSource:
