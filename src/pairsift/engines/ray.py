@@ -50,6 +50,7 @@ __all__ = ["RayOptions", "ScorerSpec", "score_shards"]
 _MAX_SHARDS_A_TASK = 8
 _TASKS_AN_ACTOR = 16
 _STOP_PATIENCE_S = 15.0
+_OWN_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,9 @@ def score_shards(
                 progress.shard_done(item)
                 limit.add_shard(item)
         except BaseException:
-            # Leaving a cluster that this run started ends everything at once.
-            run.stop(0.0 if owned else _STOP_PATIENCE_S)
+            # A cluster of our own ends with this process, but if Ray is shut down while a thread
+            # still uses it, it may end the process itself, with an exit code of its own.
+            run.stop(_OWN_PATIENCE_S if owned else _STOP_PATIENCE_S)
             raise
     return summary
 
@@ -211,6 +213,7 @@ class _Run:
             source_identity(shard_set),
         )
         self._begun = False
+        self._stopping = threading.Event()
         self._rows: queue.Queue[str | BaseException | None] = queue.Queue()
         self._thread = threading.Thread(target=self._execute, name="pairsift-ray", daemon=True)
 
@@ -258,6 +261,7 @@ class _Run:
 
     def stop(self, patience: float) -> None:
         """Ask the actors to stop, and wait some seconds until they have."""
+        self._stopping.set()
         with contextlib.suppress(Exception):
             self._ray.get(self._board.stop.remote(), timeout=1)
         if self._thread.is_alive():
@@ -283,6 +287,8 @@ class _Run:
     def _execute(self) -> None:
         try:
             for row in self._dataset().iter_rows():
+                if self._stopping.is_set():
+                    return
                 self._rows.put(row["result"])
             self._rows.put(None)
         except BaseException as error:
