@@ -38,7 +38,7 @@ took: making, saving, loading, scoring and brute force. A model's way does not d
 checkpoint, but for what stands in its `config.json`; Pairsift tries it with one pair when it loads
 a checkpoint, and takes the next way if the numbers are not the same.
 
-Run in parts on {date}, on 2 busy cores of an AMD EPYC: `make test-models` with torch {torch},
+Run on {date}, in one go, on 2 busy cores of an AMD EPYC: `make test-models` with torch {torch},
 torchvision {torchvision}, transformers {transformers}.
 
 ## Types that hold

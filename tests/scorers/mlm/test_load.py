@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -185,3 +186,27 @@ def test_an_adapter_for_another_model_is_refused(folder, tmp_path):
     peft.get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
     with pytest.raises(PairsiftError, match="adapter"):
         load_mlm_scorer(folder, adapter=tmp_path / "adapter")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles with g++")
+def test_a_compiled_model_gives_the_same_scores(tmp_path):
+    folder = save_checkpoint(tmp_path, "llava")
+    plain = load_mlm_scorer(folder, metrics="itm")
+    compiled = load_mlm_scorer(folder, metrics="itm", compile="true")
+    assert compiled.fingerprint.items() - plain.fingerprint.items() == {
+        ("compiled", f"torch {torch.__version__}")
+    }
+    pairs = make_pairs(5, seed=2)
+    torch._dynamo.reset()
+    found = compiled.answer_logits(pairs)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    np.testing.assert_allclose(found, plain.answer_logits(pairs), atol=1e-4)
+
+
+def test_only_models_of_the_quickest_way_are_compiled(tmp_path):
+    folder = save_checkpoint(tmp_path, "llava")
+    with pytest.raises(PairsiftError, match="read in the way 'whole'"):
+        load_mlm_scorer(folder, way="whole", compile=True)
+    with pytest.raises(PairsiftError, match="compile is 'yes'; give true or false"):
+        load_mlm_scorer(folder, compile="yes")

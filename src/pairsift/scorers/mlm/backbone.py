@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, cast
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 from transformers.cache_utils import Cache, DynamicLayer
 
+from pairsift.errors import PairsiftError
 from pairsift.scorers.mlm.encode import Encode, Quirks
 from pairsift.scorers.mlm.packing import Collated, Layout, build_blocks, collate
 from pairsift.scorers.mlm.trie import Tree
@@ -162,6 +164,17 @@ class Backbone(abc.ABC):
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return (N, vocabulary) float32 logits of (N, D) last hidden states."""
 
+    def compile(self) -> None:
+        """Have PyTorch compile the language model when it is first used.
+
+        Raises:
+            PairsiftError: the model is not read in a way for which that was tried.
+        """
+        raise PairsiftError(
+            f"scorer option compile: this model ({self.kind}) is read in the way {self.way!r}, and "
+            "only those of the way 'tree' are compiled; leave it out"
+        )
+
 
 @dataclass(frozen=True)
 class Prefixes:
@@ -211,7 +224,7 @@ class EmbedsBackbone(Backbone):
 
     Args:
         decoder: a transformers decoder without its head (``LlamaModel``, ``Qwen2Model``, ...):
-            takes ``inputs_embeds``, ``attention_mask``, ``position_ids``, ``past_key_values``.
+            takes ``inputs_embeds``, ``attention_mask``, ``position_ids`` and a cache.
         head: maps hidden states to logits.
     """
 
@@ -221,6 +234,7 @@ class EmbedsBackbone(Backbone):
         self.decoder = decoder
         self.head = head
         self.windows = attention_windows(cast(Any, decoder).config)
+        self._cache_name = cache_name(decoder)
         self.vocabulary = head.weight.shape[0]
         self.embed_tokens: nn.Embedding = cast(Any, decoder).get_input_embeddings()
 
@@ -287,8 +301,8 @@ class EmbedsBackbone(Backbone):
         hidden = self.decoder(
             inputs_embeds=embeds,
             position_ids=self.to_device(collated.positions),
-            past_key_values=cache,
             use_cache=True,
+            **{self._cache_name: cache},
             **extra,
         ).last_hidden_state
         cache.freeze()
@@ -326,8 +340,8 @@ class EmbedsBackbone(Backbone):
             inputs_embeds=self.embed_tokens(self.to_device(block.ids)),
             attention_mask=self._masks(mask, places, torch.cat([before, places], dim=1)),
             position_ids=self.text_positions(positions),
-            past_key_values=state.cache,
             use_cache=True,
+            **{self._cache_name: state.cache},
         ).last_hidden_state
         return hidden
 
@@ -452,6 +466,9 @@ class EmbedsBackbone(Backbone):
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return linear_float32(hidden, self.head)
 
+    def compile(self) -> None:
+        self.decoder.compile(dynamic=True)  # prompts have any length
+
     def pinned(self, array: np.ndarray) -> torch.Tensor:
         """Return an array in memory from which the model's device can copy by itself."""
         return pinned(array, self.device)
@@ -459,6 +476,12 @@ class EmbedsBackbone(Backbone):
     def to_device(self, array: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Copy to the model's device, without waiting for the copy if possible."""
         return to_device(array, self.device)
+
+
+def cache_name(model: nn.Module) -> str:
+    """What a model of transformers calls its cache: another word from version 5.24 on."""
+    arguments = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in arguments else "past_key_values"
 
 
 def attention_windows(config: Any) -> dict[str, int | None]:

@@ -37,6 +37,7 @@ def load_mlm_scorer(
     reference_quirks: bool = False,
     layout: Layout = DEFAULT_LAYOUT,
     way: str | None = None,
+    compile: bool | str = False,
     limits: ImageLimits | None = None,
 ) -> MLMScorer:
     """Load a multimodal language model as a scorer.
@@ -57,6 +58,8 @@ def load_mlm_scorer(
         layout: whether the metrics' suffixes share a forward pass.
         way: how the model reads a prompt: ``tree``, ``cache``, ``prompt`` or ``whole``, the
             quickest first; None takes the quickest that holds for the model.
+        compile: compile the language model with PyTorch before the first batch; in the way
+            ``tree`` only. It takes minutes, and changes scores as another dtype's rounding would.
         limits: images above them are refused as too large.
 
     Raises:
@@ -74,6 +77,7 @@ def load_mlm_scorer(
     pack = recorded_prompts(trained) if prompts is None else None
     pack = pack or load_prompts(prompts)
     asked = pack_metrics(pack, metrics)
+    compiles = _is_true("compile", compile)
     backbones, facts = _load_backbones(
         folder, vision_tower, adapter, kind, where, reference_quirks, way
     )
@@ -90,11 +94,25 @@ def load_mlm_scorer(
             asked,
             layout=layout,
             quirks=backbone.quirks if reference_quirks else None,
-            fingerprint={"model_type": backbone.kind, **facts},
+            fingerprint={
+                "model_type": backbone.kind,
+                **facts,
+                **({"compiled": f"torch {torch.__version__}"} if compiles else {}),
+            },
             limits=limits,
         )
 
-    return quickest(map(scorer, backbones))
+    found = quickest(map(scorer, backbones))
+    if compiles:
+        found.backbone.compile()
+    return found
+
+
+def _is_true(name: str, value: bool | str) -> bool:
+    """Read an option that may come from the command line."""
+    if str(value).lower() not in ("true", "false"):
+        raise PairsiftError(f"scorer option {name} is {value!r}; give true or false")
+    return str(value).lower() == "true"
 
 
 def _load_backbones(

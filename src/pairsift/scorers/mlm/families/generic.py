@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pairsift.scorers.mlm.backbone import Arrays, Backbone, linear_float32, text_limit
+from pairsift.scorers.mlm.backbone import Arrays, Backbone, cache_name, linear_float32, text_limit
 from pairsift.scorers.mlm.families.processor import (
     CLOSING_IDS,
     IMAGE_IDS,
@@ -109,7 +109,7 @@ class GenericBackbone(Backbone):
         # PaliGemma reads prompts in both directions, and what is of this type in one.
         self._of_answers = {f"{PER_TOKEN}token_type_ids": 1} if self.kind == "paligemma" else {}
         self._takes_any = any(p.kind is p.VAR_KEYWORD for p in self._arguments.values())
-        self._cache_name = "cache" if "cache" in self._arguments else "past_key_values"
+        self._cache_name = cache_name(model)
 
     @property
     def device(self) -> torch.device:
