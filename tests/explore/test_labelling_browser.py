@@ -8,22 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.headless import chromium, console, visit
 
 from pairsift.explore import running_server
 from pairsift.sources.tables import read_rows
 from tests.explore.conftest import Served
 from tests.explore.test_browser import look, settle
 from tests.support.commands import pairsift
+from tests.support.headless import console, visit
 
 pytestmark = pytest.mark.browser
 WORDS = {"g": "good", "b": "bad", "u": "unsure"}
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 @pytest.fixture
