@@ -75,6 +75,7 @@ def test_each_pair_is_read_by_those_who_must(table: pa.Table, pairs: list[Pair])
     assert len(stages) == 4
 
 
+@pytest.mark.slow
 def test_a_pair_is_decided_alike_in_any_company(
     scorer: CascadeScorer, pairs: list[Pair], table: pa.Table
 ) -> None:
@@ -96,6 +97,7 @@ def test_nothing_settled_is_full_scoring(scorer: CascadeScorer, pairs: list[Pair
     assert table["cascade"].null_count == 1  # the pair without an image
 
 
+@pytest.mark.slow
 def test_columns_are_those_of_all_its_scorers(scorer: CascadeScorer) -> None:
     names = [field.name for field in scorer.columns]
     assert names[0] == "caption_words"

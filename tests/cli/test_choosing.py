@@ -164,6 +164,7 @@ def test_nothing_is_written_into_an_img2dataset_folder(tmp_path: Path, pairsift:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_explore_shows_joined_scores(tmp_path: Path, pool: str) -> None:
     keys = [f"00001{row:04d}" for row in range(10)]
     other = score_table("00001", keys, {"clip_score": [row / 10 for row in range(10)]})

@@ -30,6 +30,7 @@ def near_pairs(hashes: np.ndarray, others: np.ndarray, distance: int) -> set[tup
     return set(zip(hashes[rows].tolist(), others[columns].tolist(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planned_for", [1_000, 10_000_000])
 @pytest.mark.parametrize("distance", [1, 2, 4, 6, 9])
 def test_all_pairs_are_found_once(

@@ -138,6 +138,7 @@ def test_a_run_that_stops_goes_on(
     assert "hashes" in done
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_by_the_command(write_scores: Write, tmp_path: Path) -> None:
     rows = [(int(value), f"f{place}", "c", 1.0) for place, value in enumerate(crowd(4, 20_000))]
     scores = write_scores({"a": rows})

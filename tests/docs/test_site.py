@@ -23,6 +23,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_page_is_there(site: Path) -> None:
     for page in (ROOT / "docs").rglob("*.md"):
         name = page.relative_to(ROOT / "docs").with_suffix("")
@@ -30,6 +31,7 @@ def test_every_page_is_there(site: Path) -> None:
         assert built.is_file(), page
 
 
+@pytest.mark.slow
 def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
     loads = re.compile(r'<(?:script|img|iframe|source)\b[^>]*\bsrc="(https?:|//)')
     styles = re.compile(
@@ -43,6 +45,7 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
         assert not styles.search(text), page
 
 
+@pytest.mark.slow
 def test_reference_is_made_from_code(site: Path) -> None:
     commands = (site / "reference" / "cli" / "index.html").read_text("utf-8")
     for command in ("pairsift score", "pairsift serve", "pairsift teach reference"):

@@ -167,6 +167,7 @@ def test_other_options_of_the_model_are_refused_and_named(
     assert "Choose another --out, or continue with the scorer and options" in str(refusal.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["checkpoint", "prompts"])
 def test_another_checkpoint_or_prompt_is_refused_and_named(
     pool: Path, tmp_path: Path, field: str

@@ -67,6 +67,7 @@ def test_tables_are_those_of_one_process(pool: Path, tmp_path: Path) -> None:
     assert score(pool, out).skipped == 4
 
 
+@pytest.mark.slow
 def test_goes_on_where_one_process_stopped(pool: Path, tmp_path: Path) -> None:
     shards, out = find_shards(str(pool)), tmp_path / "out"
     local.score_shards(shards, load_scorer("heuristics"), str(out), part=(1, 2))
@@ -78,6 +79,7 @@ def test_goes_on_where_one_process_stopped(pool: Path, tmp_path: Path) -> None:
         node.score_shards(shards, hashes, str(out), devices="cpu:2")  # nothing is left to score
 
 
+@pytest.mark.slow
 def test_a_killed_process_costs_a_shard_at_most(tmp_path: Path) -> None:
     pool = make_pool(tmp_path / "pool", shards=6, samples=24)
     killer, out = Killer(3), tmp_path / "out"
@@ -92,6 +94,7 @@ def test_a_killed_process_costs_a_shard_at_most(tmp_path: Path) -> None:
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_errors_end_all_processes(pool: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(PairsiftError, match="^no scorer 'nosuch'"):
@@ -113,6 +116,7 @@ class StopError(Exception):
     """Raised by a listener."""
 
 
+@pytest.mark.slow
 def test_a_stopped_run_leaves_a_folder_for_any_scorer(pool: Path, tmp_path: Path) -> None:
     class Stopper(NullListener):
         def progress(self, task: str, done: int, total: int | None, **more: Any) -> None:

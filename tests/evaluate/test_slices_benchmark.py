@@ -103,6 +103,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_tables_and_measures(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     asked = [

@@ -77,6 +77,7 @@ def test_browse_search_and_turn_pages(browser: Any, served: Served) -> None:
     assert {urlsplit(url).netloc for url in requests(browser)} == {urlsplit(served.url).netloc}
 
 
+@pytest.mark.slow
 def test_a_mistake_is_shown_and_mended(browser: Any, served: Served) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys

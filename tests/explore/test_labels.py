@@ -239,6 +239,7 @@ def writer(path: Path, who: str, count: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_processes_and_windows_at_once_lose_none(
     labelled: tuple[str, Path], served: Served
 ) -> None:

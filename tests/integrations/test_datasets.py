@@ -114,6 +114,7 @@ def test_types_do_not_hang_on_the_first_rows(threads: int) -> None:
     assert table["language"].type == pa.string()
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_what_select_keeps(folder: Path) -> None:
     scored = score_dataset(_dataset(), "heuristics")
     streamed = score_dataset(_dataset().to_iterable_dataset(num_shards=2), "heuristics")

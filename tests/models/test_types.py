@@ -26,7 +26,10 @@ TYPES = {
 }
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind == "gemma3" else pytest.param(kind, marks=pytest.mark.slow) for kind in TYPES],
+)
 def test_a_type_gives_what_brute_force_gives(kind: str) -> None:
     if kind not in transformers.CONFIG_MAPPING:
         pytest.skip(f"transformers {transformers.__version__} does not have it")
@@ -37,6 +40,7 @@ def test_a_type_gives_what_brute_force_gives(kind: str) -> None:
     assert result.difference <= sweep.TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["prompt", "whole"])
 def test_a_slower_way_gives_the_same(way: str) -> None:
     result = sweep.try_type("llava_next", torchvision=False, way=way)

@@ -57,12 +57,14 @@ def metadata(wheel: Path) -> Message:
         return Parser().parsestr(archive.read(name).decode())
 
 
+@pytest.mark.slow
 def test_wheel_is_small_enough(built: tuple[Path, Path]) -> None:
     _, wheel = built
     assert wheel.name == f"pairsift-{__version__}-py3-none-any.whl"
     assert wheel.stat().st_size < MAX_WHEEL_BYTES
 
 
+@pytest.mark.slow
 def test_wheel_holds_the_package_and_nothing_else(built: tuple[Path, Path]) -> None:
     _, wheel = built
     with zipfile.ZipFile(wheel) as archive:

@@ -77,6 +77,7 @@ def test_run_goes_on_where_it_stopped(bucket: Bucket, pool: Path) -> None:
     assert status.last_finished is not None
 
 
+@pytest.mark.slow
 def test_select_and_write_from_bucket_to_bucket(bucket: Bucket, pool: Path) -> None:
     _score(f"{bucket.url}/pool", f"{bucket.url}/scores")
     select(
@@ -92,6 +93,7 @@ def test_select_and_write_from_bucket_to_bucket(bucket: Bucket, pool: Path) -> N
     assert bucket.uploads() == []
 
 
+@pytest.mark.slow
 def test_listing_takes_no_call_per_file(bucket: Bucket, s3_server: Server) -> None:
     for index in range(200):
         bucket.put(f"tars/{index:05d}.tar", b"x")
@@ -116,6 +118,7 @@ def test_large_file_goes_in_parts_and_appears_whole(bucket: Bucket) -> None:
     assert bucket.get("large/b.bin") == content * 2
 
 
+@pytest.mark.slow
 def test_failing_while_writing_leaves_nothing(bucket: Bucket) -> None:
     folder = Folder(f"{bucket.url}/large")
     folder.write("a.bin", b"old")

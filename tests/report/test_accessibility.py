@@ -60,6 +60,7 @@ def test_names_for_everything(browser: Any, page: str, scored: Scored) -> None:
     assert tables == []
 
 
+@pytest.mark.slow
 def test_keyboard_reaches_every_control_and_shows_where_it_is(browser: Any, page: str) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
@@ -86,6 +87,7 @@ def test_keyboard_reaches_every_control_and_shows_where_it_is(browser: Any, page
     assert unseen == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 320])
 def test_all_text_has_contrast_and_fits(browser: Any, page: str, scheme: str, width: int) -> None:

@@ -59,6 +59,7 @@ def test_quiet_offline_and_inert(browser: Any, report: Path) -> None:
     assert requests(browser) == [report.as_uri()]
 
 
+@pytest.mark.slow
 def test_sliders_recount_as_select_does(browser: Any, report: Path, scored: Scored) -> None:
     open_page(browser, report)
     # The handles stand where the selection cut, so nothing is being tried yet.
@@ -95,6 +96,7 @@ def test_sliders_recount_as_select_does(browser: Any, report: Path, scored: Scor
     assert console(browser) == []
 
 
+@pytest.mark.slow
 def test_coarse_joint_counts_are_exact_for_two_sliders_and_bounded_for_more(
     browser: Any, scored: Scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +134,7 @@ def test_coarse_joint_counts_are_exact_for_two_sliders_and_bounded_for_more(
     assert console(browser) == []
 
 
+@pytest.mark.slow
 def test_keyboard_moves_sliders_and_tabs(browser: Any, report: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
@@ -172,6 +175,7 @@ def test_fits_the_window_and_reads_well(
     assert [(name, round(ratio, 2)) for name, ratio in ratios if ratio < 4.5] == []
 
 
+@pytest.mark.slow
 def test_plots_and_galleries_without_script(browser: Any, report: Path) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     visit(browser, report.as_uri())

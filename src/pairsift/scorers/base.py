@@ -256,10 +256,31 @@ class DeviceScorer(Scorer):
     """A scorer that begins a batch before the results of the last one are fetched.
 
     A subclass defines `start`, and `collate` where there is something to collate.
+
+    Examples:
+        >>> import numpy as np
+        >>> import pyarrow as pa
+        >>> from pairsift.scorers.base import Preparer
+        >>> class Width(DeviceScorer):
+        ...     name = "width"
+        ...     columns = (pa.field("width_in_pixels", pa.int32()),)
+        ...     preparer = Preparer(lambda image, caption: image.width)
+        ...     fingerprint = {"scorer": "width", "scorer_version": "1"}
+        ...
+        ...     def collate(self, inputs):
+        ...         return np.array(inputs)
+        ...
+        ...     def start(self, collated):  # a model on a device begins its forward pass here
+        ...         return lambda: {"width_in_pixels": collated}
+        >>> from pairsift.sources import find_shards, open_shard
+        >>> pairs = open_shard(find_shards("pool").shards[0])
+        >>> Width().score(pairs).column("width_in_pixels").to_pylist()
+        [300, 100, 250, 400]
     """
 
     def score_batch(self, inputs: Sequence[Any]) -> Columns:
         return self.start(self.collate(inputs))()
 
     @abc.abstractmethod
-    def start(self, collated: Any) -> Callable[[], Columns]: ...
+    def start(self, collated: Any) -> Callable[[], Columns]:
+        """Begin a batch; return a function that waits for its results and returns them."""

@@ -85,6 +85,7 @@ def test_captions_of_one_image_cost_less_than_their_number(shard: str) -> None:
     assert one_image == pytest.approx((two_images + no_image) / 2, rel=0.01)
 
 
+@pytest.mark.slow
 def test_pairs_that_fail_are_no_cheap_pairs() -> None:
     bench = Bench(NamedScorer("heuristics"), 1, None)
     with pytest.raises(PairsiftError, match="heuristics cannot score bad: image_corrupt"):

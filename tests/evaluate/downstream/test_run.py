@@ -214,6 +214,7 @@ def test_mistakes_are_told(
     assert words in re.sub(r"\s+", " ", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_labels_must_be_of_the_pool(done: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("key,clean\n000000-0,true\n")
     shards = find_shards([str(done / "pool")])
@@ -221,6 +222,7 @@ def test_labels_must_be_of_the_pool(done: Path, tmp_path: Path) -> None:
         read_pool(shards, str(tmp_path / "labels.csv"), FeatureCache(str(done)))
 
 
+@pytest.mark.slow
 def test_features_are_cached_and_bad_images_passed_over(world: World, tmp_path: Path) -> None:
     cache = FeatureCache(str(tmp_path))
     image = next(world.images.iterdir()).read_bytes()

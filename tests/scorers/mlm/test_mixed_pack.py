@@ -29,6 +29,7 @@ def folder(request, tmp_path_factory):
     return save_checkpoint(folder, request.param, whole_numbers=request.param == "llava")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["looped", "packed"])
 def test_five_scales_in_one_pass_are_exact(folder, layout):
     scorer = load_mlm_scorer(folder, prompts=PACK, layout=layout)
@@ -144,13 +145,13 @@ def test_captions_of_one_image_share_it_and_keep_their_scores(folder, layout):
     scorer = load_mlm_scorer(folder, prompts=PACK, metrics="match", layout=layout)
     alone = scorer.score(pairs, batch_size=1)
     sizes = []
-    prefill = scorer.backbone.prefill
+    collate = scorer.backbone.collate
 
     def watched(images, prefixes):
         sizes.append(len(images))
-        return prefill(images, prefixes)
+        return collate(images, prefixes)
 
-    scorer.backbone.prefill = watched
+    scorer.backbone.collate = watched
     order = np.random.default_rng(1).permutation(len(pairs))
     together = scorer.score([pairs[row] for row in order]).sort_by("key")
     assert sorted(sizes) == [1, 1, 2]  # images with one, three and four captions

@@ -21,6 +21,7 @@ def folder(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_all_ways_give_the_same_numbers(folder):
     pairs = make_pairs(3, seed=5)
     found = {way: load_mlm_scorer(folder, metrics="itm,su", way=way) for way in WAYS}

@@ -41,6 +41,7 @@ def test_a_cpu_encodes_few_images_at_a_time(device: str, most: int) -> None:
     assert seen == [most, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pairsift-tiny", "tiny-glance", "dual-encoder"])
 def test_an_image_is_encoded_once_for_captions_of_any_length(name: str) -> None:
     scorer = load_scorer(name, device="cpu")
