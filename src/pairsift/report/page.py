@@ -32,6 +32,7 @@ from pairsift.report.table import Details
 from pairsift.report.text import printable, script_json
 
 SHARDS_LISTED = 100
+_MOST_DECIMALS = 5
 
 
 class Reason(NamedTuple):
@@ -161,8 +162,9 @@ def percent(part: int, whole: int) -> str:
 
 
 def format_score(column: ScoreColumn, value: float) -> str:
-    """Format with enough decimals for a tenth of a bar."""
-    return f"{value:.{max(0, math.ceil(0.7 - math.log10(column.width)))}f}"
+    """Format with enough decimals for a tenth of a bar, but no more digits than a card is wide."""
+    decimals = max(0, math.ceil(0.7 - math.log10(column.width)))
+    return f"{value:.{decimals}f}" if decimals <= _MOST_DECIMALS else f"{value:#.4g}"
 
 
 def share_of_range(column: ScoreColumn, value: float) -> str:
