@@ -3,11 +3,14 @@
     python -m benchmarks.devices --rounds 3
     python -m benchmarks.devices --scorer CHECKPOINT --samples 100
 
-Compared are one process of one thread, N processes of one thread (`--devices cpu:N`) and one
-process of N threads, N being the number of cores. CHECKPOINT is the folder of a model.
+Compared are one process of one thread, the same on one core, N processes of one thread (`--devices
+cpu:N`) and one process of N threads, N being the number of cores. A process of one thread decodes
+images in another thread, for which it uses a second core if there is one. CHECKPOINT is the folder
+of a model.
 Pairs per second are those that the command prints, without loading. On a busy machine more
 processes get a larger share of the cores, so the CPU seconds of the whole command are reported too,
-less those of a command that loads the scorers and finds nothing to do. The tables must be equal.
+less those of a command that loads the scorers and finds nothing to do. Tables of one thread must be
+equal; another number of threads rounds in another way.
 """
 
 from __future__ import annotations
@@ -26,13 +29,16 @@ from pairsift.engines.devices import cores
 from tests.support.faults import COMMAND, compare_tables, make_pool
 
 
-def run(arguments: list[str], threads: int) -> tuple[dict[str, Any], float]:
-    """Run the command; its summary, and the CPU seconds of all its processes."""
+def run(arguments: list[str], threads: int, on: set[int]) -> tuple[dict[str, Any], float]:
+    """Run the command on some cores; its summary, and the CPU seconds of all its processes."""
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, on)
     process = subprocess.Popen(
         [*COMMAND, "score", *arguments, "--workers", "0", "--json"],
         stdout=subprocess.PIPE,
         env=os.environ | {"OMP_NUM_THREADS": str(threads)},
     )
+    os.sched_setaffinity(0, everywhere)
     assert process.stdout is not None
     printed = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -51,10 +57,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     count = cores()
+    everywhere = os.sched_getaffinity(0)
     ways = {
-        "1 process of 1 thread": (["--devices", "cpu:1"], 1),
-        f"{count} processes of 1 thread": (["--devices", f"cpu:{count}"], 1),
-        f"1 process of {count} threads": ([], count),
+        "1 process of 1 thread": (["--devices", "cpu:1"], 1, everywhere),
+        "1 process of 1 thread, on 1 core": (["--devices", "cpu:1"], 1, {min(everywhere)}),
+        f"{count} processes of 1 thread": (["--devices", f"cpu:{count}"], 1, everywhere),
+        f"1 process of {count} threads": ([], count, everywhere),
     }
     found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory(prefix="pairsift-devices-") as name:
@@ -63,12 +71,12 @@ def main() -> int:
         pool = make_pool(folder / "pool", options.shards, options.samples)
         first = folder / "0 0"
         for turn in range(options.rounds):
-            for place, (way, (devices, threads)) in enumerate(ways.items()):
+            for place, (way, (devices, threads, on)) in enumerate(ways.items()):
                 out = folder / f"{turn} {place}"
                 command = [str(pool), "--out", str(out), *scorer, *devices]
-                summary, busy = run(command, threads)
-                _, loading = run(command, threads)
-                loaders = count if place == 1 else 1
+                summary, busy = run(command, threads, on)
+                _, loading = run(command, threads, on)
+                loaders = count if place == 2 else 1
                 pairs = summary["rows"]
                 found[way].append(
                     {
@@ -78,17 +86,18 @@ def main() -> int:
                     }
                 )
                 print(way, found[way][-1], file=sys.stderr, flush=True)
-                if (wrong := compare_tables(out, first)) is not None:
-                    print(f"{way}: {wrong}", file=sys.stderr)
+                if threads == 1 and (wrong := compare_tables(out, first)) is not None:
+                    raise RuntimeError(f"{way}: {wrong}")
     middle = {
         way: {name: round(statistics.median(turn[name] for turn in turns), 2) for name in turns[0]}
         for way, turns in found.items()
     }
-    one, several, threaded = (way["pairs_per_second"] for way in middle.values())
+    one, alone, several, threaded = (way["pairs_per_second"] for way in middle.values())
     report = {
         "cores": count,
         "medians": middle,
         "processes_over_one": round(several / one, 2),
+        "processes_over_one_core": round(several / alone, 2),
         "processes_over_threads": round(several / threaded, 2),
     }
     print(json.dumps(report, indent=1))
