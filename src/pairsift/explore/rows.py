@@ -13,9 +13,8 @@ import pyarrow as pa
 from pairsift.errors import PairsiftError
 from pairsift.expressions.compiler import compile_expression
 from pairsift.expressions.database import file_sql, run_sql, score_columns
-from pairsift.expressions.terms import Kind, text_sql
+from pairsift.expressions.terms import Kind, quoted, text_sql
 from pairsift.pair import Status
-from pairsift.report.columns import quoted
 from pairsift.report.table import COPIES, COPY_GROUP, ScoredRows, split_position
 
 MORE_COLUMNS = ("width", "height", "caption_length")

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pairsift.expressions.terms import quoted
 from pairsift.pair import Status
-from pairsift.report.columns import FINE, FINEST, SPLITS, ScoreColumn, quoted
+from pairsift.report.columns import FINE, FINEST, SPLITS, ScoreColumn
 from pairsift.report.table import Details, ScoredRows
 
 CUBE_COLUMNS = 5

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pairsift.expressions.terms import quoted
 from pairsift.hashing import HASH_COLUMNS
 from pairsift.metrics import Metric
 from pairsift.scorers.caption_index import CAPTION_INDEX
@@ -126,11 +127,6 @@ def other_column(field: pa.Field, smallest: float, largest: float) -> ScoreColum
 def tidy(number: float) -> float:
     """Remove rounding errors of binary fractions: 0.30000000000000004 becomes 0.3."""
     return float(round(number, 12)) + 0.0
-
-
-def quoted(name: str) -> str:
-    """Return a column name as SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _nice(width: float) -> float:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pairsift.expressions.parsing import split_conditions
-from pairsift.report.columns import FINE, ScoreColumn, quoted
+from pairsift.expressions.terms import quoted
+from pairsift.report.columns import FINE, ScoreColumn
 from pairsift.select import Record, Selection
 
 _CONDITION = re.compile(r"^\s*\(?\s*([\w.]+)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)\s*\)?\s*$")

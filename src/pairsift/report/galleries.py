@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from pairsift.expressions.terms import text_sql
-from pairsift.report.columns import ScoreColumn, quoted
+from pairsift.expressions.terms import quoted, text_sql
+from pairsift.report.columns import ScoreColumn
 from pairsift.report.table import COPY_GROUP, ScoredRows
 from pairsift.scorers.marking import OUT_OF_SCOPE
 

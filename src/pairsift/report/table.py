@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 
 from pairsift.errors import PairsiftError
 from pairsift.expressions.database import file_sql, open_database, register_filesystem, run_sql
+from pairsift.expressions.terms import quoted
 from pairsift.metrics import Metric
 from pairsift.report.columns import (
     ScoreColumn,
     is_score_name,
     metric_column,
     other_column,
-    quoted,
     score_names,
     slice_names,
 )

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 
 from pairsift.errors import PairsiftError
-from pairsift.images import ImageLimits
 from pairsift.pair import Pair
-from pairsift.scorers.base import Columns, DeviceScorer, Prepared, Scorer
+from pairsift.scorers.base import Columns, Prepared, Scorer
 from pairsift.scorers.carried_fields import FINGERPRINT, CarriedField, parse_carried
+from pairsift.scorers.wrapped import WrappedPreparer, Wrapper
 
 
 @dataclass(frozen=True, slots=True)
-class _CarryingPreparer:
+class _CarryingPreparer(WrappedPreparer):
     """Preprocesses pairs for a scorer and keeps fields of the sample, also if the pair fails."""
 
-    prepare: Callable[[Pair], Prepared]
     fields: tuple[CarriedField, ...]
 
     def __call__(self, pair: Pair) -> Prepared:
@@ -34,14 +32,8 @@ class _CarryingPreparer:
                 row.misfits += (field.name,)
         return row
 
-    def limited(self, limits: ImageLimits) -> _CarryingPreparer:
-        """One with other limits, if the scorer's has any."""
-        if hasattr(self.prepare, "limited"):
-            return replace(self, prepare=self.prepare.limited(limits))
-        return self
 
-
-class Carrier(DeviceScorer):
+class Carrier(Wrapper):
     """A scorer with further columns: fields of the samples, whatever the status of the row.
 
     A value that is not of the column's type is null, and counted in the shard's `source_error`.
@@ -75,27 +67,19 @@ class Carrier(DeviceScorer):
                     f"--carry {field.path}: the scorer has a column {field.name} already; give "
                     f"another name, for example --carry own_{field.name}={field.path}"
                 )
-        self.scorer = scorer
+        super().__init__(scorer)
         self._fields = fields
         self.columns = (*scorer.columns, *carried_columns(fields))
         self.carried = frozenset(field.name for field in fields)
         self.preparer = _CarryingPreparer(scorer.preparer, fields)
-        self.batch_size = scorer.batch_size
-        self.scope = scorer.scope
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
         told = json.dumps([str(field) for field in self._fields], ensure_ascii=False)
         return {**self.scorer.fingerprint, FINGERPRINT: told}
 
-    def cost(self, inputs: Any) -> int:
-        return self.scorer.cost(inputs)
-
-    def order(self, inputs: Sequence[Any]) -> list[int]:
-        return self.scorer.order(inputs)
-
-    def novelty(self, inputs: Sequence[Any]) -> np.ndarray | None:
-        return self.scorer.novelty(inputs)
+    def inner(self, inputs: Sequence[Any]) -> list[Any]:
+        return list(inputs)
 
     def collate(self, inputs: Sequence[Any]) -> Any:
         return self.scorer.collate(inputs)

@@ -6,7 +6,7 @@ See :mod:`pairsift.hashing` for what they are; `pairsift dedup` finds copies by 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -24,9 +24,9 @@ from pairsift.hashing import (
     hash_caption,
     perceptual_hash,
 )
-from pairsift.images import ImageLimits
 from pairsift.pair import Pair, Status
-from pairsift.scorers.base import Columns, DeviceScorer, Prepared, Preparer, Scorer
+from pairsift.scorers.base import Columns, Prepared, Preparer, Scorer
+from pairsift.scorers.wrapped import WrappedPreparer, Wrapper
 
 Hashes = tuple[str, str | None, str]
 
@@ -50,7 +50,7 @@ class _HashingTransform:
 
 
 @dataclass(frozen=True, slots=True)
-class _HashingPreparer:
+class _HashingPreparer(WrappedPreparer):
     """Preprocesses pairs for a scorer and also hashes them.
 
     Attributes:
@@ -59,7 +59,6 @@ class _HashingPreparer:
             :class:`Preparer`.
     """
 
-    prepare: Callable[[Pair], Prepared]
     again: Preparer | None
 
     def __call__(self, pair: Pair) -> Prepared:
@@ -75,12 +74,6 @@ class _HashingPreparer:
             (hash_bytes(pair.image or b""), inputs.phash, hash_caption(pair.caption or "")),
         )
         return row
-
-    def limited(self, limits: ImageLimits) -> _HashingPreparer:
-        """Return a copy with other limits, if the scorer's preparer has limits."""
-        if hasattr(self.prepare, "limited"):
-            return replace(self, prepare=self.prepare.limited(limits))
-        return self
 
 
 def _nothing(image: Image.Image, caption: str) -> None:
@@ -125,7 +118,7 @@ class HashesScorer(Scorer):
         return _columns([hashes for _, hashes in inputs])
 
 
-class HashMarker(DeviceScorer):
+class HashMarker(Wrapper):
     """A scorer with three more columns, the hashes of image and caption; its scores do not change.
 
     The image is decoded only once if the scorer's preparer is a
@@ -154,28 +147,17 @@ class HashMarker(DeviceScorer):
                 f"scorer {scorer.name!r} already has columns named {', '.join(sorted(taken))}: "
                 "leave out --hashes"
             )
-        self.scorer = scorer
+        super().__init__(scorer)
         self.columns = (*scorer.columns, *HASH_FIELDS)
         self.preparer = _hashing(scorer.preparer)
-        self.batch_size = scorer.batch_size
-        self.scope = scorer.scope
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
         return {**self.scorer.fingerprint, "hashes": VERSION}
 
-    def cost(self, inputs: tuple[Any, Hashes]) -> int:
-        return self.scorer.cost(inputs[0])
-
-    def order(self, inputs: Sequence[tuple[Any, Hashes]]) -> list[int]:
-        return self.scorer.order([theirs for theirs, _ in inputs])
-
-    def novelty(self, inputs: Sequence[tuple[Any, Hashes]]) -> np.ndarray | None:
-        return self.scorer.novelty([own for own, _ in inputs])
-
     def collate(self, inputs: Sequence[tuple[Any, Hashes]]) -> Any:
         columns = _columns([hashes for _, hashes in inputs])
-        return self.scorer.collate([own for own, _ in inputs]), columns
+        return self.scorer.collate(self.inner(inputs)), columns
 
     def start(self, collated: Any) -> Callable[[], Columns]:
         own, columns = collated

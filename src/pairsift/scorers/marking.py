@@ -7,18 +7,18 @@ The scores do not change. The user decides what to do with marked rows, for exam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from pairsift.errors import PairsiftError
-from pairsift.images import ImageLimits
 from pairsift.languages import MODEL
 from pairsift.pair import Pair, Status
-from pairsift.scorers.base import Columns, DeviceScorer, Prepared, Scorer
+from pairsift.scorers.base import Columns, Prepared, Scorer
 from pairsift.scorers.scope import CERTAINTY, Reason, Scope, Verdict, judge_caption
+from pairsift.scorers.wrapped import WrappedPreparer, Wrapper
 
 LANGUAGE, LANGUAGE_SCORE = "language", "language_score"
 NOVELTY, OUT_OF_SCOPE = "image_novelty", "out_of_scope"
@@ -31,10 +31,9 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _JudgingPreparer:
+class _JudgingPreparer(WrappedPreparer):
     """Preprocesses pairs for a scorer and also detects the caption's language."""
 
-    prepare: Callable[[Pair], Prepared]
     scope: Scope
 
     def __call__(self, pair: Pair) -> Prepared:
@@ -43,14 +42,8 @@ class _JudgingPreparer:
             row.inputs = (row.inputs, judge_caption(pair.caption or "", self.scope))
         return row
 
-    def limited(self, limits: ImageLimits) -> _JudgingPreparer:
-        """Return a copy with other limits, if the scorer's preparer has limits."""
-        if hasattr(self.prepare, "limited"):
-            return replace(self, prepare=self.prepare.limited(limits))
-        return self
 
-
-class ScopeMarker(DeviceScorer):
+class ScopeMarker(Wrapper):
     """A scorer with four more columns, which mark captions and images it was not trained for.
 
     The scores do not change. The columns are null where the pair is not scored:
@@ -98,7 +91,7 @@ class ScopeMarker(DeviceScorer):
     name: ClassVar[str] = "scope-marker"
 
     def __init__(self, scorer: Scorer, languages: Sequence[str] = ()) -> None:
-        self.scorer = scorer
+        super().__init__(scorer)
         self.scope = declared = _scope_of(scorer, languages)
         if taken := {field.name for field in scorer.columns} & {field.name for field in COLUMNS}:
             raise PairsiftError(
@@ -107,7 +100,6 @@ class ScopeMarker(DeviceScorer):
             )
         self.columns = (*scorer.columns, *COLUMNS)
         self.preparer = _JudgingPreparer(scorer.preparer, declared)
-        self.batch_size = scorer.batch_size
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
@@ -116,12 +108,6 @@ class ScopeMarker(DeviceScorer):
         if self.scope.novelty_limit is not None:
             rule += f"; images of novelty up to {self.scope.novelty_limit:g}"
         return {**self.scorer.fingerprint, "scope": rule}
-
-    def cost(self, inputs: tuple[Any, Verdict]) -> int:
-        return self.scorer.cost(inputs[0])
-
-    def order(self, inputs: Sequence[tuple[Any, Verdict]]) -> list[int]:
-        return self.scorer.order([theirs for theirs, _ in inputs])
 
     def collate(self, inputs: Sequence[tuple[Any, Verdict]]) -> Any:
         own, verdicts = zip(*inputs, strict=True)

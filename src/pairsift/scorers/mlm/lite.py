@@ -17,9 +17,6 @@ from torch.nn import functional as F
 
 from pairsift.errors import PairsiftError
 
-IMAGE_SIZE = 260
-"""Image side in pixels for which the ImageNet weights were trained; gives a 9 x 9 final map."""
-
 NUM_CLASSES = 1000
 _BATCH_NORM_EPS = 1e-3
 
