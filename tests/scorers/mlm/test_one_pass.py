@@ -145,7 +145,11 @@ def test_metrics_that_were_not_asked_for_are_null(llava):
     np.testing.assert_allclose(one["ctq"].to_numpy(), all_four["ctq"].to_numpy(), atol=1e-4)
 
 
-def test_out_of_memory_halves_the_batch(llava, monkeypatch):
+@pytest.mark.parametrize(
+    ("batch_size", "tried"), [(10, [10, 5, 3, 3, 3, 1]), (4, [4, 2, 2, 2, 2, 2])]
+)
+def test_out_of_memory_halves_the_batch(llava, monkeypatch, batch_size, tried):
+    """Also of the batches that were collated, or begun, when it was noticed."""
     scorer = load_mlm_scorer(llava)
     pairs = make_pairs(10)
     expected = scorer.score(pairs)
@@ -158,8 +162,8 @@ def test_out_of_memory_halves_the_batch(llava, monkeypatch):
         return prefill(collated)
 
     monkeypatch.setattr(scorer.backbone, "prefill", small_device)
-    table = scorer.score(pairs)
-    assert sizes == [10, 5, 3, 3, 3, 1]
+    table = scorer.score(pairs, batch_size=batch_size)
+    assert sizes == tried
     assert set(table["status"].to_pylist()) == {"ok"}
     np.testing.assert_allclose(table["itm"].to_numpy(), expected["itm"].to_numpy(), atol=1e-3)
 
