@@ -112,6 +112,22 @@ def test_rows_that_cannot_be_scored_are_watched_and_keep_their_place() -> None:
     assert [value is None for value in table["value"].to_pylist()] == bad
 
 
+def test_failures_are_not_watched_before_the_rows_read_with_them() -> None:
+    waiting = list(rows(400))
+    for row in waiting[::25]:
+        row.fail(Status.IMAGE_CORRUPT, "broken")
+    bad = done = 0
+
+    def watch(some: Sequence[Prepared]) -> None:
+        nonlocal bad, done
+        bad += sum(row.status is not Status.OK for row in some)
+        done += len(some)
+        assert bad / done <= 0.05  # four in a hundred
+
+    score_prepared(Recording(), waiting, batch_size=25, watch=watch)
+    assert (bad, done) == (16, 400)
+
+
 def test_only_a_window_of_prepared_rows_is_held() -> None:
     taken = scored = most_held = 0
 

@@ -179,14 +179,13 @@ def _collated(
         good = [index for index, row in enumerate(waiting) if row.status is Status.OK]
         bad = [index for index, row in enumerate(waiting) if row.status is not Status.OK]
         good = [good[place] for place in scorer.order([waiting[index].inputs for index in good])]
-        if bad:
-            yield _Batch(window, bad, is_last=not good)
         for start in range(0, len(good), batch_size):
-            batch = _Batch(
-                window, good[start : start + batch_size], is_last=start + batch_size >= len(good)
-            )
+            last = start + batch_size >= len(good) and not bad
+            batch = _Batch(window, good[start : start + batch_size], is_last=last)
             batch.collate(scorer)
             yield batch
+        if bad:  # last, because whoever watches may stop at a share of failures
+            yield _Batch(window, bad, is_last=True)
 
 
 class _Ahead(Generic[Item]):
