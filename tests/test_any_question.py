@@ -179,6 +179,7 @@ def test_a_pair_is_explained_answer_by_answer(home: Path) -> None:
     assert "(lower is better)" in text
 
 
+@pytest.mark.slow
 def test_a_pack_is_taught_balanced_trained_and_evaluated(home: Path) -> None:
     pytest.importorskip("accelerate")
     pytest.importorskip("sklearn")

@@ -180,6 +180,7 @@ def test_killed_while_outputs_change_it_goes_on(place: Path, at: int) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_without_write_the_outputs_of_the_same_selection_stay(place: Path) -> None:
     run_pipeline(read_config("run.toml"))
     without = re.sub(r"\[write\].*\[report\]", "[report]", CONFIG, flags=re.DOTALL)

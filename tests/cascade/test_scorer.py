@@ -91,6 +91,7 @@ def test_a_pair_is_decided_alike_in_any_company(
             assert other[name].to_pylist()[::-1] == table[name].to_pylist()[:30]
 
 
+@pytest.mark.slow
 def test_nothing_settled_is_full_scoring(scorer: CascadeScorer, pairs: list[Pair]) -> None:
     table = CascadeScorer(words_plan(None, None), scorer.stages, scorer.full).score(pairs[:20])
     assert set(table["cascade_stage"].to_pylist()) == {"tiny-glance", None}
@@ -176,6 +177,7 @@ def test_a_plan_goes_through_a_file(tmp_path: Path) -> None:
         load_scorer("cascade")
 
 
+@pytest.mark.slow
 def test_another_model_than_planned_is_refused(scorer: CascadeScorer) -> None:
     planned = replace(words_plan().full, fingerprint={**scorer.full.fingerprint, "checkpoint": "x"})
     words = "planned with another tiny-glance: checkpoint is 'x' there"

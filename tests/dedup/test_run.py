@@ -394,6 +394,7 @@ def test_a_list_of_other_hashes_is_refused(write_scores: Write, tmp_path: Path) 
         write_hash_list([str(pool)], path)
 
 
+@pytest.mark.slow
 def test_from_a_runs_file(tmp_path: Path) -> None:
     pool, evaluation = write_pool(tmp_path)
     write_tar(pool / "b.tar", [("copy", {"jpg": encode(scene(3).resize((90, 70)), "JPEG"),

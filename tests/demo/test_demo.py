@@ -48,6 +48,7 @@ def test_right_captions_beat_wrong_ones(demo: tuple[Path, DemoSummary]) -> None:
     assert summary.right_beats_wrong >= 0.8 * summary.photos
 
 
+@pytest.mark.slow
 def test_faulty_samples_cost_a_row_each(demo: tuple[Path, DemoSummary]) -> None:
     folder, summary = demo
     assert (summary.pairs, summary.failed) == (4 * len(PHOTOS) + 2, 2)
@@ -57,6 +58,7 @@ def test_faulty_samples_cost_a_row_each(demo: tuple[Path, DemoSummary]) -> None:
     assert failed == {"broken-image": "image_corrupt", "empty-caption": "caption_empty"}
 
 
+@pytest.mark.slow
 def test_subset_and_report_are_there(demo: tuple[Path, DemoSummary]) -> None:
     folder, summary = demo
     assert len(np.load(folder / "subset.npy")) == summary.kept

@@ -179,6 +179,7 @@ def test_the_end_of_a_page_leads_to_the_next_unlabelled_pairs(
     assert progress(browser).startswith("24 of 81 pairs labelled: 24 good")
 
 
+@pytest.mark.slow
 def test_labelling_fits_a_phone(browser: Any, labelled: tuple[str, Path]) -> None:
     visit(browser, labelled[0], width=390, scheme="dark")
     settle(browser)

@@ -79,6 +79,7 @@ def test_wheel_holds_the_package_and_nothing_else(built: tuple[Path, Path]) -> N
     assert [n for n in names if n.endswith("LICENSE")]
 
 
+@pytest.mark.slow
 def test_sdist_holds_what_its_tests_and_documents_need(built: tuple[Path, Path]) -> None:
     sdist, _ = built
     with tarfile.open(sdist) as archive:
@@ -98,6 +99,7 @@ def test_metadata_is_what_an_index_shows(built: tuple[Path, Path]) -> None:
     assert found["Requires-Python"] == ">=3.10"
 
 
+@pytest.mark.slow
 def test_every_extra_is_documented(built: tuple[Path, Path]) -> None:
     extras = set(metadata(built[1]).get_all("Provides-Extra", []))
     page = (ROOT / "docs" / "installation.md").read_text("utf-8")

@@ -123,6 +123,7 @@ def test_all_text_has_contrast_and_fits(browser: Any, page: str, scheme: str, wi
     assert poor == {}
 
 
+@pytest.mark.slow
 def test_touch_targets_are_large_enough(browser: Any, page: str) -> None:
     """WCAG 2.2 AA: 24 pixels."""
     visit(browser, page, width=390)

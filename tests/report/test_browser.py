@@ -150,6 +150,7 @@ def test_keyboard_moves_sliders_and_tabs(browser: Any, report: Path) -> None:
     assert visible(browser, shown) == [False, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (390, "dark")])
 def test_fits_the_window_and_reads_well(
     browser: Any, report: Path, width: int, scheme: str

@@ -47,6 +47,7 @@ def test_the_right_caption_of_a_photograph_wins(scorer: DualEncoderScorer) -> No
     assert scores.argmax(1).tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_pair_scores_the_same_in_any_batch(scorer: DualEncoderScorer) -> None:
     pairs = [Pair(name, _photo(name), caption) for name, caption in CAPTIONS.items()]
     together = scorer.score(pairs, batch_size=3)["dual_encoder"].to_numpy()

@@ -128,6 +128,7 @@ def test_pickled_weights_where_there_are_no_others(hub: Hub, find: Finder) -> No
     assert hub.fetched() == {"config.json", "pytorch_model.bin"}
 
 
+@pytest.mark.slow
 def test_a_revision_is_a_branch_a_tag_or_a_commit(hub: Hub, find: Finder) -> None:
     hub.add("org/name", {"config.json": CONFIG, "model.safetensors": b"new"})
     hub.add("org/name", {"config.json": CONFIG, "model.safetensors": b"old"}, revision="v1")
@@ -141,6 +142,7 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(hub: Hub, find: Finder) -> Non
     assert "org/name has no revision 'v2'" in line
 
 
+@pytest.mark.slow
 def test_a_fetch_that_was_interrupted_is_completed(hub: Hub, find: Finder) -> None:
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     files = {

@@ -186,6 +186,7 @@ def test_who_does_not_say_must_be_told() -> None:
         load_scorer("heuristics", mark_out_of_scope=True, languages="en")
 
 
+@pytest.mark.slow
 def test_by_name() -> None:
     scorer = load_scorer(mark_out_of_scope=True)
     assert known_columns("pairsift-tiny", mark_out_of_scope=True, metrics="itm") == scorer.columns

@@ -66,6 +66,7 @@ def test_counts_are_distributed_as_of_draws_one_by_one(penalty: float) -> None:
     assert np.allclose(ours.std(0), theirs.std(0), atol=0.12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, 2, 999, 1000, 1001, 20_000])
 @pytest.mark.parametrize("penalty", [0.0, 0.15, 3.0])
 def test_as_many_as_asked(count: int, penalty: float) -> None:

@@ -104,6 +104,7 @@ def test_normsim_is_brute_force(tmp_path: Path, norm: str) -> None:
     assert kept.kept == 499
 
 
+@pytest.mark.slow
 def test_neg_clip_loss_is_brute_force(tmp_path: Path) -> None:
     image, text = make(tmp_path / "s", 5000, 2)
     out = tmp_path / "n.parquet"
@@ -163,6 +164,7 @@ def test_semantic_duplicates_are_all_near_pairs_of_a_cluster(tmp_path: Path) -> 
     assert kept.kept == 1997 - one.grouped + one.groups
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clusters", [2, 9, 60])
 def test_semantic_duplicates_in_clusters_are_brute_force(tmp_path: Path, clusters: int) -> None:
     """All pairs of rows that have the same nearest centre and a cosine above the threshold."""
@@ -199,6 +201,7 @@ def test_semantic_duplicates_in_clusters_are_brute_force(tmp_path: Path, cluster
     assert again == (tmp_path / "g/groups.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_semantic_duplicates_killed_at_any_time_go_on(tmp_path: Path) -> None:
     make(tmp_path / "s", 2000, 4, tables=4)
     asked = ["--epsilon", "0.4", "--clusters", "12"]
@@ -364,6 +367,7 @@ def test_embeddings_of_another_run_are_refused(tmp_path: Path) -> None:
         normsim(str(tmp_path / "s"), str(tmp_path / "s"), tmp_path / "n.parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dual-encoder", "tiny-glance"])
 def test_of_the_embedded_scorers(name: str) -> None:
     pairs = [Pair(f"{seed}", jpeg(seed=seed), caption)
@@ -408,6 +412,7 @@ def test_values_of_several_captions_are_joined_caption_by_caption(tmp_path: Path
     assert shard.rows.tolist() == best
 
 
+@pytest.mark.slow
 def test_from_a_runs_file(tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
     good = good_samples(4)

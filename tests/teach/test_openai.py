@@ -259,6 +259,7 @@ def _command(tmp_path: Path, endpoint: Endpoint, out: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_it_pays_for_nothing_twice(tmp_path: Path) -> None:
     rows = ["image,caption"]
     rows += [f"{i}.jpg,caption {j} of {i}" for i in range(12) for j in range(5)]

@@ -100,6 +100,7 @@ def _check_scorer(out: Path, summary: Summary) -> None:
         assert summary.dev[name] == pytest.approx(best[f"dev_{name}"], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["llava", "smolvlm"])
 def test_distributions_are_learned(architecture: str, toy: Path, tmp_path: Path) -> None:
     base, out = save_checkpoint(tmp_path / "base", architecture), tmp_path / "out"
@@ -109,6 +110,7 @@ def test_distributions_are_learned(architecture: str, toy: Path, tmp_path: Path)
     assert not (out / "training" / "stages").exists()
 
 
+@pytest.mark.slow
 def test_words_are_learned_and_written(llava: Path, toy: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     summary = train(_settings(toy, llava, out, objective="words", steps="10,120"))
@@ -120,6 +122,7 @@ def test_words_are_learned_and_written(llava: Path, toy: Path, tmp_path: Path) -
         assert scorer.answers(pair) == [f"{score:.0f}\nthe image is {colour}"]
 
 
+@pytest.mark.slow
 def test_an_adapter_is_learned_and_found_with_its_base(
     llava: Path, toy: Path, tmp_path: Path
 ) -> None:
@@ -140,6 +143,7 @@ def test_an_adapter_is_learned_and_found_with_its_base(
     )
 
 
+@pytest.mark.slow
 def test_stages_freeze_what_is_not_theirs(llava: Path, toy: Path, tmp_path: Path) -> None:
     before = load_file(llava / "model.safetensors")
     moved = {}
@@ -159,6 +163,7 @@ def test_stages_freeze_what_is_not_theirs(llava: Path, toy: Path, tmp_path: Path
     assert moved["all"] == {"multi_modal_projector", "language_model", "vision_tower"}
 
 
+@pytest.mark.slow
 def test_low_rank_stages_freeze_too(llava: Path, toy: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     settings = _settings(toy, llava, out, lora=Lora(4, 8, 0.0), steps="3,3", keep_checkpoints=True)
@@ -177,6 +182,7 @@ def test_low_rank_stages_freeze_too(llava: Path, toy: Path, tmp_path: Path) -> N
     assert not np.array_equal(first[weight], base["multi_modal_projector.linear_1.weight"])
 
 
+@pytest.mark.slow
 def test_everything_at_once(llava: Path, tmp_path: Path) -> None:
     """Ranking, four metrics, instructions, accumulation, workers and recomputed activations."""
     toy = write_toy(tmp_path / "toy", 24)
@@ -205,6 +211,7 @@ def test_everything_at_once(llava: Path, tmp_path: Path) -> None:
     assert load_scorer(out).pack.name == "pairsift"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, Lora(8, 16, 0.0)], ids=["full", "lora"])
 def test_bfloat16_multiplies_but_does_not_round_what_is_trained(
     lora: Lora | None, llava: Path, toy: Path, tmp_path: Path

@@ -15,7 +15,7 @@ from pairsift.sources.columns import (
 )
 from pairsift.sources.labels import only_good
 from pairsift.sources.tables import read_fields, read_rows
-from pairsift.sources.text_files import open_unpacked, table_extension
+from pairsift.sources.text_files import open_unpacked, start_of, table_extension
 
 Captions = dict[tuple[str, int], str]
 """Captions by image file name and caption number, from 0."""
@@ -76,7 +76,7 @@ def _is_token_file(path: str) -> bool:
     if table_extension(path) != ".txt":
         return False
     with open_unpacked(path) as file:
-        start = file.peek(4096)[:4096]
+        start = start_of(file, path)
     return _TOKEN.match(start.decode("utf-8-sig", "replace").lstrip()) is not None
 
 

@@ -26,6 +26,7 @@ from pairsift.sources.text_files import (
     open_unpacked,
     read_json,
     read_text,
+    start_of,
     table_extension,
 )
 
@@ -115,7 +116,7 @@ class TableReader:
 
     def _open_text(self) -> IO[str]:
         self._file = file = open_unpacked(self.url)
-        start = file.peek(4096)[:4096]
+        start = start_of(file, self.url)
         encoding = encoding_of(start, self._encoding, self.url)
         # Files of old Macs end lines with only a carriage return.
         newline = "\r" if b"\r" in start and b"\n" not in start else "\n"

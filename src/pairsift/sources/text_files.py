@@ -16,6 +16,7 @@ from pairsift.sources.packing import is_damage, open_packed
 from pairsift.sources.rows import MAX_LINE_CHARACTERS, Lost
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+_START_BYTES = 4096
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, because its mark begins with that of UTF-16
@@ -45,6 +46,22 @@ def open_unpacked(url: str) -> io.BufferedReader:
 
 def _buffered(file: Any) -> io.BufferedReader:
     return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)
+
+
+def start_of(file: io.BufferedReader, url: str) -> bytes:
+    """Return the first bytes of an open file, up to 4,096; they are read again afterwards.
+
+    Raises:
+        PairsiftError: its compression is damaged from the beginning.
+    """
+    try:
+        return file.peek(_START_BYTES)[:_START_BYTES]
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        raise PairsiftError(
+            f"{url} cannot be decompressed ({error}); download it again, or decompress it"
+        ) from error
 
 
 def encoding_of(start: bytes, given: str | None, url: str) -> str:

@@ -74,6 +74,7 @@ def test_the_seed_decides() -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
+@pytest.mark.slow
 def test_padding_and_neighbours_change_nothing() -> None:
     torch.manual_seed(0)
     student = Student(50, torch.zeros(WIDTH), torch.ones(WIDTH)).eval()

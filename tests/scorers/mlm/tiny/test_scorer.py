@@ -57,6 +57,7 @@ def test_shipped_weights_are_read_as_they_were_measured(scorer: TinyScorer) -> N
     np.testing.assert_allclose(scores, SHIPPED, atol=0.2)
 
 
+@pytest.mark.slow
 def test_bfloat16_agrees_with_float32_on_photographs() -> None:
     pytest.importorskip("skimage")
     pytest.importorskip("sklearn")
@@ -81,6 +82,7 @@ def test_bfloat16_agrees_with_float32_on_photographs() -> None:
         assert np.corrcoef(exact.argsort().argsort(), quick.argsort().argsort())[0, 1] > 0.995
 
 
+@pytest.mark.slow
 def test_images_that_are_no_photographs_are_marked() -> None:
     skimage_data = pytest.importorskip("skimage.data")
     stream = io.BytesIO()
