@@ -267,6 +267,24 @@ def test_groups_of_other_pools_and_other_files_are_refused(
         select(scores, exclude=[str(copies)])
 
 
+def test_groups_and_marks_of_scores_that_changed_are_refused(
+    write_scores: Write, tmp_path: Path
+) -> None:
+    rows: list[Any] = [(0, "f", "a", 1), (0, "f", "b", 2)]
+    scores = write_scores({"a": rows})
+    other = write_scores({"a": rows}, "other")
+    (tmp_path / "set").mkdir()
+    scene(1).save(tmp_path / "set/1.png")
+    copies = str(tmp_path / "copies")
+    dedup(scores, copies, against=[str(tmp_path / "set")])
+    write_scores({"a": [*rows, (7, "g", "c", 3)]})  # scored again
+    for asked in ({"groups": copies, "per_group": 1}, {"exclude": [copies]}):
+        with pytest.raises(PairsiftError, match="have changed since; run `pairsift dedup` again"):
+            select(scores, **asked)  # type: ignore[arg-type]
+    # Tables of another scorer are not those that were compared.
+    assert select(other, groups=copies, per_group=1).kept == 1
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -321,3 +321,9 @@ def test_mistakes_with_lists(tmp_path: Path, kind: str, field: str, words: str) 
     except PairsiftError as error:
         found = str(error)
     assert re.search(words, found)
+
+
+@pytest.mark.parametrize("field", ["txt,,json.recap", "txt,", ",txt"])
+def test_a_name_that_is_missing(tmp_path: Path, field: str) -> None:
+    with pytest.raises(PairsiftError, match="a name is missing before or after a comma"):
+        score(write_pool(tmp_path / "pool"), tmp_path / "s", field)

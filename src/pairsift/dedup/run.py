@@ -32,7 +32,7 @@ from pairsift.expressions.database import arrow_reader, open_database, run_sql
 from pairsift.hashing import PHASH, SHA, VERSION
 from pairsift.progress import Listener, NullListener
 from pairsift.scores import MANIFEST
-from pairsift.select.groups import GROUPS, GROUPS_FILE, MARKS, RECORD_KEY
+from pairsift.select.groups import GROUPS, GROUPS_FILE, MARKS, RECORD_KEY, made_of
 from pairsift.select.tables import ScoreTables
 from pairsift.storage import Folder
 
@@ -163,7 +163,10 @@ def dedup(
             "version": pairsift.__version__,
         }
         run = _Run(connection, tables, Stages(folder, identity), folder, listener)
-        record = {"on": on, "distance": near, "exact": exact, "scores": list(tables.folders)}
+        record = {
+            "on": on, "distance": near, "exact": exact, "scores": list(tables.folders),
+            "tables": made_of(tables),
+        }  # fmt: skip
         summary: dict[str, Any] = {"path": folder.url, "rows": run.count_rows(), "on": on}
         if on != "none":
             summary |= run.find_groups(on, near, exact, record)

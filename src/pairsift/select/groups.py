@@ -6,6 +6,8 @@ holds for any other's of the same pool.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import IO
 
 import duckdb
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 
 from pairsift.errors import PairsiftError
 from pairsift.expressions.database import file_of, run_sql
+from pairsift.select.tables import ScoreTables
 from pairsift.storage import Folder, OutputKind
 
 GROUPS = "groups.parquet"
@@ -29,16 +32,27 @@ def _is_found(file: IO[bytes]) -> bool:
 GROUPS_FILE = OutputKind("a table of `pairsift dedup`", _is_found)
 
 
-def load_groups(connection: duckdb.DuckDBPyConnection, url: str) -> None:
+def made_of(tables: ScoreTables) -> dict[str, str]:
+    """Return a digest of the tables of each score folder, to tell later whether they changed."""
+    digests = {folder: hashlib.blake2b(digest_size=12) for folder in tables.folders}
+    for line in sorted((t.folder, f"{t.shard} {t.identity}\n") for t in tables.tables):
+        digests[tables.folders[line[0]]].update(line[1].encode())
+    return {folder: digest.hexdigest() for folder, digest in digests.items()}
+
+
+def load_groups(
+    connection: duckdb.DuckDBPyConnection, url: str, tables: ScoreTables | None = None
+) -> None:
     """Make the table `TABLE`: ``pos`` of each grouped row of ``scored``, and ``grp``, its group.
 
     Args:
         url: folder that `pairsift dedup` wrote.
+        tables: the tables of ``scored``, which must not have changed since; None to let them.
 
     Raises:
         PairsiftError: it has no groups, or none of them has a row of these scores.
     """
-    source = _source(connection, url, GROUPS, "--groups")
+    source = _source(connection, url, GROUPS, "--groups", tables)
     run_sql(
         connection,
         f'CREATE OR REPLACE TEMP TABLE {TABLE} AS SELECT DISTINCT pos, "group" AS grp FROM '
@@ -48,13 +62,13 @@ def load_groups(connection: duckdb.DuckDBPyConnection, url: str) -> None:
     _refuse_other_uids(connection, source, url)
 
 
-def marked_sql(connection: duckdb.DuckDBPyConnection, url: str) -> str:
+def marked_sql(connection: duckdb.DuckDBPyConnection, url: str, tables: ScoreTables) -> str:
     """SQL of the ``pos`` of rows that `pairsift dedup --against` marked.
 
     Raises:
         PairsiftError: it marked rows, but none of these scores.
     """
-    source = _source(connection, url, MARKS, "--exclude")
+    source = _source(connection, url, MARKS, "--exclude", tables)
     rows = (
         f"(SELECT pos, shard, key FROM scored WHERE status = 'ok') SEMI JOIN {source} USING {SAME}"
     )
@@ -69,7 +83,13 @@ def has_marks(url: str) -> bool:
     return not folder.fs.isfile(folder.path) and folder.exists(MARKS)
 
 
-def _source(connection: duckdb.DuckDBPyConnection, url: str, name: str, option: str) -> str:
+def _source(
+    connection: duckdb.DuckDBPyConnection,
+    url: str,
+    name: str,
+    option: str,
+    tables: ScoreTables | None,
+) -> str:
     folder = Folder(url)
     if not folder.exists(name):
         raise PairsiftError(
@@ -77,14 +97,19 @@ def _source(connection: duckdb.DuckDBPyConnection, url: str, name: str, option: 
         )
     try:
         with folder.fs.open(folder.file(name), "rb") as file:
-            is_ours = _is_found(file)
-    except (OSError, ValueError):
-        is_ours = False
-    if not is_ours:
+            record = json.loads((pq.read_metadata(file).metadata or {})[RECORD_KEY])
+    except (OSError, ValueError, KeyError):
         raise PairsiftError(
             f"{option} {url}: {folder.file(name)} is not what `pairsift dedup` wrote, or damaged; "
             "give its folder, or run `pairsift dedup` again"
-        )
+        ) from None
+    now = made_of(tables) if tables is not None else {}
+    for scores, digest in (record.get("tables") or {}).items():
+        if now.get(scores, digest) != digest:
+            raise PairsiftError(
+                f"{option} {url}: the tables in {scores} have changed since; run `pairsift dedup` "
+                "again"
+            )
     return f"read_parquet({file_of(connection, folder, name)})"
 
 

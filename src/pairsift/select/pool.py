@@ -94,7 +94,7 @@ class Pool:
             return
         marked = [path for path in paths if groups.has_marks(path)]
         lists = [path for path in paths if path not in marked]
-        parts = [groups.marked_sql(self.connection, path) for path in marked]
+        parts = [groups.marked_sql(self.connection, path, self.tables) for path in marked]
         if lists:
             exclusion.load_exclusions(self.connection, lists)
             parts.append(
@@ -169,7 +169,7 @@ class Pool:
         Returns:
             how many were left out.
         """
-        groups.load_groups(self.connection, url)
+        groups.load_groups(self.connection, url, self.tables)
         order += f"{seeded_order_sql(seed)}, shard, key, pos"
         return self._leave_out(
             "copies",

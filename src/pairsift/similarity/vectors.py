@@ -64,6 +64,10 @@ def embedded_tables(scores: str | Sequence[str]) -> list[EmbeddedTable]:
     found = []
     for url in [scores] if isinstance(scores, str) else scores:
         folder = Folder(normalise(url))
+        if folder.fs.isfile(folder.path):
+            raise PairsiftError(
+                f"{url} is a file; give the folder that `pairsift score --embeddings` wrote"
+            )
         names = sorted(without_suffix(folder.names(), TABLE_SUFFIX))
         if not names:
             raise PairsiftError(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from pairsift.errors import PairsiftError
 from pairsift.pair import Fault, Pair, Status
 from pairsift.sources.base import LISTS, Shard, ShardReader
 from pairsift.sources.fields import takes_every
@@ -22,9 +23,18 @@ MOST = 1000
 
 
 def caption_names(options: Iterable[tuple[str, Any]]) -> list[str]:
-    """Names of the captions, if the options of a source may name several; else none."""
+    """Names of the captions, if the options of a source may name several; else none.
+
+    Raises:
+        PairsiftError: a name between two commas is missing.
+    """
     given = str(dict(options).get(OPTION) or "")
     names = [name.strip() for name in given.split(",")]
+    if len(names) > 1 and not all(names):
+        raise PairsiftError(
+            f"--caption-field {given!r}: a name is missing before or after a comma; write for "
+            "example txt,json.caption"
+        )
     return names if len(names) > 1 or takes_every(given) else []
 
 
