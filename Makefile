@@ -72,11 +72,12 @@ test-integrations: $(HEAVY:%=.venv-%/.ready)
 # resharder.
 OUTSIDE := open_clip readers img2dataset $(if $(DATACOMP),datacomp)
 OUT := build/outside
-test-outside: $(VENV)/.demo $(OUTSIDE:%=.venv-outside-%/.ready)
+test-outside: $(VENV)/.dev $(OUTSIDE:%=.venv-outside-%/.ready)
 	$(BIN)/python -m tests.outside.pool $(OUT)
 	.venv-outside-open_clip/bin/python -m tests.outside.train_open_clip $(OUT)
 	.venv-outside-readers/bin/python -m tests.outside.read_back $(OUT)
 	.venv-outside-img2dataset/bin/python -m tests.outside.score_crawl $(OUT)
+	$(BIN)/python -m tests.outside.ray_two_nodes
 	$(if $(DATACOMP),.venv-outside-datacomp/bin/python -m tests.outside.reshard $(OUT) $(DATACOMP)/resharder.py)
 
 .venv-outside-%/.ready: tests/outside/%.txt

@@ -23,6 +23,7 @@ VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_health_check_initial_delay_ms": "0",
     "RAY_health_check_period_ms": "500",
+    "RAY_worker_niceness": "0",  # not 15: on a busy machine, workers would hardly run
     "OMP_NUM_THREADS": "1",
 }
 _SCORER = "(ShardActor)"
