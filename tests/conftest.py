@@ -11,6 +11,8 @@ import pytest
 
 # MKL sums in one order whatever the CPU: what another machine computed is compared to 1e-4.
 os.environ.setdefault("MKL_CBWR", "AVX2")
+# Ray lowers the priority of its workers by 15: beside other tests they would hardly run.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from pairsift.sources import find_shards
 from tests.cascade.conftest import assert_same, words_plan
 from tests.engines.conftest import tables
 from tests.samples import good_samples, write_tar
-from tests.support.faults import scoring_actors
+from tests.support.faults import SCORERS, actors_named, scoring_actors
 
 ray = pytest.importorskip("ray", reason="needs pairsift[ray]")
 pytest.importorskip("ray.data", reason="needs pairsift[ray]")
@@ -173,18 +173,40 @@ def test_killed_actors_cost_nothing(cluster: None, tmp_path: Path) -> None:
     assert names == {path.name for path in (tmp_path / "local").iterdir()}
 
 
-class _ActorKiller(threading.Thread):
-    """SIGKILLs processes of scoring actors, about one a second."""
+@pytest.mark.slow
+def test_a_killed_board_costs_nothing_but_progress(
+    cluster: None, pool: Path, tmp_path: Path
+) -> None:
+    for shard in range(4, 40):
+        (pool / f"{shard:05d}.tar").hardlink_to(pool / "00000.tar")
+    shards = find_shards(str(pool))
+    killer = _ActorKiller(1, "ray::Board")
+    killer.start()
+    try:
+        summary = engine.score_shards(
+            shards, HEURISTICS, str(tmp_path / "ray"), ray_options=TWO, batch_size=1
+        )
+    finally:
+        killer.stop()
+    assert killer.kills == 1
+    assert summary.rows == 40 * 20
+    local.score_shards(shards, load_scorer("heuristics"), str(tmp_path / "local"))
+    assert tables(tmp_path / "ray") == tables(tmp_path / "local")
 
-    def __init__(self, count: int) -> None:
+
+class _ActorKiller(threading.Thread):
+    """SIGKILLs processes of actors, about one a second."""
+
+    def __init__(self, count: int, name: str = SCORERS) -> None:
         super().__init__(daemon=True)
         self.kills = 0
         self._count = count
+        self._name = name
         self._over = threading.Event()
 
     def run(self) -> None:
         while self.kills < self._count and not self._over.wait(0.2):
-            for actor in scoring_actors()[:1]:
+            for actor in actors_named(self._name)[:1]:
                 actor.kill()
                 self.kills += 1
                 self._over.wait(0.5)

@@ -333,15 +333,24 @@ def scorer_processes(command: int) -> list[psutil.Process]:
     return found
 
 
+# Ray names its workers after what they are at: ray::MapWorker(MapBatches(ShardActor))
+SCORERS = "(ShardActor)"
+
+
+def actors_named(name: str, process: psutil.Process | None = None) -> list[psutil.Process]:
+    """Processes of Ray's actors below this one, or below another."""
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for one in (process or psutil.Process()).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if name in " ".join(one.cmdline()):
+                    found.append(one)
+    return found
+
+
 def scoring_actors() -> list[psutil.Process]:
     """Processes of the Ray engine's actors below this one."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            # Ray names its workers after what they are at: ray::MapWorker(MapBatches(ShardActor))
-            if "(ShardActor)" in " ".join(process.cmdline()):
-                found.append(process)
-    return found
+    return actors_named(SCORERS)
 
 
 def ray_run(pool: Path, out: Path, scorer: str, listener: Any = None) -> RunSummary:

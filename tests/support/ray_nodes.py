@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.faults import SCORERS, actors_named
+
 # Every process of the cluster and the command have to agree on them. A dead node is noticed after
 # 5 checks of half a second, not of 3; a slow one still has 10 seconds to answer each.
 VARIABLES = {
@@ -26,7 +28,6 @@ VARIABLES = {
     "RAY_worker_niceness": "0",  # not 15: on a busy machine, workers would hardly run
     "OMP_NUM_THREADS": "1",
 }
-_SCORER = "(ShardActor)"
 
 
 @dataclass
@@ -37,13 +38,12 @@ class Node:
 
     def raylet(self) -> psutil.Process | None:
         """The process that is the node for the others."""
-        found = [one for one in self._below() if _words(one).split(" ")[0].endswith("/raylet")]
+        found = actors_named("/raylet/raylet --", self.process)
         return found[0] if found else None
 
     def scorers(self) -> list[psutil.Process]:
         """The workers that score."""
-        # Ray names its workers after what they are at: ray::MapWorker(MapBatches(ShardActor))
-        return [one for one in self._below() if _SCORER in _words(one)]
+        return actors_named(SCORERS, self.process)
 
     def kill(self) -> int:
         """SIGKILL everything, as if the power failed; returns how many processes were running."""
@@ -70,7 +70,9 @@ class Nodes:
 
     def join(self) -> Node:
         """Add a node of one CPU; returns at once."""
-        return self._start("--address", self.address, "--num-cpus", "1")
+        # An address of its own, as other machines have one.
+        ip = f"127.0.0.{len(self.nodes) + 1}"
+        return self._start("--address", self.address, "--num-cpus", "1", "--node-ip-address", ip)
 
     def _start(self, *options: str) -> Node:
         command = (
@@ -124,9 +126,3 @@ def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {seconds:.0f} s in vain")
         time.sleep(0.05)
-
-
-def _words(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return ""

@@ -198,9 +198,14 @@ class _Run:
 
         self._ray = ray
         self._plan = plan
-        # On the driver's machine, because worker machines may be preempted.
+        # On the driver's machine, because worker machines may be preempted. Ray may still put it on
+        # another one, which has just joined; then it starts again, with nothing but less progress.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._board = (
+            ray.remote(Board)
+            .options(num_cpus=0, scheduling_strategy=here, max_restarts=-1, max_task_retries=-1)
+            .remote()
+        )
         self._options = options
         self._resources = {"num_cpus": options.cpus, "num_gpus": self._gpus()}
         self._settings = WorkerSettings(
