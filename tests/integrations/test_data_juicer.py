@@ -103,7 +103,7 @@ def test_metrics_of_ones_own_keep_what_select_keeps(
 ) -> None:
     model = str(own_pack(tmp_path / "model"))
     scores = score_folder_of(tmp_path / "ours", PAIRS, "mlm", model=model)
-    where = f"text_p >= {between(scores, 'text_p', 5)} and grade_std >= 0"
+    where = f"match >= {between(scores, 'match', 5)} and grade_std >= 0"
     expected = selected_keys(scores, tmp_path, PAIRS, where=where)
     assert len(expected) == 5
     done = _process(
