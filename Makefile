@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint types unit docs dist test-integrations test-outside test-lowest test-models clean
+.PHONY: demo test lint types unit docs dist test-integrations test-outside bench-peers test-lowest test-models clean
 
 demo: $(VENV)/.demo
 	$(BIN)/pairsift demo --out demo-output
@@ -79,6 +79,15 @@ test-outside: $(VENV)/.dev $(OUTSIDE:%=.venv-outside-%/.ready)
 	.venv-outside-img2dataset/bin/python -m tests.outside.score_crawl $(OUT)
 	$(BIN)/python -m tests.outside.ray_two_nodes
 	$(if $(DATACOMP),.venv-outside-datacomp/bin/python -m tests.outside.reshard $(OUT) $(DATACOMP)/resharder.py)
+
+# Speed beside other packages, in rounds in turn, in one run each (see docs/results.md).
+PEERS := .venv-outside-peers
+bench-peers: $(PEERS)/.ready
+	OMP_NUM_THREADS=1 NO_ALBUMENTATIONS_UPDATE=1 $(PEERS)/bin/python -m benchmarks.reading
+	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m benchmarks.clipscore_peers
+	$(PEERS)/bin/python benchmarks/selection.py --rows 12800000 --tables 128 --folder build/select \
+	  --against duckdb,polars --rounds 3
+	$(PEERS)/bin/python -m benchmarks.serve_peers
 
 .venv-outside-%/.ready: tests/outside/%.txt
 	$(PYTHON) -m venv $(@D)

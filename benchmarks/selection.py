@@ -3,16 +3,17 @@
     python benchmarks/selection.py --rows 128_000_000 --tables 1280 --folder /scratch/select
 
 Makes score tables (once; they are kept for the next run), and then selects by the condition
-``itm >= 66 and odf >= 20`` and the best 30 % by ``itm``, with two methods:
+``itm >= 66 and odf >= 20`` and the best 30 % by ``itm``, with these methods (``--against``):
 
-- ``numpy``: the method of DataComp's own baselines. A process per core reads the columns of one
-file
+- ``numpy``: that of DataComp's own baselines. A process per core reads the columns of one file
   after another. For the fraction, all scores are sorted in memory to find a threshold. The uids of
   the rows that pass are converted to numbers one by one, joined, sorted, and saved.
+- ``duckdb``: one plain SQL query over all files, with the uids converted and sorted in SQL.
+- ``polars``: one lazy query over all files, collected by its streaming engine, likewise.
 - ``pairsift``: :func:`pairsift.select.select` under a memory limit, then
   :func:`pairsift.writers.write_datacomp`.
 
-Both write the same .npy for DataComp's resharder, and the files are compared. Each method runs in
+All write the same .npy for DataComp's resharder, and the files are compared. Each method runs in
 its own process, and the files are read once before each, so that the page cache is equally warm.
 Memory is the kernel's peak of the process (VmHWM; ``ru_maxrss`` would include the parent's memory
 before the exec); for numpy the children's peaks are added.
@@ -34,6 +35,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -117,6 +119,73 @@ def numpy_way(folder: Path, question: str, out: Path) -> dict[str, Any]:
     }
 
 
+# The ways of plain queries.
+
+
+def _save(high: np.ndarray, low: np.ndarray, out: Path) -> int:
+    subset = np.empty(len(high), UID_DTYPE)
+    subset["f0"], subset["f1"] = high, low
+    np.save(out, subset)
+    return len(subset)
+
+
+def duckdb_way(folder: Path, question: str, out: Path) -> dict[str, Any]:
+    """Select and save as one would with DuckDB alone."""
+    import duckdb
+
+    begin = time.perf_counter()
+    connection = duckdb.connect()
+    kept = f"FROM read_parquet('{folder}/*.parquet') WHERE "
+    if question == "where":
+        kept += WHERE
+    else:
+        kept += "itm IS NOT NULL"
+        ((scorable,),) = connection.execute(f"SELECT count(*) {kept}").fetchall()
+        kept += f" ORDER BY itm DESC LIMIT {int(scorable * Fraction(str(TOP)))}"
+    halves = ("('0x' || uid[1:16])::UBIGINT AS high", "('0x' || uid[17:32])::UBIGINT AS low")
+    found = connection.execute(
+        f"SELECT {', '.join(halves)} FROM (SELECT uid {kept}) ORDER BY high, low"
+    ).fetchnumpy()
+    rows = _save(found["high"], found["low"], out)
+    return _plain(begin, rows)
+
+
+def polars_way(folder: Path, question: str, out: Path) -> dict[str, Any]:
+    """Select and save as one would with Polars alone."""
+    import polars as pl
+
+    begin = time.perf_counter()
+    kept = pl.scan_parquet(folder / "*.parquet")
+    if question == "where":
+        kept = kept.filter((pl.col("itm") >= 66) & (pl.col("odf") >= 20))
+    else:
+        kept = kept.filter(pl.col("itm").is_not_null())
+        scorable = kept.select(pl.len()).collect(engine="streaming").item()
+        kept = kept.select("uid", "itm").top_k(int(scorable * Fraction(str(TOP))), by="itm")
+    found = (
+        kept.select(
+            high=pl.col("uid").str.slice(0, 16).str.to_integer(base=16, dtype=pl.UInt64),
+            low=pl.col("uid").str.slice(16, 16).str.to_integer(base=16, dtype=pl.UInt64),
+        )
+        .sort("high", "low")
+        .collect(engine="streaming")
+    )
+    rows = _save(found["high"].to_numpy(), found["low"].to_numpy(), out)
+    return _plain(begin, rows)
+
+
+def _plain(begin: float, rows: int) -> dict[str, Any]:
+    return {
+        "seconds": time.perf_counter() - begin,
+        "processor": processor_seconds(),
+        "rows": rows,
+        "peak": peak_memory(),
+    }
+
+
+PLAIN = {"numpy": numpy_way, "duckdb": duckdb_way, "polars": polars_way}
+
+
 # Ours.
 
 
@@ -161,6 +230,11 @@ def check(question: str, ours: dict[str, Any], theirs: dict[str, Any], files: li
         assert ours["kept"] == ours["rows"] == theirs["rows"], (ours, theirs)
         assert np.array_equal(mine, other), "the uids differ"
         return
+    if "threshold" not in theirs:  # a limit: as many rows, others of equal score
+        assert ours["kept"] == ours["rows"] == theirs["rows"], (ours, theirs)
+        differ = len(np.setdiff1d(mine, other, assume_unique=True))
+        assert differ <= ours["ties_kept"], (differ, ours)
+        return
     # numpy's threshold keeps all ties; ours keeps exactly the requested number.
     assert ours["kept"] == ours["rows"] == theirs["exact"], (ours, theirs)
     assert ours["threshold"] == theirs["threshold"], (ours, theirs)
@@ -196,6 +270,13 @@ def run_alone(options: argparse.Namespace, way: str, question: str, out: Path) -
     return result
 
 
+def _told(name: str, found: dict[str, Any]) -> str:
+    return (
+        f"{name:8} {found['seconds']:7.1f} s, {found['processor']:7.1f} s of processor  "
+        f"{found['peak'] / GIBIBYTE:5.2f} GiB"
+    )
+
+
 def bytes_of(limit: str) -> float:
     """Format a size as DuckDB does."""
     units = {"GB": 1e9, "GIB": GIBIBYTE, "MB": 1e6, "MIB": 1 << 20}
@@ -212,46 +293,54 @@ def main() -> None:
     parser.add_argument("--memory", default="2GB", help="DuckDB's limit")
     parser.add_argument("--threads", type=int, help="DuckDB's; one per core otherwise")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--against", default="numpy", help="numpy, duckdb, polars, with commas")
     parser.add_argument("--json", type=Path, help="write the figures there")
     for hidden in ("--way", "--question"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     scores = options.folder / "scores"
-    if options.way == "numpy":
-        print(json.dumps(numpy_way(scores, options.question, options.out)))
+    if options.way in PLAIN:
+        print(json.dumps(PLAIN[options.way](scores, options.question, options.out)))
         return
     if options.way == "pairsift":
         found = pairsift_way(scores, options.question, options.out, options.memory, options.threads)
         print(json.dumps(found))
         return
     make_score_folder(scores, options.rows, options.tables, options.duplicates)
+    names = ["pairsift", *options.against.split(",")]
     results = []
-    for _ in range(options.rounds):
+    for turn in range(options.rounds):
         for question in ("where", "top"):
-            outs = {
-                name: options.folder / f"{question}-{name}.npy" for name in ("pairsift", "numpy")
-            }
-            row = {name: run_alone(options, name, question, out) for name, out in outs.items()}
-            check(question, row["pairsift"], row["numpy"], list(outs.values()))
-            ours, theirs = row["pairsift"], row["numpy"]
+            outs = {name: options.folder / f"{question}-{name}.npy" for name in names}
+            # Every method comes first once.
+            order = names[turn % len(names) :] + names[: turn % len(names)]
+            row = {name: run_alone(options, name, question, outs[name]) for name in order}
+            ours = row["pairsift"]
             over = (ours["peak"] - bytes_of(options.memory)) / GIBIBYTE
             print(
-                f"{question:5}  {ours['kept']:,} of {ours['scored']:,} rows, the same in both\n"
-                f"  numpy    {theirs['seconds']:7.1f} s, {theirs['processor']:7.1f} s of "
-                f"processor  {theirs['peak'] / GIBIBYTE:5.2f} GiB\n"
-                f"  pairsift {ours['seconds']:7.1f} s, {ours['processor']:7.1f} s of "
-                f"processor  {ours['peak'] / GIBIBYTE:5.2f} GiB, "
-                f"{over:+.2f} GiB to DuckDB's limit of {options.memory}; of the seconds "
-                f"{ours['select_seconds']:.1f} are select's\n"
-                f"  {theirs['seconds'] / ours['seconds']:.1f} times as fast, "
-                f"{theirs['processor'] / ours['processor']:.1f} times by processor time",
-                flush=True,
+                f"{question:5}  {ours['kept']:,} of {ours['scored']:,} rows, the same in all\n"
+                f"  {_told('pairsift', ours)}, {over:+.2f} GiB to DuckDB's limit of "
+                f"{options.memory}; of the seconds {ours['select_seconds']:.1f} are select's"
             )
+            for name in names[1:]:
+                theirs = row[name]
+                check(question, ours, theirs, [outs["pairsift"], outs[name]])
+                print(
+                    f"  {_told(name, theirs)}; ours is {theirs['seconds'] / ours['seconds']:.2f} "
+                    f"times as fast, {theirs['processor'] / ours['processor']:.2f} times by "
+                    "processor time",
+                    flush=True,
+                )
             results.append({"question": question, **row})
             for out in outs.values():
                 out.unlink()
                 shutil.rmtree(out.with_suffix(""), ignore_errors=True)
+    for question in ("where", "top"):
+        rows = [row for row in results if row["question"] == question]
+        for name in names[1:]:
+            ratios = [row[name]["seconds"] / row["pairsift"]["seconds"] for row in rows]
+            print(f"{question}: {median(ratios):.2f} times as fast as {name}, median of rounds")
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
 

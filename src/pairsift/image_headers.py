@@ -11,6 +11,8 @@ import re
 import struct
 from collections.abc import Iterator
 
+import numpy as np
+
 Size = tuple[int, int]
 
 ORIENTATION = 0x0112
@@ -166,8 +168,9 @@ def check_jpeg(data: bytes, max_pixels: int) -> None:
     Raises:
         ValueError: it has too many scans for its size.
     """
-    if data.count(b"\xff\xda") <= _MAX_JPEG_PASSES:  # the usual case; thumbnails count here too
-        return
+    values = np.frombuffer(data, np.uint8)  # several times as fast as bytes.count()
+    if np.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA)) <= _MAX_JPEG_PASSES:
+        return  # the usual case; thumbnails count here too
     scans = pixels = 0
     for marker, position in _jpeg_markers(data):
         if marker in _FRAME_MARKERS and position + 7 <= len(data):

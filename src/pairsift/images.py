@@ -331,7 +331,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_grey_to_8_bits(image)).convert("RGB")
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        # convert() would copy pixels that are RGB; the file's object is left behind with its file.
+        return image._new(image.im) if image.mode == "RGB" else image.convert("RGB")
     layer = image.convert("RGBA")
     page = Image.new("RGB", layer.size, "white")
     page.paste(layer, mask=layer.getchannel("A"))

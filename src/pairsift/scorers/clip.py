@@ -27,6 +27,7 @@ from pairsift.scorers.base import Columns, DeviceScorer, Preparer
 from pairsift.scorers.checkpoints import checkpoint_digest, find_checkpoint
 from pairsift.scorers.image_recipe import ImageRecipe
 from pairsift.scorers.memory import FittingBatches
+from pairsift.scorers.normalise import normalised
 from pairsift.scorers.placement import pick_device, pick_dtype
 from pairsift.scorers.transfer import pinned, to_device, to_host
 from pairsift.scorers.weights import Weights, fill, uninitialised
@@ -128,7 +129,7 @@ class ClipScorer(DeviceScorer):
             raise PairsiftError(f"w is {w}; a positive number is needed, such as 1, 2.5 or 100")
         self.preparer = Preparer(transform, limits)
         self._pad = transform.tokenizer.pad_token_id or 0
-        self._table = torch.from_numpy(transform.recipe.table).flatten().to(model.device)
+        self._table = torch.from_numpy(transform.recipe.table).to(model.device)
         self._fitting = FittingBatches()
         self._fingerprint = {
             "scorer": self.name,
@@ -193,9 +194,8 @@ class ClipScorer(DeviceScorer):
         """
         device = self.model.device
         pixels, ids = (to_device(values, device) for values in collated)
-        channel = torch.arange(0, 3 * 256, 256, device=device)
-        values = self._table[pixels.long() + channel].permute(0, 3, 1, 2)
-        images = self.model.get_image_features(pixel_values=values.to(self.model.dtype))
+        values = normalised(pixels, self._table).to(self.model.dtype)
+        images = self.model.get_image_features(pixel_values=values)
         texts = self.model.get_text_features(input_ids=ids)
         seen, read = _pooled(images).double(), _pooled(texts).double()
         found = [torch.cosine_similarity(seen, read)[:, None]]

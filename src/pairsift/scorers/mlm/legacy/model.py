@@ -20,6 +20,7 @@ from pairsift.scorers.image_recipe import ImageRecipe
 from pairsift.scorers.mlm.legacy.config import LegacyConfig, read_config
 from pairsift.scorers.mlm.legacy.projectors import build_projector
 from pairsift.scorers.mlm.legacy.towers import TowerSource, VisionTower, find_tower
+from pairsift.scorers.normalise import normalised
 from pairsift.scorers.weights import Weights, fill, uninitialised
 
 _TOWER = "model.vision_tower.vision_tower."
@@ -55,8 +56,7 @@ class LegacyModel:
     tower_inside: bool
 
     def __post_init__(self) -> None:
-        table = torch.from_numpy(self.recipe.table).flatten()
-        self._table = table.to(self.head.weight.device)
+        self._table = torch.from_numpy(self.recipe.table).to(self.head.weight.device)
 
     @property
     def image_tokens(self) -> int:
@@ -66,8 +66,7 @@ class LegacyModel:
 
     def pixel_values(self, pixels: Tensor) -> Tensor:
         """Normalise (images, height, width, 3) uint8 to float32 (images, 3, height, width)."""
-        channel = torch.arange(0, 3 * 256, 256, device=pixels.device)
-        return self._table[pixels.long() + channel].permute(0, 3, 1, 2)
+        return normalised(pixels, self._table)
 
     @torch.inference_mode()
     def encode_images(self, pixels: Tensor) -> Tensor:
