@@ -276,6 +276,51 @@ class ScoreOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions(SourceOptions):
+    """Options of `pairsift import`."""
+
+    tables: Annotated[
+        Texts,
+        Argument(),
+        Doc("Tables of scores (parquet, CSV, TSV, JSON lines): paths, globs, folders, URLs."),
+    ]
+    columns: Annotated[
+        Texts,
+        Commas(),
+        Doc(
+            "Columns to import, separated by commas, e.g. clip,domain. NAME=COLUMN renames, "
+            "COLUMN:TYPE gives the type: text, number, integer or bool; default: what the first "
+            "rows have."
+        ),
+    ]
+    uid: Annotated[
+        str | None,
+        Doc("Column with DataComp's uid, 32 hexadecimal digits; default: uid, if there is one."),
+    ] = None
+    key: Annotated[
+        str | None, Doc("Column with the sample's key; default: the number of the row.")
+    ] = None
+    shard: Annotated[
+        str | None, Doc("Column with the name of the sample's shard, for keys that repeat.")
+    ] = None
+    pool: Annotated[
+        Texts,
+        Doc(
+            "Shards that the scores are of, to see and to write their samples: a path, glob or "
+            "URL; may be repeated. Each sample becomes a row; without it, each row of the tables."
+        ),
+    ] = ()
+    range: Annotated[
+        Mapping[str, Any],
+        Pairs(),
+        Doc(
+            "NAME=LOW:HIGH: the lowest and highest value of a column; may be repeated. A row "
+            "outside is row_invalid. Default: the report measures the range."
+        ),
+    ] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DedupOptions:
     """Options of `pairsift dedup`."""
 

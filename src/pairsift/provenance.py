@@ -20,8 +20,13 @@ from pairsift.pair import Pair
 from pairsift.scores import TABLE_SUFFIX, read_facts, telling_damage
 from pairsift.sources import Shard, files, open_shard
 from pairsift.sources.discover import folder_version
+from pairsift.sources.score_rows import KIND as SCORES
 from pairsift.storage import Folder
 
+NO_IMAGES = (
+    "these scores were imported without their pool, so there are no images; import them again with "
+    "--pool to see and to write samples"
+)
 AGAIN = "score it again with `pairsift score ... --rescore changed`, then select again"
 
 
@@ -112,6 +117,8 @@ class Provenance:
             ChangedShardError: a sample is missing or differs.
             PairsiftError: the shard cannot be read.
         """
+        if self.shard.kind == SCORES:
+            raise PairsiftError(NO_IMAGES)
         self.refuse_other_size(self._entry().size)
         reader = open_shard(self.shard)
         pairs = enumerate(reader)

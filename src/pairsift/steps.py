@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pairsift.errors import PairsiftError
 from pairsift.options import (
     DedupOptions,
+    ImportOptions,
     NegClipLossOptions,
     NormSimOptions,
     ReportOptions,
@@ -29,6 +30,7 @@ from pairsift.sources.several import caption_names
 if TYPE_CHECKING:
     from pairsift.dedup import DedupSummary
     from pairsift.engines.base import RunSummary
+    from pairsift.engines.imports import ImportSummary
     from pairsift.progress import Listener
     from pairsift.report import ReportSummary
     from pairsift.scorers.base import Scorer
@@ -168,6 +170,33 @@ def score(
     from pairsift.engines.local import score_shards
 
     return score_shards(shards, scorer or spec.load(), out, **shared)
+
+
+def import_scores(
+    options: ImportOptions, out: str, listener: Listener | None = None
+) -> ImportSummary:
+    """Make a score folder of tables that were made elsewhere.
+
+    Raises:
+        PairsiftError: a column is missing; two rows of a sample contradict each other; or as
+            :func:`score` raises it.
+    """
+    from pairsift.engines.imports import import_scores as read
+
+    of_pool = replace(options, separator=None, encoding=None)  # these are of the tables
+    return read(
+        options.tables,
+        out,
+        columns=options.columns,
+        uid=options.uid,
+        key=options.key,
+        shard=options.shard,
+        pool=find_input(options.pool, of_pool) if options.pool else None,
+        ranges=options.range,
+        separator=options.separator,
+        encoding=options.encoding,
+        listener=listener,
+    )
 
 
 def dedup(

@@ -97,6 +97,10 @@ class _Option:
     def _is(self, kind: type) -> bool:
         return any(isinstance(note, kind) for note in get_args(self.hint))
 
+    @property
+    def _is_required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
     def parameter(self) -> inspect.Parameter:
         """Return what typer makes a command-line option of."""
         kind, *notes = get_args(self.hint)
@@ -112,7 +116,9 @@ class _Option:
         if self._is(Argument):
             option = typer.Argument(**shown)
         if self._is(Commas):
-            kind, default = str | None, ",".join(f"{item:g}" for item in default) or None
+            kind = str
+            if default is not inspect.Parameter.empty:
+                kind, default = str | None, ",".join(f"{item:g}" for item in default) or None
         elif self._is(Pairs) or get_origin(kind) is tuple:
             kind = list[str]
             if default is not inspect.Parameter.empty:
@@ -137,7 +143,7 @@ class _Option:
     def _split(self, text: str) -> tuple[Any, ...]:
         """Split values at commas; convert them to numbers if the default has numbers."""
         parts = [part.strip() for part in text.split(",")]
-        if not self.default or isinstance(self.default[0], str):
+        if self._is_required or not self.default or isinstance(self.default[0], str):
             return tuple(parts)
         try:
             return tuple(float(part) for part in parts)

@@ -28,6 +28,7 @@ from pairsift.report.scope import read_scope
 from pairsift.report.table import COPY_GROUP, ScoredRows, open_rows
 from pairsift.select import Join, Selection, parse_join, read_selection
 from pairsift.select.agreement import describe_agreement
+from pairsift.sources.score_rows import KIND as SCORES
 from pairsift.storage import OutputKind, output_file
 
 GALLERY_SIZE = 12
@@ -128,6 +129,8 @@ def write_report(
     target.write(name, page)
     # A failed pair often has no picture.
     shown = {pick.pos for pick in _picks(content.galleries) if not pick.failed}
+    if all(facts.get("source_kind") == SCORES for facts in rows.facts):
+        shown = set()  # imported without a pool
     problems = [content.pictures[pos].problem for pos in sorted(shown)
                 if content.pictures[pos].thumbnail is None]  # fmt: skip
     tally = content.tally

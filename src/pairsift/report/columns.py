@@ -101,13 +101,17 @@ def slice_names(schema: pa.Schema, asked: Iterable[str] = ()) -> list[str]:
     return [name for name in texts if name in (tuple(asked) or texts)]
 
 
-def metric_column(metric: Metric) -> ScoreColumn:
-    """The column of a metric, over the whole of its scale."""
+def metric_column(metric: Metric, single: bool = True) -> ScoreColumn:
+    """The column of a metric, over the whole of its scale.
+
+    Args:
+        single: whether it is stored as float32.
+    """
     scale = metric.scale
     width = _nice((scale.high - scale.low) / BARS)
     bars = math.ceil((scale.high - scale.low) / width - 1e-9)
     return ScoreColumn(
-        metric.name, metric.title, metric.asks, scale.low, width, bars,
+        metric.name, metric.title, metric.asks, scale.low, width, bars, single,
         lower_is_better=metric.better == "lower", metric=True,
     )  # fmt: skip
 

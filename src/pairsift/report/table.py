@@ -227,7 +227,7 @@ class ScoredRows:
             value = f"{quoted(column.name)}::DOUBLE"
             if column.name in metrics:
                 if self.fetch(f"SELECT 1 FROM pool WHERE {value} IS NOT NULL LIMIT 1"):
-                    yield metric_column(metrics[column.name])
+                    yield metric_column(metrics[column.name], pa.types.is_float32(column.type))
                 continue
             own = not column.name.count(".")
             sample = f"({self.tables.sample_sql(RANGE_ROWS)})" if own else "pool"

@@ -23,6 +23,7 @@ from pairsift.pair import Pair
 from pairsift.scores import IDENTITY_FIELDS, MANIFEST
 from pairsift.sources import ShardSet, open_shard
 from pairsift.sources.fields import NoFieldError, describe, follow, list_names
+from pairsift.sources.score_rows import KIND as SCORES
 from pairsift.storage import Folder
 
 TYPES = {
@@ -51,6 +52,7 @@ _RESERVED = re.compile(
     r"pos|filename|file_index|file_row_number|kept|compared|step\d+|copy_group|copies|"
     r"caption_index|image|caption|metadata|source|kind"
 )
+_NUMBER = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:nan))?\s*")
 _WORDS = frozenset({*keyword.kwlist, "null", "true", "false"})
 _SPELLING = re.compile(rf"(?:(\w+)=)?(.+?)(?::({'|'.join(TYPES)}))?", re.DOTALL)
 
@@ -70,7 +72,7 @@ class CarriedField:
     type: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> CarriedField:
+    def parse(cls, text: str, option: str = "--carry") -> CarriedField:
         """Read ``FIELD``, ``NAME=FIELD``, each also with ``:TYPE``.
 
         Raises:
@@ -79,7 +81,7 @@ class CarriedField:
         found = _SPELLING.fullmatch(text.strip())
         if found is None:
             raise PairsiftError(
-                f"--carry {text!r}: give names of fields, separated by commas, for example "
+                f"{option} {text!r}: give names of fields, separated by commas, for example "
                 "url,domain or site=meta.domain"
             )
         given, path, kind = found.groups()
@@ -87,7 +89,7 @@ class CarriedField:
         taken = name.lower() in {field.name for field in IDENTITY_FIELDS}
         if taken or _RESERVED.fullmatch(name.lower()) or name.lower() in _WORDS or not name:
             raise PairsiftError(
-                f"--carry {text}: the score table cannot have a column {name!r} for it; give "
+                f"{option} {text}: the score table cannot have a column {name!r} for it; give "
                 f"another name, for example --carry own_{name or 'name'}={path}"
             )
         return cls(name, path, kind or "")
@@ -112,25 +114,39 @@ class CarriedField:
         return _convert(_find(metadata, self.path), self.type)
 
 
-def parse_carried(asked: Iterable[str]) -> tuple[CarriedField, ...]:
+def read_values(
+    fields: Iterable[CarriedField], metadata: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the columns' values for a sample, and the names of those that do not fit."""
+    values: dict[str, Any] = {}
+    misfits: tuple[str, ...] = ()
+    for field in fields:
+        try:
+            values[field.name] = field.value(metadata)
+        except (ValueError, KeyError, TypeError, ArithmeticError):
+            misfits += (field.name,)
+    return values, misfits
+
+
+def parse_carried(asked: Iterable[str], option: str = "--carry") -> tuple[CarriedField, ...]:
     """Read the fields that a user asks for.
 
     Raises:
         PairsiftError: one cannot be carried, or two become the same column.
     """
-    fields = tuple(CarriedField.parse(text) for text in asked)
+    fields = tuple(CarriedField.parse(text, option) for text in asked)
     names = [field.name.lower() for field in fields]
     for field in fields:
         if names.count(field.name.lower()) > 1:
             raise PairsiftError(
-                f"--carry: two fields would become the column {field.name}; give one of them "
+                f"{option}: two fields would become the column {field.name}; give one of them "
                 f"another name, NAME={field.path}"
             )
     return fields
 
 
 def find_carried(
-    asked: Iterable[str], shard_set: ShardSet, out: str | None = None
+    asked: Iterable[str], shard_set: ShardSet, out: str | None = None, option: str = "--carry"
 ) -> tuple[str, ...]:
     """Return the fields to carry with their types.
 
@@ -138,6 +154,7 @@ def find_carried(
         asked: as ``--carry`` has them: ``url``, ``site=meta.domain``, ``width:integer``.
         shard_set: the shards, of which the first samples are read if a type is not given.
         out: the score folder; the types of a run that was begun there are kept.
+        option: the name of the user's option, for errors.
 
     Returns:
         each field as text with its name and type.
@@ -148,15 +165,17 @@ def find_carried(
     if {shard.kind for shard in shard_set.shards} == {"webdataset"}:
         # As in --caption-field json.alt.
         asked = [re.sub(r"^\s*((?:\w+=)?)json\.", r"\1", text) for text in asked]
-    fields = parse_carried(asked)
+    fields = parse_carried(asked, option)
     begun = {(each.name, each.path): each.type for each in _begun(out)}
     fields = tuple(
         replace(each, type=each.type or begun.get((each.name, each.path), "")) for each in fields
     )
     if not all(each.type for each in fields):
-        samples = list(islice(_samples(shard_set), _SAMPLES))
-        exact = all(shard.kind in _TYPED for shard in shard_set.shards)
-        fields = tuple(each if each.type else _typed(each, samples, exact) for each in fields)
+        samples = list(islice(_samples(shard_set, option), _SAMPLES))
+        kinds = {shard.kind for shard in shard_set.shards}
+        fields = tuple(
+            each if each.type else _typed(each, samples, kinds, option) for each in fields
+        )
     return tuple(map(str, fields))
 
 
@@ -172,7 +191,7 @@ def _begun(out: str | None) -> tuple[CarriedField, ...]:
         return ()
 
 
-def _samples(shard_set: ShardSet) -> Iterator[Pair]:
+def _samples(shard_set: ShardSet, option: str) -> Iterator[Pair]:
     read = False
     failed: Exception | None = None
     for shard in shard_set.shards[:_SHARDS]:
@@ -184,12 +203,14 @@ def _samples(shard_set: ShardSet) -> Iterator[Pair]:
             failed = failed or error
     if failed is not None and not read:
         raise PairsiftError(
-            f"--carry: the types of the fields are found in the first samples, but {failed}; give "
-            "them, for example --carry url:text,width:integer"
+            f"{option}: the types of the fields are found in the first samples, but {failed}; give "
+            f"them, for example {option} url:text,width:integer"
         ) from failed
 
 
-def _typed(field: CarriedField, samples: Sequence[Pair], exact: bool) -> CarriedField:
+def _typed(
+    field: CarriedField, samples: Sequence[Pair], kinds: set[str], option: str
+) -> CarriedField:
     """Return the field with the type that fits its values in the samples."""
     values, there = [], not samples
     why = ""
@@ -206,11 +227,13 @@ def _typed(field: CarriedField, samples: Sequence[Pair], exact: bool) -> Carried
             values.append(value)
     if not there:
         raise PairsiftError(
-            f"--carry {field}: none of the first {len(samples):,} samples has it: "
+            f"{option} {field}: none of the first {len(samples):,} samples has it: "
             f"{why or 'they have no fields'}. If others have it, give its type: "
-            f"--carry {field}:text ({list_names(TYPES)})"
+            f"{option} {field}:text ({list_names(TYPES)})"
         )
-    return replace(field, type=_type_of(values, exact))
+    if kinds == {SCORES} and all(isinstance(v, str) and _NUMBER.fullmatch(v) for v in values):
+        values = [float(value) for value in values]  # a CSV has only text
+    return replace(field, type=_type_of(values, kinds <= _TYPED))
 
 
 def _type_of(values: Sequence[Any], exact: bool) -> str:
@@ -251,6 +274,8 @@ def _convert(value: Any, kind: str) -> Any:
         return value
     if kind == "number" and _is_number(value):
         number = float(value)  # an OverflowError is told as any other value that does not fit
+        if math.isinf(number):
+            raise ValueError("infinite")
         return None if math.isnan(number) else number
     if (
         kind == "integer"

@@ -12,7 +12,12 @@ import pyarrow as pa
 from pairsift.errors import PairsiftError
 from pairsift.pair import Pair
 from pairsift.scorers.base import Columns, Prepared, Scorer
-from pairsift.scorers.carried_fields import FINGERPRINT, CarriedField, parse_carried
+from pairsift.scorers.carried_fields import (
+    FINGERPRINT,
+    CarriedField,
+    parse_carried,
+    read_values,
+)
 from pairsift.scorers.wrapped import WrappedPreparer, Wrapper
 
 
@@ -24,12 +29,7 @@ class _CarryingPreparer(WrappedPreparer):
 
     def __call__(self, pair: Pair) -> Prepared:
         row = self.prepare(pair)
-        row.carried, row.misfits = {}, ()
-        for field in self.fields:
-            try:
-                row.carried[field.name] = field.value(pair.metadata)
-            except (ValueError, KeyError, TypeError, ArithmeticError):
-                row.misfits += (field.name,)
+        row.carried, row.misfits = read_values(self.fields, pair.metadata)
         return row
 
 

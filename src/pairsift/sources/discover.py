@@ -21,7 +21,8 @@ from pairsift.sources.files import FileEntry
 from pairsift.sources.left_out import SPECIAL, LeftOut
 from pairsift.sources.outputs import OwnOutputs, is_own_file
 from pairsift.sources.registry import extensions, readers
-from pairsift.sources.tables import holds_bytes
+from pairsift.sources.score_rows import KIND as SCORES
+from pairsift.sources.tables import holds_bytes, is_table
 from pairsift.sources.text_files import check_encoding
 
 # Extensions of texts beside images, and of tables that list images.
@@ -57,6 +58,7 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
             ``image``: where the image is. Tars: the suffix of a member. Parquet: a column or a
             path into it. Folders: the column with the image's path.
             ``captions_file``, ``separator``, ``encoding``: the captions table of a folder.
+            ``uid``, ``key``, ``shard``, ``columns``: of tables of scores (kind ``scores``).
             ``image_root``: the folder or URL below which the images are that a table names.
             ``max_image_bytes``: larger images, in bytes, are not read.
 
@@ -265,6 +267,8 @@ def _shards_of_folder(
             by_kind["folder"].append(FileEntry(folder, None, True))
     if not by_kind["folder"]:
         by_kind["parquet"] += tables
+    if kind == SCORES:
+        by_kind[SCORES] = [entry for entry in found if is_table(entry.url)]
     if kind is None and {_stem(entry.url) for entry in by_kind["parquet"]} <= _described(found):
         by_kind["parquet"] = []  # img2dataset's metadata
     present = [name for name in readers() if by_kind[name] and kind in (None, name)]

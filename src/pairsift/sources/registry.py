@@ -15,6 +15,7 @@ BUILT_IN = {
     "webdataset": "pairsift.sources.webdataset:WebdatasetReader",
     "parquet": "pairsift.sources.parquet:ParquetReader",
     "folder": "pairsift.sources.folder:FolderReader",
+    "scores": "pairsift.sources.score_rows:ScoreRowsReader",
 }
 
 

@@ -32,6 +32,7 @@ from pairsift.sources.text_files import (
 
 TABLE_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 _FIRST_OBJECTS = 100
+_UID_BYTES = 16
 
 _log = logging.getLogger("pairsift.inputs")
 
@@ -48,6 +49,7 @@ class TableReader:
             None.
         encoding: a name that Python knows; by default UTF-8, or what a byte order mark says.
         with_bytes: whether to read columns of bytes too (parquet), such as images.
+        only: names of columns, or paths into them, of which a parquet file is read; None for all.
 
     Attributes:
         columns: names as in the table, without surrounding spaces.
@@ -66,12 +68,14 @@ class TableReader:
         encoding: str | None = None,
         *,
         with_bytes: bool = False,
+        only: Sequence[str] | None = None,
     ) -> None:
         self.url = url
         self.columns: list[str] = []
         self.rows = self.lost = 0
         self._separator, self._encoding = check_separator(separator), check_encoding(encoding)
         self._with_bytes = with_bytes
+        self._only = None if only is None else [path.replace('"', "") for path in only]
         self._lines: Lines | None = None
         self._rows: DelimitedRows | None = None
         self._file: IO[bytes] | None = None
@@ -182,7 +186,8 @@ class TableReader:
         self.columns = [
             name
             for name in dict.fromkeys(schema.names)
-            if self._with_bytes or not _holds_bytes(schema.field(name).type)
+            if (self._with_bytes or not _holds_bytes(schema.field(name).type))
+            and (self._only is None or any(f"{p}.".startswith(f"{name}.") for p in self._only))
         ]
         return self._parquet_rows(table)
 
@@ -345,5 +350,5 @@ def _holds_bytes(kind: Any) -> bool:
         pa.types.is_binary(kind)
         or pa.types.is_large_binary(kind)
         or pa.types.is_binary_view(kind)
-        or pa.types.is_fixed_size_binary(kind)
+        or (pa.types.is_fixed_size_binary(kind) and kind.byte_width != _UID_BYTES)
     )

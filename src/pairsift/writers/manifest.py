@@ -13,6 +13,8 @@ from typing import Any
 from pairsift.byte_ranges import decode_checks
 from pairsift.errors import PairsiftError
 from pairsift.manifest import Difference, Manifest
+from pairsift.provenance import NO_IMAGES
+from pairsift.scorers.imported import WITHOUT_IMAGES
 from pairsift.scores import read_facts, table_bytes
 from pairsift.select.record import KeptShard, Selection
 from pairsift.storage import Folder
@@ -49,6 +51,8 @@ class OutputManifest:
         of_nothing: Sequence[str],
         within: OutputManifest | None = None,
     ) -> None:
+        if selection.record.fingerprint.get("samples") == WITHOUT_IMAGES:
+            raise PairsiftError(f"{NO_IMAGES}, or write --parquet or --datacomp")
         self.folder = folder
         self._within = within
         self._of_nothing = of_nothing
