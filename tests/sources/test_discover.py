@@ -136,7 +136,7 @@ class TestComplaints:
         assert f"{root}/1.tar and 2 more does not exist" in message
 
     def test_folder_of_other_things(self, touch: Callable[..., Path]) -> None:
-        assert "2 files, none of them" in complaint(str(touch("a.json", "b.arrow")))
+        assert "2 files, none of them" in complaint(str(touch("a.json", "b.zip")))
 
     def test_mixed_kinds(self, touch: Callable[..., Path]) -> None:
         root = touch("a.tar", "b.parquet")
@@ -152,7 +152,7 @@ class TestComplaints:
 
     def test_unknown_kind_and_option(self, touch: Callable[..., Path]) -> None:
         root = str(touch("a.tar"))
-        assert "choose from webdataset, parquet, folder" in complaint(root, "arrow")
+        assert "choose from webdataset, parquet, arrow, folder" in complaint(root, "tars")
         assert "'captoin' cannot be used with a webdataset source" in complaint(root, captoin="txt")
 
     def test_bad_brace_list(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,13 +99,6 @@ def test_beside_tars(tmp_path: Path) -> None:
     assert "3 .json" in "".join(find_shards(f"{pool}/*[rn]").notes)  # .tar and .json
 
 
-def test_arrow_folders_say_what_to_do(tmp_path: Path) -> None:
-    for name in ("data-00000-of-00001.arrow", "dataset_info.json", "state.json"):
-        (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(PairsiftError, match=r"save_to_disk.*load_from_disk"):
-        find_shards(str(tmp_path))
-
-
 def test_archives_alone_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"x")
     with pytest.raises(PairsiftError, match="1 files, none of them .* unpack archives"):

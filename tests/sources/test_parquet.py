@@ -373,7 +373,7 @@ class TestForms:
         table = {"image": ["https://a.example/b.jpg", "c/d.jpg"], "text": ["x"] * 2}
         reader = reader_of(table, tmp_path, image="image")
         assert statuses(list(reader)) == [Status.IMAGE_MISSING] * 2
-        assert "'https://a.example/b.jpg' is not base64" in str(reader.problem)
+        assert "'https://a.example/b.jpg' is a URL" in str(reader.problem)
 
     def test_binary_uids(self, tmp_path: Path) -> None:
         uids = pa.array([bytes.fromhex(UID)], pa.binary(16))

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from pairsift.sources.files import FileEntry
 from pairsift.sources.left_out import SPECIAL, LeftOut
 from pairsift.sources.outputs import OwnOutputs, is_own_file
 from pairsift.sources.registry import extensions, readers
+from pairsift.sources.saved_datasets import written_by_datasets
 from pairsift.sources.score_rows import KIND as SCORES
 from pairsift.sources.tables import holds_bytes, is_table
 from pairsift.sources.text_files import check_encoding
@@ -41,17 +42,17 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
     """Find the shards that paths and patterns name.
 
     A pattern is a path or fsspec URL of a file or folder. It may hold ``*``, ``?``, ``[...]``,
-    brace lists (``{a,b}``) and ranges (``{00000..00099}``). A folder stands for all tars, or all
-    parquet files, at any depth below it; if it has neither, for its images. A ``.csv``, ``.tsv``
-    or ``.jsonl`` file stands for the images that it lists.
+    brace lists (``{a,b}``) and ranges (``{00000..00099}``). A folder stands for all tars, all
+    parquet or all Arrow files, at any depth below it; if it has none, for its images, or for its
+    JSON lines. A ``.csv``, ``.tsv`` or ``.jsonl`` file stands for the images that it lists.
 
     Two kinds of files are left out: parquet files next to tars of the same names, which are
     img2dataset's metadata, and files that Pairsift wrote. The notes of the result name them.
 
     Args:
         patterns: one pattern or several; a shard that several of them name counts once.
-        kind: ``webdataset``, ``parquet``, ``folder``, or a format that an installed package reads;
-            None detects it from the file extensions.
+        kind: ``webdataset``, ``parquet``, ``arrow``, ``folder``, or a format that an installed
+            package reads; None detects it from the file extensions.
         options: options of the source; None means the default.
             ``caption``: where the caption is. Tars: the suffix of a member (default ``txt``) or
             ``json.PATH``. Parquet: a column or a path into it. Folders: a column of the table.
@@ -267,6 +268,8 @@ def _shards_of_folder(
             by_kind["folder"].append(FileEntry(folder, None, True))
     if not by_kind["folder"]:
         by_kind["parquet"] += tables
+    caches, described = written_by_datasets(found)
+    by_kind["arrow"] = [entry for entry in by_kind["arrow"] if entry.url not in caches]
     if kind == SCORES:
         by_kind[SCORES] = [entry for entry in found if is_table(entry.url)]
     if kind is None and {_stem(entry.url) for entry in by_kind["parquet"]} <= _described(found):
@@ -294,7 +297,9 @@ def _shards_of_folder(
             f"{folder} holds more than one kind of source ({counts} files); choose one with "
             "--kind, or give a pattern that matches only one"
         )
-    _note_unread(found, present[0], left_out)
+    if present == ["arrow"]:
+        found = [entry for entry in found if entry.url not in described]
+    _note_unread(found, present[0], left_out, caches)
     if present == ["folder"]:
         yield Shard("", folder, "folder", version=folder_version(folder))
         return
@@ -315,12 +320,6 @@ def _described(found: list[FileEntry]) -> set[str]:
 def _what_to_do(folder: str, found: list[FileEntry]) -> str:
     """Return advice for a folder that has nothing to read."""
     ends = {_extension(entry.url) for entry in found}
-    if ends & {".arrow", ".feather"}:
-        return (
-            "Arrow files, which save_to_disk of datasets writes, cannot be read; write parquet: "
-            f"datasets.load_from_disk({folder!r}).to_parquet('FILE.parquet'), of a DatasetDict "
-            "each split"
-        )
     if _TFRECORD in ends:
         return _NO_TFRECORD
     if ends & {".zip", ".7z", ".rar"}:
@@ -328,7 +327,9 @@ def _what_to_do(folder: str, found: list[FileEntry]) -> str:
     return "give a folder with shards, or a pattern that matches them"
 
 
-def _note_unread(found: list[FileEntry], kind: str, left_out: LeftOut) -> None:
+def _note_unread(
+    found: list[FileEntry], kind: str, left_out: LeftOut, caches: Container[str] = ()
+) -> None:
     """Count the files that no shard of this kind reads, except what img2dataset adds to tars."""
     stems = {_stem(entry.url) for entry in found if _kind_of(entry.url) == kind}
     for entry in found:
@@ -341,7 +342,9 @@ def _note_unread(found: list[FileEntry], kind: str, left_out: LeftOut) -> None:
                 and entry.url.endswith((".parquet", "_stats.json"))
                 and entry.url.removesuffix("_stats.json").removesuffix(".parquet") in stems
             )
-        if not read and not is_own_file(entry.url):
+        if entry.url in caches:
+            left_out.add(entry.url, CACHES)
+        elif not read and not is_own_file(entry.url):
             left_out.add(entry.url)
 
 

@@ -7,9 +7,9 @@ from typing import Final
 
 LINKED_FOLDERS: Final = "links to folders"
 HIDDEN: Final = "hidden names"
+CACHES: Final = "caches of datasets"
 SPECIAL: Final = "pipes, devices and sockets"
 _ARCHIVES = frozenset({".zip", ".7z", ".rar", ".lz4", ".z", ".lzma"})
-_ARROW = frozenset({".arrow", ".feather", ".ipc"})
 _MOST_KINDS = 8
 
 
@@ -43,8 +43,6 @@ class LeftOut:
         hints = []
         if _ARCHIVES & self._counts.keys():
             hints.append("unpack archives that are not tars")
-        if _ARROW & self._counts.keys():
-            hints.append("Arrow files must be written as parquet")
         if LINKED_FOLDERS in self._counts:
             hints.append("linked folders are read where they are named themselves")
         advice = f"; {', '.join(hints)}" if hints else ""

@@ -14,6 +14,7 @@ PLUGIN_GROUP = "pairsift.sources"
 BUILT_IN = {
     "webdataset": "pairsift.sources.webdataset:WebdatasetReader",
     "parquet": "pairsift.sources.parquet:ParquetReader",
+    "arrow": "pairsift.sources.arrow_ipc:ArrowReader",
     "folder": "pairsift.sources.folder:FolderReader",
     "scores": "pairsift.sources.score_rows:ScoreRowsReader",
 }
