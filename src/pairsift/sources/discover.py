@@ -18,7 +18,7 @@ from pairsift.sources import files
 from pairsift.sources.base import Shard, ShardSet, printable
 from pairsift.sources.delimited import check_separator
 from pairsift.sources.files import FileEntry
-from pairsift.sources.left_out import SPECIAL, LeftOut
+from pairsift.sources.left_out import CACHES, SPECIAL, LeftOut
 from pairsift.sources.outputs import OwnOutputs, is_own_file
 from pairsift.sources.registry import extensions, readers
 from pairsift.sources.saved_datasets import written_by_datasets
