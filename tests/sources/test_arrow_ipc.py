@@ -253,7 +253,7 @@ class TestPaths:
         content = pa.table({"image": pa.array(values, kind), "caption": list("12345")})
         pairs, _ = read(write(tmp_path / "t.arrow", content))
         assert [pair.image for pair in pairs] == [b"a.jpg", b"x", None, None, None]
-        assert "only the path is stored" in pairs[2].fault.error  # type: ignore[union-attr]
+        assert "only the path 'gone.jpg' is stored" in pairs[2].fault.error  # type: ignore[union-attr]
 
     def test_named_text_is_base64_or_a_path(self, tmp_path: Path, images: Path) -> None:
         content = pa.table({"x": ["images/a.jpg", "eHl6", "?"], "caption": list("123")})
