@@ -185,7 +185,7 @@ class Tower(nn.Module):
         """Return (B, 2560) of normalised pixels (B, 3, S, S)."""
         encoder = self.encoder
         with torch.no_grad():
-            x = encoder._through(encoder._begin(pixels), 0, FROZEN)
+            x = encoder.through(encoder.begin(pixels), 0, FROZEN)
         for block in encoder.blocks[FROZEN:]:
             x = run_block(block, x)
         return pool(F.relu6(encoder.head(x)).float())

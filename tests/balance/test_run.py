@@ -65,6 +65,7 @@ def test_llava_json_is_what_its_trainer_reads(tmp_path: Path) -> None:
     assert sum(summary["histograms"]["itm"]["after"]) == 40
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not find_spec("datasets"), reason="needs pairsift[balance]")
 def test_the_messages_are_a_dataset_of_hugging_face(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")

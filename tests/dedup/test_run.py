@@ -51,6 +51,7 @@ def as_sets(folder: str | Path) -> set[frozenset[str]]:
     return {frozenset(rows) for rows in groups_of(folder).values()}
 
 
+@pytest.mark.slow
 def test_images_captions_and_both(write_scores: Write, tmp_path: Path) -> None:
     scores = write_scores(
         {
@@ -87,6 +88,7 @@ def test_the_summary_counts(write_scores: Write, tmp_path: Path) -> None:
     assert list(groups_of(tmp_path / "out")) == ["0" * 16]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 4])
 def test_a_crowd_as_brute_force_has_it(write_scores: Write, tmp_path: Path, threads: int) -> None:
     hashes = np.random.default_rng(threads).permutation(np.repeat(crowd(3), 2))

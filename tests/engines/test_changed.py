@@ -75,10 +75,10 @@ def test_touching_or_copying_back_is_no_change_and_costs_one_look(
     assert tables(out) == before
     assert facts(out)["source_version"] != noted["source_version"]
     looks: list[str] = []
-    compare = changed._compare
+    compare = changed.compare
     monkeypatch.setattr(
         changed,
-        "_compare",
+        "compare",
         lambda scores, shard: looks.append(shard.name) or compare(scores, shard),
     )
     assert score(path, out).skipped == 1

@@ -148,7 +148,7 @@ def test_a_pair_that_hangs_the_thread_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prefetch, "TIME_LIMIT_S", 0.5)
-    monkeypatch.setattr(prefetch, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(prefetch, "PATIENCE_S", 0.1)
     ended = threading.Event()
     monkeypatch.setattr(time, "sleep", lambda seconds: ended.wait(60))
     try:
@@ -161,6 +161,7 @@ def test_a_pair_that_hangs_the_thread_is_named(
                 thread.join(10)
 
 
+@pytest.mark.slow
 def test_rows_that_cannot_be_sent_back_cost_their_pair(tmp_path: Path) -> None:
     rows = _score(tmp_path, {7: LOCK}, 2, 100)
     failed = {int(key): row["error"] for key, row in rows.items() if row["status"] != "ok"}
@@ -175,7 +176,7 @@ def test_chunks_of_a_run_that_was_given_up_are_not_held() -> None:
         del dropped
         kept = pool.submit([Pair("b", None, "fine")])
         assert [row.inputs for row in kept.rows()] == ["fine"]
-        assert not pool._waiting
+        assert not pool.waiting
     finally:
         pool.close()
 

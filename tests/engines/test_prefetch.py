@@ -24,7 +24,7 @@ from pairsift.engines.prefetch import (
     CHUNK_BYTES,
     Prefetcher,
     PreparedShard,
-    _chunks,
+    chunks,
 )
 from pairsift.engines.reading import PatientReader, UnreadableShardError
 from pairsift.scorers.base import Prepared
@@ -178,8 +178,8 @@ def test_workers_end_with_a_parent_that_is_killed() -> None:
 def test_chunks_are_bounded_in_pairs_and_in_bytes() -> None:
     small = [Pair(str(index), b"x" * 100, "a dog") for index in range(CHUNK + 1)]
     large = [Pair(str(index), bytes(CHUNK_BYTES // 3), "a dog") for index in range(5)]
-    assert [len(chunk) for chunk in _chunks(small)] == [CHUNK, 1]
-    assert [len(chunk) for chunk in _chunks(large)] == [3, 2]
+    assert [len(chunk) for chunk in chunks(small)] == [CHUNK, 1]
+    assert [len(chunk) for chunk in chunks(large)] == [3, 2]
     missing = [Pair("missing", None, None)] * 3
-    assert list(_chunks(iter(missing))) == [missing]
-    assert list(_chunks([])) == []
+    assert list(chunks(iter(missing))) == [missing]
+    assert list(chunks([])) == []

@@ -156,6 +156,7 @@ def test_killed_half_way_the_finished_chunks_stay(
     assert score_pairs("w", scorer, pairs, store, out).scored == scorer.scored == 16
 
 
+@pytest.mark.slow
 def test_human_from_the_command_line(tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = [

@@ -26,7 +26,7 @@ from tests.integrations.hurt import samples, statuses, write_shard
 datasets = pytest.importorskip("datasets", reason="needs the extra datasets")
 
 from pairsift.integrations.datasets import (  # noqa: E402
-    _ScoreBatch,
+    ScoreBatch,
     filter_dataset,
     score_dataset,
 )
@@ -205,7 +205,7 @@ def test_the_library_caches_scores_by_fingerprint(tmp_path: Path) -> None:
 
 
 def test_a_worker_gets_a_name_not_a_model() -> None:
-    function = _ScoreBatch(lazy_scorer("pairsift-tiny", metrics="itm"), "image", "caption", "", 8)
+    function = ScoreBatch(lazy_scorer("pairsift-tiny", metrics="itm"), "image", "caption", "", 8)
     assert len(pickle.dumps(function)) < 1000
 
 

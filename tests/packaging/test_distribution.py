@@ -91,6 +91,7 @@ def test_sdist_holds_what_its_tests_and_documents_need(built: tuple[Path, Path])
     assert not [n for n in names if n.startswith((".venv", "demo-output", ".git/"))]
 
 
+@pytest.mark.slow
 def test_metadata_is_what_an_index_shows(built: tuple[Path, Path]) -> None:
     found = metadata(built[1])
     assert found["Version"] == __version__

@@ -118,6 +118,7 @@ def test_the_run_is_resumed_with_its_types_only(tmp_path: Path) -> None:
             score(pool, tmp_path / "s", *carry)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [{"workers": 2}, {"devices": "cpu:2", "workers": None}])
 def test_other_engines_write_the_same(tmp_path: Path, engine: dict[str, Any]) -> None:
     pool = write_pool(tmp_path / "pool")

@@ -86,6 +86,7 @@ def test_clip(kind: str, tmp_path: Any, monkeypatch: Any) -> None:
     starts_without_waiting(scorer, scorer.model, monkeypatch)
 
 
+@pytest.mark.slow
 def test_the_embedded_filter(monkeypatch: Any) -> None:
     scorer = load_scorer("pairsift-tiny", device="cpu")
     scorer.device = scorer.images.device = scorer.captions.device = GPU

@@ -143,6 +143,7 @@ def test_columns_and_fingerprint_are_those_of_mlm() -> None:
     pickle.loads(pickle.dumps(scorer.preparer))
 
 
+@pytest.mark.slow
 def test_faults_are_survived_or_become_statuses() -> None:
     doomed = {"a dog and 1 children": {"status": 400, "message": "prompt too long"},
               "a dog and 2 children": {"sure": 0.0},

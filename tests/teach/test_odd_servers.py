@@ -175,6 +175,7 @@ def test_passing_errors_inside_a_200_are_survived(tmp_path: Path, fault: Asked) 
     assert teacher.cache.totals()["replies"] == ALL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "says"),
     [

@@ -70,6 +70,7 @@ def test_answers_are_never_asked_for_again(tmp_path: Path) -> None:
         assert len(endpoint.requests) == 9
 
 
+@pytest.mark.slow
 def test_rate_limits_time_outs_and_server_errors_are_survived(tmp_path: Path) -> None:
     def fault(number: int, caption: str) -> dict[str, Any] | None:
         return {

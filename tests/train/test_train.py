@@ -241,6 +241,7 @@ def test_bfloat16_multiplies_but_does_not_round_what_is_trained(
     assert summary.dev["mae_itm"] == pytest.approx(measured[0]["dev_mae_itm"], abs=1.0)
 
 
+@pytest.mark.slow
 def test_the_same_settings_give_the_same_weights(llava: Path, toy: Path, tmp_path: Path) -> None:
     weights = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -305,6 +306,7 @@ def test_what_cannot_be_trained_is_said(llava: Path, toy: Path, tmp_path: Path) 
         train(_settings(toy, tmp_path / "adapter", tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run(llava: Path, toy: Path, tmp_path: Path) -> None:
     settings = _settings(toy, llava, tmp_path / "out", stages="all", steps="30", rates="1e20")
     with pytest.raises(PairsiftError, match="finite|--learning-rate"):
@@ -329,6 +331,7 @@ def test_stages_are_lists_by_commas() -> None:
             parse_stages(wrong.pop("names"), **wrong)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_would_do_then_does_it(
     llava: Path, toy: Path, tmp_path: Path
 ) -> None:
@@ -371,6 +374,7 @@ def _fields(settings: Settings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in Settings.__dataclass_fields__}
 
 
+@pytest.mark.slow
 def test_of_two_runs_that_begin_at_once_one_has_the_folder(
     llava: Path, toy: Path, tmp_path: Path
 ) -> None:
@@ -398,6 +402,7 @@ def test_a_folder_of_others_stays_as_it_is(
     assert [path for path in out.rglob("*") if path.is_file()] == [out / there]
 
 
+@pytest.mark.slow
 def test_another_precision_is_another_run(llava: Path, toy: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options: dict[str, Any] = {"stages": "projector", "steps": "2", "device": "cpu"}

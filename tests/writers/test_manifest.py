@@ -90,6 +90,7 @@ def test_the_same_work_goes_on(tmp_path: Path, write: Write) -> None:
     assert files(out) == before
 
 
+@pytest.mark.slow
 @writers
 def test_equal_rows_of_another_scorer_or_pool_are_other_work(tmp_path: Path, write: Write) -> None:
     shards, out = pool(tmp_path / "pool"), tmp_path / "out"
@@ -357,6 +358,7 @@ def test_what_nothing_was_written_to_is_free_for_another_selection(
         assert files(out) == files(plain)
 
 
+@pytest.mark.slow
 @writers
 def test_nothing_of_another_scorer_or_options_is_free_too(tmp_path: Path, write: Write) -> None:
     shards, out = pool(tmp_path / "pool"), tmp_path / "out"

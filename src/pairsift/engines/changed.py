@@ -47,7 +47,7 @@ def find_changed(scores: ScoreFolder, shards: Sequence[Shard]) -> dict[str, str]
     facts = _known_facts(scores, [shard.name for shard in shards])
     doubtful = [shard for shard in shards if _differs(shard, facts[shard.name])]
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(lambda shard: _compare(scores, shard), doubtful))
+        found = list(pool.map(lambda shard: compare(scores, shard), doubtful))
     return {shard.name: how for shard, how in zip(doubtful, found, strict=True) if how}
 
 
@@ -86,7 +86,7 @@ def _differs(shard: Shard, facts: Mapping[str, Any]) -> bool:
     )
 
 
-def _compare(scores: ScoreFolder, shard: Shard) -> str | None:
+def compare(scores: ScoreFolder, shard: Shard) -> str | None:
     """Say how a shard differs from what its table was made from; None if it does not."""
     origin = read_provenance(scores.folder, shard.name)
     _refuse_other_input(scores, origin.shard, shard)

@@ -52,7 +52,7 @@ class PreparerPool:
         self._numbers = itertools.count()
         # By age. Weak references, because an aborted run drops its chunks and nobody waits for
         # them.
-        self._waiting: weakref.WeakValueDictionary[int, PreparedChunk] = (
+        self.waiting: weakref.WeakValueDictionary[int, PreparedChunk] = (
             weakref.WeakValueDictionary()
         )
         self._executor = self._start(workers)
@@ -61,7 +61,7 @@ class PreparerPool:
         """Start to preprocess a chunk."""
         with self._lock:
             chunk = PreparedChunk(self, next(self._numbers), pairs, self._submit(pairs))
-            self._waiting[chunk.number] = chunk
+            self.waiting[chunk.number] = chunk
             return chunk
 
     def collect(self, chunk: PreparedChunk) -> list[Prepared]:
@@ -70,7 +70,7 @@ class PreparerPool:
         Raises:
             PairsiftError: worker processes cannot be started at all.
         """
-        self._waiting.pop(chunk.number, None)
+        self.waiting.pop(chunk.number, None)
         try:
             return chunk.future.result(self._time_limit)
         except (BrokenProcessPool, CancelledError, FutureTimeoutError):
@@ -92,7 +92,7 @@ class PreparerPool:
         with self._lock:
             kill_workers(self._executor)
             self._executor = self._start(self._workers)
-            for _, chunk in sorted(self._waiting.items()):
+            for _, chunk in sorted(self.waiting.items()):
                 if not _is_finished(chunk.future):
                     chunk.future = self._submit(chunk.pairs)
 

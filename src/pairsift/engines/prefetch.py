@@ -28,7 +28,7 @@ CHUNK_BYTES = 8 * 2**20
 # Chunks per worker: one is being preprocessed, the others wait before or after it.
 AHEAD = 4
 # Do not wait longer for a reader that hangs in a storage library; it is a daemon thread.
-_PATIENCE_S = 3.0
+PATIENCE_S = 3.0
 # For a pair that is prepared in the thread: more than workers have, since it ends the run.
 TIME_LIMIT_S = 300.0
 # How often to look at it.
@@ -169,7 +169,7 @@ class _ReaderThread(threading.Thread):
             if not self._put(_Begin(reader)):
                 return False
             if reader is not None:
-                for pairs in _chunks(reader):
+                for pairs in chunks(reader):
                     if not self._put(self._submit(pairs)):
                         return False
                 end = _End(reader.problem)
@@ -188,7 +188,7 @@ class _ReaderThread(threading.Thread):
 
     def stop(self) -> None:
         self.stopped.set()
-        self.join(_PATIENCE_S)
+        self.join(PATIENCE_S)
 
 
 class PreparedShard:
@@ -238,7 +238,8 @@ class PreparedShard:
             pass
 
 
-def _chunks(reader: Iterable[Pair]) -> Iterator[list[Pair]]:
+def chunks(reader: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """Group pairs into chunks of at most `CHUNK` pairs and about `CHUNK_BYTES` bytes."""
     chunk: list[Pair] = []
     size = 0
     for pair in reader:

@@ -113,7 +113,7 @@ def score_dataset(
     image = _image_column(features, image)
     caption = _caption_column(features, caption)
     batch_size = batch_size or loaded.batch_size
-    function = _ScoreBatch(reference, image, caption, prefix, batch_size)
+    function = ScoreBatch(reference, image, caption, prefix, batch_size)
     added = datasets.Features.from_arrow_schema(
         pa.schema([pa.field(name, field.type) for name, field in new.items()])
     )
@@ -208,7 +208,7 @@ def filter_dataset(
 
 
 @dataclass(frozen=True, slots=True)
-class _ScoreBatch:
+class ScoreBatch:
     """The function for `map`; a scorer that was given by name is pickled as its name."""
 
     scorer: LazyScorer | LoadedScorer

@@ -63,7 +63,7 @@ class DualEncoderScorer(PixelsAndTokens):
         self.tiny, self.device = tiny.to(device), device
         self.tiny.computes_in = dtype
         self.preparer = Preparer(tiny_transform(ASSET, tiny.config))
-        self._images = EncodedImages(self._encode, device)
+        self.images = EncodedImages(self._encode, device)
         self._fingerprint = {
             "scorer": self.name,
             "checkpoint": checkpoint_files_digest(ASSET),
@@ -82,7 +82,7 @@ class DualEncoderScorer(PixelsAndTokens):
     @torch.inference_mode()
     def start(self, collated: Sequence[TinyInputs]) -> Callable[[], Columns]:
         pixels, captions = zip(*collated, strict=True)
-        images = self._images.each(pixels)
+        images = self.images.each(pixels)
         tokens = collate(captions).to(self.device)
         texts = F.normalize(
             self.tiny.caption_meaning(tokens.sentence_ids, tokens.sentence_mask), dim=-1

@@ -52,7 +52,7 @@ def test_captions_of_one_image_share_its_reading(folder):
 
 def test_a_way_that_does_not_hold_is_not_taken(folder, monkeypatch):
     """A cache that forgets: the model is then read prompt by prompt."""
-    begin = CacheBackbone._begin
+    begin = CacheBackbone.begin
 
     def forget(self, prompt):
         read = begin(self, prompt)
@@ -60,7 +60,7 @@ def test_a_way_that_does_not_hold_is_not_taken(folder, monkeypatch):
             layer.keys = torch.zeros_like(layer.keys)
         return read
 
-    monkeypatch.setattr(CacheBackbone, "_begin", forget)
+    monkeypatch.setattr(CacheBackbone, "begin", forget)
     monkeypatch.setattr("pairsift.scorers.mlm.hub.MODEL_TYPES", ())  # as if of no known family
     assert load_mlm_scorer(folder).backbone.way == "prompt"
     with pytest.raises(PairsiftError, match="in the way 'cache', this model gives other numbers"):

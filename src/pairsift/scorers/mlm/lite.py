@@ -127,21 +127,22 @@ class Lite2(nn.Module):
         self.classifier = nn.Linear(_HEAD_WIDTH, NUM_CLASSES)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        early = self._through(self._begin(pixels), _EXACT_BLOCKS, self._cuts[8])
-        middle = self._through(early, self._cuts[8], self._cuts[16])
-        last = self._through(middle, self._cuts[16], len(self.blocks))
+        early = self.through(self.begin(pixels), _EXACT_BLOCKS, self._cuts[8])
+        middle = self.through(early, self._cuts[8], self._cuts[16])
+        last = self.through(middle, self._cuts[16], len(self.blocks))
         return early, middle, F.relu6(self.head(last), inplace=True)
 
     def map_at(self, stride: int, pixels: Tensor) -> Tensor:
         """Return the map of `forward` at stride 8 or 16, without computing later layers."""
-        return self._through(self._begin(pixels), _EXACT_BLOCKS, self._cuts[stride])
+        return self.through(self.begin(pixels), _EXACT_BLOCKS, self._cuts[stride])
 
-    def _begin(self, pixels: Tensor) -> Tensor:
+    def begin(self, pixels: Tensor) -> Tensor:
+        """Run the first blocks, in float32 whatever the model's dtype."""
         with torch.autocast(pixels.device.type, enabled=False):
             x = self.stem(pixels.contiguous(memory_format=torch.channels_last))
-            return self._through(F.relu6(x, inplace=True), 0, _EXACT_BLOCKS)
+            return self.through(F.relu6(x, inplace=True), 0, _EXACT_BLOCKS)
 
-    def _through(self, x: Tensor, start: int, stop: int) -> Tensor:
+    def through(self, x: Tensor, start: int, stop: int) -> Tensor:
         for block in self.blocks[start:stop]:
             x = block(x)
         return x

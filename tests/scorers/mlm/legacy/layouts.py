@@ -119,7 +119,7 @@ def write(
     tokenizer = make_tokenizer()
     tokenizer.add_special_tokens({"pad_token": "<unk>"})
     language = _language(layout, len(tokenizer) + layout.spare_rows)
-    tower = _tower(layout)
+    tower = make_tower(layout)
     projector = nn.Sequential(nn.Linear(VISION, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, HIDDEN))
     embeddings = language.get_input_embeddings().weight.detach()
     head = embeddings if layout.tied else torch.randn_like(embeddings) * 0.3
@@ -191,7 +191,7 @@ def _language(layout: Layout, vocabulary: int) -> Any:
     return getattr(transformers, f"{kind}Model")(config).eval()
 
 
-def _tower(layout: Layout) -> Any:
+def make_tower(layout: Layout) -> Any:
     kind = {"clip": "CLIP", "siglip": "Siglip"}[layout.tower]
     config = getattr(transformers, f"{kind}VisionConfig")(
         hidden_size=VISION,

@@ -164,7 +164,7 @@ def test_tower_from_the_hub_cache(tmp_path, monkeypatch):
 
 def test_weights_of_the_tower_in_the_checkpoint_win(tmp_path):
     written = layouts.write(tmp_path, Layout())
-    other = layouts._tower(Layout())
+    other = layouts.make_tower(Layout())
     other.save_pretrained(written.tower_folder)
     model = load_legacy_model(written.folder)
     pixels = model.recipe(picture(30, 30))

@@ -237,7 +237,7 @@ def telling() -> TinyModel:
             part.weight.copy_(torch.randn(part.weight.shape) * 0.1)
         built.encoder.head.bias.uniform_(0, 3)  # of a random encoder little else comes through
         built.judge_head[list(METRICS).index("itm"), 0] = -3.0
-    built._compute_constants()
+    built.compute_constants()
     return built.eval()
 
 

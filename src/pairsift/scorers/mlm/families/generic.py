@@ -123,7 +123,7 @@ class GenericBackbone(Backbone):
         return hidden.float()  # the model's own forward ends with them
 
     def prefill(self, collated: Any) -> list[Prompt]:
-        return [self._begin(Prompt(image, prefix)) for image, prefix in zip(*collated, strict=True)]
+        return [self.begin(Prompt(image, prefix)) for image, prefix in zip(*collated, strict=True)]
 
     def follow(
         self,
@@ -141,7 +141,8 @@ class GenericBackbone(Backbone):
                 ]
             )
 
-    def _begin(self, prompt: Prompt) -> Prompt:
+    def begin(self, prompt: Prompt) -> Prompt:
+        """Read what all answers of a prompt begin with, where a cache can keep it."""
         return prompt
 
     @abc.abstractmethod
@@ -259,7 +260,7 @@ class CacheBackbone(PromptBackbone):
 
     way = "cache"
 
-    def _begin(self, prompt: Prompt) -> Prompt:
+    def begin(self, prompt: Prompt) -> Prompt:
         beside = self._beside(prompt, prompt.prefix)
         _, cache = self._forward(prompt.prefix[None], 1, beside=beside, use_cache=True)
         return Prompt(prompt.image, prompt.prefix, cache)

@@ -34,7 +34,7 @@ class TinyGlance(PixelsAndTokens):
     batch_size = 64
 
     def __init__(self, tiny: TinyScorer, embeddings: bool = False) -> None:
-        self._tiny = tiny
+        self.tiny = tiny
         self._embeds = embeddings
         if embeddings:
             self.columns = (*self.columns, *embedding_fields(tiny.model.config.meaning))
@@ -43,25 +43,23 @@ class TinyGlance(PixelsAndTokens):
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        shared = {
-            name: value for name, value in self._tiny.fingerprint.items() if name != "metrics"
-        }
+        shared = {name: value for name, value in self.tiny.fingerprint.items() if name != "metrics"}
         own = {"scorer": self.name} | ({"embeddings": FORMAT} if self._embeds else {})
         return shared | own
 
     def novelty(self, inputs: Sequence[TinyInputs]) -> np.ndarray | None:
-        return self._tiny.novelty(inputs)
+        return self.tiny.novelty(inputs)
 
     @torch.inference_mode()
     def start(self, collated: Sequence[TinyInputs]) -> Callable[[], Columns]:
         pixels, captions = zip(*collated, strict=True)
-        images, read = self._tiny.images.each(pixels), self._tiny.captions.each(captions)
-        logits = self._tiny.model.glance_logits(images, read[:, None])
+        images, read = self.tiny.images.each(pixels), self.tiny.captions.each(captions)
+        logits = self.tiny.model.glance_logits(images, read[:, None])
         expected, _, _ = distribution(logits[:, 0, _ITM])
         found = {"glance": expected}
         if self._embeds:
             # The first of an encoded image's meaning rows, and what it is compared with.
-            config = self._tiny.model.config
+            config = self.tiny.model.config
             found[IMAGE] = images[:, config.image_tokens, : config.meaning].float()
             found[TEXT] = F.normalize(read[:, : config.meaning].float(), dim=-1)
         fetch = to_host(list(found.values()))

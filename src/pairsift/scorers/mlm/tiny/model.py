@@ -114,9 +114,9 @@ class TinyModel(nn.Module):
             self.register_buffer("said_pieces", torch.zeros(config.said, dtype=torch.int64))
         if config.novelty:
             self.novelty = nn.Linear(FEATURE_WIDTHS[-1], 1)
-        self._compute_constants()
+        self.compute_constants()
 
-    def _compute_constants(self) -> None:
+    def compute_constants(self) -> None:
         """Set what the configuration defines and no file holds (again after a meta build)."""
         from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
@@ -176,7 +176,7 @@ class TinyModel(nn.Module):
                 + "; ".join(sorted(problems))
             )
         model.load_state_dict(tensors, assign=True)
-        model._compute_constants()
+        model.compute_constants()
         for part in (model.encoder, model.meaning_end):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model.to(dtype).eval()
