@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from pairsift import PairsiftError, load_scorer
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.xdist_group("s3")
 
 SHARDS = 4
 SAMPLES = 6
+LISTS, GETS, REPEATED = 8, 3, 20
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -246,11 +249,12 @@ def test_an_object_that_is_denied_costs_its_shard(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("status", [400, 403])
 def test_credentials_that_expire_in_the_middle_end_the_run_at_once(
-    store: tuple[FaultyServer, str], tmp_path: Path
+    store: tuple[FaultyServer, str], tmp_path: Path, status: int
 ) -> None:
     server, url = store
-    fault = Fault.s3(400, "ExpiredToken")
+    fault = Fault.s3(status, "ExpiredToken")
     server.fault = lambda method, path: fault if "pool/2.tar" in path else None
     out = tmp_path / "out"
     command = ("score", f"{url}/pool", "--scorer", "heuristics", "--out", str(out))
@@ -263,6 +267,112 @@ def test_credentials_that_expire_in_the_middle_end_the_run_at_once(
     server.fault = lambda method, path: None
     assert _run(*command, **_with_keys(server)).returncode == 0
     assert len(tables(out)) == SHARDS
+
+
+@pytest.mark.slow
+def test_credentials_that_expire_while_scores_are_uploaded_lose_none(
+    store: tuple[FaultyServer, str], bucket: Bucket
+) -> None:
+    server, url = store
+    fault = Fault.s3(403, "ExpiredToken")
+    written = 0
+
+    def due(method: str, path: str) -> Fault | None:
+        nonlocal written
+        is_table = method == "PUT" and "/scores/" in path and ".parquet" in path
+        written += is_table
+        return fault if is_table and written > 2 else None
+
+    server.fault = due
+    command = ("score", f"{url}/pool", "--scorer", "heuristics", "--out", f"{url}/scores")
+    done = _run(*command, **_with_keys(server))
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert "the credentials have expired; set AWS_PROFILE" in line
+    before = {key: bucket.get(key) for key in bucket.keys("scores/") if key.endswith(".parquet")}
+    assert len(before) == 2
+    server.fault = lambda method, path: None
+    assert _run(*command, **_with_keys(server)).returncode == 0
+    after = [key for key in bucket.keys("scores/") if key.endswith(".parquet")]
+    assert len(after) == SHARDS
+    assert {key: bucket.get(key) for key in before} == before  # not scored again
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_an_object_that_stays_overloaded_is_told_and_read_by_the_next_run(
+    store: tuple[FaultyServer, str], pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    server, url = store
+    for name, value in (_with_keys(server) | {"AWS_MAX_ATTEMPTS": "1"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FSSPEC_S3_ENDPOINT_URL", server.url)
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": server.url})
+    s3fs.S3FileSystem.clear_instance_cache()
+    try:
+        fault = Fault.s3(503, "SlowDown")
+        server.fault = lambda method, path: fault if "pool/2.tar" in path else None
+        out = tmp_path / "out"
+        summary = score_shards(find_shards(f"{url}/pool"), load_scorer("heuristics"), str(out))
+        assert list(summary.unreadable) == ["2"]
+        assert "failed 4 times" in summary.unreadable["2"]
+        assert "asks for fewer requests (503)" in summary.unreadable["2"]
+        assert sorted(tables(out)) == ["0.parquet", "1.parquet", "3.parquet"]
+        server.fault = lambda method, path: None
+        summary = score_shards(find_shards(f"{url}/pool"), load_scorer("heuristics"), str(out))
+        assert (summary.unreadable, summary.skipped) == ({}, 3)
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+    score_shards(find_shards(str(pool)), load_scorer("heuristics"), str(tmp_path / "calm"))
+    assert tables(out) == tables(tmp_path / "calm")
+
+
+@pytest.mark.slow
+def test_endpoint_and_keys_of_a_profile(store: tuple[FaultyServer, str], tmp_path: Path) -> None:
+    """As the guide shows it for MinIO: all in ~/.aws, and only AWS_PROFILE in the environment."""
+    server, url = store
+    config, keys = tmp_path / "config", tmp_path / "credentials"
+    config.write_text(f"[profile minio]\nregion = us-east-1\nendpoint_url = {server.url}\n")
+    keys.write_text("[minio]\naws_access_key_id = test\naws_secret_access_key = test\n")
+    done = _run(
+        "score", f"{url}/pool", "--scorer", "heuristics", "--out", str(tmp_path / "out"),
+        AWS_CONFIG_FILE=str(config), AWS_SHARED_CREDENTIALS_FILE=str(keys), AWS_PROFILE="minio",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(tables(tmp_path / "out")) == SHARDS
+    assert server.requests("pool/") > SHARDS
+
+
+@pytest.mark.slow
+def test_a_public_bucket_needs_no_keys(store: tuple[FaultyServer, str], tmp_path: Path) -> None:
+    server, url = store
+    done = _run(
+        "score", f"{url}/pool", "--scorer", "heuristics", "--out", str(tmp_path / "out"),
+        AWS_ENDPOINT_URL=server.url, AWS_DEFAULT_REGION="us-east-1", FSSPEC_S3_ANON="true",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(tables(tmp_path / "out")) == SHARDS
+
+
+@pytest.mark.slow
+def test_requests_of_a_run_and_of_its_repetition(store: tuple[FaultyServer, str]) -> None:
+    """What docs/guides/s3.md says of their number."""
+    server, url = store
+    command = ("score", f"{url}/pool", "--scorer", "heuristics", "--out", f"{url}/scores")
+
+    def counts() -> Counter[str]:
+        server.seen.clear()
+        assert _run(*command, **_with_keys(server)).returncode == 0
+        return Counter("LIST" if "list-type" in path else method for method, path in server.seen)
+
+    first, again = counts(), counts()
+    assert first["LIST"] <= LISTS
+    assert first["PUT"] == SHARDS + 1  # the tables and the manifest
+    assert first["GET"] + first["HEAD"] <= GETS * SHARDS + 8
+    assert again["PUT"] == 0
+    assert again.total() <= REPEATED
 
 
 @pytest.mark.slow
