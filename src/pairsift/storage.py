@@ -26,6 +26,7 @@ from pairsift.storage_errors import (
     find_cause,
     is_of_network,
     storage_error,
+    with_reason,
 )
 
 # .<final name>.<kernel>~<random>.tmp, locked while it is written. The kernel releases the lock when
@@ -343,6 +344,8 @@ class Folder:
 
     def _failed(self, verb: str, name: str, error: Exception) -> StorageError:
         where = join(self.url, name) if name else self.url
+        if name:
+            error = with_reason(error, lambda: self.fs.cat_file(self.file(name), start=0, end=1))
         found = storage_error(error, where, verb)
         if not (found.cause.passing or found.cause is Cause.OTHER):
             return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,6 +105,23 @@ def storage_error(error: BaseException, where: str, verb: str) -> StorageError:
     if cause is Cause.MISSING:
         return StorageError(f"{where} does not exist; was it moved or deleted?", cause)
     return StorageError(f"cannot {verb} {where}: {reason(error, where)}", cause)
+
+
+def with_reason(error: Exception, read_a_byte: Callable[[], object]) -> Exception:
+    """Return the error of a GET request where S3 refused a HEAD request.
+
+    The answer to a HEAD request has no body, so it cannot say why: permissions, or expired
+    credentials.
+
+    Args:
+        read_a_byte: sends a GET request for the same object.
+    """
+    if any(_code(link) == "403" for link in _chain(error)):
+        try:
+            read_a_byte()
+        except Exception as told:
+            return told
+    return error
 
 
 def reason(error: BaseException, where: str = "") -> str:

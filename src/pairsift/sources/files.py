@@ -13,7 +13,7 @@ from typing import IO, Any, TypeVar, cast
 from pairsift.errors import PairsiftError
 from pairsift.retry import Backoff, persist
 from pairsift.sources.left_out import HIDDEN, LINKED_FOLDERS, LeftOut
-from pairsift.storage_errors import Cause, find_cause, is_of_network, storage_error
+from pairsift.storage_errors import Cause, find_cause, is_of_network, storage_error, with_reason
 
 # Attempts to list; few, because the user waits for the first line of output.
 BACKOFF = Backoff(attempts=3)
@@ -79,7 +79,8 @@ def open_file(url: str) -> IO[bytes]:
         try:
             return cast("IO[bytes]", filesystem.open(path, "rb"))
         except Exception as error:
-            raise storage_error(error, url, "read") from error
+            told = with_reason(error, lambda: filesystem.cat_file(path, start=0, end=1))
+            raise storage_error(told, url, "read") from told
     try:
         refuse_special(url)  # opening a pipe would wait for a writer
         return open(url, "rb")
@@ -233,7 +234,8 @@ def look_up(url: str) -> FileEntry | None:
     except Exception as error:
         if find_cause(error) is Cause.MISSING:
             return None
-        raise storage_error(error, url, "read") from error
+        told = with_reason(error, lambda: filesystem.cat_file(path, start=0, end=1))
+        raise storage_error(told, url, "read") from told
 
 
 def local_entry(path: str) -> FileEntry:
