@@ -321,26 +321,24 @@ class _Query:
 
     def count_reasons(self, unique: bool) -> None:
         """Count in one scan what every condition removes; then remove repeated uids."""
-        terms = [term.sql for _, term in self.conditions]
-        passed = [" AND ".join([OK, *terms[:stop]]) for stop in range(len(terms) + 1)]
-        # What the first condition removes alone is already counted in `passed`.
-        alone = [f"{OK} AND {term}" for term in terms[1:]]
-        counts = ", ".join(f"count(*) FILTER ({sql})" for sql in [*passed, *alone])
-        (found,) = run_sql(
-            self.connection, f"SELECT count(*), {counts} FROM {self.pool.rows}"
+        flags = [OK, *(term.sql for _, term in self.conditions)]
+        chosen = ", ".join(f"({sql}) IS TRUE" for sql in flags)
+        # A row for each combination that occurs, which is quicker than a filtered count of each.
+        found = run_sql(
+            self.connection, f"SELECT count(*), {chosen} FROM {self.pool.rows} GROUP BY ALL"
         ).fetchall()
-        total, reached, alones = found[0], found[1 : 2 + len(terms)], found[2 + len(terms) :]
+        held = np.array([row[1:] for row in found], dtype=bool).reshape(-1, len(flags))
+        sizes = np.array([row[0] for row in found], dtype=np.int64)
+        total = int(sizes.sum())
+        reached = [int(sizes[held[:, : stop + 1].all(axis=1)].sum()) for stop in range(len(flags))]
         self.rows = total + self.pool.excluded
         if total > reached[0]:
             self.failed = self._count_failed()
         if self.pool.excluded:
             self.dropped.append(Drop(_EXCLUDED, self.pool.excluded))
-        first = [reached[1]] if terms else []
-        for place, ((text, _), own) in enumerate(
-            zip(self.conditions, [*first, *alones], strict=True)
-        ):
-            removed = reached[place] - reached[place + 1]
-            self.dropped.append(Drop(text, removed, reached[0] - own))
+        for place, (text, _) in enumerate(self.conditions, 1):
+            alone = reached[0] - int(sizes[held[:, 0] & held[:, place]].sum())
+            self.dropped.append(Drop(text, reached[place - 1] - reached[place], alone))
         self.kept = reached[-1]
         if unique:
             self.pool.leave_out_repeated(self.scorable, self.best_first)
