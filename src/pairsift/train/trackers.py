@@ -49,6 +49,7 @@ def check_trackers(names: str | None) -> list[str]:
     for name in chosen:
         if name not in TRACKERS:
             raise PairsiftError(f"--log {name!r}: choose from {', '.join(TRACKERS)}")
+    for name in chosen:
         try:
             importlib.import_module(name)
         except ImportError as error:
