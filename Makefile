@@ -118,7 +118,7 @@ $(LOWEST)/.ready: pyproject.toml
 	$(LOWEST)/bin/python -m pip --disable-pip-version-check -q install uv $(TORCH)
 	echo '$(TORCH)' > $(LOWEST)/torch.txt
 	$(UV) --resolution lowest-direct -c $(LOWEST)/torch.txt \
-	  -e '.[demo,datasets,datatrove,evaluate,lora,ray,s3,serve,teach,torchmetrics,train,balance]'
+	  -e '.[demo,datasets,evaluate,lora,ray,s3,serve,teach,torchmetrics,train,balance]'
 	$(LOWEST)/bin/python -m pip freeze --exclude-editable | grep -v @ > $(LOWEST)/lowest.txt
 	$(UV) -c $(LOWEST)/lowest.txt build hatchling pytest pytest-xdist httpx2 hypothesis 'moto[server]' psutil webdataset
 	touch $@
