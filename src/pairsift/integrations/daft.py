@@ -9,7 +9,7 @@ import daft
 import pyarrow as pa
 from daft import DataType, Expression, Series
 
-from pairsift.integrations.scorers import BatchScorer, ScorerLike, make_pair
+from pairsift.integrations.scorers import BatchScorer, ScorerLike, make_pairs
 
 PASSES = "passes"
 
@@ -67,12 +67,7 @@ def pair_scorer(
             return_dtype=DataType.struct(types), unnest=True, batch_size=rows
         )
         def score(self, images: Series, captions: Series) -> pa.Array:
-            table = held.score(
-                make_pair(image, caption, str(place))
-                for place, (image, caption) in enumerate(
-                    zip(images.to_pylist(), captions.to_pylist(), strict=True)
-                )
-            )
+            table = held.score(make_pairs(images.to_pylist(), captions.to_pylist()))
             if where is not None:
                 table = table.append_column(PASSES, pa.array(held.passes(table)))
             columns = [column.combine_chunks() for column in table.columns]

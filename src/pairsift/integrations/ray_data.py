@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from pairsift.errors import PairsiftError
-from pairsift.integrations.scorers import BatchScorer, ScorerLike, make_pair
+from pairsift.integrations.scorers import BatchScorer, ScorerLike, make_pairs
 
 
 class PairScorer:
@@ -70,10 +70,7 @@ class PairScorer:
         """
         self._check(batch)
         images, captions = _values(batch[self._image]), _values(batch[self._caption])
-        scores = self._scorer.score(
-            make_pair(image, caption, str(place))
-            for place, (image, caption) in enumerate(zip(images, captions, strict=True))
-        )
+        scores = self._scorer.score(make_pairs(images, captions))
         kept = pa.array(self._scorer.passes(scores))
         for field, column in zip(scores.schema, scores.columns, strict=True):
             batch = batch.append_column(field.with_name(self._prefix + field.name), column)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -169,6 +169,12 @@ def make_pair(image: Any, caption: Any, key: str) -> Pair:
     return Pair(key, encoded, caption, fault=fault)
 
 
+def make_pairs(images: Iterable[Any], captions: Iterable[Any]) -> Iterator[Pair]:
+    """Return pairs of columns of equal length, with their places as keys; see :func:`make_pair`."""
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        yield make_pair(image, caption, str(place))
+
+
 def score_values(
     scorer: Scorer,
     images: Iterable[Any],
@@ -176,11 +182,7 @@ def score_values(
     batch_size: int | None = None,
 ) -> pa.Table:
     """Score lists of images and captions; keys are positions (see :meth:`Scorer.score`)."""
-    pairs = (
-        make_pair(image, caption, str(place))
-        for place, (image, caption) in enumerate(zip(images, captions, strict=True))
-    )
-    return scorer.score(pairs, batch_size)
+    return scorer.score(make_pairs(images, captions), batch_size)
 
 
 def outcome_columns(scorer: Scorer) -> list[pa.Field]:
