@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -221,6 +222,26 @@ def test_a_file_that_was_replaced_is_read_afresh(tmp_path: Path) -> None:
     assert file.labels() == {}
     file.add(PAIR, "bad", FACTS)
     assert [line["label"] for line in lines(path)] == ["bad"]
+    other = tmp_path / "other.jsonl"
+    longer = LabelFile(str(other), "berta")
+    for number in range(3):
+        longer.add(("s", f"{number}", 0), "good", FACTS)
+    other.replace(path)
+    assert [key for _, key, _ in file.labels()] == ["0", "1", "2"]
+
+
+def test_a_label_waits_until_another_process_has_written(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    file = LabelFile(str(path), "anna")
+    with open(path, "ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        adding = threading.Thread(target=file.add, args=(PAIR, "good", FACTS))
+        adding.start()
+        adding.join(0.3)
+        assert adding.is_alive()
+        assert path.read_bytes() == b""
+    adding.join(30)
+    assert [line["label"] for line in lines(path)] == ["good"]
 
 
 WRITER = """

@@ -187,6 +187,13 @@ def test_refused_before_anything_is_scored(
     assert not list(tmp_path.glob("s/*.parquet"))
 
 
+def test_integers_that_a_number_cannot_hold_are_text(tmp_path: Path) -> None:
+    pool = write_pool(tmp_path / "p", tweet=2**53 + 1, views=2**53)
+    table = score(pool, tmp_path / "s", "tweet", "views")
+    assert set(table["tweet"].to_pylist()) == {str(2**53 + 1)}
+    assert set(table["views"].to_pylist()) == {float(2**53)}
+
+
 def test_spelling() -> None:
     texts = ["url", "site=meta.domain", "og:title", "clip-score:number", "t=a.0:integer"]
     fields = [CarriedField.parse(text) for text in texts]

@@ -235,6 +235,19 @@ def test_record_tells_what_was_dropped_and_why(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "o" / "selection.json").read_text()) == record.to_json()
 
 
+def test_failed_rows_are_not_counted_as_passing_a_condition(tmp_path: Path) -> None:
+    statuses = [Status.OK, Status.OK, Status.CAPTION_MISSING, Status.CAPTION_MISSING]
+    table = score_table("s", list("abcd"), {"itm": [90, 10, 0, 0]}, statuses=statuses)
+    scores = score_folder(tmp_path / "s", {"s": table})
+    # The width of an image is known although its caption is missing.
+    record = select(scores, where="itm > 50 and width > 1").record
+    assert [(drop.reason, drop.rows, drop.alone) for drop in record.dropped] == [
+        ("itm > 50", 1, 1),
+        ("width > 1", 0, 0),
+    ]
+    assert (record.kept, record.failed) == (1, {"caption_missing": 2})
+
+
 def test_counts_agree_with_and_without_writing(tmp_path: Path) -> None:
     scores, _ = random_scores(tmp_path / "scores", np.random.default_rng(1))
     trial = select(scores, where="odf > 50", top=0.5, by="itm")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from pairsift.scorers.caption_index import CaptionIndexer
 from pairsift.scorers.hashes import HashMarker
 from pairsift.scores import ScoreFolder, score_schema, status_array
 from pairsift.select import read_selection, select
+from pairsift.similarity import semantic
 from pairsift.similarity.negclip import neg_clip_loss, of_batch
 from pairsift.similarity.normsim import normsim
 from pairsift.similarity.semantic import k_means, semantic_duplicates
@@ -228,6 +230,34 @@ def test_semantic_duplicates_killed_at_any_time_go_on(tmp_path: Path) -> None:
     assert killed >= 2
     assert (tmp_path / "cut/groups.parquet").read_bytes() == expected
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["groups.parquet"]
+
+
+def test_only_parts_of_the_same_embeddings_are_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> None:
+        raise RuntimeError("stopped")
+
+    def find(out: str) -> bytes:
+        semantic_duplicates(str(tmp_path / "s"), str(tmp_path / out), epsilon=0.4, clusters=4)
+        return (tmp_path / out / "groups.parquet").read_bytes()
+
+    def find_and_stop() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(semantic, "connect", stop)
+            with pytest.raises(RuntimeError, match="stopped"):
+                find("g")
+
+    make(tmp_path / "s", 400, 4)
+    find_and_stop()
+    assert len(stages_of(tmp_path / "g")) == 1 + 3 + 4
+    with monkeypatch.context() as patch:  # nothing is compared twice
+        patch.setattr(semantic, "near_pairs", stop)
+        first = find("g")
+    find_and_stop()
+    shutil.rmtree(tmp_path / "s")
+    make(tmp_path / "s", 400, 5)
+    assert find("g") == find("whole") != first
 
 
 def stages_of(folder: Path) -> list[str]:
