@@ -28,11 +28,8 @@ from pairsift.progress import Listener
 from pairsift.report import ReportSummary
 from pairsift.report.build import PAGE
 from pairsift.scorers.base import Scorer
-from pairsift.scorers.caption_index import CaptionIndexer
-from pairsift.scorers.carrier import Carrier
-from pairsift.scorers.hashes import HashMarker
-from pairsift.scorers.marking import ScopeMarker
 from pairsift.scorers.registry import known_columns, load_scorer
+from pairsift.scorers.wrapped import Wrapper
 from pairsift.scores import TABLE_SUFFIX, read_shard_names, score_schema, without_suffix
 from pairsift.select import Selection, check_select, read_selection
 from pairsift.select.agreement import describe_agreement
@@ -225,7 +222,7 @@ def _with_findings(config: Config) -> SelectOptions | None:
 
 def _cascade(scorer: Scorer | None) -> CascadeScorer | None:
     """The cascade, also one whose rows get columns of a scorer around it."""
-    while isinstance(scorer, (ScopeMarker, HashMarker, CaptionIndexer, Carrier)):
+    while isinstance(scorer, Wrapper):
         scorer = scorer.scorer
     return scorer if isinstance(scorer, CascadeScorer) else None
 

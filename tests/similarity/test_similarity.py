@@ -67,7 +67,7 @@ def make(folder: Path, rows: int, seed: int, tables: int = 3, model: str = "m") 
         arrays = [
             pa.array([f"t{number}"] * count), pa.array([f"k{row}" for row in part]),
             pa.nulls(count, pa.string()), status_array(statuses), pa.nulls(count, pa.string()),
-            *[pa.nulls(count, pa.int32())] * 3, pa.array(np.arange(count, dtype=np.float32)),
+            *[pa.nulls(count, pa.int32())] * 3, pa.array(np.arange(count, dtype=np.float32) + seed),
         ]  # fmt: skip
         table = pa.Table.from_arrays(arrays, schema=score_schema(columns[:1]))
         for field, vectors in zip(columns[1:], (image, text), strict=True):
@@ -257,7 +257,10 @@ def test_only_parts_of_the_same_embeddings_are_taken_over(
     find_and_stop()
     shutil.rmtree(tmp_path / "s")
     make(tmp_path / "s", 400, 5)
+    with pytest.raises(PairsiftError, match="changed since; run `pairsift semantic-duplicates`"):
+        select(str(tmp_path / "s"), groups=str(tmp_path / "g"), per_group=1, by="clip_score")
     assert find("g") == find("whole") != first
+    assert select(str(tmp_path / "s"), groups=str(tmp_path / "g"), per_group=1, by="clip_score")
 
 
 def stages_of(folder: Path) -> list[str]:

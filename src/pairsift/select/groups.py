@@ -106,9 +106,10 @@ def _source(
     now = made_of(tables) if tables is not None else {}
     for scores, digest in (record.get("tables") or {}).items():
         if now.get(scores, digest) != digest:
+            command = "semantic-duplicates" if record.get("on") == "embedding" else "dedup"
             raise PairsiftError(
-                f"{option} {url}: the tables in {scores} have changed since; run `pairsift dedup` "
-                "again"
+                f"{option} {url}: the tables in {scores} have changed since; run "
+                f"`pairsift {command}` again"
             )
     return f"read_parquet({file_of(connection, folder, name)})"
 

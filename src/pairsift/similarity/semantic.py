@@ -31,7 +31,8 @@ from pairsift.errors import PairsiftError
 from pairsift.expressions.database import open_database, run_sql
 from pairsift.progress import Listener, NullListener
 from pairsift.scores import MANIFEST
-from pairsift.select.groups import GROUPS, GROUPS_FILE, RECORD_KEY
+from pairsift.select.groups import GROUPS, GROUPS_FILE, RECORD_KEY, made_of
+from pairsift.select.tables import find_score_tables
 from pairsift.similarity.vectors import (
     EmbeddedTable,
     SameModel,
@@ -133,7 +134,10 @@ def semantic_duplicates(
         found = stages.relation(connection, *names)
         ((pairs,),) = run_sql(connection, f"SELECT count(*) FROM {found}").fetchall()
         connect(connection, found)
-        groups, grouped, largest = _write(connection, folder, tables, record)
+        made_from = made_of(find_score_tables(connection, scores))
+        groups, grouped, largest = _write(
+            connection, folder, tables, record | {"tables": made_from}
+        )
     stages.clear()
     return SemanticGroups(folder.url, rows, count, int(pairs), groups, grouped, largest)
 
