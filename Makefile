@@ -52,13 +52,14 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	$(PIP) install -c $(VENV)/constraints.txt -e '.[demo,datasets,datatrove,evaluate,lora,ray,s3,serve,teach,torchmetrics,train,docs,dev]'
 	touch $@
 
-# Data-Juicer and NeMo Curator bring a gigabyte each and pin what they like, Daft an older pyarrow: a
-# venv of its own each. Their guides' examples are run too.
-HEAVY := data-juicer curator daft
+# Data-Juicer and NeMo Curator bring a gigabyte each and pin what they like, Daft an older pyarrow,
+# Lance is large: a venv of its own each. Their guides' examples are run too.
+HEAVY := data-juicer curator daft lance
 test-integrations: $(HEAVY:%=.venv-%/.ready)
 	.venv-data-juicer/bin/pytest tests/integrations/test_data_juicer.py
 	.venv-curator/bin/pytest tests/integrations/test_nemo_curator.py
 	.venv-daft/bin/pytest tests/integrations/test_daft.py
+	.venv-lance/bin/pytest tests/integrations/test_lance.py
 
 .venv-%/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-$*

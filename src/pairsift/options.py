@@ -51,8 +51,8 @@ Metrics = Annotated[
 Kind = Annotated[
     str | None,
     Doc(
-        "Input format: webdataset, parquet, arrow or folder; detected from the file extension if "
-        "omitted."
+        "Input format: webdataset, parquet, arrow, lance or folder; detected from the file "
+        "extension if omitted."
     ),
 ]
 CaptionField = Annotated[

@@ -18,7 +18,7 @@ from pairsift.byte_ranges import decode_byte_ranges, decode_checks
 from pairsift.errors import PairsiftError
 from pairsift.pair import Pair
 from pairsift.scores import TABLE_SUFFIX, read_facts, telling_damage
-from pairsift.sources import Shard, files, open_shard
+from pairsift.sources import Shard, files, look_up, open_shard
 from pairsift.sources.discover import folder_version
 from pairsift.sources.score_rows import KIND as SCORES
 from pairsift.storage import Folder
@@ -68,7 +68,7 @@ class Provenance:
         return difference(self.shard, entry.size, entry.version)
 
     def _entry(self) -> files.FileEntry:
-        entry = files.look_up(self.shard.url)
+        entry = look_up(self.shard)
         if entry is None:
             raise ChangedShardError(
                 f"{self.shard.url} does not exist; if the shards were moved since they were "

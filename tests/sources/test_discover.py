@@ -152,7 +152,7 @@ class TestComplaints:
 
     def test_unknown_kind_and_option(self, touch: Callable[..., Path]) -> None:
         root = str(touch("a.tar"))
-        assert "choose from webdataset, parquet, arrow, folder" in complaint(root, "tars")
+        assert "choose from webdataset, parquet, arrow, lance, folder" in complaint(root, "tars")
         assert "'captoin' cannot be used with a webdataset source" in complaint(root, captoin="txt")
 
     def test_bad_brace_list(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

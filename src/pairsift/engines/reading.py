@@ -14,7 +14,7 @@ from pairsift.errors import PairsiftError
 from pairsift.pair import Pair
 from pairsift.provenance import difference
 from pairsift.retry import Backoff, wait_before_retry
-from pairsift.sources import Shard, files, open_shard
+from pairsift.sources import Shard, look_up, open_shard
 from pairsift.storage_errors import Cause, StorageError, reason, storage_error
 
 BACKOFF = Backoff()
@@ -160,7 +160,7 @@ def as_it_is(shard: Shard) -> Shard:
     """
     if shard.kind == "folder" or (shard.size is None and shard.version is None):
         return shard  # a folder, or a storage without sizes and versions
-    entry = files.look_up(shard.url)
+    entry = look_up(shard)
     return shard if entry is None else replace(shard, size=entry.size, version=entry.version)
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pairsift.pair import Fault, Pair, Status, Texts
+from pairsift.sources import files
+from pairsift.sources.files import FileEntry
 
 # If more than this fraction of a shard's samples fail in the same way, the shard is at fault.
 MOSTLY = 0.9
@@ -92,6 +94,11 @@ class ShardReader(abc.ABC):
         self.problem: str | None = None
         self.notes: Counter[str] = Counter()
         self.byte_ranges: array[int] | None = None
+
+    @classmethod
+    def look_up(cls, shard: Shard) -> FileEntry | None:
+        """Look up the size and version that a shard has now; None if it is not there any more."""
+        return files.look_up(shard.url)
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[Pair]:

@@ -18,7 +18,9 @@ from pairsift.sources import files
 from pairsift.sources.base import Shard, ShardSet, printable
 from pairsift.sources.delimited import check_separator
 from pairsift.sources.files import FileEntry
-from pairsift.sources.left_out import CACHES, SPECIAL, LeftOut
+from pairsift.sources.lance_datasets import FRAGMENT, is_inside, lance_folders, list_fragments
+from pairsift.sources.lance_datasets import KIND as LANCE
+from pairsift.sources.left_out import CACHES, LANCES, SPECIAL, LeftOut
 from pairsift.sources.outputs import OwnOutputs, is_own_file
 from pairsift.sources.registry import extensions, readers
 from pairsift.sources.saved_datasets import written_by_datasets
@@ -86,15 +88,15 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
     options = {name: value for name, value in options.items() if value is not None}
     if "image_root" in options:
         options["image_root"] = files.normalise(options["image_root"])
-    found: dict[tuple[str, str], Shard] = {}
+    found: dict[tuple[str, tuple[tuple[str, Any], ...]], Shard] = {}
     bases = []
     own = OwnOutputs()
     left_out = LeftOut()
     for pattern in patterns:
         base, entries = _resolve(pattern, own)
         for shard in _shards(entries, kind, pattern, own, left_out):
-            found[shard.url, dict(shard.options).get("captions_file", "")] = shard
-            if shard.kind == "folder" and shard.url == base:
+            found[shard.url, shard.options] = shard
+            if shard.url == base:  # a folder that is a shard, or a dataset of shards
                 base = _parent(base)
         bases.append(base)
     kinds = sorted({shard.kind for shard in found.values()})
@@ -229,6 +231,8 @@ def _shards(
                 "are "
                 f"{', '.join(extensions())}. Give the kind with --kind ({', '.join(readers())})"
             )
+        if told == LANCE:
+            raise PairsiftError(f"{entry.url} is a file; give the folder of the Lance dataset")
         if told == "folder":
             yield _of_table(entry, versions)
         else:
@@ -254,6 +258,9 @@ def _shards_of_folder(
     count = 0
     tables: list[FileEntry] = []  # beside images, a table lists them, as in Hugging Face's layout
     found = own.leave_out(files.walk(folder, left_out), folder, all_below=True)
+    lances = lance_folders(found)
+    found = [entry for entry in found if not is_inside(entry.url, lances)]
+    by_kind[LANCE] = [FileEntry(url, None, True) for url in sorted(lances)]
     for entry in found:
         count += 1
         told = _kind_of(entry.url)
@@ -300,6 +307,12 @@ def _shards_of_folder(
     if present == ["arrow"]:
         found = [entry for entry in found if entry.url not in described]
     _note_unread(found, present[0], left_out, caches)
+    if present == [LANCE]:
+        for entry in by_kind[LANCE]:
+            yield from list_fragments(entry.url)
+        return
+    for entry in by_kind[LANCE]:
+        left_out.add(entry.url, LANCES)
     if present == ["folder"]:
         yield Shard("", folder, "folder", version=folder_version(folder))
         return
@@ -427,6 +440,8 @@ def _with(shard: Shard, root: str, options: dict[str, Any]) -> Shard:
     merged = dict(shard.options) | options
     below = shard.url[len(root.rstrip("/")) + 1 :]
     name = _stem(below) if shard.kind != "folder" else below
+    if (fragment := dict(shard.options).get(FRAGMENT)) is not None:
+        name = f"{name}/{fragment}"
     if captions_file := dict(shard.options).get("captions_file"):
         name = f"{name}/{_stem(captions_file)}" if name else _stem(captions_file)
     name = printable(name.replace("/", "__"))  # file names may hold any bytes, tables only UTF-8

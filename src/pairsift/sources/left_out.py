@@ -8,6 +8,7 @@ from typing import Final
 LINKED_FOLDERS: Final = "links to folders"
 HIDDEN: Final = "hidden names"
 CACHES: Final = "caches of datasets"
+LANCES: Final = "Lance datasets"
 SPECIAL: Final = "pipes, devices and sockets"
 _ARCHIVES = frozenset({".zip", ".7z", ".rar", ".lz4", ".z", ".lzma"})
 _MOST_KINDS = 8

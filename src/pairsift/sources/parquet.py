@@ -10,11 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairsift.errors import PairsiftError
-from pairsift.pair import Fault, Pair, Status
+from pairsift.pair import Pair
 from pairsift.printable import first_line
-from pairsift.sources.base import printable, valid_uid
 from pairsift.sources.files import open_file
-from pairsift.sources.record_batches import BATCH_ROWS, ROW_DIGITS, BatchReader, Layout, plain
+from pairsift.sources.record_batches import BATCH_ROWS, BatchReader, Layout, plain
 
 
 class ParquetReader(BatchReader):
@@ -80,18 +79,8 @@ class ParquetReader(BatchReader):
             )
             for name in (next(iter(layout.keys), None), layout.uid)
         )
-        for number, key, uid in zip(itertools.count(row), keys, uids, strict=False):
-            # An unreadable row does not make a later row with the same key a duplicate.
-            yield Pair(
-                key=f"{number:0{ROW_DIGITS}}" if key is None else printable(str(key)),
-                image=None,
-                caption=None,
-                shard=self.shard.name,
-                uid=valid_uid(uid),
-                fault=Fault(
-                    Status.READ_ERROR, f"row {number}, in row group {group}: {printable(why)}"
-                ),
-            )
+        told = f"in row group {group}: {why}"
+        yield from self._unread(zip(itertools.count(row), keys, uids, strict=False), told)
 
 
 def _values(table: pq.ParquetFile, group: int, name: str | None) -> Iterator[Any]:

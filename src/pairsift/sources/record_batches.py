@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, ClassVar
@@ -157,6 +157,21 @@ class BatchReader(ShardReader):
             return pair
         fault = Fault(Status.DUPLICATE_KEY, "an earlier row has this key")
         return Pair(pair.key, None, pair.caption, pair.shard, pair.uid, pair.metadata, fault)
+
+    def _unread(self, rows: Iterable[tuple[int, Any, Any]], why: str) -> Iterator[Pair]:
+        """Yield rows that cannot be read, each given as its number and what its key and uid hold.
+
+        They do not make a later row with the same key a duplicate.
+        """
+        for number, key, uid in rows:
+            yield Pair(
+                key=f"{number:0{ROW_DIGITS}}" if key is None else printable(str(key)),
+                image=None,
+                caption=None,
+                shard=self.shard.name,
+                uid=valid_uid(uid),
+                fault=Fault(Status.READ_ERROR, f"row {number}, {printable(why)}"),
+            )
 
     def _lacking(self) -> Iterator[str]:
         """Say what most rows lack."""

@@ -15,6 +15,7 @@ BUILT_IN = {
     "webdataset": "pairsift.sources.webdataset:WebdatasetReader",
     "parquet": "pairsift.sources.parquet:ParquetReader",
     "arrow": "pairsift.sources.arrow_ipc:ArrowReader",
+    "lance": "pairsift.sources.lance_fragments:LanceReader",
     "folder": "pairsift.sources.folder:FolderReader",
     "scores": "pairsift.sources.score_rows:ScoreRowsReader",
 }
