@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from pairsift.report.cuts import margin_sql, read_conditions, slider_steps
 from pairsift.report.galleries import Gallery, pick_galleries
@@ -46,26 +45,6 @@ def test_borderline_hugs_the_cut(scored: Scored, tmp_path: Path) -> None:
     assert all(not p.kept and margin(p.scores) < 0 for p in just_out.picks)
     margins = [margin(p.scores) for p in just_in.picks]
     assert margins == sorted(margins)
-
-
-@pytest.mark.parametrize(
-    ("options", "steps"),
-    [
-        ({"where": "itm >= 40.5"}, None),  # between two steps of 1
-        ({"where": "itm >= 40 or odf >= 3"}, None),
-        ({"where": "itm < 40"}, None),
-        ({"where": "itm >= 10", "top": 0.5, "by": "odf"}, None),
-        ({"where": "itm >= 40"}, [40, 0, 0]),
-    ],
-)
-def test_sliders_start_only_where_they_can_tell_the_truth(
-    scored: Scored, options: dict[str, object], steps: list[int] | None
-) -> None:
-    selection = select(scored.scores, **options)  # type: ignore[arg-type]
-    with open_rows(scored.scores) as rows:
-        conditions = read_conditions(selection.record, rows.columns)
-        found = slider_steps(conditions, rows.columns) if conditions else None
-    assert found == steps
 
 
 def test_disagreeing_scorers(tmp_path: Path) -> None:

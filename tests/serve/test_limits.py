@@ -15,7 +15,6 @@ import httpx2
 import numpy as np
 import pytest
 
-from pairsift.errors import PairsiftError
 from pairsift.scorers.heuristics import HeuristicsScorer
 from pairsift.serve import ServeSettings, running_server
 from tests.samples import CAPTION, jpeg
@@ -171,29 +170,6 @@ def test_requests_share_batches_and_a_lone_one_does_not_wait() -> None:
         scorer.gate.set()
         assert {task.result().status_code for task in [plug, *others]} == {200}
     assert scorer.sizes == [1, 1, 1, 6]
-
-
-@pytest.mark.parametrize(
-    ("limits", "words"),
-    [
-        ({"max_queue": 8, "max_pairs": 9}, "raise --max-queue"),
-        ({"max_bytes": 1000}, "raise --max-memory-mib"),
-        ({"max_pixels": 0}, "at least 1"),
-    ],
-)
-def test_limits_that_allow_nothing_are_refused(limits: dict[str, int], words: str) -> None:
-    with pytest.raises(PairsiftError, match=words):
-        ServeSettings(**limits)  # type: ignore[arg-type]
-
-
-def test_taken_port_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with (
-            pytest.raises(PairsiftError, match=f"port {port}"),
-            running_server(Gated(), ServeSettings(port=port)),
-        ):
-            pass
 
 
 def _until(holds: Any, seconds: float = 20) -> None:

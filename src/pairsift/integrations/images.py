@@ -17,7 +17,7 @@ from pairsift.pair import Fault, Status
 from pairsift.sources import files
 
 # Other modes are converted to RGB, because PNG cannot store them.
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I")
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 def encoded_image(value: Any, limits: ImageLimits | None = None) -> bytes | Fault | None:
@@ -70,11 +70,17 @@ def _read(path: str, limits: ImageLimits) -> bytes | Fault:
 def _from_pixels(pixels: np.ndarray) -> Image.Image:
     if pixels.dtype != np.uint8:
         raise ValueError(f"pixels of type {pixels.dtype}; uint8 is needed, 0 to 255")
+    if pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[2] not in (3, 4)):
+        raise ValueError(
+            f"pixels of shape {pixels.shape}; (height, width) or (height, width, 3) is needed"
+        )
     return Image.fromarray(pixels)
 
 
 def _encode(image: Image.Image, limits: ImageLimits) -> bytes:
-    if image.mode not in _PNG_MODES:
+    if image.mode == "I":
+        image = image.convert("I;16")
+    elif image.mode not in _PNG_MODES:
         image = image.convert("RGB")
     # BMP is fast to write, but large images would exceed the limit of bytes.
     small = image.mode == "RGB" and 4 * image.width * image.height < limits.max_bytes

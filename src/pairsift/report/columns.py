@@ -18,6 +18,9 @@ _IDENTITY = {field.name for field in IDENTITY_FIELDS} | {*HASH_COLUMNS, CAPTION_
 
 _OTHER = "A column of the score table, over its range without the most extreme values."
 
+# A bar's steps are this share of it, and `tidy` would make narrower ones zero.
+_NARROWEST = 1e-11
+
 BARS = 20
 """Approximate number of bars in a histogram."""
 FINEST = 10
@@ -60,15 +63,18 @@ class ScoreColumn:
         0 is null.
 
         Values below ``low`` count as reaching it, so there is no threshold at ``low``. If steps are
-        not binary fractions, the next edge is compared as in ``--where``, in the column's own type:
-        0.35 stored as float32 is slightly below 0.35, but passes ``>= 0.35``.
+        not binary fractions, the nearest edges are compared as in ``--where``, in the column's own
+        type: 0.35 stored as float32 is slightly below 0.35, but passes ``>= 0.35``.
         """
         name, step = quoted(self.name), tidy(self.width / FINEST)
         below = f"floor(({name}::DOUBLE - {self.low!r}) / {step!r})"
         if not _exact(self.low) or not _exact(step):
             kind = "FLOAT" if self.single else "DOUBLE"
-            edge = f"round({self.low!r} + ({below} + 1) * {step!r}, 12)::{kind}"
-            below = f"({below} + ({name} >= {edge})::INT)"
+            edge, following = (
+                f"round({self.low!r} + {at} * {step!r}, 12)::{kind}"
+                for at in (below, f"({below} + 1)")
+            )
+            below = f"({below} - ({name} < {edge})::INT + ({name} >= {following})::INT)"
         reached = f"greatest(0, least({self.bars * FINEST}, {below}))::UTINYINT + 1"
         return f"CASE WHEN {name} IS NULL OR isnan({name}::DOUBLE) THEN 0 ELSE {reached} END"
 
@@ -137,6 +143,7 @@ def _nice(width: float) -> float:
     """Return the smallest of 1, 2, 5 times a power of ten that is not below `width`."""
     if not width > 0:
         return 1.0
+    width = max(width, _NARROWEST)
     power = 10.0 ** math.floor(math.log10(width))
     return next(tidy(f * power) for f in (1, 2, 5, 10) if f * power >= width * (1 - 1e-9))
 

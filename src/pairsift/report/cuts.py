@@ -25,15 +25,20 @@ class Condition(NamedTuple):
 def describe(selection: Selection) -> str:
     """Format the options of the selection, as on the command line."""
     asked = selection.record.query
-    parts = []
-    if asked.get("where"):
-        parts.append(str(asked["where"]))
-    if asked.get("by"):
-        most = f"top {100 * asked['top']:g}%" if asked.get("top") is not None else ""
-        most = most or f"best {asked.get('count'):,}"
-        parts.append(f"{most} by {asked['by']}")
-        if asked.get("per"):
-            parts[-1] += f" per {asked['per']}"
+    parts = [str(asked["where"])] if asked.get("where") else []
+    per = f" per {asked['per']}" if asked.get("per") else ""
+    if asked.get("top") is not None:
+        parts.append(f"top {100 * asked['top']:g}% by {asked['by']}{per}")
+    if asked.get("count") is not None:
+        parts.append(f"best {asked['count']:,} by {asked['by']}{per}")
+    if asked.get("sample") is not None:
+        parts.append(f"{asked['sample']:,} drawn by {asked['weights']}")
+    if asked.get("best_caption"):
+        parts.append(f"best caption by {asked['by']}")
+    if asked.get("per_group") is not None:
+        parts.append(f"{asked['per_group']} per group of copies")
+    if asked.get("unique"):
+        parts.append("unique")
     return ", ".join(parts) or "everything"
 
 
@@ -47,7 +52,9 @@ def read_conditions(record: Record, columns: Sequence[ScoreColumn]) -> list[Cond
         if match is None or match[1] not in by_name:
             return None
         conditions.append(Condition(by_name[match[1]], match[2], float(match[3])))
-    if query.get("exclude") or query.get("unique"):
+    if any(query.get(name) for name in ("exclude", "unique", "per_group", "best_caption")):
+        return None
+    if query.get("sample") is not None:
         return None
     if query.get("by"):
         thresholds = [cut.threshold for cut in record.cuts]

@@ -429,7 +429,7 @@ def read_selection(path: str | os.PathLike[str]) -> Selection:
             {shard: TableIdentity(*identity) for shard, identity in named.items()}
             for named in json.loads(metadata.get(TABLES_KEY, b"[]"))
         ]
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise PairsiftError(
             f"{folder.url} is not a selection (it has no {ROWS}); give the folder that "
             "`pairsift select` wrote"

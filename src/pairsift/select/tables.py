@@ -73,9 +73,12 @@ class ScoreTables:
         )
 
     def sample_sql(self, rows: int) -> str:
-        """Return SQL of a scan of whole tables, evenly spread, with about `rows` rows or all."""
+        """Return SQL of a scan of whole tables, evenly spread, with about `rows` rows or all.
+
+        There is at least one table, which may have more rows.
+        """
         total = sum(table.rows for table in self.tables)
-        step = max(1, total // max(rows, 1))
+        step = min(max(1, total // max(rows, 1)), len(self.tables))
         return f"SELECT * FROM {_read_sql(self.tables[step // 2 :: step])}"
 
 

@@ -84,7 +84,7 @@ def open_file(url: str) -> IO[bytes]:
     try:
         refuse_special(url)  # opening a pipe would wait for a writer
         return open(url, "rb")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise PairsiftError(
             f"{url} does not exist any more; it was found earlier, so it may have been moved or "
             "deleted"

@@ -66,7 +66,7 @@ class ScoreRowsReader(ShardReader):
         key = f"{number:0{_ROW_DIGITS}}"
         if (column := self._named["key"]) is not None:
             parts = [fields.get(name) for name in (self._named["shard"], column) if name]
-            if any(part is None or part == "" for part in parts):
+            if any(part is None or part == "" or part != part for part in parts):  # null, or NaN
                 fault = Fault(Status.ROW_INVALID, f"row {number} has no {column}")
             else:
                 key = printable("/".join(map(_plain, parts)))

@@ -291,7 +291,7 @@ def parse_plan(text: str | None, default: Mapping[str, int]) -> dict[str, int]:
     plan = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         kind, _, count = entry.partition("=")
-        if not (count or "1").isdigit():
+        if not (count or "1").isdecimal():
             raise PairsiftError(
                 f"--candidates {entry!r}: write kind=count, for example own=1,near=4"
             )

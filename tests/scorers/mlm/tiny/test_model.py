@@ -20,23 +20,15 @@ from pairsift.errors import PairsiftError  # noqa: E402
 from pairsift.metrics import METRICS  # noqa: E402
 from pairsift.scorers.mlm.lite import normalize  # noqa: E402
 from pairsift.scorers.mlm.tiny.captions import Captions, Packed, collate  # noqa: E402
-from pairsift.scorers.mlm.tiny.config import TinyConfig  # noqa: E402
 from pairsift.scorers.mlm.tiny.inputs import CaptionTokenizer, CaptionTokens  # noqa: E402
 from pairsift.scorers.mlm.tiny.model import TinyModel, distribution  # noqa: E402
-from pairsift.scorers.mlm.tiny.preprocess import INPUT_SIDE, preprocess  # noqa: E402
+from pairsift.scorers.mlm.tiny.preprocess import preprocess  # noqa: E402
 from pairsift.scorers.mlm.tiny.weights import (  # noqa: E402
     FOUR_BIT,
-    dequantize_groups,
-    quantize_groups,
-    quantize_rows,
     read_tensors,
 )
+from tests.scorers.mlm.tiny.made import SMALL, captions  # noqa: E402
 
-SMALL = TinyConfig(
-    layers=2, width=64, heads=4, key_value_heads=2, feed_forward=96, vocabulary=300, words=40,
-    words_kept=3, classes_kept=2, meaning=32, curve=6, sentence_layers=1, sentence_heads=4,
-    sentence_feed_forward=48, sentence_vocabulary=200,
-)  # fmt: skip
 ARTIFACT = Path(str(resources.files("pairsift"))) / "assets" / "pairsift-tiny"
 
 
@@ -59,20 +51,6 @@ def images(model: TinyModel) -> torch.Tensor:
     pixels[2, :, :90, 1:] = 250
     with torch.inference_mode():
         return model.encode_images(torch.from_numpy(pixels))
-
-
-def captions(lengths: list[int]) -> Captions:
-    rng = np.random.default_rng(2)
-    return collate(
-        [
-            CaptionTokens(
-                rng.integers(3, 300, length).tolist(),
-                rng.integers(3, 200, length + 3).tolist(),
-                False,
-            )
-            for length in lengths
-        ]
-    )
 
 
 def unpadded(batch: Captions, row: int) -> Captions:
@@ -189,18 +167,6 @@ def test_the_tuned_end_may_begin_behind_an_earlier_map_of_smaller_images(tmp_pat
         row = loaded.encode_images(batch)[:, SMALL.image_tokens, : SMALL.meaning]
         torch.testing.assert_close(row, meaning)
         torch.testing.assert_close(loaded.encode_images(batch), built.encode_images(batch))
-
-
-def test_a_checkpoint_that_names_neither_side_nor_map_is_read_as_before(tmp_path: Path) -> None:
-    SMALL.save(tmp_path / "config.json", version="0.7")
-    stored = json.loads((tmp_path / "config.json").read_text())
-    for name in ("input_side", "tuned_behind", "said", "novelty"):
-        del stored[name]
-    (tmp_path / "config.json").write_text(json.dumps(stored))
-    config = TinyConfig.load(tmp_path / "config.json")
-    assert (config.input_side, config.tuned_behind) == (260, 16)
-    assert (config.said, config.novelty) == (0, False)
-    assert TinyModel(config).meaning_end.blocks[0].depthwise.weight.shape[0] == 6 * 120
 
 
 def test_what_the_judge_asks_tilts_the_scores_it_was_taught_and_no_others(
@@ -343,41 +309,6 @@ def test_unreadable_checkpoints_are_user_errors(model: TinyModel, tmp_path: Path
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "other"}))
     with pytest.raises(PairsiftError, match="not a pairsift-tiny configuration"):
         TinyModel.from_pretrained(tmp_path)
-
-
-def test_quantisation_error_is_half_a_step() -> None:
-    matrix = torch.randn(8, 64, generator=torch.Generator().manual_seed(3))
-    values, scale = quantize_rows(matrix)
-    assert ((values * scale.float() - matrix).abs() <= scale.float() * 0.51).all()
-    packed, steps = quantize_groups(matrix)
-    assert packed.shape == (8, 32)
-    assert packed.dtype == torch.uint8
-    error = (dequantize_groups(packed, steps) - matrix).abs().view(8, 2, 32)
-    # The far end of the range has one step less, so its error may reach a whole step.
-    assert (error <= steps.float().abs()[..., None] * 1.02).all()
-
-
-def test_preprocess_squashes_every_shape_and_mode() -> None:
-    for mode, size in (
-        ("RGB", (640, 200)),
-        ("L", (50, 900)),
-        ("RGBA", (3, 3)),
-        ("CMYK", (224, 224)),
-    ):
-        pixels = preprocess(Image.new(mode, size))
-        assert pixels.shape == (INPUT_SIDE, INPUT_SIDE, 3)
-        assert pixels.dtype == np.uint8
-
-
-def test_preprocess_needs_no_torch() -> None:
-    import subprocess
-    import sys
-
-    code = (
-        "import sys, pairsift.scorers.mlm.tiny.inputs; "
-        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_shipped_filter_ranks_captions_of_a_real_photograph() -> None:

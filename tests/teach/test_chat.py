@@ -68,7 +68,9 @@ EXTRA = {"detail": [{"type": "extra_forbidden", "loc": ["body", "max_tokens"],
         {"body": json.dumps({"error": {"message": RENAMED, "code": 400}}).encode()},
     ],
 )
-def test_the_limit_has_two_names(tmp_path: Path, error: Asked) -> None:
+def test_the_token_limit_takes_its_other_name_if_asked(
+    tmp_path: Path, error: Asked
+) -> None:
     teacher, requests = _once(tmp_path, lambda body: error if "max_tokens" in body else None)
     assert [body.get("max_completion_tokens") for body in requests] == [None] + [1000] * ALL
     (note,) = teacher.facts["notes"]
@@ -84,7 +86,7 @@ def test_the_limit_has_two_names(tmp_path: Path, error: Asked) -> None:
         _error(500, "Unsupported sampling parameter: temperature"),
     ],
 )
-def test_a_temperature_may_not_be_given(tmp_path: Path, error: Asked) -> None:
+def test_a_refused_temperature_is_left_out(tmp_path: Path, error: Asked) -> None:
     _, requests = _once(tmp_path, lambda body: error if "temperature" in body else None)
     assert ["temperature" in body for body in requests] == [True] + [False] * ALL
 
@@ -98,7 +100,7 @@ def test_a_temperature_may_not_be_given(tmp_path: Path, error: Asked) -> None:
         _error(400, 'Unknown name "additionalProperties" at generation_config.response_schema'),
     ],
 )
-def test_a_schema_is_lowered_to_an_object(tmp_path: Path, error: Asked) -> None:
+def test_a_refused_schema_becomes_a_json_object(tmp_path: Path, error: Asked) -> None:
     _, requests = _once(tmp_path, lambda body: error if _form(body) == "json_schema" else None)
     assert [_form(body) for body in requests] == ["json_schema"] + ["json_object"] * ALL
 
@@ -144,7 +146,7 @@ def test_other_refusals_change_nothing(tmp_path: Path, error: Asked) -> None:
     assert {frozenset(body) for body in endpoint.requests} == {frozenset(endpoint.requests[0])}
 
 
-def test_a_refusal_that_stays_is_not_asked_for_ever(tmp_path: Path) -> None:
+def test_a_refusal_that_stays_ends_the_attempts(tmp_path: Path) -> None:
     error = _error(400, "temperature, max_tokens, response_format: not supported")
     with Endpoint(lambda number, caption: error) as endpoint:
         teacher = make_teacher(tmp_path, endpoint, give_up_after=3, concurrency=2)
@@ -167,7 +169,7 @@ def _inside(**error: Any) -> Asked:
         {"body": b'{"choices": [{"error": {"code": 504, "message": "slow"}, "message": null}]}'},
     ],
 )
-def test_passing_errors_inside_a_200_are_survived(tmp_path: Path, fault: Asked) -> None:
+def test_temporary_errors_inside_a_200_are_retried(tmp_path: Path, fault: Asked) -> None:
     with Endpoint(lambda number, caption: fault if number in (0, 3) else None) as endpoint:
         teacher, records = _ask(tmp_path, endpoint)
     check_answers(records)
@@ -192,7 +194,7 @@ def test_passing_errors_inside_a_200_are_survived(tmp_path: Path, fault: Asked) 
         (_error(402, "pay first"), "refuses: HTTP 402: pay first"),
     ],
 )
-def test_errors_inside_a_200_are_told(tmp_path: Path, fault: Asked, says: str) -> None:
+def test_lasting_errors_inside_a_200_are_told(tmp_path: Path, fault: Asked, says: str) -> None:
     with Endpoint(lambda number, caption: fault) as endpoint:
         teacher = make_teacher(tmp_path, endpoint, retries=2, give_up_after=3)
         with pytest.raises(PairsiftError, match=says):
@@ -308,7 +310,7 @@ def test_another_scale_is_noticed_of_few_answers_and_of_kept_ones(tmp_path: Path
 
 
 @pytest.mark.parametrize("score", [0, 2, lambda number: number * 0.3])
-def test_low_scores_are_scores(tmp_path: Path, score: Any) -> None:
+def test_low_scores_are_not_taken_for_another_scale(tmp_path: Path, score: Any) -> None:
     with Endpoint(_scaled(score)) as endpoint:
         _, records = _ask(tmp_path, endpoint, concurrency=1)
     assert all(record.error is None for record in records)

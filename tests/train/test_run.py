@@ -183,7 +183,7 @@ def test_low_rank_stages_freeze_too(llava: Path, toy: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_everything_at_once(llava: Path, tmp_path: Path) -> None:
+def test_all_options_together(llava: Path, tmp_path: Path) -> None:
     """Ranking, four metrics, instructions, accumulation, workers and recomputed activations."""
     toy = write_toy(tmp_path / "toy", 24)
     more = write_toy(tmp_path / "more", 24, metric="ctq")
@@ -391,7 +391,7 @@ def test_of_two_runs_that_begin_at_once_one_has_the_folder(
 
 
 @pytest.mark.parametrize("there", ["a.txt", "training/images/0.jpg", "training/notes.txt"])
-def test_a_folder_of_others_stays_as_it_is(
+def test_a_folder_of_something_else_is_left_alone(
     llava: Path, toy: Path, tmp_path: Path, there: str
 ) -> None:
     out = tmp_path / "out"

@@ -49,25 +49,25 @@ def test_bad_samples_are_rows(
     assert set(row["scores"].values()) == {None}
 
 
-def test_a_bad_caption_does_not_touch_its_neighbours(client: httpx2.Client) -> None:
+def test_a_bad_caption_leaves_the_other_rows_alone(client: httpx2.Client) -> None:
     rows = post(client, jpeg(), [CAPTION, " ", CAPTION]).json()["rows"]
     assert [row["status"] for row in rows] == ["ok", "caption_empty", "ok"]
     assert rows[0]["scores"]["itm"] == pytest.approx(rows[2]["scores"]["itm"], abs=0.05)
 
 
-def test_only_the_asked_metrics_come(client: httpx2.Client) -> None:
+def test_only_the_requested_metrics_are_returned(client: httpx2.Client) -> None:
     (row,) = post(client, metrics="itm,su").json()["rows"]
     assert {name for name in METRICS if name in row["scores"]} == {"itm", "su"}
     assert not [name for name in row["scores"] if name.startswith(("odf", "ctq"))]
 
 
-def test_scorer_tells_what_it_is(client: httpx2.Client, scorer: Scorer) -> None:
+def test_the_scorer_is_described(client: httpx2.Client, scorer: Scorer) -> None:
     facts = client.get("/scorer").json()
     assert facts["fingerprint"] == dict(scorer.fingerprint)
     assert facts["metrics"] == list(METRICS)
 
 
-def test_counts_are_there_for_prometheus(client: httpx2.Client) -> None:
+def test_counts_are_told_to_prometheus(client: httpx2.Client) -> None:
     post(client)
     text = client.get("/metrics").text
     assert 'pairsift_serve_requests_total{code="200",path="/score"}' in text
@@ -94,7 +94,7 @@ def test_bodies_of_another_kind_are_refused(
     assert words in detail(answer, code)
 
 
-def test_fields_that_cannot_be_are_refused(client: httpx2.Client) -> None:
+def test_unusable_form_fields_are_refused(client: httpx2.Client) -> None:
     assert "0 captions" in detail(post(client, captions=[]), 422)
     assert "at most 64" in detail(post(client, captions=["a"] * 65), 422)
     assert "'captoin'" in detail(post(client, captoin="a"), 422)
