@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,83 +60,6 @@ def test_captions_and_thumbnails_of_the_wanted_rows(pool: Path, tmp_path: Path) 
     assert (pictures[2].thumbnail or "").startswith("data:image/jpeg;base64,/9j/")
     assert (pictures[1].caption or "").endswith("number 1")
     assert (pictures[1].thumbnail, bool(pictures[1].problem)) == (None, True)
-    assert pictures[SECOND].thumbnail
-
-
-MOVES = {
-    "another folder": "elsewhere/pool",
-    "deeper": "a/b/c",
-    "odd name": "näme with space",
-}
-
-
-@pytest.mark.parametrize("where", MOVES.values(), ids=list(MOVES))
-def test_moved_shards_are_found_below_a_root(pool: Path, tmp_path: Path, where: str) -> None:
-    scores = _score(pool, tmp_path / "s")
-    (tmp_path / where).parent.mkdir(parents=True, exist_ok=True)
-    pool.rename(tmp_path / where)
-    with _shards(scores) as shards:
-        picture = fetch_pictures([0], shards)[0]
-        assert (picture.thumbnail, picture.caption) == (None, None)
-        assert "does not exist" in (picture.problem or "")
-        assert "--root" in (picture.problem or "")
-        assert [change.shard for change in shards.changes()] == ["0", "1"]
-    with _shards(scores, tmp_path / where) as shards:
-        pictures = fetch_pictures([0, 2, SECOND + 2], shards)
-        assert all(picture.thumbnail for picture in pictures.values())
-        assert shards.changes() == []
-
-
-def test_several_folders_have_a_root_each_or_one_for_all(pool: Path, tmp_path: Path) -> None:
-    first = _score(pool, tmp_path / "s1")
-    other = tmp_path / "other"
-    shutil.copytree(pool, other)
-    second = _score(other, tmp_path / "s2")
-    pool.rename(tmp_path / "new1")
-    other.rename(tmp_path / "new2")
-    last = 3 << ROW_BITS
-    with _shards([first, second], tmp_path / "new1", tmp_path / "new2") as shards:
-        assert all(p.thumbnail for p in fetch_pictures([0, last], shards).values())
-    with _shards([first, second], tmp_path / "new1") as shards:  # the same shards, as it happens
-        assert all(p.thumbnail for p in fetch_pictures([0, last], shards).values())
-    with (
-        pytest.raises(PairsiftError, match="--root is given 3 times for 2 score folders"),
-        _shards([first, second], "a", "b", "c"),
-    ):
-        pass
-
-
-def _other_caption(samples: Samples) -> None:
-    samples["s0-0002"]["txt"] = samples["s0-0002"]["txt"].replace("brown", "green")
-
-
-def _other_order(samples: Samples) -> None:
-    for key in ("s0-0000", "s0-0001"):
-        samples[key] = samples.pop(key)
-
-
-def _one_less(samples: Samples) -> None:
-    del samples["s0-0002"]
-
-
-CHANGES = {"a caption": _other_caption, "the order": _other_order, "fewer samples": _one_less}
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
-def test_changed_shards_give_no_wrong_picture(
-    pool: Path, tmp_path: Path, change: Callable[[Samples], None]
-) -> None:
-    scores = _score(pool, tmp_path / "s")
-    samples: Samples = good_samples(3, "s0-")
-    samples["s0-0001"]["jpg"] = b"no image"
-    change(samples)
-    write_tar(pool / "0.tar", samples)
-    os.utime(pool / "0.tar", (1, 1))
-    with _shards(scores) as shards:
-        pictures = fetch_pictures([0, 2, SECOND], shards)
-        assert [change.shard for change in shards.changes()] == ["0"]
-    assert pictures[2].thumbnail is None
-    assert "has changed since it was scored" in (pictures[2].problem or "")
     assert pictures[SECOND].thumbnail
 
 

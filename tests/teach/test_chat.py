@@ -68,9 +68,7 @@ EXTRA = {"detail": [{"type": "extra_forbidden", "loc": ["body", "max_tokens"],
         {"body": json.dumps({"error": {"message": RENAMED, "code": 400}}).encode()},
     ],
 )
-def test_the_token_limit_takes_its_other_name_if_asked(
-    tmp_path: Path, error: Asked
-) -> None:
+def test_the_token_limit_takes_its_other_name_if_asked(tmp_path: Path, error: Asked) -> None:
     teacher, requests = _once(tmp_path, lambda body: error if "max_tokens" in body else None)
     assert [body.get("max_completion_tokens") for body in requests] == [None] + [1000] * ALL
     (note,) = teacher.facts["notes"]

@@ -17,7 +17,7 @@ from pairsift.pair import Fault, Status
 from pairsift.sources import files
 
 # Other modes are converted to RGB, because PNG cannot store them.
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B")
 
 
 def encoded_image(value: Any, limits: ImageLimits | None = None) -> bytes | Fault | None:

@@ -21,6 +21,8 @@ MOSTLY = 0.9
 LISTS = "caption_lists"
 """Option of a source: where the caption is a list, all its texts, as :attr:`Pair.captions`."""
 _UID = re.compile(r"[0-9a-fA-F]{32}")
+# Surrogates that do not stand for a byte of a name.
+_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,5 +142,10 @@ def declared_failure(metadata: Mapping[str, Any]) -> Fault | None:
 
 
 def printable(text: str) -> str:
-    """Return text that UTF-8 can hold: bytes of a name that are not UTF-8 become ``\\xNN``."""
+    """Return text that UTF-8 can hold.
+
+    Bytes of a name that are not UTF-8 become ``\\xNN``, and halves of a pair of surrogates, as JSON
+    may have them, ``\\uNNNN``.
+    """
+    text = _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -241,8 +241,12 @@ def _spooled(file: IO[bytes], packing: str | None, url: str) -> IO[bytes]:
     spool = tempfile.TemporaryFile(prefix="pairsift-tar-")  # noqa: SIM115 - the caller closes it
     with file:
         try:
-            source = file if packing is None else unpacked(file, packing)
-            shutil.copyfileobj(source, spool, _COPY_BYTES)
+            if packing is None:
+                shutil.copyfileobj(file, spool, _COPY_BYTES)
+            else:  # in the pieces in which it is unpacked, so that damage loses none before it
+                source = unpacked(file, packing)
+                while piece := source.read1(_COPY_BYTES):
+                    spool.write(piece)
         except Exception as error:
             if packing is not None and is_damage(error):
                 # Samples before the damage were scored; if a kept one is missing, `find` reports
