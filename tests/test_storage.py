@@ -36,6 +36,8 @@ def test_memory_urls_work_alike() -> None:
     assert folder.read("a.bin") == b"content"
     assert folder.read("b.bin") == b"more"
     assert folder.names() == {"a.bin", "b.bin"}
+    with pytest.raises(RuntimeError, match="stop"), folder.atomic("a.bin"):
+        raise RuntimeError("stop")
 
 
 def test_error_while_writing_leaves_the_old_file_and_no_leftover(tmp_path: Path) -> None:

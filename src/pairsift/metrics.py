@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -58,7 +57,7 @@ class Scale:
     def __post_init__(self) -> None:
         seen: set[str] = set()
         for answer in self.answers:
-            if not math.isfinite(answer.value) or abs(answer.value) > _LARGEST:
+            if not abs(answer.value) <= _LARGEST:  # also NaN
                 raise PairsiftError(f"the value {answer.value} of an answer is out of range")
             if not answer.spellings:
                 raise PairsiftError(f"the answer with the value {answer.value:g} has no spelling")
@@ -103,7 +102,7 @@ class Scale:
     @classmethod
     def listed(cls, answers: Mapping[str, float]) -> Scale:
         """Answers with one spelling each, from a mapping of spelling to value."""
-        return cls(tuple(Answer(float(value), (text,)) for text, value in answers.items()))
+        return cls(tuple(Answer(value, (text,)) for text, value in answers.items()))
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -176,7 +175,7 @@ def _read_answer(entry: Any) -> Answer:
             and not isinstance(value, bool)
             and all(isinstance(text, str) for text in texts)
         ):
-            return Answer(float(value), tuple(texts))
+            return Answer(value, tuple(texts))
     raise PairsiftError(
         f"an answer must have a number as value and a list of texts as spellings, not {entry!r}"
     )

@@ -403,7 +403,8 @@ class Folder:
                 raise self._failed("write", name, error) from error
         except BaseException:
             # Not close(), which would send the rest; parts that were sent must be deleted.
-            file.closed = True
+            with contextlib.suppress(AttributeError):  # a file in memory sends nothing
+                file.closed = True
             with contextlib.suppress(Exception):
                 file.discard()
             raise

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.stats import binomtest
 
 from pairsift import PairsiftError
 from pairsift.cascade.calibrate import calibrate
-from pairsift.intervals import binomial_bounds
 from pairsift.select import read_selection, select
 from tests.score_folders import score_folder, score_table
 
@@ -138,12 +136,3 @@ def test_columns_that_were_not_read_are_refused(one: Simulation) -> None:
     kept = select(one.scores, where="itm >= 0 and cascade_audit").kept
     assert kept == one.audited.sum()
     assert select(one.scores, where="group = 'a'").record.agreement is None
-
-
-@pytest.mark.parametrize(("hits", "trials"), [(0, 9), (9, 9), (3, 40), (480, 490), (99_000, 10**5)])
-def test_bounds_are_scipys(hits: int, trials: int) -> None:
-    for confidence in (0.6, 0.95):
-        theirs = binomtest(hits, trials).proportion_ci(confidence, "exact")
-        np.testing.assert_allclose(
-            binomial_bounds(hits, trials, confidence), (theirs.low, theirs.high), atol=1e-9
-        )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pairsift import load_scorer
 from pairsift.cascade.columns import seen_by, stored_names
 from pairsift.errors import PairsiftError
 
@@ -35,3 +36,8 @@ def test_a_cheap_scorers_column_yields_to_the_full_ones() -> None:
 def test_two_columns_of_one_name_are_refused() -> None:
     with pytest.raises(PairsiftError, match="same name: a_x"):
         stored_names([_scorer("a", "x"), _scorer("b", "a_x"), _scorer("c", "x")])
+
+
+def test_two_scorers_of_one_name_are_refused() -> None:
+    with pytest.raises(PairsiftError, match="same name: heuristics_aspect_ratio"):
+        stored_names([load_scorer("heuristics")] * 3)

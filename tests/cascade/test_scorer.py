@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import multiprocessing
 import signal
 import time
@@ -15,8 +13,7 @@ import pyarrow as pa
 import pytest
 
 from pairsift import PairsiftError, load_scorer
-from pairsift.cascade.columns import stored_names
-from pairsift.cascade.plan import Plan, Stage
+from pairsift.cascade.plan import Stage
 from pairsift.cascade.planning import PlanRequest, make_plan
 from pairsift.cascade.sampling import draw, is_audited
 from pairsift.cascade.scorer import CascadeScorer, check_same, load_cascade
@@ -143,11 +140,6 @@ def test_a_cheap_scorer_may_have_the_full_ones_columns(
     np.testing.assert_allclose(table["cascade"].to_numpy()[read], by_mlm[read], atol=1e-3)
 
 
-def test_two_scorers_of_one_name_are_refused() -> None:
-    with pytest.raises(PairsiftError, match="same name: heuristics_aspect_ratio"):
-        stored_names([load_scorer("heuristics")] * 3)
-
-
 @pytest.mark.slow
 def test_the_first_stage_shares_the_model_of_the_full_scorer() -> None:
     full = load_scorer("pairsift-tiny", device="cpu")
@@ -160,36 +152,12 @@ def test_the_first_stage_shares_the_model_of_the_full_scorer() -> None:
     assert len(full.images) == len(full.captions) == kept == 1  # type: ignore[attr-defined]
 
 
-def test_a_plan_goes_through_a_file(tmp_path: Path) -> None:
-    plan = words_plan(None, 11)
-    plan.write(tmp_path / "plans" / "plan.json")
-    found = Plan.load(tmp_path / "plans" / "plan.json")
-    assert (found, found.digest) == (plan, plan.digest)
-    assert found.digest != words_plan(6, 11).digest
-    content = json.loads((tmp_path / "plans" / "plan.json").read_text())
-    content["learned"] = {"pairs": 7}
-    assert Plan.from_json(content, "x").digest == plan.digest
-    (tmp_path / "bad.json").write_text('{"cascade": 1}')
-    for name, words in (("bad.json", "is not a cascade plan"), ("none.json", "there is no plan")):
-        with pytest.raises(PairsiftError, match=words):
-            Plan.load(tmp_path / name)
-    with pytest.raises(PairsiftError, match="needs the option 'plan'"):
-        load_scorer("cascade")
-
-
 @pytest.mark.slow
 def test_another_model_than_planned_is_refused(scorer: CascadeScorer) -> None:
     planned = replace(words_plan().full, fingerprint={**scorer.full.fingerprint, "checkpoint": "x"})
     words = "planned with another tiny-glance: checkpoint is 'x' there"
     with pytest.raises(PairsiftError, match=words):
         check_same(scorer.full, planned)
-
-
-def test_draws_are_uniform_and_know_the_seed() -> None:
-    drawn = np.array([draw(0, "00000", f"{number:09d}") for number in range(4000)])
-    assert abs(drawn.mean() - 0.5) < 4 / math.sqrt(12 * 4000)
-    assert 0.15 < np.mean([is_audited(one, 0.2) for one in drawn]) < 0.25
-    assert draw(1, "00000", "000000000") != drawn[0]
 
 
 def _score(pool: str, plan: str, out: str) -> None:

@@ -366,31 +366,6 @@ def test_images_of_an_evaluation_set_are_marked_and_left_out(tmp_path: Path) -> 
     assert again.sets[0]["set"] == "testset"
 
 
-def test_a_folder_of_tars_or_parquet_files_is_their_images(tmp_path: Path) -> None:
-    images = [encode(scene(seed), "PNG") for seed in range(5)]
-    folder = tmp_path / "set"
-    folder.mkdir()
-    write_tar(folder / "a.tar", [(f"a{place}", {"png": images[place]}) for place in range(2)])
-    write_tar(folder / "b.tar", [("b0", {"png": images[2], "txt": "a caption"})])
-    pq.write_table(pa.table({"key": ["m"], "caption": ["beside the tar"]}), folder / "a.parquet")
-
-    def names(place: Path) -> list[str]:
-        write_hash_list([str(place)], tmp_path / "list.parquet")
-        return [str(name) for name in pq.read_table(tmp_path / "list.parquet")["name"].to_pylist()]
-
-    assert names(folder) == ["a.tar/a0.png", "a.tar/a1.png", "b.tar/b0.png"]
-    (folder / "loose.png").write_bytes(images[3])
-    assert len(names(folder)) == 4
-    whole = tmp_path / "parquet"
-    whole.mkdir()
-    pq.write_table(pa.table({"image": images, "caption": ["c"] * 5}), whole / "x.parquet")
-    assert len(names(whole)) == 5
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad/a.zip").write_bytes(b"PK no image")
-    with pytest.raises(PairsiftError, match=r"no file of .*bad can be read as an image \(a.zip: "):
-        names(tmp_path / "bad")
-
-
 def test_nothing_marked_excludes_nothing(write_scores: Write, tmp_path: Path) -> None:
     scores = write_scores({"a": [(0, "f", "c", 1)]})
     (tmp_path / "set").mkdir()
@@ -398,20 +373,6 @@ def test_nothing_marked_excludes_nothing(write_scores: Write, tmp_path: Path) ->
     summary = dedup(scores, str(tmp_path / "m"), on="none", against=[str(tmp_path / "set")])
     assert (summary.marked, summary.sets[0]["found"]) == (0, 0)
     assert select(scores, exclude=[str(tmp_path / "m")]).kept == 1
-
-
-def test_a_list_of_other_hashes_is_refused(write_scores: Write, tmp_path: Path) -> None:
-    pool, evaluation = write_pool(tmp_path)
-    path = tmp_path / "set.parquet"
-    write_hash_list([str(evaluation)], path)
-    table = pq.read_table(path).replace_schema_metadata({"pairsift.hashes": "older"})
-    pq.write_table(table, path)
-    scores = write_scores({"a": [(0, "f", "c", 1)]})
-    with pytest.raises(PairsiftError, match=r"other hashes \(older\)"):
-        dedup(scores, str(tmp_path / "out"), against=[str(path)])
-    pq.write_table(table.replace_schema_metadata(None), path)
-    with pytest.raises(PairsiftError, match="file of another kind|is not a hash list|is no"):
-        write_hash_list([str(pool)], path)
 
 
 @pytest.mark.slow

@@ -16,7 +16,6 @@ from PIL import Image
 from pairsift.cli import main
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.human import evaluate_human
-from pairsift.evaluate.mismatch import draw_wrong
 from pairsift.evaluate.pairs import evaluate_pairs, read_pairs
 from pairsift.evaluate.protocols import Request, read_judgments
 from pairsift.evaluate.run import Options
@@ -187,30 +186,6 @@ def test_without_intervals_nobody_is_called_blind(tmp_path: Path, images: str, r
     found = evaluate_pairs(table, str(tmp_path / "o"), options, by=["language"], draw=True)
     notes = {part.value: part.note(part.columns[0], "accuracy") for part in found.slices}
     assert notes == {"de": "outside scope", "en": ""}
-
-
-def test_drawn_captions_are_of_other_images_in_the_same_slice() -> None:
-    rng = np.random.default_rng(0)
-    images = [f"{n}" for n in rng.integers(0, 40, 400)]
-    captions = [f"Caption  {n}" for n in rng.integers(0, 30, 400)]
-    slices = [("a", "b", "c")[n] for n in rng.integers(0, 3, 400)]
-    drawn = draw_wrong(images, captions, slices, seed=1)
-    assert drawn == draw_wrong(images, captions, slices, seed=1)
-    assert drawn != draw_wrong(images, captions, slices, seed=2)
-    for image, caption, part, wrong in zip(images, captions, slices, drawn, strict=True):
-        assert wrong != caption
-        assert any(
-            (i != image) and c == wrong and p == part
-            for i, c, p in zip(images, captions, slices, strict=True)
-        )
-
-
-def test_there_may_be_no_wrong_caption() -> None:
-    assert draw_wrong(["a", "a", "b"], ["x", "y", "X "], ["s"] * 3) == [None, "X ", "y"]
-    # One other among many of the same wording is found.
-    captions = ["same"] * 2000 + ["other"]
-    assert set(draw_wrong([str(n) for n in range(2001)], captions, ["s"] * 2001)[:-1]) == {"other"}
-    assert draw_wrong([], [], []) == []
 
 
 def test_what_cannot_be_sliced_is_said(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from pairsift.errors import PairsiftError
-from pairsift.expressions.rows import RowFilter, columns_used
+from pairsift.expressions.rows import RowFilter, RowValue, columns_used
 from pairsift.select import select
 from tests.score_folders import random_scores
 
@@ -82,3 +82,28 @@ def test_mistakes_are_named(where: str, status: str, says: str) -> None:
     schema = pa.schema({"status": pa.string(), "itm": pa.float32()})
     with pytest.raises(PairsiftError, match=says):
         RowFilter(where, schema, status=status)
+
+
+def test_a_rows_value_is_nan_where_there_is_none() -> None:
+    itm = pa.array([70.0, float("nan"), None], pa.float32())
+    table = pa.table({"itm": itm, "width": [4, None, 6], "other": ["a", "b", "c"]})
+    by = pickle.loads(pickle.dumps(RowValue("itm / width", table.schema)))
+    assert np.array_equal(by(table), [17.5, np.nan, np.nan], equal_nan=True)
+    assert by(table.slice(0, 0)).shape == (0,)
+    whole = RowValue("coalesce(width, 0)", table.schema)(table)
+    assert (whole.dtype, whole.tolist()) == (np.float64, [4.0, 0.0, 6.0])
+
+
+@pytest.mark.parametrize(
+    ("by", "says"),
+    [
+        ("other", "is text; a number is needed"),
+        ("itm > 3", "is a condition; a number is needed"),
+        ("p50(itm)", "cannot be used here"),
+        ("1 + 1", "names no column"),
+    ],
+)
+def test_what_ranks_no_rows_is_refused(by: str, says: str) -> None:
+    table = pa.table({"itm": pa.array([1.0], pa.float32()), "other": ["a"]})
+    with pytest.raises(PairsiftError, match=says):
+        RowValue(by, table.schema)(table)

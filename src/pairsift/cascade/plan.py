@@ -55,7 +55,7 @@ class Thresholds:
         low: a pair below it is dropped; None if no pair is.
         high: a pair at or above it is kept; None if no pair is.
         values, estimates: points of a rising function from the cheap scorer's value to the median
-            of the full scorer's value.
+            of the full scorer's value; without any, pairs rank by the side they are on alone.
 
     Examples:
         >>> import numpy as np
@@ -90,7 +90,8 @@ class Thresholds:
         if not len(value):
             return np.empty(0, np.float32)
         edge = np.float32(threshold)
-        found = np.interp(value, self.values, self.estimates).astype(np.float32)
+        points = (self.values, self.estimates) if self.values else ((0.0,), (threshold,))
+        found = np.interp(value, *points).astype(np.float32)
         below = np.nextafter(edge, np.float32(-np.inf))
         low, high = np.minimum(found, below), np.maximum(found, edge)
         settled: np.ndarray = np.where(self.given_up(value), low, high)

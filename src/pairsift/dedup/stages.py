@@ -75,6 +75,7 @@ class Stages:
             if name.startswith(_PREFIX):
                 self.folder.remove(name)
         self.folder.remove(STATE)
+        self._names = set()
 
 
 def materialise(connection: duckdb.DuckDBPyConnection, table: str, sql: str) -> int:

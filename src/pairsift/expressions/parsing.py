@@ -13,7 +13,9 @@ from pairsift.expressions.terms import Columns
 
 _MAX_LENGTH = 10_000
 QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
-_TOKEN = re.compile(QUOTED + r"|[A-Za-z_][A-Za-z_0-9]*|<>|[<>=!]=|=|.", re.DOTALL)
+# Any character beyond ASCII may be in a name.
+_NAME = r"[A-Za-z_\x80-\U0010ffff][A-Za-z_0-9\x80-\U0010ffff]*"
+_TOKEN = re.compile(rf"{QUOTED}|{_NAME}|<>|[<>=!]=|=|.", re.DOTALL)
 _SPELLINGS = {"=": "==", "<>": "!=", "null": "None", "true": "True", "false": "False"}
 _WORDS = {python: ours for ours, python in _SPELLINGS.items() if ours.isalpha()}
 _LOWERED = {"and", "or", "not", "in", "is"}

@@ -67,6 +67,8 @@ def column_term(name: str, sql: str, type_name: str) -> Term:
     """
     columns = frozenset([name])
     type_name = type_name.upper()
+    if type_name.endswith("]"):  # a list of any type
+        return Term(sql, Kind.OTHER, columns=columns)
     if type_name in ("FLOAT", "REAL"):
         return Term(sql, Kind.NUMBER, single=True, columns=columns)
     if type_name == "BOOLEAN":

@@ -10,14 +10,9 @@ import pytest
 
 from pairsift.cli import main
 from pairsift.errors import PairsiftError
-from pairsift.evaluate.cost.bench import Bench
 from pairsift.evaluate.cost.clip_shapes import SHAPES, ClipShape
-from pairsift.evaluate.cost.process import ScorerProcess
 from pairsift.evaluate.cost.run import Options, evaluate_cost
-from pairsift.evaluate.cost.subjects import NamedScorer, installed
-from pairsift.pair import Pair
-from tests.evaluate.cost.subjects import Killed
-from tests.samples import CAPTION, good_samples, jpeg, write_tar
+from tests.samples import good_samples, write_tar
 
 SMALL = ClipShape("small", 32, 16, (16, 1, 2), (16, 1, 2), 16)
 
@@ -74,33 +69,6 @@ def test_every_kind_of_scorer_is_measured_in_one_run(
     assert all(f"- {assumption}" in table for assumption in result["assumptions"])
 
 
-@pytest.mark.slow
-def test_captions_of_one_image_cost_less_than_their_number(shard: str) -> None:
-    bench = Bench(NamedScorer("dual-encoder", {"device": "cpu"}), 1, None)
-    images = [jpeg(seed=seed) for seed in range(3)]
-    apart = [Pair(str(n), images[n], f"{CAPTION} {n}") for n in range(2)]
-    shared = [Pair(str(n), images[2], f"{CAPTION} {n}") for n in range(2)]
-    two_images, no_image, one_image = map(bench.warm_up, (apart, apart, shared))
-    assert no_image < two_images / 2  # which is why no round repeats an image
-    assert one_image == pytest.approx((two_images + no_image) / 2, rel=0.01)
-
-
-@pytest.mark.slow
-def test_pairs_that_fail_are_no_cheap_pairs() -> None:
-    bench = Bench(NamedScorer("heuristics"), 1, None)
-    with pytest.raises(PairsiftError, match="heuristics cannot score bad: image_corrupt"):
-        bench.time([Pair("bad", b"no image", CAPTION)])
-
-
-def test_a_process_that_ends_is_an_error_in_words() -> None:
-    process = ScorerProcess(Killed(), threads=1, batch_size=None)
-    try:
-        with pytest.raises(PairsiftError, match="the process of killed ended"):
-            process.loaded()
-    finally:
-        process.close()
-
-
 def test_mistakes_are_found_before_anything_is_loaded(tmp_path: Path) -> None:
     def measure(**given: object) -> None:
         evaluate_cost(str(tmp_path), Options(**given))  # type: ignore[arg-type]
@@ -113,9 +81,3 @@ def test_mistakes_are_found_before_anything_is_loaded(tmp_path: Path) -> None:
         measure(scorers=["heuristics"], baseline="clip")
     with pytest.raises(PairsiftError, match="at least 16"):
         measure(scorers=["heuristics"], pairs=12, captions_per_image=4)
-
-
-def test_what_needs_a_checkpoint_is_left_out_with_the_reason() -> None:
-    found, left_out = installed()
-    assert {"pairsift-tiny", "dual-encoder", "heuristics"} <= set(found)
-    assert "needs the option 'model'" in left_out["mlm"]

@@ -9,19 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 
 from pairsift.cli import main
 from pairsift.errors import PairsiftError
-from pairsift.evaluate.downstream.data import read_classes, read_pool
-from pairsift.evaluate.downstream.features import FeatureCache, Sample, join_parts
-from pairsift.evaluate.downstream.results import mean_over_seeds, summarise
+from pairsift.evaluate.downstream.data import read_pool
+from pairsift.evaluate.downstream.features import FeatureCache
 from pairsift.evaluate.downstream.run import Options, Sources, evaluate_downstream
 from pairsift.progress import NullListener
 from pairsift.sources import find_shards
@@ -220,64 +217,3 @@ def test_labels_must_be_of_the_pool(done: Path, tmp_path: Path) -> None:
     shards = find_shards([str(done / "pool")])
     with pytest.raises(PairsiftError, match="no label for 143 of 144 pairs"):
         read_pool(shards, str(tmp_path / "labels.csv"), FeatureCache(str(done)))
-
-
-@pytest.mark.slow
-def test_features_are_cached_and_bad_images_passed_over(world: World, tmp_path: Path) -> None:
-    cache = FeatureCache(str(tmp_path))
-    image = next(world.images.iterdir()).read_bytes()
-
-    def samples() -> Iterator[Sample]:
-        yield Sample("a", "one", image)
-        yield Sample("b", "two", b"no image")
-        yield Sample("c", "three", None)
-        yield Sample("d", "four", image)
-
-    part = cache.part("p", samples)
-    assert part.image.tolist() == [0, -1, -1, 0]
-    assert part.features.shape == (1, 1280)
-    again = cache.part("p", lambda: pytest.fail("asked for again"))  # type: ignore[arg-type]
-    np.testing.assert_array_equal(again.features, part.features)
-    assert (again.keys, again.texts, again.digests) == (part.keys, part.texts, part.digests)
-    both = join_parts([part, again])
-    assert both.image.tolist() == [0, -1, -1, 0] * 2
-    assert len(both.features) == 1
-
-
-@pytest.mark.slow
-def test_classes_are_sampled_the_same_way(world: World, tmp_path: Path) -> None:
-    images, part = read_classes(str(world.classes), 10, 0, FeatureCache(str(tmp_path)))
-    assert len(images.labels) == 10
-    assert [images.classes[label] for label in images.labels] == part.texts
-    again, _ = read_classes(str(world.classes), 10, 0, FeatureCache(str(tmp_path)))
-    np.testing.assert_array_equal(again.labels, images.labels)
-
-
-def test_intervals_are_students_t() -> None:
-    found = mean_over_seeds([0.1, 0.2, 0.3])
-    assert found.value == pytest.approx(0.2)
-    assert found.interval is not None
-    # 4.3027 x 0.1 / sqrt(3)
-    assert found.interval.high - 0.2 == pytest.approx(0.24841, abs=1e-4)
-    assert mean_over_seeds([0.5]).interval is None
-
-
-def test_differences_are_paired_by_seed() -> None:
-    def run(name: str, keep: float, seed: int, value: float) -> dict[str, object]:
-        scores = {"retrieval": value}
-        return {
-            "filter": name,
-            "keep": keep,
-            "seed": seed,
-            "pairs": 3,
-            "scores": scores,
-            "quality": None,
-        }
-
-    runs = [run("none", 1.0, s, v) for s, v in enumerate((0.1, 0.5))]
-    runs += [run("good", 0.3, s, v) for s, v in enumerate((0.2, 0.6))]
-    good = summarise(runs)[1]
-    found = good.minus["none"]["retrieval"]
-    assert found.value == pytest.approx(0.1)
-    assert found.interval is not None
-    assert found.interval.low == pytest.approx(0.1)

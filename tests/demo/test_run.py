@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +14,8 @@ from pairsift import PairsiftError
 pytest.importorskip("skimage", reason="the demo's photographs come with scikit-image")
 pytest.importorskip("sklearn", reason="the demo's photographs come with scikit-learn")
 
-from pairsift.demo.photos import PHOTOS, captions
+from pairsift.demo.photos import PHOTOS
 from pairsift.demo.run import MARKER, DemoSummary, run_demo
-from pairsift.demo.shard import write_demo_shard
-
-
-def test_every_photo_has_four_different_captions() -> None:
-    by_photo: dict[str, set[str]] = {}
-    for photo, _, caption in captions():
-        by_photo.setdefault(photo.name, set()).add(caption)
-    assert len(by_photo) == len(PHOTOS) >= 10
-    assert all(len(texts) == 4 for texts in by_photo.values())
-
-
-def test_shard_is_the_same_every_time(tmp_path: Path) -> None:
-    first = write_demo_shard(tmp_path / "a").read_bytes()
-    assert write_demo_shard(tmp_path / "b").read_bytes() == first
-    with tarfile.open(tmp_path / "a" / "00000.tar") as tar:
-        assert len(tar.getnames()) == 3 * (4 * len(PHOTOS) + 2)
 
 
 @pytest.fixture(scope="module")

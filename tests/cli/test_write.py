@@ -1,0 +1,101 @@
+"""`write` as typed: what it prints, what it leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pairsift.cli import main
+from tests.score_folders import (
+    sample_members,
+    score_folder,
+    score_table,
+    write_tar,
+)
+
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def pairsift(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command and returns what it printed."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr("sys.argv", ["pairsift", *map(str, arguments)])
+        main()
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> str:
+    """Two tars of ten pairs with itm 0 to 19."""
+    tables = {}
+    for shard in range(2):
+        keys = [f"{shard:05d}{row:04d}" for row in range(10)]
+        rng = np.random.default_rng(shard)
+        members = [member for key in keys for member in sample_members(key, rng)]
+        write_tar(tmp_path / "data" / f"{shard:05d}.tar", members)
+        itm = [shard * 10 + row for row in range(10)]
+        tables[f"{shard:05d}"] = score_table(f"{shard:05d}", keys, {"itm": itm})
+    return score_folder(tmp_path / "scores", tables, root=tmp_path / "data")
+
+
+def test_write_everything_at_once(tmp_path: Path, pool: str, pairsift: Command) -> None:
+    pairsift("select", pool, "--where", "itm >= 4", "--out", tmp_path / "sel")
+    printed = pairsift(
+        "write", tmp_path / "sel", "--webdataset", tmp_path / "w", "--add-scores", "itm",
+        "--buckets", tmp_path / "b", "--bucket-edges", "8,16", "--dataset", tmp_path / "d",
+        "--parquet", tmp_path / "kept.parquet", "--samples-per-shard", 5,
+    )  # fmt: skip
+    assert f"16 samples in {tmp_path}/w/{{00000000..00000003}}.tar" in printed
+    assert f"4 samples with itm < 8 in {tmp_path}/b/00\n" in printed
+    assert f"8 samples with 8 <= itm < 16 in {tmp_path}/b/01\n" in printed
+    assert (
+        f"--train-data '{tmp_path}/b/00/00000000.tar::"
+        f"{tmp_path}/b/01/{{00000000..00000001}}.tar::{tmp_path}/b/02/00000000.tar'" in printed
+    )
+    assert f"16 rows in {tmp_path}/d" in printed
+    sizes = json.loads((tmp_path / "w" / "sizes.json").read_text())
+    assert sizes == {f"{n:08d}.tar": size for n, size in enumerate((5, 5, 5, 1))}
+    assert pq.read_table(tmp_path / "kept.parquet").num_rows == 16
+
+
+def test_nothing_is_written_into_an_img2dataset_folder(tmp_path: Path, pairsift: Command) -> None:
+    """Scored, joined, written and reported: its own tools must find the folder as they left it."""
+    folder = tmp_path / "laion"
+    keys = [f"{row:09d}" for row in range(8)]
+    rng = np.random.default_rng(1)
+    from tests.report.conftest import photo
+
+    members = []
+    for row in range(0, 8, 2):  # the others failed
+        members += sample_members(keys[row], rng)
+        members[-3] = (f"{keys[row]}.jpg", photo(row))
+    write_tar(folder / "00000.tar", members)
+    order = rng.permutation(8)  # as downloads ended
+    columns = {
+        "key": [keys[row] for row in order],
+        "status": ["failed_to_download" if row % 2 else "success" for row in order],
+        "original_width": pa.array([100 * int(row) for row in order], pa.int64()),
+    }
+    pq.write_table(pa.table(columns), folder / "00000.parquet")
+    (folder / "00000_stats.json").write_text(json.dumps({"count": 8, "successes": 4}))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    scores, kept = tmp_path / "scores", tmp_path / "kept"
+    pairsift("score", folder / "00000.tar", "--scorer", "heuristics", "--out", scores)
+    pairsift(
+        "select", scores, "--join", f"meta={folder}", "--where", "meta.original_width >= 400",
+        "--out", kept,
+    )  # fmt: skip
+    pairsift("write", kept, "--webdataset", tmp_path / "out", "--parquet", tmp_path / "l.parquet")
+    pairsift("report", scores, "--selection", kept, "--out", tmp_path / "report.html")
+    assert pq.read_table(tmp_path / "l.parquet")["key"].to_pylist() == [keys[4], keys[6]]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

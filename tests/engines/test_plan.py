@@ -1,0 +1,97 @@
+"""Storage that fails for a while or for good, and rows that get a second chance."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pairsift import PairsiftError
+from pairsift.engines.local import score_shards
+from pairsift.scorers.heuristics import HeuristicsScorer
+from pairsift.sources import find_shards
+from tests.engines.conftest import tables
+
+
+class Moody(HeuristicsScorer):
+    """Heuristics that fail on wide pictures while `moody`, as a device in trouble would."""
+
+    moody = True
+
+    def score_batch(self, inputs: Sequence[Any]) -> Mapping[str, np.ndarray]:
+        if self.moody and any(aspect > 1.3 for *_, aspect, _, _ in inputs):
+            raise RuntimeError("device lost")
+        return super().score_batch(inputs)
+
+
+def _score(pool: Path, out: Path, scorer: HeuristicsScorer, **options: Any) -> Any:
+    return score_shards(find_shards(str(pool)), scorer, str(out), **options)
+
+
+def test_retry_scores_only_rows_that_may_fare_better(pool: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    scorer = Moody()
+    _score(pool, out, scorer, part=(1, 2))
+    before = tables(out)
+    statuses = before["00000.parquet"]["status"].to_pylist()
+    assert statuses.count("model_error") == 7
+    (pool / "00002.tar").touch()
+    scorer.moody = False
+    summary = _score(pool, out, scorer, part=(1, 2), retry_failed=True)
+    assert (summary.skipped, summary.rows, summary.statuses) == (0, 14, {"ok": 14})
+    _score(pool, tmp_path / "calm", HeuristicsScorer(), part=(1, 2))
+    after = tables(out)
+    assert after == tables(tmp_path / "calm")
+    for name, table in before.items():
+        kept = [
+            i for i, status in enumerate(table["status"].to_pylist()) if status != "model_error"
+        ]
+        assert table.take(kept) == after[name].take(kept)
+    again = _score(pool, out, scorer, part=(1, 2), retry_failed=True)
+    assert (again.skipped, again.rows) == (2, 0)
+
+
+def test_retry_leaves_tables_alone_whose_shard_has_changed(pool: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    scorer = Moody()
+    _score(pool, out, scorer)
+    before = (out / "00000.parquet").read_bytes()
+    listed = find_shards(str(pool))
+    (pool / "00000.tar").write_bytes((pool / "00001.tar").read_bytes())
+    scorer.moody = False
+    with pytest.raises(PairsiftError, match="1 shard has changed since being scored.*00000"):
+        _score(pool, out, scorer, retry_failed=True)
+    # The same, changed only after the run has looked.
+    summary = score_shards(listed, scorer, str(out), retry_failed=True)
+    assert list(summary.unreadable) == ["00000"]
+    assert "has changed since it was scored" in summary.unreadable["00000"]
+    assert (out / "00000.parquet").read_bytes() == before
+    assert not list(out.glob("*.unreadable.json"))
+    assert pq.read_table(out / "00001.parquet")["status"].to_pylist().count("ok") == 19
+
+
+def test_shard_finished_elsewhere_in_the_meantime_is_skipped(pool: Path, tmp_path: Path) -> None:
+    """Two runs over the same folder, the other one a step ahead."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    _score(pool, other, HeuristicsScorer())
+
+    class Ahead(HeuristicsScorer):
+        def score_batch(self, inputs: Sequence[Any]) -> Mapping[str, np.ndarray]:
+            target = out / "00003.parquet"
+            if not target.exists():
+                os.link(other / "00003.parquet", target)
+            return super().score_batch(inputs)
+
+    summary = _score(pool, out, Ahead())
+    assert (summary.skipped, summary.scored, summary.rows) == (1, 3, 60)
+    assert tables(out) == tables(other)
+
+
+def test_unknown_part_of_the_work_is_refused(pool: Path, tmp_path: Path) -> None:
+    with pytest.raises(PairsiftError, match="--part 3/2"):
+        _score(pool, tmp_path / "out", HeuristicsScorer(), part=(3, 2))
