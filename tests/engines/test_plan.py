@@ -1,4 +1,4 @@
-"""Storage that fails for a while or for good, and rows that get a second chance."""
+"""Which shards a run scores: its part, what is left, what is retried or scored again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,70 @@ import pytest
 
 from pairsift import PairsiftError
 from pairsift.engines.local import score_shards
+from pairsift.engines.plan import Plan, plan_run
 from pairsift.scorers.heuristics import HeuristicsScorer
-from pairsift.sources import find_shards
+from pairsift.scores import ScoreFolder
+from pairsift.sources import ShardSet, find_shards
 from tests.engines.conftest import tables
+from tests.samples import good_samples, write_tar
+
+
+def _names(plan: Plan, mark: str = "") -> list[str]:
+    """Shards of the jobs, or of those with this mark."""
+    return [job.shard.name for job in plan.jobs if not mark or getattr(job, mark)]
+
+
+def _open(shards: ShardSet, out: Path) -> ScoreFolder:
+    return ScoreFolder(str(out), HeuristicsScorer().fingerprint, shards.root)
+
+
+def test_a_plan_is_of_the_shards_without_a_table_in_order(pool: Path, tmp_path: Path) -> None:
+    shards = find_shards(str(pool))
+    out = tmp_path / "out"
+    plan = plan_run(shards, _open(shards, out))
+    assert _names(plan) == ["00000", "00001", "00002", "00003"]
+    assert (plan.shards, plan.skipped) == (4, 0)
+    assert list(out.iterdir()) == []  # nothing is written
+    _score(pool, out, HeuristicsScorer(), part=(2, 2))
+    plan = plan_run(shards, _open(shards, out))
+    assert _names(plan) == ["00000", "00002"]
+    assert (plan.shards, plan.skipped) == (4, 2)
+    plan = plan_run(shards, _open(shards, out), part=(2, 2))
+    assert (plan.jobs, plan.shards, plan.skipped) == ((), 2, 2)
+
+
+def test_a_shard_that_could_not_be_read_is_tried_again(pool: Path, tmp_path: Path) -> None:
+    whole = (pool / "00001.tar").read_bytes()
+    (pool / "00001.tar").write_bytes(b"no tar" * 500)
+    out = tmp_path / "out"
+    _score(pool, out, HeuristicsScorer())
+    (pool / "00001.tar").write_bytes(whole)
+    shards = find_shards(str(pool))
+    plan = plan_run(shards, _open(shards, out))
+    assert _names(plan) == _names(plan, "noted") == ["00001"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (["00002.tar"], r"^1 shard has changed .*\(00002: [^;]*\). Score"),
+        (["00000.tar", "00002.tar"], r"^2 shards have .*\(00000: .*; 00002: [^;]*\). Score"),
+        ([f"0000{n}.tar" for n in range(4)], r"^4 shards have .*; 00002: [^;]*; \.\.\.\). Score"),
+    ],
+)
+def test_changed_shards_are_refused_or_scored_again(
+    pool: Path, tmp_path: Path, changed: list[str], words: str
+) -> None:
+    out = tmp_path / "out"
+    _score(pool, out, HeuristicsScorer())
+    for name in changed:
+        write_tar(pool / name, good_samples(3))
+    shards = find_shards(str(pool))
+    with pytest.raises(PairsiftError, match=words):
+        plan_run(shards, _open(shards, out))
+    plan = plan_run(shards, _open(shards, out), rescore_changed=True, retry_failed=True)
+    assert _names(plan) == _names(plan, "rescore") == [name[:5] for name in changed]
+    assert _names(plan, "retry") == []
 
 
 class Moody(HeuristicsScorer):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pairsift import load_scorer
 from pairsift.engines import reading
 from pairsift.engines.local import score_shards
-from pairsift.engines.reading import PatientReader, UnreadableShardError
+from pairsift.engines.reading import PatientReader, SelectedRows, UnreadableShardError
 from pairsift.pair import Pair
 from pairsift.retry import Backoff
 from pairsift.sources import Shard as ShardType
@@ -148,3 +149,50 @@ def test_a_shard_written_again_while_it_is_read_is_refused_without_any_error_of_
 
     with pytest.raises(UnreadableShardError, match="changed while it was being read"):
         read()
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    """A shard of six samples, and the checksums that it had when it was scored."""
+    path = write_tar(tmp_path / "0.tar", good_samples(6))
+    reader = PatientReader(find_shards(str(path)).shards[0])
+    list(reader)
+    return path, np.array(reader.checks, np.uint32)
+
+
+def _selected(path: Path, rows: Mapping[int, str], checks: np.ndarray | None) -> list[str]:
+    shard = find_shards(str(path)).shards[0]
+    return [pair.key for pair in SelectedRows(PatientReader(shard), rows, checks)]
+
+
+def test_selected_rows_of_an_unchanged_shard_are_read(scored: tuple[Path, np.ndarray]) -> None:
+    path, checks = scored
+    for known in (checks, None):
+        wanted = {4: "good0004", 1: "good0001"}
+        assert _selected(path, wanted, known) == ["good0001", "good0004"]
+        assert _selected(path, {}, known) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "without_checks"),
+    [("another key", False), ("another row", True), ("one less", True), ("one more", True)],
+)
+def test_rows_of_a_shard_that_is_another_now_are_refused(
+    scored: tuple[Path, np.ndarray], change: str, without_checks: bool
+) -> None:
+    path, checks = scored
+    samples = good_samples(7 if change == "one more" else 5 if change == "one less" else 6)
+    if change == "another row":
+        samples["good0003"]["txt"] = "other words"
+    if change == "another key":
+        samples = {("x" if key == "good0001" else key): members for key, members in samples.items()}
+    write_tar(path, samples)
+    wanted = {1: "good0001"}
+    with pytest.raises(UnreadableShardError, match="has changed since it was scored; score all"):
+        _selected(path, wanted, checks)
+    # Tables of before there were checksums know the keys of their own rows alone.
+    if without_checks:
+        assert _selected(path, wanted, None) == ["good0001"]
+    else:
+        with pytest.raises(UnreadableShardError, match="has changed since it was scored"):
+            _selected(path, wanted, None)

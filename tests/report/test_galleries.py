@@ -47,6 +47,15 @@ def test_borderline_hugs_the_cut(scored: Scored, tmp_path: Path) -> None:
     assert margins == sorted(margins)
 
 
+def test_a_pair_without_a_number_is_not_the_highest_that_was_dropped(tmp_path: Path) -> None:
+    table = score_table("a", list("klmn"), {"itm": [1.0, float("nan"), 2.0, 3.0]})
+    scores = score_folder(tmp_path / "s", {"a": table})
+    selection = select(scores, where="itm > 2", out=tmp_path / "kept")
+    with open_rows(scores, selection) as rows:
+        _, just_out = by_name(pick_galleries(rows, 3))["borderline"].panels
+    assert [pick.pos for pick in just_out.picks] == [2, 0, 1]
+
+
 def test_disagreeing_scorers(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     itm = rng.random(200) * 100

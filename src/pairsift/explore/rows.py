@@ -13,7 +13,7 @@ import pyarrow as pa
 from pairsift.errors import PairsiftError
 from pairsift.expressions.compiler import compile_expression
 from pairsift.expressions.database import file_sql, run_sql, score_columns
-from pairsift.expressions.terms import Kind, quoted, text_sql
+from pairsift.expressions.terms import Kind, quoted, ranking, text_sql
 from pairsift.pair import Status
 from pairsift.report.table import COPIES, COPY_GROUP, ScoredRows, split_position
 
@@ -100,7 +100,7 @@ class RowFinder:
         if asked.sort != "place" and asked.sort not in (*self._names, *MORE_COLUMNS):
             raise PairsiftError(f"cannot sort by {asked.sort!r}; choose {', '.join(self._names)}")
         direction = "DESC" if asked.descending else "ASC"
-        order = "pos" if asked.sort == "place" else quoted(asked.sort)
+        order = "pos" if asked.sort == "place" else ranking(self._columns[asked.sort])
         size = max(1, min(MAX_PAGE_ROWS, asked.size))
         names = ["pos", "status", "kept", *self._names, *self._rows.slices, *MORE_COLUMNS]
         if self._rows.grouped:

@@ -274,8 +274,8 @@ def _borderline(
     rows: ScoredRows, columns: Sequence[ScoreColumn], size: int, margin: str | None
 ) -> Gallery:
     if margin is None:
-        name = quoted(columns[0].name)
-        just_in, just_out = f"{name} ASC", f"{name} DESC"
+        name = f"nullif({quoted(columns[0].name)}::DOUBLE, 'nan')"
+        just_in, just_out = f"{name} ASC NULLS LAST", f"{name} DESC NULLS LAST"
         explains = (
             f"The kept pairs with the lowest {columns[0].name} and the dropped pairs with the "
             "highest."
