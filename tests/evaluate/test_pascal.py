@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pairsift.errors import PairsiftError
 from pairsift.evaluate.judgments import Preferences
+from pairsift.evaluate.pascal import PAIRS, VOTES, read_pascal_folder
 from pairsift.evaluate.protocols import Request, read_judgments
 
 
@@ -50,3 +52,29 @@ def test_pascal_from_the_authors_files(tmp_path: Path, as_cells: bool) -> None:
     assert found.second == ["two", "blue", "down"]
     assert found.preferred.tolist() == [0, 1, 0.5]
     assert found.categories == ["HC", "HI", "MM"]
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    from scipy.io import loadmat, savemat
+
+    _vote_files(tmp_path, as_cells=True)
+    votes = loadmat(tmp_path / VOTES)["triplets"]
+    savemat(tmp_path / VOTES, {"triplets": votes[:, :-1]})
+    with pytest.raises(PairsiftError, match="3 pairs, 3 categories and 143 votes do not fit"):
+        read_pascal_folder(str(tmp_path))
+    savemat(tmp_path / VOTES, {"votes": votes})
+    with pytest.raises(PairsiftError, match="consensus_pascal.mat has no variable 'triplets'"):
+        read_pascal_folder(str(tmp_path))
+
+
+@pytest.mark.parametrize("end", [None, 0, 20, 127, 128, 130, 300, 700, -1])
+def test_a_file_that_is_missing_or_cut_off_is_named(tmp_path: Path, end: int | None) -> None:
+    pytest.importorskip("scipy")
+    _vote_files(tmp_path, as_cells=True)
+    whole = (tmp_path / PAIRS).read_bytes()
+    (tmp_path / PAIRS).unlink()
+    if end is not None:
+        (tmp_path / PAIRS).write_bytes(whole[:end])
+    with pytest.raises(PairsiftError, match="pair_pascal.mat"):
+        read_pascal_folder(str(tmp_path))

@@ -66,7 +66,7 @@ def _load(path: Path, name: str) -> Any:
         ) from error
     try:
         content = loadmat(os.fspath(path))
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # of many types where the file is damaged
         raise PairsiftError(
             f"cannot read {path}: {error}; give the folder that holds {PAIRS} and {VOTES}, or a "
             "CSV with image, caption_a, caption_b, votes_a, votes_b, category"

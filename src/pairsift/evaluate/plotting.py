@@ -34,8 +34,11 @@ class RowFigure:
 
     def svg(self) -> bytes:
         """Return the picture; the same input gives the same bytes."""
+        from matplotlib import rc_context
+
         picture = io.BytesIO()
-        self._figure.savefig(picture, format="svg", metadata={"Date": None})
+        with rc_context({"svg.hashsalt": "pairsift"}):  # otherwise shapes get random names
+            self._figure.savefig(picture, format="svg", metadata={"Date": None})
         return picture.getvalue()
 
 
