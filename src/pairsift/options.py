@@ -319,6 +319,13 @@ class ImportOptions(SourceOptions):
             "outside is row_invalid. Default: the report measures the range."
         ),
     ] = field(default_factory=dict)
+    rescore: Annotated[
+        str | None,
+        Doc(
+            "changed: import tables again that changed since they were imported, or with --pool "
+            "its shards; without it, such are an error."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ for the one that was scored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -132,11 +132,12 @@ class Provenance:
                 raise self.changed(f"sample {key} has other bytes")
             yield pair
 
-    def is_same(self, keys: Iterable[str]) -> bool:
+    def is_same(self, keys: Iterable[str], also: Callable[[int, Pair], bool] | None = None) -> bool:
         """Read the whole shard; return whether it holds exactly what was scored.
 
         Args:
             keys: the keys of all rows of the table.
+            also: whether the sample of a row, by its number, agrees in what no checksum covers.
 
         Raises:
             PairsiftError, OSError: the shard cannot be read.
@@ -151,6 +152,7 @@ class Provenance:
                 count > len(expected)
                 or pair.key != expected[count - 1]
                 or reader.check(pair) != self.checks[count - 1]
+                or (also is not None and not also(count - 1, pair))
             ):
                 return False
         return count == len(expected)

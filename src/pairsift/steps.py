@@ -99,9 +99,8 @@ def check_score(options: ScoreOptions) -> None:
     Raises:
         PairsiftError: an option has an unknown value, or belongs to another engine.
     """
-    for name, known in (("retry", "failed"), ("rescore", "changed")):
-        if (value := getattr(options, name)) not in (None, known):
-            raise PairsiftError(f"--{name} {value!r}: only {known} is known")
+    _check_known("retry", options.retry, "failed")
+    _check_known("rescore", options.rescore, "changed")
     if options.engine not in ("local", "ray"):
         raise PairsiftError(f"--engine {options.engine!r}: choose local or ray")
     if options.engine == "ray" and options.workers is not None:
@@ -119,6 +118,11 @@ def check_score(options: ScoreOptions) -> None:
         find_devices(options.devices)
     parse_part(options.part)
     parse_actors(options.actors)
+
+
+def _check_known(name: str, value: str | None, known: str) -> None:
+    if value not in (None, known):
+        raise PairsiftError(f"--{name} {value!r}: only {known} is known")
 
 
 def score(
@@ -183,6 +187,7 @@ def import_scores(
     """
     from pairsift.engines.imports import import_scores as read
 
+    _check_known("rescore", options.rescore, "changed")
     of_pool = replace(options, separator=None, encoding=None)  # these are of the tables
     return read(
         options.tables,
@@ -193,6 +198,7 @@ def import_scores(
         shard=options.shard,
         pool=find_input(options.pool, of_pool) if options.pool else None,
         ranges=options.range,
+        rescore_changed=options.rescore == "changed",
         separator=options.separator,
         encoding=options.encoding,
         listener=listener,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,6 +20,7 @@ from pairsift.engines.local import score_shards
 from pairsift.scores import FACTS_KEY
 from pairsift.sources import find_shards
 from tests.engines.conftest import tables
+from tests.samples import jpeg
 from tests.support.shards import KINDS, strip_facts
 
 
@@ -137,3 +139,56 @@ def test_a_broken_file_of_known_sources_is_made_again(tmp_path: Path) -> None:
         (out / changed.KNOWN).write_bytes(content)
         assert score(path, out).skipped == 1
     assert (out / changed.KNOWN).stat().st_size > 20
+
+
+def lines(path: Path, domains: list[str]) -> None:
+    rows = [
+        {"image": f"{n}.jpg", "caption": "a dog", "site": {"domain": domain}}
+        for n, domain in enumerate(domains)
+    ]
+    for n in range(len(rows)):
+        (path.parent / f"{n}.jpg").write_bytes(jpeg(seed=n))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def columns(domains: list[str]) -> pa.Table:
+    images = [jpeg(seed=n) for n in range(len(domains))]
+    sites = [{"domain": domain} for domain in domains]
+    return pa.table({"image": images, "caption": ["a dog"] * len(domains), "site": sites})
+
+
+def arrow(path: Path, domains: list[str]) -> None:
+    content = columns(domains)
+    with pa.ipc.new_file(path, content.schema) as writer:
+        writer.write_table(content)
+
+
+def parquet(path: Path, domains: list[str]) -> None:
+    pq.write_table(columns(domains), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"), [("0.jsonl", lines), ("0.arrow", arrow), ("0.parquet", parquet)]
+)
+@pytest.mark.parametrize("domain", ["x.org", "longer.example"])  # of the same size, of another
+def test_a_carried_field_belongs_to_a_sample(
+    tmp_path: Path, name: str, make: Callable[[Path, list[str]], None], domain: str
+) -> None:
+    path, out = tmp_path / name, tmp_path / "out"
+
+    def carried(**options: Any) -> list[str]:
+        scorer = load_scorer("heuristics", carry=["domain=site.domain:text"])
+        score_shards(find_shards(str(path)), scorer, str(out), workers=0, **options)
+        (table,) = out.glob("*.parquet")
+        found: list[str] = pq.read_table(table)["domain"].to_pylist()
+        return found
+
+    make(path, ["a.org", "b.org", "c.org"])
+    assert carried() == ["a.org", "b.org", "c.org"]
+    make(path, ["a.org", "b.org", "c.org"])  # written again, the same
+    assert carried() == ["a.org", "b.org", "c.org"]
+    make(path, ["a.org", domain, "c.org"])
+    with pytest.raises(PairsiftError, match=r"1 shard has changed.*--rescore changed"):
+        carried()
+    assert carried(rescore_changed=True) == ["a.org", domain, "c.org"]
+    assert carried() == ["a.org", domain, "c.org"]

@@ -195,17 +195,29 @@ def test_tables_that_do_not_fit_the_pool(tmp_path: Path, pool: Path) -> None:
     other = write(tmp_path / "b.parquet", pa.concat_tables([rows(), rows(clip=[0.5] * COUNT)]))
     with pytest.raises(PairsiftError, match="have the same uid 0{32} and different values"):
         imported(other, tmp_path / "b", pool=shards)
+    names = {"key": [f"{n:03d}" for n in range(COUNT)]}
+    twice = write(tmp_path / "e.parquet", pa.concat_tables([rows(**names), rows(**names)]))
+    summary, _ = imported(twice, tmp_path / "e", pool=shards, key="key")
+    assert (summary.matched, summary.lost) == (COUNT, 0)
+    other = rows(**names, clip=[0.5] * COUNT)
+    write(twice, pa.concat_tables([rows(**names), other]))
+    with pytest.raises(PairsiftError, match="have the same key and different values"):
+        imported(twice, tmp_path / "f", pool=shards, key="key")
     keys = write(tmp_path / "c.csv", rows(key=[f"img{n}" for n in range(COUNT)]))
-    with pytest.raises(NothingScoredError, match="keys look like 'img0'"):
+    with pytest.raises(
+        NothingScoredError, match="keys look like 'img0', and those of the pool are like '000'"
+    ):
         imported(keys, tmp_path / "c", pool=shards, key="key")
     nameless = write(tmp_path / "d.parquet", rows().drop_columns("uid"))
     with pytest.raises(PairsiftError, match="--uid or --key"):
         imported(nameless, tmp_path / "d", pool=shards)
 
 
-def test_uids_of_other_types(tmp_path: Path) -> None:
-    raw = pa.array([bytes.fromhex(uid(n)) for n in range(COUNT)], pa.binary(16))
-    _, found = imported(write(tmp_path / "t.parquet", rows(uid=raw)), tmp_path / "s", uid="uid")
+@pytest.mark.parametrize("kind", [pa.binary(16), pa.binary(), pa.large_binary()])
+@pytest.mark.parametrize("named", ["uid", None])
+def test_uids_of_other_types(tmp_path: Path, kind: pa.DataType, named: str | None) -> None:
+    raw = pa.array([bytes.fromhex(uid(n)) for n in range(COUNT)], kind)
+    _, found = imported(write(tmp_path / "t.parquet", rows(uid=raw)), tmp_path / "s", uid=named)
     assert found["uid"].to_pylist() == [uid(n) for n in range(COUNT)]
 
 
@@ -224,6 +236,83 @@ def test_several_tables_are_resumed(tmp_path: Path) -> None:
         imported(tmp_path / "t", tmp_path / "s")
     with pytest.raises(PairsiftError, match="made in another way"):
         imported(tmp_path / "t", tmp_path / "s", columns=["clip"])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+@pytest.mark.parametrize("change", [{"clip": [0.5] * COUNT}, {"domain": ["x.org"] * COUNT}])
+def test_other_values_of_the_same_samples_are_a_change(
+    tmp_path: Path, suffix: str, change: dict[str, Any]
+) -> None:
+    table = write(tmp_path / f"t{suffix}", rows(more=["a"] * COUNT))
+    _, before = imported(table, tmp_path / "s")
+    write(table, rows(more=["b"] * COUNT))  # a column that is not imported
+    summary, again = imported(table, tmp_path / "s")
+    assert (summary.run.skipped, again) == (1, before)
+    write(table, rows(**change, more=["b"] * COUNT))
+    with pytest.raises(PairsiftError, match="1 shard has changed.*--rescore changed"):
+        imported(table, tmp_path / "s")
+    done = pairsift("import", table.name, "--columns", "clip,domain", "--out", "s",
+                    "--rescore", "changed", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    _, now = imported(table, tmp_path / "s")
+    ((name, values),) = change.items()
+    assert now[name].to_pylist() == values
+
+
+@pytest.mark.parametrize("values", [["0.5", "", "nan"], ["", "0.5", " "], ["nan", "", "0.5"]])
+def test_empty_fields_of_a_csv_are_numbers_that_are_missing(
+    tmp_path: Path, values: list[str]
+) -> None:
+    lines = "".join(f"{uid(n)},{value}\n" for n, value in enumerate(values))
+    (tmp_path / "t.csv").write_text(f"uid,clip\n{lines}")
+    _, found = imported(tmp_path / "t.csv", tmp_path / "s", columns=["clip"])
+    assert found["clip"].to_pylist() == [0.5 if "5" in value else None for value in values]
+
+
+@pytest.mark.parametrize("uids", [list(range(COUNT)), ["x"] * COUNT, [None] * COUNT])
+def test_uids_that_cannot_be_used_for_a_pool_are_told(
+    tmp_path: Path, pool: Path, uids: list[Any]
+) -> None:
+    table = write(tmp_path / "t.parquet", rows(uid=uids))
+    with pytest.raises(NothingScoredError, match=r"none of their 20 rows can be used; the first"):
+        imported(table, tmp_path / "s", pool=find_shards(str(pool)))
+
+
+def test_misfits_of_a_pool_are_told(tmp_path: Path, pool: Path) -> None:
+    clip = ["n/a" if n in (3, 7) else str(n) for n in range(COUNT)]
+    table = write(tmp_path / "t.csv", rows(clip=clip))
+    summary, _ = imported(
+        table, tmp_path / "s", columns=["clip:number"], pool=find_shards(str(pool))
+    )
+    assert summary.misfits == {"clip": 2}
+    assert any("clip of 2 rows" in line for line in summary.lines())
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_keys_that_are_missing(tmp_path: Path, missing: Any) -> None:
+    keys = pa.array([missing, 1.0, missing, *(float(n) for n in range(3, COUNT))], pa.float64())
+    _, found = imported(write(tmp_path / "t.parquet", rows(key=keys)), tmp_path / "s", key="key")
+    assert found["status"].to_pylist()[:4] == ["row_invalid", "ok", "row_invalid", "ok"]
+    assert found["key"].to_pylist()[1] == "1"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("repeated", ["clip", "uid", "other"])
+def test_two_columns_with_one_name(tmp_path: Path, suffix: str, repeated: str) -> None:
+    table = rows(other=["x"] * COUNT)
+    table = table.append_column(repeated, table[repeated])
+    path = tmp_path / f"t{suffix}"
+    if suffix == ".csv":
+        columns = (column.to_pylist() for column in table.columns)
+        csv = [",".join(map(str, line)) for line in zip(*columns, strict=True)]
+        path.write_text("\n".join([",".join(table.column_names), *csv]))
+    else:
+        pq.write_table(table, path)
+    summary = import_scores(str(path), str(tmp_path / "s"), columns=["clip:number"])
+    if repeated == "other":
+        assert summary.rows == COUNT
+    else:
+        assert f"2 columns named '{repeated}'" in summary.run.unreadable["t"]
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "7", '{"uid": 5, "clip": 1}', "\0"])

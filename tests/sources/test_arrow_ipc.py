@@ -124,6 +124,44 @@ def test_text_that_is_not_utf8_costs_its_row(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def nested(kind: str, texts: pa.Array) -> pa.Array:
+    """An array whose row n has the n-th text inside it."""
+    count = len(texts)
+    ends = pa.array(range(count + 1), pa.int32())
+    if kind == "list":
+        return pa.ListArray.from_arrays(ends, texts)
+    if kind == "large_list":
+        return pa.LargeListArray.from_arrays(ends.cast(pa.int64()), texts)
+    if kind == "fixed_size_list":
+        return pa.FixedSizeListArray.from_arrays(texts, 1)
+    if kind == "list of structs":
+        return pa.ListArray.from_arrays(ends, pa.StructArray.from_arrays([texts], ["t"]))
+    if kind == "map":
+        return pa.MapArray.from_arrays(ends, pa.array(["k"] * count), texts)
+    return pa.DictionaryArray.from_arrays(pa.array(range(count), pa.int32()), texts)
+
+
+@pytest.mark.parametrize(
+    "kind", ["list", "large_list", "fixed_size_list", "list of structs", "map", "dictionary"]
+)
+@pytest.mark.parametrize("rows", [7, ROWS])
+def test_text_inside_a_list_costs_its_row_at_most(tmp_path: Path, kind: str, rows: int) -> None:
+    raw = [f"caption {n}".encode() for n in range(ROWS)]
+    raw[20] = b"\xff"
+    column = nested(kind, pa.array(raw, pa.binary()).view(pa.string()))
+    content = table()
+    pairs, _ = read(write(tmp_path / "beside.arrow", content.append_column("tags", column), rows))
+    assert [pair.fault for pair in pairs] == [None] * ROWS
+    if kind == "map":  # which no path leads into
+        return
+    named = {"list of structs": "text.0.t", "dictionary": "text"}.get(kind, "text.0")
+    content = content.set_column(1, "text", column)
+    pairs, _ = read(write(tmp_path / "captions.arrow", content, rows), caption=named)
+    assert [pair.key for pair in pairs if pair.fault] == [f"{20:09d}"]
+    assert pairs[20].fault.status is Status.CAPTION_INVALID  # type: ignore[union-attr]
+    assert pairs[21].caption == "caption 21"
+
+
 def test_a_cut_between_batches_is_told(tmp_path: Path) -> None:
     path = write(tmp_path / "t.arrow", table())
     path.write_bytes(path.read_bytes()[:-8])

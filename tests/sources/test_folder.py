@@ -66,6 +66,25 @@ class TestTable:
         assert [pair.key for pair in pairs] == ["a", "a-2", "b.c", "a-3"]
         assert statuses(pairs) == [None] * 4
 
+    @pytest.mark.parametrize("order", [("a", "a", "a-2"), ("a-2", "a", "a"), ("a", "a-2", "a")])
+    def test_keys_that_are_made_up_take_no_other_away(
+        self, photos: Path, order: tuple[str, ...]
+    ) -> None:
+        (photos / "a-2.jpg").write_bytes((photos / "a.jpg").read_bytes())
+        lines = "".join(f"{name}.jpg,caption {n}\n" for n, name in enumerate(order))
+        (photos / "captions.csv").write_text(f"image,caption\n{lines}")
+        pairs = pairs_of(photos)
+        assert len({pair.key for pair in pairs}) == 3
+        assert statuses(pairs) == [None] * 3
+
+    def test_links_that_lead_nowhere(self, photos: Path) -> None:
+        os.symlink("loop.jpg", photos / "loop.jpg")
+        os.symlink("gone", photos / "dangling.jpg")
+        content = "image,caption\nloop.jpg,x\na.jpg,y\ndangling.jpg,z\n"
+        (photos / "captions.csv").write_text(content)
+        missing = Status.IMAGE_MISSING
+        assert statuses(pairs_of(photos)) == [missing, None, missing]
+
     def test_same_key_twice(self, photos: Path) -> None:
         (photos / "captions.csv").write_text("key,image,caption\nk,a.jpg,1\nk,a.jpg,2\n")
         assert statuses(pairs_of(photos)) == [None, Status.DUPLICATE_KEY]

@@ -207,6 +207,13 @@ def test_the_option_is_refused_for_tars(tmp_path: Path) -> None:
         find_shards(str(tmp_path), image_root=str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["gone", "t.jsonl", "gone/deeper"])
+def test_a_folder_that_is_not_there_is_told_at_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / "t.jsonl").write_text('{"image": "a.jpg", "caption": "x"}\n')
+    with pytest.raises(PairsiftError, match=f"--image-root .*{name}: there is no folder /"):
+        find_shards(str(tmp_path / "t.jsonl"), image_root=str(tmp_path / name))
+
+
 def test_scored_selected_and_written_as_a_tar_is(tmp_path: Path) -> None:
     pictures = {f"{n:03d}": jpeg(100 + n, 80, n) for n in range(40)}
     (tmp_path / "images").mkdir()

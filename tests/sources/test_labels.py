@@ -63,6 +63,13 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
         read_rows(path)
 
 
+@pytest.mark.parametrize("given", [["good"], {"good": 1}, 1, True, ""])
+def test_labels_of_other_types_are_told(tmp_path: Path, given: Any) -> None:
+    path = write(tmp_path / "labels.jsonl", label("1", "good"), label("2", given))
+    with pytest.raises(PairsiftError, match="line 2: the label .* is not one of good"):
+        read_rows(path)
+
+
 def test_evaluate_leaves_unsure_out_and_says_so(file: str) -> None:
     _, judgments = read_judgments("csv", Request(file, given=["itm"]))
     assert list(judgments.images) == ["part/00000/2", "part/00000/3", "part/00000/1"]

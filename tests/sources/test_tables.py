@@ -18,6 +18,7 @@ import pytest
 from pairsift.errors import PairsiftError
 from pairsift.sources.rows import Lost, Row
 from pairsift.sources.tables import TableReader, read_rows
+from tests.samples import damage
 
 
 def entries_of(path: Path, **options: Any) -> list[Row | Lost]:
@@ -154,6 +155,51 @@ class TestOtherFormats:
         assert read_rows(str(tmp_path / "t.parquet")) == [{"caption": "c"}]
         [row] = read_rows(str(tmp_path / "t.parquet"), with_bytes=True)
         assert row["jpg"] == b"x"
+
+
+class TestParquet:
+    @pytest.mark.parametrize(
+        "column",
+        [
+            pa.array([b"a", b"caf\xe9", b"c"], pa.binary()).view(pa.string()),
+            pa.array([0, 2**62, 1], pa.timestamp("us")),
+            pa.array([0, 1, 2], pa.timestamp("us", tz="Nowhere/Zone")),
+        ],
+    )
+    def test_a_value_that_python_cannot_have_costs_no_row(
+        self, tmp_path: Path, column: pa.Array
+    ) -> None:
+        content = pa.table({"caption": ["x", "y", "z"], "other": column})
+        pq.write_table(content, tmp_path / "t.parquet")
+        assert told(tmp_path / "t.parquet") == ["x", "y", "z"]
+
+    def test_a_text_that_is_not_utf_8_is_kept_as_in_other_tables(self, tmp_path: Path) -> None:
+        text = pa.array([b"a", b"caf\xe9", b"c"], pa.binary()).view(pa.string())
+        pq.write_table(pa.table({"caption": text}), tmp_path / "t.parquet")
+        (tmp_path / "t.csv").write_bytes(b"caption\na\ncaf\xe9\nc\n")
+        assert told(tmp_path / "t.parquet") == told(tmp_path / "t.csv")
+
+    @pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+    def test_each_row_of_a_damaged_group_is_told(self, tmp_path: Path, compression: str) -> None:
+        path = tmp_path / "t.parquet"
+        content = pa.table({"caption": [f"caption {number}" for number in range(9)]})
+        pq.write_table(content, path, row_group_size=3, compression=compression)
+        damage(path, 1, "caption")
+        first, last = ([f"caption {n}" for n in range(*ends)] for ends in ((0, 3), (6, 9)))
+        assert told(path) == [*first, 4, 5, 6, *last]
+        assert all(
+            "row group 1 is damaged" in entry.why
+            for entry in entries_of(path)
+            if isinstance(entry, Lost)
+        )
+
+    def test_two_columns_with_one_name(self, tmp_path: Path) -> None:
+        columns = [pa.array(["a"]), pa.array(["b"]), pa.array(["c"])]
+        path = tmp_path / "t.parquet"
+        pq.write_table(pa.Table.from_arrays(columns, ["caption", "x", "x"]), path)
+        assert told(path) == ["a"]
+        with pytest.raises(PairsiftError, match="2 columns named 'x'"):
+            read_rows(str(path), ["x"])
 
 
 class TestReadRows:

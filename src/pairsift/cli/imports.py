@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pairsift.cli.common import Json, emit, end_scoring, tell
+from pairsift.cli.common import Json, emit, end_scoring
 from pairsift.cli.options import with_options
 from pairsift.options import ImportOptions
 
@@ -35,5 +35,4 @@ def import_scores(
     with ProgressDisplay() as progress:
         summary = steps.import_scores(options, out, progress)
     emit(summary.to_json(), json, "\n".join(summary.lines()))
-    tell(f"{name}: {problem}" for name, problem in summary.run.problems.items())
     end_scoring(summary.run)

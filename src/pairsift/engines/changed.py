@@ -9,14 +9,21 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pyarrow as pa
+
 from pairsift.errors import PairsiftError
 from pairsift.manifest import changes
+from pairsift.pair import Pair, Status
 from pairsift.provenance import Provenance, difference, find_source, read_provenance
+from pairsift.scorers.carried_fields import FINGERPRINT as CARRIED
+from pairsift.scorers.carried_fields import parse_carried, read_values
+from pairsift.scorers.imported import NAME as IMPORTED
 from pairsift.scores import (
+    FINGERPRINT_KEY,
     TABLE_SUFFIX,
     ScoreFolder,
     input_options,
@@ -96,7 +103,9 @@ def compare(scores: ScoreFolder, shard: Shard) -> str | None:
         return how if origin.shard.size != shard.size else None
     table, facts = read_table(scores.folder, shard.name)
     try:
-        same = Provenance(shard, origin.checks).is_same(table.column("key").to_pylist())
+        same = Provenance(shard, origin.checks).is_same(
+            table.column("key").to_pylist(), also=_carries(table)
+        )
     except PairsiftError as error:
         return str(error)
     except OSError as error:
@@ -114,6 +123,26 @@ def compare(scores: ScoreFolder, shard: Shard) -> str | None:
     }
     scores.renew(shard.name, facts | new)
     return None
+
+
+def _carries(table: pa.Table) -> Callable[[int, Pair], bool] | None:
+    """Return a test whether a sample has what a row has in its carried columns, if there are any.
+
+    The checksum of a sample is of its image, caption and uid.
+    """
+    told = json.loads((table.schema.metadata or {}).get(FINGERPRINT_KEY, b"{}"))
+    if told.get("scorer") == IMPORTED or CARRIED not in told:
+        return None
+    fields = parse_carried(json.loads(told[CARRIED]))
+    rows = table.select([field.name for field in fields]).to_pylist()
+    # A row whose preprocessing died has no values.
+    lacking = [Status(status).retryable for status in table.column("status").to_pylist()]
+
+    def agrees(row: int, pair: Pair) -> bool:
+        values, _ = read_values(fields, pair.metadata)
+        return lacking[row] or all(values.get(name) == is_ for name, is_ in rows[row].items())
+
+    return agrees
 
 
 def _refuse_other_input(scores: ScoreFolder, scored: Shard, shard: Shard) -> None:

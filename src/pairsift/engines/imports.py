@@ -9,6 +9,7 @@ from typing import Any
 
 from pairsift.engines.base import RunSummary
 from pairsift.engines.local import score_shards
+from pairsift.engines.worker import describe_misfits
 from pairsift.errors import NothingScoredError, PairsiftError
 from pairsift.progress import Listener, NullListener
 from pairsift.scorers.carried_fields import CarriedField, find_carried, parse_carried
@@ -32,6 +33,8 @@ class ImportSummary:
         table_rows, lost, matched: of an import for a pool: rows of the tables, those that could
             not be read, and samples of this run that have scores. None without a pool.
         first_lost: the first row that could not be read, and why.
+        misfits: of an import for a pool: rows of the tables with a value of another type, or too
+            long, by column.
     """
 
     run: RunSummary
@@ -42,6 +45,7 @@ class ImportSummary:
     lost: int = 0
     matched: int | None = None
     first_lost: str | None = None
+    misfits: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for `--json`."""
@@ -53,10 +57,13 @@ class ImportSummary:
         for name, (count, low, high) in self.columns.items():
             measured = "" if low is None else f", from {low:g} to {high:g}"
             found.append(f"{count:>12,}  {name}: rows with a value{measured}")
-        if self.matched is not None:
+        if self.matched is not None and self.run.rows:  # not if all was finished before
             found.append(
-                f"{self.matched:,} samples have a row among the {self.table_rows:,} of the tables"
+                f"{self.matched:,} of the {self.run.rows:,} samples that were read have a row "
+                f"among the {self.table_rows:,} of the tables"
             )
+        if self.misfits:
+            found.append(describe_misfits(self.misfits))
         if self.lost:
             found.append(f"{self.lost:,} rows were lost; the first: {self.first_lost}")
         if self.repeated:
@@ -77,6 +84,7 @@ def import_scores(
     shard: str | None = None,
     pool: ShardSet | None = None,
     ranges: Mapping[str, str] | None = None,
+    rescore_changed: bool = False,
     separator: str | None = None,
     encoding: str | None = None,
     listener: Listener | None = None,
@@ -98,6 +106,8 @@ def import_scores(
         uid, key, shard: columns with the sample's names; None for ``uid``, or the row's number.
         pool: the shards of the samples; matched by uid, else by key, or shard and key.
         ranges: of columns, ``LOW:HIGH``.
+        rescore_changed: import tables (with a pool: its shards) again that changed since; without
+            it, such are an error.
         separator, encoding: of CSV and the like.
         listener: receives the progress; None for nobody.
 
@@ -141,12 +151,20 @@ def import_scores(
         index = ScoreIndex(found, fields, by_uid)
     scorer = ImportedScores(fields, limits, index)
     shards = pool or find_shards(tables, kind=KIND, **named, columns=read)
-    run = score_shards(shards, scorer, out, workers=0, max_failure_rate=1.0, listener=listener)
-    if index is not None and not index.matched and run.rows and index.example:
+    run = score_shards(
+        shards,
+        scorer,
+        out,
+        workers=0,
+        max_failure_rate=1.0,
+        rescore_changed=rescore_changed,
+        listener=listener,
+    )
+    if index is not None and index.rows and not index.matched and run.rows:
         raise NothingScoredError(
-            f"no sample of the pool has a row in the tables, where {'uids' if by_uid else 'keys'} "
-            f"look like {index.example!r}; the score tables in {out} have no scores: match by "
-            "another column (--uid, --key, --shard) into another --out"
+            f"no sample of the pool has a row in the tables: {index.unlike()}; the score tables in "
+            f"{out} have no scores: match by another column (--uid, --key, --shard) into another "
+            "--out"
         )
     return _summary(run, fields, index)
 
@@ -189,5 +207,13 @@ def _summary(
     if index is None:
         return ImportSummary(run, rows, columns, repeated)
     return ImportSummary(
-        run, rows, columns, repeated, index.rows, index.lost, index.matched, index.first_lost
+        run,
+        rows,
+        columns,
+        repeated,
+        index.rows,
+        index.lost,
+        index.matched,
+        index.first_lost,
+        index.misfits,
     )

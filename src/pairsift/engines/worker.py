@@ -140,7 +140,7 @@ class ShardWorker:
             count,
             statuses,
             time.perf_counter() - begin,
-            "; ".join(filter(None, (rows.problem, _describe_misfits(misfits)))) or None,
+            "; ".join(filter(None, (rows.problem, describe_misfits(misfits)))) or None,
         )
         facts = self._facts(replace(job, shard=rows.reader.shard), result) | {
             "rows": table.num_rows,
@@ -194,13 +194,14 @@ def _counted(rows: Iterable[Prepared], misfits: Counter[str]) -> Iterator[Prepar
         yield row
 
 
-def _describe_misfits(misfits: Mapping[str, int]) -> str | None:
+def describe_misfits(misfits: Mapping[str, int]) -> str:
+    """Say of how many rows the value of a column is lost; empty if of none."""
     if not misfits:
-        return None
+        return ""
     told = ", ".join(f"{name} of {count:,} rows" for name, count in sorted(misfits.items()))
     return (
-        f"fields to carry have values of another type, or too long, and are null: {told}; "
-        f"--carry {min(misfits)}:text into another --out keeps all that are not too long"
+        f"values of another type, or too long, are null: {told}; as {min(misfits)}:text, into "
+        "another --out, all that are not too long are kept"
     )
 
 

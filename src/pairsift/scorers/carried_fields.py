@@ -52,7 +52,7 @@ _RESERVED = re.compile(
     r"pos|filename|file_index|file_row_number|kept|compared|step\d+|copy_group|copies|"
     r"caption_index|image|caption|metadata|source|kind"
 )
-_NUMBER = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:nan))?\s*")
+_NUMBER = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:nan))?\s*", re.ASCII)
 _WORDS = frozenset({*keyword.kwlist, "null", "true", "false"})
 _SPELLING = re.compile(rf"(?:(\w+)=)?(.+?)(?::({'|'.join(TYPES)}))?", re.DOTALL)
 
@@ -90,7 +90,7 @@ class CarriedField:
         if taken or _RESERVED.fullmatch(name.lower()) or name.lower() in _WORDS or not name:
             raise PairsiftError(
                 f"{option} {text}: the score table cannot have a column {name!r} for it; give "
-                f"another name, for example --carry own_{name or 'name'}={path}"
+                f"another name, for example {option} own_{name or 'name'}={path}"
             )
         return cls(name, path, kind or "")
 
@@ -201,6 +201,8 @@ def _samples(shard_set: ShardSet, option: str) -> Iterator[Pair]:
                 yield pair
         except (PairsiftError, OSError) as error:
             failed = failed or error
+    if isinstance(failed, PairsiftError) and not read and shard_set.shards[0].kind == SCORES:
+        raise failed  # with types given, this table could not be read either
     if failed is not None and not read:
         raise PairsiftError(
             f"{option}: the types of the fields are found in the first samples, but {failed}; give "
@@ -232,7 +234,7 @@ def _typed(
             f"{option} {field}:text ({list_names(TYPES)})"
         )
     if kinds == {SCORES} and all(isinstance(v, str) and _NUMBER.fullmatch(v) for v in values):
-        values = [float(value) for value in values]  # a CSV has only text
+        values = [float(value) for value in values if value.strip()]  # a CSV has only text
     return replace(field, type=_type_of(values, kinds <= _TYPED))
 
 
@@ -294,7 +296,12 @@ def _parsed(text: str, kind: str) -> Any:
         return None
     if kind == "bool":
         return {"true": True, "false": False}[text.lower()]
-    return int(text) if kind == "integer" else float(text)
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(text)
+    try:
+        return int(text) if kind == "integer" else float(text)
+    except ValueError:
+        return float(text)  # 12.0, as tables that went through pandas have integers
 
 
 def _text(value: Any) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -44,6 +45,7 @@ class ScoreIndex:
         rows: number of rows of the tables.
         lost: rows that cannot be read, or have no uid or key; `first_lost` says why.
         matched: samples found so far.
+        misfits: rows with a value that does not fit, by column.
         digest: of all rows.
 
     Raises:
@@ -53,7 +55,8 @@ class ScoreIndex:
     def __init__(self, tables: ShardSet, fields: Sequence[CarriedField], by_uid: bool) -> None:
         self.rows = self.lost = self.matched = 0
         self.first_lost: str | None = None
-        self.example = ""
+        self.misfits: Counter[str] = Counter()
+        self._example = self._not_found = ""
         self._fields, self._by_uid = fields, by_uid
         self._by_shard = any("shard" in dict(shard.options) for shard in tables.shards)
         schema = pa.schema([field.column for field in fields])
@@ -70,14 +73,17 @@ class ScoreIndex:
         for pair in (pair for shard in tables.shards for pair in open_shard(shard)):
             self.rows += 1
             name = pair.uid if by_uid else pair.key
-            if pair.fault is not None or name is None:
+            repeated = pair.fault is not None and pair.fault.status is Status.DUPLICATE_KEY
+            if (pair.fault is not None and not repeated) or name is None:
                 self.lost += 1
                 why = pair.fault.error if pair.fault else "it has no uid"
                 self.first_lost = self.first_lost or f"{pair.shard}/{pair.key}: {why}"
                 continue
-            self.example = self.example or name
+            self._example = self._example or name
             names.frombytes(self._identity(name))
-            waiting.append(read_values(fields, pair.metadata)[0])
+            values, misfits = read_values(fields, pair.metadata)
+            waiting.append(values)
+            self.misfits.update(misfits)
             if len(waiting) == _CHUNK:
                 flush()
         flush()
@@ -95,6 +101,7 @@ class ScoreIndex:
         name = pair.uid if self._by_uid else self._key(pair)
         if name is None:
             return None
+        self._not_found = self._not_found or name
         high, low = (int(part) for part in np.frombuffer(self._identity(name), dtype=">u8"))
         start, stop = (np.searchsorted(self._high, np.uint64(high), s) for s in ("left", "right"))
         place = start + np.searchsorted(self._low[start:stop], np.uint64(low))
@@ -102,6 +109,14 @@ class ScoreIndex:
             return None
         self.matched += 1
         return self._row(int(self._order[place]))
+
+    def unlike(self) -> str:
+        """Say why no sample was found."""
+        names = "uids" if self._by_uid else "keys"
+        if not self._example:
+            return f"none of their {self.rows:,} rows can be used; the first, {self.first_lost}"
+        theirs = f"like {self._not_found!r}" if self._not_found else "missing"
+        return f"their {names} look like {self._example!r}, and those of the pool are {theirs}"
 
     def _key(self, pair: Pair) -> str:
         return f"{pair.shard}/{pair.key}" if self._by_shard else pair.key

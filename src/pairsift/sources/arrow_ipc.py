@@ -24,6 +24,12 @@ _AS_BYTES = {
     pa.large_string(): pa.large_binary(),
     pa.string_view(): pa.binary_view(),
 }
+_LISTS = (
+    (pa.types.is_list, pa.list_),
+    (pa.types.is_large_list, pa.large_list),
+    (pa.types.is_list_view, pa.list_view),
+    (pa.types.is_large_list_view, pa.large_list_view),
+)
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
@@ -120,10 +126,25 @@ def _check(array: pa.Array) -> None:
         for child in array.flatten():  # of these rows only
             _check(child)
         return
-    for text, plain in _AS_BYTES.items():
-        if array.type == text:
-            array = array.view(plain)
+    if (kind := _as_bytes(array.type)) != array.type:
+        array = array.view(kind)
     array.validate(full=True)
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """Return the type with bytes in place of text, also inside lists and dictionaries."""
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _as_bytes(kind.value_type), kind.ordered)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_as_bytes(kind.key_type), _as_bytes(kind.item_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_as_bytes(kind.value_type)), kind.list_size)
+    for is_list, make in _LISTS:
+        if is_list(kind):
+            return make(kind.value_field.with_type(_as_bytes(kind.value_type)))
+    return _AS_BYTES.get(kind, kind)
 
 
 def _is_whole(file: IO[bytes]) -> bool:

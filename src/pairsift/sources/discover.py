@@ -87,7 +87,7 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
         raise PairsiftError(f"unknown kind of source {kind!r}; choose from {', '.join(readers())}")
     options = {name: value for name, value in options.items() if value is not None}
     if "image_root" in options:
-        options["image_root"] = files.normalise(options["image_root"])
+        options["image_root"] = _existing(options["image_root"])
     found: dict[tuple[str, tuple[tuple[str, Any], ...]], Shard] = {}
     bases = []
     own = OwnOutputs()
@@ -113,6 +113,14 @@ def find_shards(patterns: str | Sequence[str], kind: str | None = None, **option
     return ShardSet(
         root, tuple(shards), tuple(sorted(options.items())), own.notes() + left_out.notes()
     )
+
+
+def _existing(image_root: str) -> str:
+    """Return the folder of --image-root as it is recorded."""
+    root = files.normalise(image_root)
+    if not files.is_url(root) and not os.path.isdir(root):
+        raise PairsiftError(f"--image-root {image_root}: there is no folder {root}")
+    return root
 
 
 def _resolve(pattern: str, own: OwnOutputs) -> tuple[str, list[FileEntry]]:
@@ -466,7 +474,11 @@ def _refuse_same_names(shards: Sequence[Shard]) -> None:
     counts = Counter(shard.name for shard in shards)
     name, count = counts.most_common(1)[0]
     if count > 1:
-        same = [shard.url for shard in shards if shard.name == name]
+        same = [
+            "/".join(filter(None, (shard.url, dict(shard.options).get("captions_file"))))
+            for shard in shards
+            if shard.name == name
+        ]
         raise PairsiftError(
             f"{same[0]} and {same[1]} would both be named {name!r}; score them in separate runs"
         )

@@ -272,11 +272,11 @@ def _remote_version(info: Mapping[str, Any]) -> str | None:
 
 
 def _local(entry: os.DirEntry[str]) -> FileEntry:
-    if entry.is_dir():
-        return FileEntry(entry.path, None, True)
     try:
+        if entry.is_dir():
+            return FileEntry(entry.path, None, True)
         stat = entry.stat()
-    except OSError:  # a dangling link; opening it will report the error
+    except OSError:  # a link to nothing or to itself; opening it will report the error
         return FileEntry(entry.path, None)
     return _local_file(entry.path, stat)
 

@@ -158,8 +158,7 @@ class FolderReader(ShardReader):
         status, key = Status.ROW_INVALID, ""
         path = lost.fields.get(columns.image)
         if lost.too_long and isinstance(path, str) and columns.caption in lost.fields:
-            status, (key, repeated) = Status.CAPTION_TOO_LARGE, keys.of(None, path, folder)
-            key = "" if repeated else key
+            status, (key, _) = Status.CAPTION_TOO_LARGE, keys.of(None, path, folder)
         key = key or keys.free(f"line-{lost.line}")
         fault = Fault(status, printable(f"line {lost.line} of {name}: {lost.why}"))
         return Pair(printable(key), None, None, shard=self.shard.name, fault=fault)
@@ -258,7 +257,7 @@ class FolderReader(ShardReader):
         """The folder's images by name, listed when a path is first not found as written."""
         with self._lock:  # several threads read from a remote storage
             if self._index is None:
-                index: NameIndex[str] = NameIndex()
+                index: NameIndex[str] = NameIndex("--image-root")
                 for entry in files.walk(self.shard.url):
                     if is_image_name(entry.url):
                         name = entry.url[len(self.shard.url) + 1 :]
@@ -406,21 +405,20 @@ class _Keys:
         """Return the key of a row, and whether an earlier row has it.
 
         Args:
-            given: the table's key; None to make one from the image's path in `folder`.
+            given: the table's key; None or empty to make one from the image's path in `folder`.
         """
         key = given or posixpath.join(folder, posixpath.splitext(path)[0]) or "row"
-        self.times[key] += 1
-        if given is None and self.times[key] > 1:
-            key = f"{key}-{self.times[key]}"
+        if not given:
+            return self.free(key), False
         repeated = key in self.seen
         self.seen.add(key)
         return key, repeated
 
     def free(self, key: str) -> str:
         """Return the key, or the next similar one that no row has."""
-        free, count = key, 1
+        free = key
         while free in self.seen:
-            count += 1
-            free = f"{key}-{count}"
+            self.times[key] += 1
+            free = f"{key}-{self.times[key] + 1}"
         self.seen.add(free)
         return free

@@ -57,9 +57,14 @@ class _Stored(Generic[Place]):
 
 
 class NameIndex(Generic[Place]):
-    """Finds stored paths by names that may be longer or shorter than the paths."""
+    """Finds stored paths by names that may be longer or shorter than the paths.
 
-    def __init__(self) -> None:
+    Args:
+        option: the user's option for the places, for errors.
+    """
+
+    def __init__(self, option: str = "--images") -> None:
+        self._option = option
         self._stored: list[_Stored[Place]] = []
         self._tables: dict[int, dict[str, list[_Stored[Place]]]] = {}
 
@@ -112,14 +117,14 @@ class NameIndex(Generic[Place]):
                 if others:
                     raise PairsiftError(
                         f"{printable(name)!r} matches more than one image: {first.shown()} and "
-                        f"{others[0].shown()}; give more of the path, or fewer values of --images"
+                        f"{others[0].shown()}; give more of the path, or another {self._option}"
                     )
                 return first.place
         if elsewhere is not None:
             raise OtherFolderError(
                 f"{printable(name)!r} was not found; {elsewhere.shown()} has the same file name "
-                "but "
-                "is in another folder. If it is the same image, give that folder with --images"
+                f"but is in another folder. If it is the same image, give that folder with "
+                f"{self._option}"
             )
         return None
 

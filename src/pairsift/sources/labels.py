@@ -92,7 +92,7 @@ def only_good(rows: list[Fields], url: str) -> list[Fields]:
 def _fault(fields: Fields) -> str | None:
     if not is_label(fields):
         return f"not a label: it lacks {', '.join(sorted(FIELDS - fields.keys()))}"
-    if fields["label"] is not None and fields["label"] not in LABELS:
+    if fields["label"] is not None and fields["label"] not in tuple(LABELS):
         return f"the label {fields['label']!r} is not one of {', '.join(LABELS)}"
     if not isinstance(fields["caption_index"], int) or not isinstance(fields["scores"], dict):
         return "not a label: caption_index must be a number, and scores an object"

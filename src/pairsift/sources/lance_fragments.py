@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from pairsift.pair import Pair
 from pairsift.sources import files
+from pairsift.sources.arrow_values import plain
 from pairsift.sources.base import Shard
 from pairsift.sources.files import FileEntry
 from pairsift.sources.lance_datasets import KIND, fragment_version, open_fragment, reason, telling
-from pairsift.sources.record_batches import BATCH_ROWS, BatchReader, Layout, plain
+from pairsift.sources.record_batches import BATCH_ROWS, BatchReader, Layout
 
 # Lance reads this many bytes ahead, plus whole pages of 8 MiB; by default 2 GiB.
 _AHEAD_BYTES = 32 << 20
@@ -113,6 +114,6 @@ def _values(fragment: Any, name: str | None, begin: int) -> Iterator[Any]:
     try:
         for batch in _read(fragment, [name], begin):
             for value in batch.column(0):
-                yield plain(value, ())
+                yield plain(value)
     except _ERRORS:
         return

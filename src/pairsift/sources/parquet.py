@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from pairsift.errors import PairsiftError
 from pairsift.pair import Pair
 from pairsift.printable import first_line
+from pairsift.sources.arrow_values import plain
 from pairsift.sources.files import open_file
-from pairsift.sources.record_batches import BATCH_ROWS, BatchReader, Layout, plain
+from pairsift.sources.record_batches import BATCH_ROWS, BatchReader, Layout
 
 
 class ParquetReader(BatchReader):
@@ -90,7 +91,7 @@ def _values(table: pq.ParquetFile, group: int, name: str | None) -> Iterator[Any
     try:
         for batch in table.iter_batches(row_groups=[group], columns=[name], use_threads=False):
             for value in batch.column(0):
-                yield plain(value, ())
+                yield plain(value)
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno:
             raise

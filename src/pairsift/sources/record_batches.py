@@ -17,6 +17,7 @@ from pairsift.errors import PairsiftError
 from pairsift.image_formats import is_image_name
 from pairsift.images import ImageLimits
 from pairsift.pair import Fault, Pair, Status, Texts
+from pairsift.sources.arrow_values import plain
 from pairsift.sources.base import (
     LISTS,
     MOSTLY,
@@ -523,18 +524,6 @@ def _is_text(kind: pa.DataType) -> bool:
         or pa.types.is_string_view(kind)
         or pa.types.is_null(kind)  # the shard has not a single caption
     )
-
-
-def plain(scalar: pa.Scalar, without: tuple[Step, ...]) -> Any:
-    """Return a value as Python has it, without image bytes inside it."""
-    try:
-        if not without or not scalar.is_valid:
-            return scalar.as_py()
-        first, *rest = without
-        names = [field.name for field in scalar.type if rest or field.name != first]
-        return {name: plain(scalar[name], tuple(rest) if name == first else ()) for name in names}
-    except (UnicodeDecodeError, ValueError, OverflowError):
-        return None  # metadata that Python cannot represent must not lose the sample
 
 
 def _uid(metadata: dict[str, Any]) -> str | None:

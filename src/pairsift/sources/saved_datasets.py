@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 
+from pairsift.errors import PairsiftError
 from pairsift.sources.files import FileEntry, open_file
 
 EXTENSIONS = (".arrow", ".feather", ".ipc")
@@ -20,6 +21,9 @@ def written_by_datasets(entries: Iterable[FileEntry]) -> tuple[set[str], set[str
 
     Returns:
         Arrow files that are not rows of a dataset but caches of it, and files that describe one.
+
+    Raises:
+        PairsiftError: a file with rows of a dataset is missing.
     """
     by_folder: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
@@ -33,11 +37,18 @@ def written_by_datasets(entries: Iterable[FileEntry]) -> tuple[set[str], set[str
         arrows = [name for name in names if name.endswith(EXTENSIONS)]
         if not arrows or not about:
             continue
-        if "state.json" in about:
-            rows = _data_files(f"{folder}/state.json")
-            caches |= {f"{folder}/{name}" for name in arrows if rows and name not in rows}
-        else:
-            caches |= {f"{folder}/{name}" for name in arrows if name.startswith("cache-")}
+        rows = _data_files(f"{folder}/state.json") if "state.json" in about else set()
+        if missing := sorted(rows - set(arrows)):
+            raise PairsiftError(
+                f"{folder} lacks {len(missing)} of the {len(rows)} files with rows that its "
+                f"state.json names, the first {missing[0]}; copy it again, or give what there is "
+                "as a pattern, *.arrow"
+            )
+        caches |= {
+            f"{folder}/{name}"
+            for name in arrows
+            if (name not in rows if rows else name.startswith("cache-"))
+        }
     return caches, described
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from pairsift.errors import PairsiftError
 from pairsift.pair import Fault, Pair, Status
 from pairsift.sources.base import Shard, ShardReader, printable, valid_uid
-from pairsift.sources.fields import list_names
+from pairsift.sources.fields import NoFieldError, list_names, values_at
 from pairsift.sources.rows import Fields, Lost
 from pairsift.sources.tables import TableReader
 
@@ -54,12 +55,32 @@ class ScoreRowsReader(ShardReader):
                         f"{self.shard.url} has no column {name!r} (--{option}); its columns are "
                         f"{list_names(table.columns)}"
                     )
+            self._refuse_repeated(table.columns, [*(self._paths or ()), uid, *self._named.values()])
             for number, entry in enumerate(table):
                 if isinstance(entry, Lost):
                     fault = Fault(Status.ROW_INVALID, printable(f"line {entry.line}: {entry.why}"))
                     yield Pair(f"line-{entry.line}", None, None, self.shard.name, fault=fault)
                 else:
                     yield self._pair(entry.fields, number, uid, seen)
+
+    def _refuse_repeated(self, columns: list[str], paths: list[str | None]) -> None:
+        """Refuse a table in which two columns have a name that is read."""
+        for name in columns:
+            is_read = any(f"{path}.".replace('"', "").startswith(f"{name}.") for path in paths)
+            if is_read and columns.count(name) > 1:
+                raise PairsiftError(
+                    f"{self.shard.url} has {columns.count(name)} columns named {name!r}; rename "
+                    "all but one"
+                )
+
+    def check(self, pair: Pair) -> int:
+        """Return a checksum of the sample's names and of the values that are imported."""
+        values = [
+            [None if isinstance(value, NoFieldError) else value]
+            for path in self._paths or pair.metadata
+            for _, value in values_at(pair.metadata, path)
+        ]
+        return zlib.crc32(repr((pair.key, pair.uid, values)).encode("utf-8", "surrogatepass"))
 
     def _pair(self, fields: Fields, number: int, uid: str | None, seen: set[str]) -> Pair:
         fault = None

@@ -13,6 +13,7 @@ from itertools import chain, islice
 from typing import IO, Any, cast
 
 from pairsift.errors import PairsiftError
+from pairsift.printable import first_line
 from pairsift.sources import columns as names
 from pairsift.sources.base import printable
 from pairsift.sources.delimited import DelimitedRows, check_separator
@@ -174,35 +175,47 @@ class TableReader:
         return (_checked_object(number, row) for number, row in enumerate(content, start=1))
 
     def _parquet(self) -> Iterator[Row | Lost]:
-        import pyarrow as pa
         import pyarrow.parquet as pq
+
+        from pairsift.arrow import is_damage
 
         self._file = cast("IO[bytes]", open_unpacked(self.url))
         try:
             table = pq.ParquetFile(self._file, pre_buffer=False)
-        except (pa.ArrowException, ValueError) as error:
+        except Exception as error:
+            if not is_damage(error):
+                raise
             raise PairsiftError(f"{self.url} is not a readable parquet file: {error}") from error
-        schema = table.schema_arrow
         self.columns = [
-            name
-            for name in dict.fromkeys(schema.names)
-            if (self._with_bytes or not _holds_bytes(schema.field(name).type))
-            and (self._only is None or any(f"{p}.".startswith(f"{name}.") for p in self._only))
+            field.name for field in table.schema_arrow if self._is_read(field.name, field.type)
         ]
         return self._parquet_rows(table)
 
-    def _parquet_rows(self, table: Any) -> Iterator[Row | Lost]:
-        import pyarrow as pa
+    def _is_read(self, name: str, kind: Any) -> bool:
+        if self._only is not None and not any(f"{p}.".startswith(f"{name}.") for p in self._only):
+            return False
+        return self._with_bytes or name == "uid" or not _holds_bytes(kind)
 
-        number = 0
-        try:
-            for batch in table.iter_batches(1024, columns=self.columns, use_threads=False):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield Row(number, row)
-        except (pa.ArrowException, ValueError) as error:
-            left = table.metadata.num_rows - number
-            yield Lost(number + 1, f"{left:,} rows from here on cannot be read: {error}")
+    def _parquet_rows(self, table: Any) -> Iterator[Row | Lost]:
+        from pairsift.arrow import is_damage
+        from pairsift.sources.arrow_values import rows
+
+        columns = list(dict.fromkeys(self.columns))
+        end = 0
+        for group in range(table.num_row_groups):
+            number, end = end, end + table.metadata.row_group(group).num_rows
+            try:
+                for batch in table.iter_batches(
+                    1024, row_groups=[group], columns=columns, use_threads=False
+                ):
+                    for row in rows(batch):
+                        number += 1
+                        yield Row(number, row)
+            except Exception as error:
+                if not is_damage(error):
+                    raise
+                why = f"row group {group} is damaged: {first_line(error)[:300]}"
+                yield from (Lost(row, why) for row in range(number + 1, end + 1))
 
 
 def read_rows(
