@@ -15,12 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pairsift import PairsiftError
+from pairsift import PairsiftError, load_scorer
+from pairsift.dedup import dedup, write_hash_list
+from pairsift.engines.local import score_shards
 from pairsift.progress import NullListener
 from pairsift.select import select
 from pairsift.similarity import semantic
 from pairsift.similarity.semantic import k_means, semantic_duplicates
+from pairsift.sources import find_shards
+from pairsift.storage import Folder
 from tests.dedup.test_components import components
+from tests.samples import jpeg, write_tar
 from tests.similarity.made import make
 
 
@@ -154,3 +159,31 @@ def test_a_file_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     pq.write_table(pa.table({"mine": [1]}), tmp_path / "g/groups.parquet")
     with pytest.raises(PairsiftError, match="not a table of `pairsift dedup`"):
         semantic_duplicates(str(tmp_path / "s"), str(tmp_path / "g"))
+
+
+def test_groups_of_copies_and_semantic_groups_do_not_replace_each_other(tmp_path: Path) -> None:
+    make(tmp_path / "s", 30, 0)
+    members = {f"{n}": {"jpg": jpeg(seed=n), "txt": "a red square"} for n in range(3)}
+    write_tar(tmp_path / "0.tar", members)
+    shards = find_shards(str(tmp_path / "0.tar"))
+    score_shards(shards, load_scorer("hashes"), str(tmp_path / "h"), workers=0)
+    commands: dict[str, Any] = {
+        "semantic-duplicates": lambda out: semantic_duplicates(str(tmp_path / "s"), out),
+        "dedup": lambda out: dedup(str(tmp_path / "h"), out),
+    }
+    for name, other in zip(commands, reversed(commands), strict=True):
+        out = str(tmp_path / name)
+        commands[name](out)
+        before = Folder(out).read("groups.parquet")
+        with pytest.raises(
+            PairsiftError,
+            match=rf"{name} holds the groups of `pairsift {name}`, which `pairsift {other}`",
+        ):
+            commands[other](out)
+        assert Folder(out).read("groups.parquet") == before
+        commands[name](out)  # the same command replaces its own
+    listed = str(tmp_path / "h.parquet")
+    write_hash_list([str(tmp_path / "0.tar")], listed)
+    out = str(tmp_path / "semantic-duplicates")  # marks alone are another file
+    dedup(str(tmp_path / "h"), out, on="none", against=[listed])
+    assert sorted(Folder(out).names()) == ["groups.parquet", "marks.parquet"]

@@ -32,7 +32,14 @@ from pairsift.expressions.database import arrow_reader, open_database, run_sql
 from pairsift.hashing import PHASH, SHA, VERSION
 from pairsift.progress import Listener, NullListener
 from pairsift.scores import MANIFEST
-from pairsift.select.groups import GROUPS, GROUPS_FILE, MARKS, RECORD_KEY, made_of
+from pairsift.select.groups import (
+    GROUPS,
+    GROUPS_FILE,
+    MARKS,
+    RECORD_KEY,
+    check_groups_output,
+    made_of,
+)
 from pairsift.select.tables import ScoreTables
 from pairsift.storage import Folder
 
@@ -132,7 +139,7 @@ def dedup(
 
     Raises:
         PairsiftError: the scores have no hashes; an option has an invalid value; `out` is a score
-            folder.
+            folder, or has the groups of `pairsift semantic-duplicates`.
 
     Examples:
         >>> from pairsift import load_scorer
@@ -147,8 +154,8 @@ def dedup(
     folder = Folder(out)
     if folder.exists(MANIFEST):
         raise PairsiftError(f"{folder.url} is a folder of scores; choose another --out")
-    for name in (GROUPS, MARKS):
-        folder.check_output(name, GROUPS_FILE)
+    check_groups_output(folder, on)
+    folder.check_output(MARKS, GROUPS_FILE)
     sets = [read_hashes(place) for place in against]
     with open_database(memory_limit, threads) as connection:
         run_sql(connection, "SET preserve_insertion_order = false")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import IO
+from collections.abc import Mapping
+from typing import IO, Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -23,6 +24,8 @@ MARKS = "marks.parquet"
 TABLE = "group_of"
 SAME = "(shard, key)"
 RECORD_KEY = b"pairsift.dedup"
+EMBEDDING = "embedding"
+"""`on` of the record of `pairsift semantic-duplicates`"""
 
 
 def _is_found(file: IO[bytes]) -> bool:
@@ -38,6 +41,41 @@ def made_of(tables: ScoreTables) -> dict[str, str]:
     for line in sorted((t.folder, f"{t.shard} {t.identity}\n") for t in tables.tables):
         digests[tables.folders[line[0]]].update(line[1].encode())
     return {folder: digest.hexdigest() for folder, digest in digests.items()}
+
+
+def check_groups_output(folder: Folder, on: str) -> None:
+    """Check that groups may be written into a folder.
+
+    Args:
+        on: what they have in common: of `pairsift dedup`, or `EMBEDDING`; ``none`` for no groups.
+
+    Raises:
+        PairsiftError: their file would replace the groups of the other command, or a file of
+            another kind.
+    """
+    folder.check_output(GROUPS, GROUPS_FILE)
+    if on == "none" or not folder.exists(GROUPS):
+        return
+    try:
+        held = _command(_read_record(folder, GROUPS))
+    except (OSError, ValueError, KeyError):
+        return  # an empty file
+    if held != _command({"on": on}):
+        raise PairsiftError(
+            f"{folder.url} holds the groups of `pairsift {held}`, which `pairsift "
+            f"{_command({'on': on})}` would replace; choose another --out, or remove {GROUPS} there"
+        )
+
+
+def _read_record(folder: Folder, name: str) -> dict[str, Any]:
+    with folder.fs.open(folder.file(name), "rb") as file:
+        record: dict[str, Any] = json.loads((pq.read_metadata(file).metadata or {})[RECORD_KEY])
+    return record
+
+
+def _command(record: Mapping[str, Any]) -> str:
+    """Return the command that writes groups with such a record."""
+    return "semantic-duplicates" if record.get("on") == EMBEDDING else "dedup"
 
 
 def load_groups(
@@ -96,8 +134,7 @@ def _source(
             f"{option} {url}: there is no {name}; give the folder that `pairsift dedup` wrote"
         )
     try:
-        with folder.fs.open(folder.file(name), "rb") as file:
-            record = json.loads((pq.read_metadata(file).metadata or {})[RECORD_KEY])
+        record = _read_record(folder, name)
     except (OSError, ValueError, KeyError):
         raise PairsiftError(
             f"{option} {url}: {folder.file(name)} is not what `pairsift dedup` wrote, or damaged; "
@@ -106,10 +143,9 @@ def _source(
     now = made_of(tables) if tables is not None else {}
     for scores, digest in (record.get("tables") or {}).items():
         if now.get(scores, digest) != digest:
-            command = "semantic-duplicates" if record.get("on") == "embedding" else "dedup"
             raise PairsiftError(
                 f"{option} {url}: the tables in {scores} have changed since; run "
-                f"`pairsift {command}` again"
+                f"`pairsift {_command(record)}` again"
             )
     return f"read_parquet({file_of(connection, folder, name)})"
 

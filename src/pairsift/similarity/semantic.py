@@ -31,7 +31,7 @@ from pairsift.errors import PairsiftError
 from pairsift.expressions.database import open_database, run_sql
 from pairsift.progress import Listener, NullListener
 from pairsift.scores import MANIFEST
-from pairsift.select.groups import GROUPS, GROUPS_FILE, RECORD_KEY, made_of
+from pairsift.select.groups import EMBEDDING, GROUPS, RECORD_KEY, check_groups_output, made_of
 from pairsift.select.tables import find_score_tables
 from pairsift.similarity.vectors import (
     EmbeddedTable,
@@ -106,7 +106,8 @@ def semantic_duplicates(
 
     Raises:
         PairsiftError: a folder has no embeddings, or they are of different scorers; a number is out
-            of its range; `out` is a score folder, or has another file of this name.
+            of its range; `out` is a score folder, or has groups of `pairsift dedup` or another file
+            of this name.
     """
     listener = listener or NullListener()
     if not 0 <= epsilon <= 1:
@@ -118,12 +119,12 @@ def semantic_duplicates(
     folder = Folder(out)
     if folder.exists(MANIFEST):
         raise PairsiftError(f"{folder.url} is a folder of scores; choose another --out")
-    folder.check_output(GROUPS, GROUPS_FILE)
+    check_groups_output(folder, EMBEDDING)
     tables = embedded_tables(scores)
     made = [found for _, found in each(tables, SameModel())]
     rows = sum(int(one.ok.sum()) for one in made)
     count = min(max(1, rows), clusters or max(1, round(math.sqrt(rows))))
-    record = {"on": "embedding", "epsilon": epsilon, "clusters": count, "seed": seed}
+    record = {"on": EMBEDDING, "epsilon": epsilon, "clusters": count, "seed": seed}
     inputs = [[table.folder.url, table.name, table.digest()] for table in tables]
     stages = Stages(folder, record | {"inputs": inputs, "version": pairsift.__version__})
     centres = _centres(stages, made, count, seed, listener)
