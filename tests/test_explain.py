@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pairsift import Pair, PairsiftError, load_scorer
-from pairsift.cli import main
 from pairsift.explain import BINS, Explanation, behind_the_answer, explain
 from tests.samples import CAPTION, jpeg
 
@@ -70,27 +67,3 @@ def test_plain_scorers_have_nothing_to_explain() -> None:
 def test_bad_image_is_told() -> None:
     with pytest.raises(PairsiftError, match="image_corrupt"):
         explain(b"no image", CAPTION, load_scorer("pairsift-tiny"))
-
-
-def test_a_folder_is_no_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["pairsift", "explain", str(tmp_path), CAPTION])
-    with pytest.raises(SystemExit):
-        main()
-    assert f"{tmp_path} is a folder; explain reads one image file" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    image = tmp_path / "a.jpg"
-    image.write_bytes(jpeg())
-    monkeypatch.setattr("sys.argv", ["pairsift", "explain", str(image), CAPTION])
-    main()
-    assert "Image-text matching" in capsys.readouterr().out
-    monkeypatch.setattr("sys.argv", ["pairsift", "explain", str(image), CAPTION, "--json"])
-    main()
-    result = json.loads(capsys.readouterr().out)
-    assert len(result["metrics"][0]["probabilities"]) == 101

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pairsift.cli import main
+from pairsift.cli.select import describe
+from pairsift.select import Cut, Drop, Selection
+from pairsift.select.record import Record
 from tests.score_folders import (
     random_scores,
 )
@@ -86,3 +91,48 @@ def test_groups_are_listed_as_far_as_they_can_be_read(tmp_path: Path, pairsift: 
     assert found == ["de", "en", "fr"]
     printed = pairsift("select", scores, "--count", 1, "--by", "odf", "--per", "itm")
     assert "2 more groups are not shown; see --json" in printed
+
+
+def _selection(**facts: Any) -> Selection:
+    query = {"by": "itm", "per": None, **facts.pop("query", {})}
+    record = {"rows": 10, "failed": {}, "dropped": [], "cuts": [], "kept": 10} | facts
+    return Selection(Record(query, [], {}, **record))
+
+
+@pytest.mark.parametrize(
+    ("selection", "line"),
+    [
+        (_selection(rows=0, kept=0), "0  kept"),
+        (_selection(kept=5), "5   kept, 50.00% of all rows"),
+        (_selection(failed={"image_corrupt": 2}), "2   removed: failed with status image_corrupt"),
+        (_selection(dropped=[Drop("below the cut", 3)]), "3   removed: below the cut"),
+        (_selection(dropped=[Drop("itm > 3", 3, 3)]), "3   removed: not itm > 3"),
+        (
+            _selection(dropped=[Drop("itm > 3", 3, 1200)]),
+            "3   removed: not itm > 3 (this condition alone would remove 1,200)",
+        ),
+        (_selection(kept=12, repeats=4), "8   different rows; the others repeat them"),
+        (_selection(percentiles={"p40(itm)": 0.000123456}), "p40(itm) is 0.0001235"),
+        (_selection(percentiles={"p40(itm)": 60.0}), "p40(itm) is 60"),
+        (_selection(cuts=[Cut(None, 10, 0)]), "none of 10 rows kept"),
+        (
+            _selection(cuts=[Cut(None, 10, 4, 66.123456, 3, 1)]),
+            "4 of 10 rows kept, those with itm >= 66.1235 "
+            "(3 rows have exactly this value; 1 of them are kept)",
+        ),
+        (
+            _selection(cuts=[Cut("de", 10, 4, 66.0, 3, 3)], query={"per": "language"}),
+            "language de: 4 of 10 rows kept, those with itm >= 66",
+        ),
+    ],
+)
+def test_each_fact_of_a_selection_is_a_line(selection: Selection, line: str) -> None:
+    lines = describe(selection).splitlines()
+    assert line in lines
+    assert lines[-1] == "nothing was written"
+
+
+def test_a_written_selection_is_told_with_its_folder() -> None:
+    lines = describe(replace(_selection(), path="out/kept")).splitlines()
+    assert lines[-1] == "written to out/kept"
+    assert lines[0] == "10  rows in the score tables"

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
-from pairsift.cli import main
+from pairsift.cli import app, main
 from tests.score_folders import (
     sample_members,
     score_folder,
@@ -99,3 +100,18 @@ def test_nothing_is_written_into_an_img2dataset_folder(tmp_path: Path, pairsift:
     pairsift("report", scores, "--selection", kept, "--out", tmp_path / "report.html")
     assert pq.read_table(tmp_path / "l.parquet")["key"].to_pylist() == [keys[4], keys[6]]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_scores_are_added_to_shards_alone(tmp_path: Path, pool: str, pairsift: Command) -> None:
+    pairsift("select", pool, "--where", "itm >= 4", "--out", tmp_path / "sel")
+    command = [
+        "write",
+        tmp_path / "sel",
+        "--parquet",
+        tmp_path / "l.parquet",
+        "--add-scores",
+        "itm",
+    ]
+    found = CliRunner().invoke(app, [str(argument) for argument in command])
+    assert "--add-scores is for --webdataset and --buckets" in str(found.exception)
+    assert not (tmp_path / "l.parquet").exists()

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairsift.cli import main
 from pairsift.engines.local import score_shards
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.downstream.datacomp import (
@@ -32,29 +31,6 @@ from tests.samples import good_samples, write_tar
 def _run(tmp_path: Path, **given: object) -> DatacompRun:
     places = {name: str(tmp_path / name) for name in ("selection", "data", "code", "out")}
     return DatacompRun(scale="small", **(places | given))  # type: ignore[arg-type]
-
-
-def test_a_dry_run_prints_every_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = "evaluate downstream --datacomp medium --selection sel --dry-run --data /data/medium"
-    options = "--datacomp-code /code --evalsets /sets --gpus 4 --accumulate 2"
-    command = ["pairsift", *words.split(), *options.split(), "--out", "/runs/a b"]
-    monkeypatch.setattr(sys, "argv", command)
-    main()
-    assert capsys.readouterr().out.splitlines() == [
-        f"pairsift write {tmp_path}/sel --datacomp '/runs/a b/subset.npy'",
-        "mkdir -p '/runs/a b/shards'",
-        "(cd /code && python resharder.py --input-dir /data/medium/shards "
-        "--output-dir '/runs/a b/shards' --subset-file '/runs/a b/subset.npy' --overwrite)",
-        "(cd /code && torchrun --nproc_per_node 4 train.py --scale medium "
-        "--data_dir '/runs/a b/shards' --output_dir '/runs/a b/training' --exp_name pairsift "
-        "--seed 0 --accum_freq 2)",
-        "(cd /code && python evaluate.py --track filtering "
-        "--train_output_dir '/runs/a b/training/pairsift' --data_dir /sets)",
-    ]
-    assert not (tmp_path / "sel").exists()
 
 
 def test_the_batch_stays_what_the_scale_says(tmp_path: Path) -> None:

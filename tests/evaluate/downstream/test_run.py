@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,6 @@ from typing import Any
 import psutil
 import pytest
 
-from pairsift.cli import main
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.downstream.data import read_pool
 from pairsift.evaluate.downstream.features import FeatureCache
@@ -182,33 +180,6 @@ def test_test_images_in_the_pool_are_refused(done: Path, world: World) -> None:
     )
     with pytest.raises(PairsiftError, match="36 images of .* are also in the pool, for example"):
         evaluate_downstream(sources, str(done), Options(scorers=("heuristics",)))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ([], "give either --images with --captions"),
-        (["--images", "a", "--pool", "b"], "give either --images with --captions"),
-        (["--images", "a"], "needs their --captions"),
-        (["--pool", "a"], "nothing to test on"),
-        (["--pool", "a", "--classification", "b", "--keep", "30"], "fractions above 0"),
-        (["--pool", "a", "--classification", "b", "--keep", "x"], "--keep 'x'"),
-        (["--pool", "a", "--retrieval-images", "b"], "need --captions that describe them"),
-    ],
-)
-def test_mistakes_are_told(
-    arguments: list[str],
-    words: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    command = ["pairsift", "evaluate", "downstream", "--out", str(tmp_path), *arguments]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
-    assert words in re.sub(r"\s+", " ", capsys.readouterr().err)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from pairsift.errors import PairsiftError
 from pairsift.evaluate.downstream.features import FeatureCache, Part, Sample, join_parts
 from pairsift.evaluate.downstream.zeroshot import CaptionedImages, LabelledImages
-from pairsift.sources import Shard, ShardSet, open_shard
+from pairsift.image_formats import is_image_name
+from pairsift.sources import Shard, ShardSet, files, open_shard
 from pairsift.sources.columns import (
     IMAGE_BYTES_COLUMNS,
     IMAGE_NAME_COLUMNS,
@@ -58,7 +60,7 @@ def read_pool(shards: ShardSet, labels: str | None, cache: FeatureCache) -> Pool
     parts = []
     for shard in shards.shards:
         # The pool's path is part of the name, because a cache may serve several pools.
-        digest = hashlib.sha256(f"{shard.url} {shard.size}".encode()).hexdigest()[:8]
+        digest = _digest([shard.url, shard.size, shard.version])
         part = cache.part(f"pool-{shard.name}-{digest}", partial(_samples, shard))
         parts.append(part)
         places += [(shard.name, key) for key in part.keys]
@@ -66,6 +68,21 @@ def read_pool(shards: ShardSet, labels: str | None, cache: FeatureCache) -> Pool
     if not len(pool):
         raise PairsiftError(f"the pool below {shards.root} holds no pair")
     return pool if labels is None else _with_labels(pool, labels)
+
+
+def _digest(facts: Sequence[Any]) -> str:
+    """Return what stands in the name of a part: another digest is another part."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
+
+
+def _state(place: str) -> list[Any]:
+    """Return the files of a place with their sizes and versions, so that a changed one counts."""
+    url = files.normalise(place)
+    entry = files.look_up(url)
+    if entry is not None and not entry.is_folder:
+        return [url, entry.size, entry.version]
+    images = (each for each in files.walk(url) if is_image_name(each.url))
+    return [url, sorted((each.url, each.size, each.version) for each in images)]
 
 
 def _samples(shard: Shard) -> Iterator[Sample]:
@@ -115,7 +132,7 @@ def read_retrieval(
     """
     store = ImageStore(images)
     items = read_items(captions, store)
-    digest = hashlib.sha256(" ".join([*images, *(i.image for i in items)]).encode()).hexdigest()[:8]
+    digest = _digest([*map(_state, images), *(item.image for item in items)])
     part = cache.part(
         f"retrieval-{digest}",
         lambda: (Sample(item.image, "", store.read(item.image)) for item in items),
@@ -140,7 +157,7 @@ def read_classes(
         PairsiftError: a column is missing.
     """
     name = path.rstrip("/").rsplit("/", 1)[-1].split(".")[0]
-    digest = hashlib.sha256(f"{path} {limit} {seed}".encode()).hexdigest()[:8]
+    digest = _digest([_state(path), limit, seed])
     part = cache.part(f"classes-{name}-{digest}", lambda: _class_samples(path, limit, seed))
     there = part.image >= 0
     classes = sorted(set(part.texts))

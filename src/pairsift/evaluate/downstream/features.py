@@ -90,7 +90,7 @@ class FeatureCache:
             return _load(self._folder.read(file))
         except FileNotFoundError:
             pass
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise PairsiftError(
                 f"{self._folder.file(file)} cannot be read ({error}); remove it and run again"
             ) from error
