@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image, ImageDraw
 
 from pairsift import PairsiftError, load_scorer
 from pairsift.cascade.plan import Stage
@@ -18,11 +21,17 @@ from pairsift.cascade.planning import PlanRequest, make_plan
 from pairsift.cascade.sampling import draw, is_audited
 from pairsift.cascade.scorer import CascadeScorer, check_same, load_cascade
 from pairsift.engines import local
+from pairsift.images import ImageLimits, decode_image
 from pairsift.pair import Pair
+from pairsift.scorers import base
+from pairsift.scorers.base import Columns, Preparer, Scorer
+from pairsift.scorers.caption_index import CaptionIndexer
+from pairsift.scorers.hashes import HashMarker
+from pairsift.scorers.marking import ScopeMarker
 from pairsift.sources import find_shards, open_shard
 from tests.cascade.conftest import SHARDS, assert_same, words_plan
 from tests.engines.conftest import tables
-from tests.samples import CAPTION, jpeg
+from tests.samples import CAPTION, encode, jpeg
 from tests.scorers.mlm.checkpoints import save_checkpoint
 
 
@@ -138,6 +147,62 @@ def test_a_cheap_scorer_may_have_the_full_ones_columns(
     assert np.isnan(table["itm"].to_numpy()[~read]).all()
     np.testing.assert_allclose(table["itm"].to_numpy()[read], by_mlm[read], atol=1e-3)
     np.testing.assert_allclose(table["cascade"].to_numpy()[read], by_mlm[read], atol=1e-3)
+
+
+class Words(Scorer):
+    """The words of a caption; `heuristics` has a column that marked rows have too."""
+
+    name: ClassVar[str] = "words"
+    columns = (pa.field("caption_words", pa.int32()),)
+    preparer = Preparer(lambda image, caption: len(caption.split()))
+    fingerprint: ClassVar[dict[str, str]] = {"scorer": "words"}  # type: ignore[assignment]
+
+    def score_batch(self, inputs: Sequence[int]) -> Columns:
+        return {"caption_words": np.array(inputs)}
+
+
+@pytest.mark.slow
+def test_images_are_marked_where_a_scorer_that_can_tell_read_them(
+    scorer: CascadeScorer, pairs: list[Pair]
+) -> None:
+    scorer = CascadeScorer(words_plan(), [Words()], scorer.full)
+    drawing = Image.new("RGB", (300, 240), "white")
+    ImageDraw.Draw(drawing).rectangle((60, 60, 160, 160), fill="red")
+    drawn = [
+        Pair(f"d{words}", encode(drawing, "PNG"), " ".join(["red"] * words), "d")
+        for words in (3, 8, 13)
+    ]
+    both = [*pairs[:45], *drawn]
+    table = ScopeMarker(scorer, ["en"]).score(both, batch_size=16)
+    full = ScopeMarker(scorer.full, ["en"]).score(both, batch_size=16)
+    read = table["glance"].is_valid().to_numpy()
+    assert 10 < read.sum() < 40
+    novelty = table["image_novelty"].to_numpy()
+    assert np.isnan(novelty[~read]).all()
+    np.testing.assert_allclose(novelty[read], full["image_novelty"].to_numpy()[read], atol=1e-4)
+    told = dict(zip(table["key"].to_pylist(), table["out_of_scope"].to_pylist(), strict=True))
+    assert told["d8"] == "image"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inside", [False, True])
+def test_hashes_need_no_second_decoding(
+    scorer: CascadeScorer, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    decoded = []
+
+    def decode(data: bytes, limits: ImageLimits) -> Any:
+        decoded.append(data)
+        return decode_image(data, limits)
+
+    monkeypatch.setattr(base, "decode_image", decode)
+    some = pairs[:12]
+    table = HashMarker(CaptionIndexer(scorer) if inside else scorer).score(some)
+    assert len(decoded) == len(some)
+    expected = load_scorer("hashes").score(some)
+    assert table.select(expected.schema.names).equals(expected)
+    plain = scorer.score(some)
+    assert_same({"a": table.select(plain.schema.names)}, {"a": plain})
 
 
 @pytest.mark.slow

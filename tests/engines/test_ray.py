@@ -5,21 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pairsift import PairsiftError, load_scorer
+from pairsift import PairsiftError, load_scorer, steps
 from pairsift.engines import local
 from pairsift.engines.base import Job
 from pairsift.engines.changed import KNOWN
 from pairsift.engines.settings import MAX_STARTS, WorkerSettings
+from pairsift.options import ScoreOptions
 from pairsift.scores import SHARD_NAMES
 from pairsift.sources import find_shards
 from tests.cascade.conftest import assert_same, words_plan
 from tests.engines.conftest import tables
 from tests.samples import good_samples, write_tar
+from tests.scorers.test_carrier import write_pool
 from tests.support.faults import SCORERS, actors_named, scoring_actors
 
 ray = pytest.importorskip("ray", reason="needs pairsift[ray]")
@@ -127,6 +130,33 @@ def test_a_cascade_is_a_scorer_like_any_other(cluster: None, pool: Path, tmp_pat
     engine.score_shards(shards, spec, str(tmp_path / "ray"), ray_options=one)
     local.score_shards(shards, spec.load(), str(tmp_path / "local"))
     assert_same(tables(tmp_path / "ray"), tables(tmp_path / "local"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scorer", ["heuristics", "cascade"])
+def test_carried_fields_are_those_of_the_local_engine(
+    cluster: None, tmp_path: Path, scorer: str
+) -> None:
+    """One of the samples has no image that can be read, and its fields all the same."""
+    plan = tmp_path / "plan.json"
+    words_plan().write(plan)
+    options = ScoreOptions(
+        shards=(str(write_pool(tmp_path / "pool")),),
+        scorer=scorer,
+        carry=("url", "pages:integer", "license=meta.license"),
+        hashes=True,
+        scorer_option=(("plan", str(plan)),) if scorer == "cascade" else (),
+        max_failure_rate=1,
+    )
+    shards = steps.find_input(options.shards, options)
+    steps.score(options, shards, str(tmp_path / "local"))
+    steps.score(replace(options, engine="ray", actors="1"), shards, str(tmp_path / "ray"))
+    found = tables(tmp_path / "ray")
+    assert_same(found, tables(tmp_path / "local"))
+    rows = [row for table in found.values() for row in table.to_pylist()]
+    assert [row["pages"] for row in rows] == list(range(12))
+    assert [row["license"] for row in rows] == [None, "CC-BY"] * 6
+    assert [row["url"] for row in rows if row["status"] != "ok"] == ["http://c.org/5.jpg"]
 
 
 @pytest.mark.slow

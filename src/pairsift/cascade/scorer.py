@@ -83,6 +83,10 @@ class CascadePreparer:
         """Return a copy with other limits."""
         return replace(self, prepare=self.prepare.limited(limits))
 
+    def looking(self, look: Callable[[Any], Any]) -> CascadePreparer:
+        """Return a copy that also looks at the decoded image."""
+        return replace(self, prepare=self.prepare.looking(look))
+
 
 class CascadeScorer(Scorer):
     """Cheap scorers before an expensive one: the scorer ``cascade``.
@@ -141,6 +145,7 @@ class CascadeScorer(Scorer):
         gathered = _FILLED / plan.read(plan.learned.get("open", 1.0))
         self.batch_size = int(full.batch_size * min(_MOST_GATHERED, max(1.0, gathered)))
         self.scope = full.scope
+        self._rows_read: list[np.ndarray] = []  # of the last batch, by each scorer
         self._fingerprint = {
             "scorer": self.name,
             "scorer_version": VERSION,
@@ -163,6 +168,7 @@ class CascadeScorer(Scorer):
         unaudited = np.full(len(inputs), np.nan, np.float32)
         settled_by = np.full(len(inputs), self.full.name, dtype=object)
         left = np.arange(len(inputs))
+        self._rows_read = []
         for place, (scorer, (_, thresholds)) in enumerate(
             zip(self.stages, self.plan.stages, strict=True)
         ):
@@ -192,6 +198,7 @@ class CascadeScorer(Scorer):
         batch: _Batch,
     ) -> None:
         """Let a scorer score some rows, with its own batch size and order."""
+        self._rows_read.append(rows)
         own = {row: inputs[row].parts[self._part_of[place]] for row in rows.tolist()}
         # If the caller's batches are larger than by default, each scorer's batches may grow too.
         size = scorer.batch_size * max(1, len(inputs) // self.batch_size)
@@ -201,6 +208,21 @@ class CascadeScorer(Scorer):
         for part in np.array_split(np.array(order, dtype=np.intp), count) if count else ():
             found = scorer.score_batch([own[row] for row in part.tolist()])
             batch.put(place, part, found)
+
+    def novelty(self, inputs: Sequence[CascadeInputs]) -> np.ndarray | None:
+        """Of each pair the first scorer's that read it and can tell by the full scorer's limit."""
+        limit = self.scope and self.scope.novelty_limit
+        found = np.full(len(inputs), np.nan, np.float32)
+        for place, scorer in enumerate((*self.stages, self.full)):
+            if limit is None or scorer.scope is None or scorer.scope.novelty_limit != limit:
+                continue
+            rows = self._rows_read[place]
+            rows = rows[np.isnan(found[rows])]
+            part = self._part_of[place]
+            told = scorer.novelty([inputs[row].parts[part] for row in rows]) if len(rows) else None
+            if told is not None:
+                found[rows] = told
+        return None if np.isnan(found).all() else found
 
     def _schema(self, place: int) -> pa.Schema:
         """Return the schema of the columns that the scorer at `place` may use."""

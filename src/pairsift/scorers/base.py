@@ -8,6 +8,7 @@ null scores.
 from __future__ import annotations
 
 import abc
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -37,6 +38,7 @@ class Prepared:
         inputs: inputs of the forward pass; None unless the status is ok.
         carried: values of the columns that need no forward pass, whatever the status.
         misfits: those of these columns for which the sample has a value of another type.
+        seen: what a look at the decoded image gave, see :meth:`Preparer.looking`.
     """
 
     shard: str
@@ -50,6 +52,7 @@ class Prepared:
     inputs: Any = None
     carried: dict[str, Any] | None = None
     misfits: tuple[str, ...] = ()
+    seen: Any = None
 
     def fail(self, status: Status, error: str) -> Prepared:
         """Change this row, in place, into a failure."""
@@ -83,10 +86,23 @@ class Preparer:
     ) -> None:
         self.transform = transform
         self.limits = limits or ImageLimits()
+        self._look: Callable[[Any], Any] | None = None
 
     def limited(self, limits: ImageLimits) -> Preparer:
         """Return a copy with other limits."""
-        return Preparer(self.transform, limits)
+        found = copy.copy(self)
+        found.limits = limits
+        return found
+
+    def looking(self, look: Callable[[Any], Any]) -> Preparer:
+        """Return a copy that also puts what `look` makes of the decoded image into the row.
+
+        Args:
+            look: picklable function, called before the transform, which may change the image.
+        """
+        found = copy.copy(self)
+        found._look = look
+        return found
 
     def __call__(self, pair: Pair) -> Prepared:
         row = Prepared(pair.shard, pair.key, pair.uid)
@@ -107,6 +123,7 @@ class Preparer:
         if isinstance(caption, Fault):
             return row.fail(caption.status, caption.error)
         try:
+            row.seen = self._look and self._look(image)
             row.inputs = self.transform(image, caption)
         except Exception as error:  # one bad pair must not end the run
             return row.fail(Status.MODEL_ERROR, f"{type(error).__name__}: {error}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -26,27 +26,9 @@ from pairsift.hashing import (
 )
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Columns, Prepared, Preparer, Scorer
-from pairsift.scorers.wrapped import WrappedPreparer, Wrapper
+from pairsift.scorers.wrapped import WrappedPreparer, Wrapper, looking
 
 Hashes = tuple[str, str | None, str]
-
-
-class _Beside(NamedTuple):
-    """A transform's inputs of a pair, and the perceptual hash of its image."""
-
-    inputs: Any
-    phash: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _HashingTransform:
-    """A scorer's transform that also hashes the decoded image. Picklable."""
-
-    transform: Callable[[Any, str], Any]
-
-    def __call__(self, image: Image.Image, caption: str) -> _Beside:
-        phash = perceptual_hash(image)  # before the transform, which may change the image
-        return _Beside(self.transform(image, caption), phash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +36,8 @@ class _HashingPreparer(WrappedPreparer):
     """Preprocesses pairs for a scorer and also hashes them.
 
     Attributes:
-        prepare: the scorer's preparer, possibly with a :class:`_HashingTransform`.
-        again: decodes the image a second time, for a scorer whose own preparer is not a
-            :class:`Preparer`.
+        prepare: the scorer's preparer, which looks at the image if it can.
+        again: decodes the image a second time to look at it, for a preparer that cannot.
     """
 
     again: Preparer | None
@@ -65,13 +46,11 @@ class _HashingPreparer(WrappedPreparer):
         row = self.prepare(pair)
         if row.status is not Status.OK:
             return row
-        inputs = row.inputs
-        if self.again is not None:
-            hashed = self.again(pair)
-            inputs = _Beside(inputs, None if hashed.inputs is None else hashed.inputs.phash)
+        phash = row.seen if self.again is None else self.again(pair).seen
+        row.seen = None
         row.inputs = (
-            inputs.inputs,
-            (hash_bytes(pair.image or b""), inputs.phash, hash_caption(pair.caption or "")),
+            row.inputs,
+            (hash_bytes(pair.image or b""), phash, hash_caption(pair.caption or "")),
         )
         return row
 
@@ -81,11 +60,9 @@ def _nothing(image: Image.Image, caption: str) -> None:
 
 
 def _hashing(prepare: Callable[[Pair], Prepared]) -> _HashingPreparer:
-    if type(prepare) is Preparer:
-        return _HashingPreparer(
-            Preparer(_HashingTransform(prepare.transform), prepare.limits), None
-        )
-    return _HashingPreparer(prepare, Preparer(_HashingTransform(_nothing)))
+    if (seeing := looking(prepare, perceptual_hash)) is not None:
+        return _HashingPreparer(seeing, None)
+    return _HashingPreparer(prepare, Preparer(_nothing).looking(perceptual_hash))
 
 
 def _columns(hashes: Sequence[Hashes]) -> dict[str, np.ndarray]:
@@ -121,8 +98,7 @@ class HashesScorer(Scorer):
 class HashMarker(Wrapper):
     """A scorer with three more columns, the hashes of image and caption; its scores do not change.
 
-    The image is decoded only once if the scorer's preparer is a
-    :class:`~pairsift.scorers.base.Preparer`.
+    The image is decoded only once if the scorer's preparer is one of Pairsift's.
 
     Args:
         scorer: the scorer whose pairs are hashed.

@@ -29,6 +29,24 @@ class WrappedPreparer:
             return replace(self, prepare=self.prepare.limited(limits))
         return self
 
+    def looking(self, look: Callable[[Any], Any]) -> WrappedPreparer | None:
+        """Return a copy that looks at the decoded image, if the scorer's preparer has one."""
+        inner = looking(self.prepare, look)
+        return None if inner is None else replace(self, prepare=inner)
+
+
+def looking(
+    prepare: Callable[[Pair], Prepared], look: Callable[[Any], Any]
+) -> Callable[[Pair], Prepared] | None:
+    """Return a copy of a preparer that also looks at the decoded image; None if it has none.
+
+    See :meth:`pairsift.scorers.base.Preparer.looking`.
+    """
+    found: Callable[[Pair], Prepared] | None = None
+    if hasattr(prepare, "looking"):
+        found = prepare.looking(look)
+    return found
+
 
 class Wrapper(DeviceScorer):
     """A base class for a scorer with more columns than `scorer`.
