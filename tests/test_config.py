@@ -43,6 +43,12 @@ def test_toml_is_read(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("carry", ["'url,domain'", "'url, domain'", "['url', 'domain']"])
+def test_lists_may_be_written_as_on_the_command_line(tmp_path: Path, carry: str) -> None:
+    config = _read(tmp_path, f"out = 'o'\n[score]\nshards = 'a,b'\ncarry = {carry}\n")
+    assert config.score == ScoreOptions(shards=("a,b",), carry=("url", "domain"))
+
+
 def test_an_empty_yaml_section_is_no_section(tmp_path: Path) -> None:
     config = _read(tmp_path, YAML, "run.yaml")
     assert config.select == SelectOptions(top=0.3, by="itm")

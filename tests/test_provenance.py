@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -76,6 +79,45 @@ def test_same_size_and_time_do_not_hide_a_change(
     path.touch()
     with pytest.raises(ChangedShardError, match="has other bytes; score it again"):
         list(origin.rows([0], [keys(out)[0]]))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("change", ["replaced", "removed"])
+def test_images_elsewhere_that_changed_are_told(tmp_path: Path, suffix: str, change: str) -> None:
+    images, lists, out = (tmp_path / name for name in ("images", "lists", "out"))
+    images.mkdir()
+    lists.mkdir()
+    rows = [{"image": f"{n}.jpg", "caption": "a dog"} for n in range(4)]
+    for n in range(4):
+        (images / f"{n}.jpg").write_bytes(jpeg(seed=n))
+    table = lists / f"0{suffix}"
+    if suffix == ".jsonl":
+        table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), table)
+
+    def run(**options: Any) -> Provenance:
+        found = find_shards(str(table), image_root=str(images))
+        score_shards(found, load_scorer("heuristics"), str(out), workers=0, **options)
+        (written,) = out.glob("*.parquet")
+        return read_provenance(Folder(out), written.stem)
+
+    origin = run()
+    if change == "replaced":
+        (images / "1.jpg").write_bytes(jpeg(seed=9))
+        how = "sample .* has other bytes"
+    else:
+        (images / "1.jpg").unlink()
+        how = "sample .* now fails: .*1.jpg"
+    touch = "`touch` 0.jsonl there" if suffix == ".jsonl" else "`touch` it"
+    assert [pair.image for pair in origin.rows([0], keys(out)[:1])] == [jpeg(seed=0)]
+    with pytest.raises(ChangedShardError, match=f"{how}.*{touch} first.*--rescore"):
+        list(origin.rows([1], keys(out)[1:2]))
+    table.touch()
+    with pytest.raises(PairsiftError, match="1 shard has changed"):
+        run()
+    again = list(run(rescore_changed=True).rows([1], keys(out)[1:2]))
+    assert [pair.image for pair in again] == [jpeg(seed=9) if change == "replaced" else None]
 
 
 @kinds

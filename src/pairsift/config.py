@@ -15,6 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pairsift.errors import PairsiftError
 from pairsift.options import (
+    Commas,
     DedupOptions,
     NegClipLossOptions,
     NormSimOptions,
@@ -160,8 +161,12 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         is_left_out = value is None and section is not hint
         return None if is_left_out else _build(section, value, where)
     kind = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
-    if get_origin(kind) is tuple:  # a single text stands for a list with one entry
-        value = (value,) if isinstance(value, str) else tuple(value or ())
+    if get_origin(kind) is tuple:  # a single text stands for a list, as on the command line
+        if isinstance(value, str):
+            notes = getattr(hint, "__metadata__", ())
+            several = any(isinstance(note, Commas) for note in notes)
+            value = [part.strip() for part in value.split(",")] if several else [value]
+        value = tuple(value or ())
     try:
         return TypeAdapter(hint).validate_python(value, strict=True)
     except (ValidationError, TypeError) as error:

@@ -99,11 +99,20 @@ class Provenance:
             hidden = self.shard.version is not None and self.look() is None
         except PairsiftError:
             hidden = False
-        # Scoring compares only the listing, so it would not notice this change.
-        first = "; its size and time are still the same, so `touch` it first" if hidden else ""
+        # Scoring compares only the listing, so it would not notice this change: of images that a
+        # table elsewhere names, or of a file with its old time.
+        table = dict(self.shard.options).get("captions_file")
+        what = f"`touch` {table} there" if table else "`touch` it"
+        first = f"; its own size and time are still the same, so {what} first" if hidden else ""
         return ChangedShardError(
             f"{self.shard.url} has changed since it was scored: {how}{first}; {AGAIN}"
         )
+
+    def other_bytes(self, pair: Pair) -> ChangedShardError:
+        """Return an error that says how a sample differs from the one that was scored."""
+        fault = pair.fault if pair.image is None else None
+        how = f"now fails: {fault.error}" if fault else "has other bytes"
+        return self.changed(f"sample {pair.key} {how}")
 
     def rows(self, places: Iterable[int], keys: Iterable[str]) -> Iterator[Pair]:
         """Read the samples of some rows, and check that each is the one that was scored, byte for
@@ -129,7 +138,7 @@ class Provenance:
             if pair.key != key:
                 raise self.changed(f"row {place} is {pair.key}, and was {key}")
             if self.checks is not None and reader.check(pair) != self.checks[place]:
-                raise self.changed(f"sample {key} has other bytes")
+                raise self.other_bytes(pair)
             yield pair
 
     def is_same(self, keys: Iterable[str], also: Callable[[int, Pair], bool] | None = None) -> bool:

@@ -269,6 +269,37 @@ def test_empty_fields_of_a_csv_are_numbers_that_are_missing(
     assert found["clip"].to_pylist() == [0.5 if "5" in value else None for value in values]
 
 
+@pytest.mark.parametrize(
+    "suffixes", [(".csv", ".parquet"), (".jsonl", ".csv"), (".csv", ".csv"), (".parquet", ".jsonl")]
+)
+def test_numbers_of_several_formats(tmp_path: Path, suffixes: tuple[str, ...]) -> None:
+    (tmp_path / "t").mkdir()
+    for place, suffix in enumerate(suffixes):
+        write(tmp_path / "t" / f"{place}{suffix}", rows())
+    summary, found = imported(tmp_path / "t", tmp_path / "s")
+    assert found["clip"].type == pa.float64()
+    assert summary.columns["clip"] == (2 * COUNT, 0.0, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "expected"), [(".parquet", "007"), (".jsonl", "007"), (".csv", 7.0)]
+)
+def test_text_of_digits_stays_text_where_tables_have_types(
+    tmp_path: Path, suffix: str, expected: Any
+) -> None:
+    table = write(tmp_path / f"t{suffix}", rows(code=["007"] * COUNT))
+    _, found = imported(table, tmp_path / "s", columns=["code"])
+    assert found["code"].to_pylist() == [expected] * COUNT
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_numbers_that_are_no_floats_are_kept_exactly(tmp_path: Path, suffix: str) -> None:
+    number = 2**60 + 1
+    table = write(tmp_path / f"t{suffix}", rows(number=[number] * COUNT))
+    _, found = imported(table, tmp_path / "s", columns=["number"])
+    assert found["number"].to_pylist() == [str(number)] * COUNT
+
+
 @pytest.mark.parametrize("uids", [list(range(COUNT)), ["x"] * COUNT, [None] * COUNT])
 def test_uids_that_cannot_be_used_for_a_pool_are_told(
     tmp_path: Path, pool: Path, uids: list[Any]

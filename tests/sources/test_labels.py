@@ -63,6 +63,20 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
         read_rows(path)
 
 
+@pytest.mark.parametrize("wrong", [{"shard": None}, {"key": 5}, {"key": ["1"]}])
+def test_pairs_without_a_name_are_told(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    path = write(tmp_path / "labels.jsonl", label("1", "good"), label("2", "bad") | wrong)
+    with pytest.raises(PairsiftError, match="line 2: not a label: shard and key must be text"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("labels", [[], [label("1", None)], [label("1", "bad"), label("1", None)]])
+def test_no_label_is_told(tmp_path: Path, labels: list[dict[str, Any]]) -> None:
+    path = write(tmp_path / "labels.jsonl", *labels)
+    with pytest.raises(PairsiftError, match="holds no rows; it needs image, caption"):
+        read_rows(path, ("image", "caption"))
+
+
 @pytest.mark.parametrize("given", [["good"], {"good": 1}, 1, True, ""])
 def test_labels_of_other_types_are_told(tmp_path: Path, given: Any) -> None:
     path = write(tmp_path / "labels.jsonl", label("1", "good"), label("2", given))

@@ -19,11 +19,12 @@ from typing import Any
 import pyarrow as pa
 
 from pairsift.errors import PairsiftError
-from pairsift.pair import Pair
 from pairsift.scores import IDENTITY_FIELDS, MANIFEST
 from pairsift.sources import ShardSet, open_shard
 from pairsift.sources.fields import NoFieldError, describe, follow, list_names
 from pairsift.sources.score_rows import KIND as SCORES
+from pairsift.sources.tables import TYPED_TABLES
+from pairsift.sources.text_files import table_extension
 from pairsift.storage import Folder
 
 TYPES = {
@@ -191,14 +192,16 @@ def _begun(out: str | None) -> tuple[CarriedField, ...]:
         return ()
 
 
-def _samples(shard_set: ShardSet, option: str) -> Iterator[Pair]:
+def _samples(shard_set: ShardSet, option: str) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """Yield the fields of the first samples, and whether numbers are text there, as in a CSV."""
     read = False
     failed: Exception | None = None
     for shard in shard_set.shards[:_SHARDS]:
+        is_text = shard.kind == SCORES and table_extension(shard.url) not in TYPED_TABLES
         try:
             for pair in open_shard(shard):
                 read = True
-                yield pair
+                yield pair.metadata, is_text
         except (PairsiftError, OSError) as error:
             failed = failed or error
     if isinstance(failed, PairsiftError) and not read and shard_set.shards[0].kind == SCORES:
@@ -211,20 +214,25 @@ def _samples(shard_set: ShardSet, option: str) -> Iterator[Pair]:
 
 
 def _typed(
-    field: CarriedField, samples: Sequence[Pair], kinds: set[str], option: str
+    field: CarriedField,
+    samples: Sequence[tuple[Mapping[str, Any], bool]],
+    kinds: set[str],
+    option: str,
 ) -> CarriedField:
     """Return the field with the type that fits its values in the samples."""
     values, there = [], not samples
     why = ""
-    for pair in samples:
-        if not pair.metadata:
+    for fields, is_text in samples:
+        if not fields:
             continue
         try:
-            value = follow(pair.metadata, field.path)[1]
+            value = follow(fields, field.path)[1]
         except NoFieldError as error:
             why = why or str(error)
             continue
         there = True
+        if is_text and isinstance(value, str) and _NUMBER.fullmatch(value):
+            value = _parsed(value, "integer")
         if value is not None:
             values.append(value)
     if not there:
@@ -233,8 +241,6 @@ def _typed(
             f"{why or 'they have no fields'}. If others have it, give its type: "
             f"{option} {field}:text ({list_names(TYPES)})"
         )
-    if kinds == {SCORES} and all(isinstance(v, str) and _NUMBER.fullmatch(v) for v in values):
-        values = [float(value) for value in values if value.strip()]  # a CSV has only text
     return replace(field, type=_type_of(values, kinds <= _TYPED))
 
 

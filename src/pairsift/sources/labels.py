@@ -94,6 +94,8 @@ def _fault(fields: Fields) -> str | None:
         return f"not a label: it lacks {', '.join(sorted(FIELDS - fields.keys()))}"
     if fields["label"] is not None and fields["label"] not in tuple(LABELS):
         return f"the label {fields['label']!r} is not one of {', '.join(LABELS)}"
+    if not isinstance(fields["shard"], str) or not isinstance(fields["key"], str):
+        return "not a label: shard and key must be text"
     if not isinstance(fields["caption_index"], int) or not isinstance(fields["scores"], dict):
         return "not a label: caption_index must be a number, and scores an object"
     return None

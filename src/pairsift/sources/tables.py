@@ -31,7 +31,9 @@ from pairsift.sources.text_files import (
     table_extension,
 )
 
-TABLE_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+TYPED_TABLES = (".jsonl", ".json", ".parquet")
+"""extensions of tables in which numbers are not text"""
+TABLE_EXTENSIONS = (".csv", ".tsv", *TYPED_TABLES)
 _FIRST_OBJECTS = 100
 _UID_BYTES = 16
 
@@ -259,6 +261,8 @@ def _match_needed(
 ) -> str:
     """Return the table's spelling of a required column."""
     found = names.match_column(table.columns, (name, *usual), table.url)
+    if found is None and not table.columns:
+        raise PairsiftError(f"{table.url} holds no rows; it needs {', '.join(needed)}")
     if found is None:
         raise PairsiftError(
             f"{table.url} has no column {name!r}; it needs {', '.join(needed)}, "
