@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import binascii
 import os
+import string
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +31,7 @@ def _is_subset(file: IO[bytes]) -> bool:
 
 SUBSET = OutputKind("a DataComp subset file", _is_subset)
 _UID_DIGITS = 32
+_HEXADECIMAL = np.frombuffer(string.hexdigits.encode(), dtype=np.uint8)
 _BUCKET_BITS = 6
 # Score tables that are read ahead.
 _AHEAD = 8
@@ -166,21 +169,13 @@ def parse_uids(uids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray
     wrong = np.flatnonzero(lengths != _UID_DIGITS)
     if len(wrong):
         raise ValueError(int(wrong[0]))
-    characters = np.frombuffer(_character_bytes(uids), dtype=np.uint8)
-    letter = (characters | 0x20) - np.uint8(
-        ord("a")
-    )  # the unsigned difference wraps around for characters below the letter
-    digit = characters - np.uint8(ord("0"))
-    wrong = np.flatnonzero((digit > 9) & (letter > 5))
-    if len(wrong):
-        raise ValueError(int(wrong[0]) // _UID_DIGITS)
-    # ASCII keeps a digit's value in its low bits, and bit 6 is set for letters only, where 9 is
-    # missing. (np.where on bytes takes many times as long.)
-    values = (characters & np.uint8(0x0F)) + (characters >> np.uint8(6)) * np.uint8(9)
-    # Two digits at a time: the first of each pair is the low byte of a little-endian uint16.
-    pairs = values.view("<u2")
-    octets = (pairs << 4 | pairs >> 8).astype(np.uint8)
-    halves = octets.view(">u8").astype(np.uint64).reshape(-1, 2)
+    digits = _character_bytes(uids)
+    try:
+        octets = binascii.unhexlify(digits)
+    except binascii.Error:
+        wrong = np.flatnonzero(~np.isin(np.frombuffer(digits, dtype=np.uint8), _HEXADECIMAL))
+        raise ValueError(int(wrong[0]) // _UID_DIGITS) from None
+    halves = np.frombuffer(octets, dtype=">u8").astype(np.uint64).reshape(-1, 2)
     return halves[:, 0], halves[:, 1]
 
 
