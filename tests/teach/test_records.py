@@ -6,9 +6,11 @@ import os
 import uuid
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from pairsift.teach.records import Record, read_records, write_records
+from pairsift.errors import PairsiftError
+from pairsift.teach.records import METADATA_KEY, Record, read_records, write_records
 
 RECORDS = [Record("a.jpg", "a dog", scores={"itm": 70.0})]
 
@@ -31,3 +33,21 @@ def test_records_lie_where_they_are_wanted(
             if path.startswith("/"):
                 Path(path).unlink(missing_ok=True)
     assert sorted(os.listdir()) == sorted(["new", name])
+
+
+@pytest.mark.parametrize("name", ["teacher.parquet", "teacher.jsonl"])
+def test_records_come_back_as_they_were_written(tmp_path: Path, name: str) -> None:
+    records = [
+        Record(
+            "a.jpg", "line\u2028break and \u00fc", "own", 2, {"itm": 3.5, "su": 1}, {"itm": "so"}
+        ),
+        Record("b.jpg", "x", error="refused: no"),
+    ]
+    path = str(tmp_path / "sub" / name)
+    assert write_records(path, records, {"teacher": "t"}) == 2
+    assert read_records(path) == records
+    if name.endswith("parquet"):
+        assert b'"teacher": "t"' in pq.read_schema(path).metadata[METADATA_KEY]
+    (tmp_path / "bad.parquet").write_bytes(b"nothing")
+    with pytest.raises(PairsiftError, match="holds no teacher records"):
+        read_records(str(tmp_path / "bad.parquet"))

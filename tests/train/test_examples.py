@@ -15,7 +15,6 @@ from pairsift.errors import PairsiftError
 from pairsift.scorers.mlm.prompt_files import recorded_prompts
 from pairsift.teach.records import Record, write_records
 from pairsift.train.examples import TrainingData, fewest, read_data, read_mix, split_dev
-from pairsift.train.items import usable
 from tests.samples import jpeg, tar_bytes
 from tests.train.toy import write_toy
 
@@ -123,17 +122,6 @@ def test_instructions_that_balance_mixed_in_are_kept(tmp_path: Path) -> None:
     (tmp_path / "llava.json").write_text(json.dumps(general + judged))
     data = read_data([str(tmp_path)])
     assert (len(data.examples), len(data.exchanges)) == (len(judged), 5)
-
-
-def test_what_the_scorer_would_refuse_is_left_out_and_counted(tmp_path: Path) -> None:
-    write_toy(tmp_path, 6)
-    (tmp_path / "images" / "1.png").write_bytes(b"no image")
-    entries = json.loads((tmp_path / "llava.json").read_text())
-    entries[0]["caption"] = "  "
-    (tmp_path / "llava.json").write_text(json.dumps(entries))
-    data = usable(read_data([str(tmp_path)]))
-    assert data.left_out == {"caption_empty": 1, "image_corrupt": 2}
-    assert len(data.examples) == 9
 
 
 @pytest.mark.parametrize(

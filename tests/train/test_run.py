@@ -313,24 +313,6 @@ def test_a_loss_that_is_not_finite_ends_the_run(llava: Path, toy: Path, tmp_path
         train(settings)
 
 
-def test_stages_are_lists_by_commas() -> None:
-    stages = parse_stages("projector,all", epochs="1,2.5", lora=True)
-    assert [(s.name, s.epochs, s.learning_rate) for s in stages] == [
-        ("1-projector", 1.0, 1e-3), ("2-all", 2.5, 2e-4),
-    ]  # fmt: skip
-    assert [s.steps for s in parse_stages("language", steps="7")] == [7]
-    for wrong in (
-        {"names": "head"},
-        {"names": "all", "epochs": "1,2"},
-        {"names": "all", "epochs": "-1"},
-        {"names": "all", "steps": "1.5"},
-        {"names": "all", "steps": "many"},
-        {"names": "all", "steps": "1", "epochs": "1"},
-    ):
-        with pytest.raises(PairsiftError, match="--"):
-            parse_stages(wrong.pop("names"), **wrong)
-
-
 @pytest.mark.slow
 def test_the_command_says_what_it_would_do_then_does_it(
     llava: Path, toy: Path, tmp_path: Path

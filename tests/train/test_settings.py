@@ -68,3 +68,21 @@ def test_what_decides_the_result_is_listed() -> None:
     assert same.decisive() == PLAIN.decisive()
     for change in ({"seed": 1}, {"batch_size": 2}, {"lora": Lora(8, 16, 0.0)}, {"stages": ()}):
         assert replace(PLAIN, **change).decisive() != PLAIN.decisive()  # type: ignore[arg-type]
+
+
+def test_stages_are_lists_by_commas() -> None:
+    stages = parse_stages("projector,all", epochs="1,2.5", lora=True)
+    assert [(s.name, s.epochs, s.learning_rate) for s in stages] == [
+        ("1-projector", 1.0, 1e-3), ("2-all", 2.5, 2e-4),
+    ]  # fmt: skip
+    assert [s.steps for s in parse_stages("language", steps="7")] == [7]
+    for wrong in (
+        {"names": "head"},
+        {"names": "all", "epochs": "1,2"},
+        {"names": "all", "epochs": "-1"},
+        {"names": "all", "steps": "1.5"},
+        {"names": "all", "steps": "many"},
+        {"names": "all", "steps": "1", "epochs": "1"},
+    ):
+        with pytest.raises(PairsiftError, match="--"):
+            parse_stages(wrong.pop("names"), **wrong)

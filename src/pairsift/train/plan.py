@@ -107,6 +107,10 @@ def make_plan(settings: Settings, listener: Listener) -> Plan:
             f"no dev pair among {len(data.examples):,}; raise --dev-fraction, give --dev-data, "
             "or give --dev-fraction 0 to train without dev pairs"
         )
+    if dev and not any(metric in example.scores for example in dev for metric in metrics):
+        raise PairsiftError(
+            f"the dev pairs have no scores for {', '.join(metrics)}; give other --dev-data"
+        )
     if settings.ranking and not _has_ranked(train):
         raise PairsiftError("--ranking: no image has two captions with scores of one metric")
     mixed = TrainingData(data.sources)
