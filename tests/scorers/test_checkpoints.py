@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pairsift import PairsiftError
+from pairsift.scorers.checkpoints import checkpoint_digest, find_checkpoint
 from pairsift.scorers.clip import ClipScorer
 from pairsift.scorers.mlm.columns import score_columns
 from pairsift.scorers.mlm.prompt_files import PACK_FILE, dump_pack
@@ -185,3 +187,59 @@ def test_a_model_that_is_refused_is_refused_before_its_weights_come(hub: Hub, fi
     assert done.returncode == 1
     assert "refused by its config.json" in done.stderr.splitlines()[-1]
     assert hub.fetched() == {"config.json"}
+
+
+@pytest.mark.parametrize(
+    "name", ["gone", "/gone/org/name", "./org/name", "~/gone", "a/b/c", "../org/name", "gone@main"]
+)
+def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PairsiftError, match="there is no folder .*; the folder of a judge is need"):
+        find_checkpoint(name, "judge")
+
+
+def test_a_folder_is_taken_and_a_file_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "file").write_text("")
+    assert find_checkpoint("~/model") == find_checkpoint(str(tmp_path / "model"))
+    with pytest.raises(PairsiftError, match="file is a file; the folder of a checkpoint is needed"):
+        find_checkpoint(str(tmp_path / "file"))
+
+
+def folder_of(path: Path, **contents: bytes) -> Path:
+    path.mkdir(exist_ok=True)
+    for name, content in contents.items():
+        (path / name.replace("__", ".")).write_bytes(content)
+    return path
+
+
+def test_a_digest_is_of_names_sizes_and_bytes(tmp_path: Path) -> None:
+    same = {"config__json": b"{}", "a__safetensors": b"weights", "notes__md": b"anything"}
+    first = checkpoint_digest(folder_of(tmp_path / "a", **same))
+    assert len(first) == 16
+    assert checkpoint_digest(folder_of(tmp_path / "b", **same | {"notes__md": b"other"})) == first
+    for number, change in enumerate(
+        [{"a__safetensors": b"Weights"}, {"a__safetensors": b"weights."}, {"more__json": b""}]
+    ):
+        assert checkpoint_digest(folder_of(tmp_path / f"c{number}", **same | change)) != first
+    own = folder_of(tmp_path / "a")
+    chosen = [own / "config.json", own / "notes.md"]
+    assert checkpoint_digest(own, chosen) == checkpoint_digest(own, chosen[::-1]) != first
+
+
+def test_of_large_files_beginning_middle_and_end_count(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    digests = []
+    for place in (None, 0, 35 << 20, 79 << 20):
+        with path.open("wb") as file:
+            file.truncate(80 << 20)
+            if place is not None:
+                file.seek(place)
+                file.write(b"x" * (1 << 20))
+        digests.append(checkpoint_digest(tmp_path))
+    assert len(set(digests)) == 4

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pairsift.errors import PairsiftError
-from pairsift.scorers.mlm.families.generic import CacheBackbone, Paths
+from pairsift.scorers.mlm.families.generic import CacheBackbone
 from pairsift.scorers.mlm.hub import WAYS
 from pairsift.scorers.mlm.load import load_mlm_scorer
 from tests.models.sweep import save
@@ -80,12 +80,3 @@ def test_a_bad_pair_costs_one_row(folder):
     pairs[1] = Pair(key="bad", image=b"no image", caption="a dog")
     table = load_mlm_scorer(folder, way="cache").score(pairs)
     assert table["status"].to_pylist() == ["ok", "image_corrupt", "ok"]
-
-
-def test_paths_are_the_longest_beginnings_of_a_trie():
-    #  0 ─ 5 ─ 6
-    #    └ 7
-    paths = Paths(((5, 7, 6), (0, 0, 1)))
-    assert [row.tolist() for row in paths.rows] == [[7], [5, 6]]
-    assert paths.nodes == [(0, 0), (1, 1), (0, 1), (1, 2)]
-    assert paths.longest == 2
