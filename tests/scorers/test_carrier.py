@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pairsift import Pair, PairsiftError, load_scorer, steps
+from pairsift import PairsiftError, load_scorer, steps
 from pairsift.config import read_config
 from pairsift.options import ScoreOptions, WriteOptions
 from pairsift.pipeline import run_pipeline
 from pairsift.report import write_report
-from pairsift.scorers.carried_fields import CarriedField, find_carried
-from pairsift.scorers.carrier import Carrier
 from pairsift.scorers.registry import known_columns
 from pairsift.select import select
-from pairsift.sources import find_shards
 from pairsift.writers.registry import write_outputs
 from tests.samples import jpeg, write_tar
 from tests.support.commands import pairsift
@@ -194,63 +190,6 @@ def test_integers_that_a_number_cannot_hold_are_text(tmp_path: Path) -> None:
     assert set(table["views"].to_pylist()) == {float(2**53)}
 
 
-def test_spelling() -> None:
-    texts = ["url", "site=meta.domain", "og:title", "clip-score:number", "t=a.0:integer"]
-    fields = [CarriedField.parse(text) for text in texts]
-    assert [(field.name, field.path, field.type) for field in fields] == [
-        ("url", "url", ""), ("site", "meta.domain", ""), ("og_title", "og:title", ""),
-        ("clip_score", "clip-score", "number"), ("t", "a.0", "integer"),
-    ]  # fmt: skip
-    assert [CarriedField.parse(str(field)) for field in fields] == fields
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "expected"),
-    [
-        ("text", "a\ud800b\0", "a\\ud800b\0"),
-        ("text", 1.5, "1.5"),
-        ("text", True, "true"),
-        ("text", {"a": [None]}, '{"a": [null]}'),
-        ("text", float("nan"), None),
-        ("number", 3, 3.0),
-        ("number", " 1e3 ", 1000.0),
-        ("number", "", None),
-        ("number", "nan", None),
-        ("integer", 3.0, 3),
-        ("integer", "12", 12),
-        ("integer", "12.0", 12),
-        ("integer", "1e3", 1000),
-        ("number", "1_000", "misfit"),
-        ("number", "٣", "misfit"),
-        ("number", "0x10", "misfit"),
-        ("number", "inf", "misfit"),
-        ("integer", "1.5", "misfit"),
-        ("integer", "1e400", "misfit"),
-        ("bool", "TRUE", True),
-        ("text", "x" * 65_537, "misfit"),
-        ("number", "n/a", "misfit"),
-        ("number", True, "misfit"),
-        ("number", [1], "misfit"),
-        ("number", 10**400, "misfit"),
-        ("integer", 2**63, "misfit"),
-        ("integer", 1.5, "misfit"),
-        ("integer", float("inf"), "misfit"),
-        ("bool", 1, "misfit"),
-        ("bool", "yes", "misfit"),
-    ],
-)
-def test_values(kind: str, value: Any, expected: Any) -> None:
-    scorer = Carrier(load_scorer("heuristics"), [f"x:{kind}"])
-    row = scorer.preparer(Pair("a", jpeg(), "a dog", metadata={"x": value}))
-    assert row.inputs is not None
-    assert row.carried is not None
-    if expected == "misfit":
-        assert row.misfits == ("x",)
-        assert row.carried.get("x") is None
-    else:
-        assert (row.carried["x"], row.misfits) == (expected, ())
-
-
 def test_beside_other_columns(tmp_path: Path) -> None:
     options: dict[str, Any] = {"hashes": True, "mark_out_of_scope": True, "languages": "en",
                                "carry": ["domain:text"]}  # fmt: skip
@@ -260,11 +199,3 @@ def test_beside_other_columns(tmp_path: Path) -> None:
     assert json.loads(scorer.fingerprint["carry"]) == ["domain:text"]
     with pytest.raises(PairsiftError, match="give its type"):
         load_scorer("heuristics", carry=["domain"])
-
-
-def test_types_need_a_sample_that_can_be_read(tmp_path: Path) -> None:
-    (tmp_path / "0.tar").write_bytes(b"no tar" * 1000)
-    shards = find_shards(str(tmp_path))
-    with pytest.raises(PairsiftError, match=re.escape("0.tar is not a tar")):
-        find_carried(["url"], shards)
-    assert find_carried(["url:text"], shards) == ("url:text",)

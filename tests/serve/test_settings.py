@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pairsift.errors import PairsiftError
+from pairsift.options import ServeOptions
 from pairsift.serve import ServeSettings
-from pairsift.serve.settings import KEY_VARIABLE, read_api_key
+from pairsift.serve.settings import KEY_VARIABLE, read_api_key, settings_of
 
 KEY = "correct-horse-battery-staple"
 
@@ -55,3 +56,50 @@ def test_short_keys_are_refused_and_none_is_shown() -> None:
 def test_limits_that_allow_nothing_are_refused(limits: dict[str, int], words: str) -> None:
     with pytest.raises(PairsiftError, match=words):
         ServeSettings(**limits)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("localhost", True), ("127.0.0.1", True), ("127.9.9.9", True), ("::1", True),
+        ("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("127.1", False), ("", False),
+    ],
+)  # fmt: skip
+def test_which_addresses_only_this_machine_reaches(host: str, local: bool) -> None:
+    assert ServeSettings(host=host, open_to_all=True).is_local is local
+
+
+@pytest.mark.parametrize("network", ["10.1.2.3/16", "10.1.0.0/40", "inside", ""])
+def test_networks_are_written_as_address_and_length(network: str) -> None:
+    with pytest.raises(PairsiftError, match=r"--allow-network .*; write it as 10\.1\.0\.0/16"):
+        ServeSettings(allow_remote=True, allow_networks=(network,))
+
+
+def test_a_network_needs_remote_images() -> None:
+    with pytest.raises(PairsiftError, match="--allow-network needs --allow-remote"):
+        ServeSettings(allow_networks=("10.1.0.0/16",))
+    ServeSettings(allow_remote=True, allow_networks=("10.1.0.0/16", "fd00::/8"))
+
+
+def test_options_of_the_command_become_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    (tmp_path / "key").write_text(KEY)
+    options = ServeOptions(
+        max_wait_ms=250, max_body_mib=0.5, max_image_mib=0.25, api_key_file=str(tmp_path / "key"),
+        port=0, no_api_key=True,
+    )  # fmt: skip
+    made = settings_of(options)
+    assert (made.max_wait, made.max_body, made.max_image) == (0.25, 2**19, 2**18)
+    assert (made.api_key, made.port, made.open_to_all) == (KEY, 0, True)
+    plain = settings_of(ServeOptions())
+    assert plain == ServeSettings()
+
+
+def test_a_key_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xff\xfe")
+    with pytest.raises(PairsiftError, match="key: not text"):
+        read_api_key(str(tmp_path / "key"))
+    with pytest.raises(PairsiftError, match="Is a directory"):
+        read_api_key(str(tmp_path))

@@ -12,7 +12,6 @@ from PIL import Image
 from pairsift import Pair, load_scorer
 from pairsift.demo.photos import PHOTOS
 from pairsift.errors import PairsiftError
-from pairsift.scorers.mlm.tiny.captions import share_images
 from pairsift.scorers.mlm.tiny.encoded import KEPT, EncodedImages
 from pairsift.scorers.mlm.tiny.scorer import DTYPES, TinyScorer
 from pairsift.scorers.placement import check_bfloat16
@@ -162,14 +161,3 @@ def test_the_last_images_are_kept() -> None:
     assert len(images) == KEPT
     images([pictures[3]])  # used last of the first ones, so still there
     assert len(seen) == 250 + KEPT - 10
-
-
-def test_groups_of_an_image_are_powers_of_two_and_cover_all() -> None:
-    image_of = [0] * 21 + [1] * 3 + [2]
-    groups = share_images(image_of)
-    assert {size: len(found) for size, found in groups.items()} == {16: 1, 4: 1, 1: 3, 2: 1}
-    members = [position for found in groups.values() for group in found for position in group]
-    assert sorted(members) == list(range(len(image_of)))
-    for found in groups.values():
-        for group in found:
-            assert len({image_of[position] for position in group}) == 1

@@ -80,6 +80,8 @@ class TinyConfig:
         """Read config.json. Raises PairsiftError if it is missing or has unknown fields."""
         try:
             stored = json.loads(path.read_text("utf-8"))
+            if not isinstance(stored, dict):
+                raise ValueError("an object is expected")
         except (OSError, ValueError) as error:
             raise PairsiftError(
                 f"{path}: cannot read the model's configuration: {error}"
