@@ -56,7 +56,6 @@ def test_samples_are_found_by_key(tmp_path: Path, with_shard: bool) -> None:
     assert (found.find(pair) or {})["words"] == 2
     assert (found.find(Pair("\u72ac", None, None, "y")) is None) is with_shard
     assert found.find(Pair("d", None, None, "x")) is None
-    assert found.example == ("x/a" if with_shard else "a")
 
 
 def test_a_table_without_rows_finds_nothing(tmp_path: Path) -> None:
