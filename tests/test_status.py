@@ -96,6 +96,17 @@ def test_a_folder_without_scores_is_refused(tmp_path: Path) -> None:
         read_status(str(tmp_path / "nowhere"))
 
 
+@pytest.mark.parametrize("names", [["a\nb", "c"], ["\n"], ["a", "a\n", "b\r"], ["a", "b"]])
+def test_line_ends_in_names_make_no_more_shards(tmp_path: Path, names: list[str]) -> None:
+    (tmp_path / "pool").mkdir()
+    out = tmp_path / "scores"
+    for done, name in enumerate(names, 1):
+        write_tar(tmp_path / "pool" / f"{name}.tar", good_samples(1))
+        found = find_shards(str(tmp_path / "pool"))
+        score_shards(found, load_scorer("heuristics"), str(out), workers=0)
+        assert f"{done} of {done} shards done" in to_text(read_status(str(out)))
+
+
 def test_damaged_table_is_named(scores: Path) -> None:
     (scores / "03.parquet").write_bytes(b"not parquet")
     with pytest.raises(PairsiftError, match=r"03\.parquet is not a readable table"):

@@ -346,7 +346,8 @@ class ScoreFolder:
         known = read_shard_names(self.folder)
         merged = known | set(names)
         if merged != known:
-            text = "".join(f"{name}\n" for name in sorted(merged))
+            end = "\0" if any("\n" in name for name in merged) else "\n"
+            text = "".join(f"{name}{end}" for name in sorted(merged))
             self.folder.write(SHARD_NAMES, gzip.compress(text.encode(), 6, mtime=0))
 
     def commit(
@@ -485,9 +486,10 @@ def _read_metadata(folder: Folder, path: str) -> Mapping[bytes, bytes]:
 def read_shard_names(folder: Folder) -> set[str]:
     """Return the names of all shards given to runs into this folder; empty if unknown."""
     try:
-        return set(gzip.decompress(folder.read(SHARD_NAMES)).decode().split("\n")) - {""}
+        text = gzip.decompress(folder.read(SHARD_NAMES)).decode()
     except (FileNotFoundError, OSError, EOFError, ValueError):
         return set()
+    return set(text.split("\0" if "\0" in text else "\n")) - {""}  # a name may hold line ends
 
 
 def without_suffix(names: Iterable[str], suffix: str) -> set[str]:

@@ -22,8 +22,9 @@ def member_key(key: str) -> str:
     """Return a key without dots in its last part, where a dot would end the key in a tar.
 
     An empty last part becomes ``_``, and leading slashes are removed, because readers skip such
-    names.
+    names. So does a zero byte, where a name ends in a tar, and a part ``..``, which would lead out
+    of the folder into which a tar is unpacked.
     """
-    folder, slash, base = key.rpartition("/")
-    folder, base = folder.lstrip("/"), base.replace(".", "_") or "_"
-    return f"{folder}{slash if folder else ''}{base}"
+    *folders, base = key.replace("\0", "_").lstrip("/").split("/")
+    folders = ["_" if part == ".." else part for part in folders]
+    return "/".join([*folders, base.replace(".", "_") or "_"])
