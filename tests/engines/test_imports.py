@@ -292,6 +292,22 @@ def test_text_of_digits_stays_text_where_tables_have_types(
     assert found["code"].to_pylist() == [expected] * COUNT
 
 
+@pytest.mark.parametrize("name", ["0_stats.json", "dataset_info.json", "_run.json", "STATS.JSON"])
+def test_a_folder_with_json_that_is_no_table(tmp_path: Path, name: str) -> None:
+    (tmp_path / "t").mkdir()
+    write(tmp_path / "t" / "0.parquet", rows())
+    (tmp_path / "t" / name).write_text('{"count": 1}')
+    summary, _ = imported(tmp_path / "t", tmp_path / "s")
+    assert (summary.rows, summary.run.shards) == (COUNT, 1)
+
+
+def test_a_folder_of_json_lists(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    for part in range(2):
+        (tmp_path / "t" / f"{part}.json").write_text(json.dumps(rows().to_pylist()))
+    assert imported(tmp_path / "t", tmp_path / "s")[0].rows == 2 * COUNT
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_numbers_that_are_no_floats_are_kept_exactly(tmp_path: Path, suffix: str) -> None:
     number = 2**60 + 1

@@ -139,6 +139,8 @@ def import_scores(
     limits = parse_ranges(ranges or {})
     index = None
     if pool is not None:
+        for note in pool.notes:
+            listener.message(note)
         listener.message("reading the tables")
         by_uid = uid is not None or (key is None and _has_uid(found))
         if not by_uid and key is None:

@@ -286,7 +286,11 @@ def _shards_of_folder(
     caches, described = written_by_datasets(found)
     by_kind["arrow"] = [entry for entry in by_kind["arrow"] if entry.url not in caches]
     if kind == SCORES:
-        by_kind[SCORES] = [entry for entry in found if is_table(entry.url)]
+        listed = [entry for entry in found if is_table(entry.url) and not is_own_file(entry.url)]
+        # A .json beside other tables describes them, as those of img2dataset and datasets do.
+        by_kind[SCORES] = [
+            entry for entry in listed if not entry.url.lower().endswith(".json")
+        ] or listed
     if kind is None and {_stem(entry.url) for entry in by_kind["parquet"]} <= _described(found):
         by_kind["parquet"] = []  # img2dataset's metadata
     present = [name for name in readers() if by_kind[name] and kind in (None, name)]
