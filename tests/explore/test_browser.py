@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from pairsift.explore import running_server
 from pairsift.select import select
 from tests.explore.conftest import Served
 from tests.explore.test_server import wait_for_captions
 from tests.report.conftest import HOSTILE
+from tests.scorers.test_carrier import score, write_pool
+from tests.support.commands import pairsift
 from tests.support.headless import console, requests, visit
 
 pytestmark = pytest.mark.browser
@@ -96,3 +102,53 @@ def test_fits_a_phone(browser: Any, served: Served) -> None:
     visit(browser, served.url, width=390, scheme="dark")
     settle(browser)
     assert look(browser, "document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.slow
+def test_carried_fields_filter_the_pairs(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    quoted = 'it\'s a \\ "site"'
+    pool = write_pool(tmp_path / "pool", site=quoted)
+    score(pool, tmp_path / "s", "domain", "clean", "my_site=site", "url")
+    status = "document.getElementById('status').textContent"
+    with running_server(str(tmp_path / "s"), cache=str(tmp_path / "cache")) as url:
+        wait_for_captions(url)
+        visit(browser, url)
+        settle(browser)
+        field = browser.find_element(By.ID, "where")
+        assert field.get_attribute("placeholder").startswith("caption_words >= ")
+        field.send_keys("not clean", Keys.ENTER)
+        settle(browser, 2)
+        assert look(browser, status) == "6 of 12 pairs."
+        for turn, name in ((3, "Only domain: b.org"), (4, f"Only my_site: {quoted}")):
+            shown = browser.find_elements(By.CSS_SELECTOR, ".kinds button")
+            next(one for one in shown if one.get_attribute("title") == name).click()
+            settle(browser, turn)
+            assert look(browser, status) == "2 of 12 pairs."
+        keys = "[...document.querySelectorAll('.key')].map(k => k.textContent.split(' ')[2])"
+        assert look(browser, keys) == ["s001", "s007"]
+        titles = "[...document.querySelector('.kinds').children].map(b => b.title)"
+        assert {"Only domain: b.org", f"Only my_site: {quoted}"} < set(look(browser, titles))
+        assert console(browser) == []
+
+
+@pytest.mark.slow
+def test_scores_without_their_pool_ask_for_no_image(browser: Any, tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"id": ["a", "b", "c"], "clip": [0.1, 0.2, 0.3], "domain": ["x", "y", "x"]}),
+        tmp_path / "mine.parquet",
+    )
+    columns = ("--key", "id", "--columns", "clip,domain")
+    done = pairsift("import", tmp_path / "mine.parquet", *columns, "--out", tmp_path / "s")
+    assert done.returncode == 0, done.stderr
+    with running_server(str(tmp_path / "s"), cache=str(tmp_path / "cache")) as url:
+        visit(browser, f"{url}?where=domain%20%3D%20%27x%27")
+        settle(browser)
+        assert look(browser, "document.getElementById('status').textContent").startswith("2 of 3")
+        photos = "[...document.querySelectorAll('.photo')].map(p => p.textContent)"
+        assert look(browser, photos) == ["imported without its pool"] * 2
+        assert look(browser, "document.getElementById('q').disabled")
+        assert not [asked for asked in requests(browser) if "/image/" in asked]
+        assert console(browser) == []

@@ -48,8 +48,9 @@ function writeAddress() {
 }
 
 function image(row, eager) {
-  const box = element("div", { class: "photo" });
-  if (row.status === "ok") {
+  const box = element("div", { class: summary.pool ? "photo" : "photo bare" });
+  if (row.status === "ok" && !summary.pool) box.append(element("span", {}, "imported without its pool"));
+  else if (row.status === "ok") {
     const picture = element("img", { src: `image/${row.pos}`, alt: row.caption ?? "", decoding: "async" });
     if (!eager) picture.loading = "lazy";
     picture.addEventListener("error", () => picture.replaceWith(element("span", {}, "the picture cannot be read")));
@@ -61,7 +62,7 @@ function image(row, eager) {
 }
 
 function caption(text, attributes) {
-  if (text === null) return element("p", { ...attributes, class: "caption none" }, "caption not read yet");
+  if (text === null) return element("p", { ...attributes, class: "caption none" }, summary.pool ? "caption not read yet" : "no caption");
   return element("p", attributes, element("bdi", { dir: "auto" }, text));
 }
 
@@ -77,11 +78,12 @@ function card(row) {
     scores.append(element("dt", { title: `${title}, ${low} to ${high}. ${asks}` }, name), element("dd", {}, meter), element("dd", {}, value_shown));
   }
   const copies = row.copy_group ? [element("p", { class: "copy" }, copiesButton(row))] : [];
+  const kinds = summary.kinds.filter((name) => row[name] !== null).map((name) => kindButton(name, row[name]));
   const size = row.width ? ` · ${row.width}×${row.height}` : "";
   const open = element("button", { type: "button", "aria-label": `Details of ${row.key}` }, photo);
   open.addEventListener("click", () => detail(row));
   const made = element("li", { class: "card" }, open, caption(row.caption, { class: "caption" }), scores,
-    element("p", { class: "key" }, element("bdi", {}, row.shard), " / ", element("bdi", {}, row.key), size), ...copies);
+    ...(kinds.length ? [element("p", { class: "kinds" }, ...kinds)] : []), element("p", { class: "key" }, element("bdi", {}, row.shard), " / ", element("bdi", {}, row.key), size), ...copies);
   made.row = row;
   if (summary.labels && row.status === "ok") made.append(labelButtons(made));
   return made;
@@ -194,6 +196,23 @@ function forward() {
   turnTo(changed && form.elements.label.value === "unlabelled" ? page : page + 1);
 }
 
+/* A column's name as a condition has it. */
+function column(name) {
+  return /^[a-z_]\w*$/i.test(name) ? name : JSON.stringify(name);
+}
+
+/* A text of the row, such as a carried domain: the button adds it to the condition. */
+function kindButton(name, value) {
+  const button = element("button", { type: "button", title: `Only ${name}: ${value}` }, element("bdi", {}, value));
+  button.addEventListener("click", () => {
+    const field = form.elements.where, before = field.value.trim();
+    const only = `${column(name)} = '${value.replace(/[\\']/g, "\\$&").replaceAll("\n", "\\n").replaceAll("\r", "\\r")}'`;
+    field.value = before ? `(${before}) and ${only}` : only;
+    turnTo(0);
+  });
+  return button;
+}
+
 function copiesButton(row) {
   const button = element("button", { type: "button" }, `${format(row.copies)} copies`);
   button.setAttribute("aria-label", `Show the ${row.copies} copies of ${row.key}`);
@@ -282,6 +301,9 @@ async function start() {
     $("blind").addEventListener("click", hideScores);
     addEventListener("keydown", byKey);
   }
+  const first = summary.columns[0];
+  if (first) $("where").placeholder = `${column(first.name)} >= ${Number(((first.low + first.high) / 2).toPrecision(3))}`;
+  if (!summary.pool) form.elements.q.disabled = true;
   $("where").title = `Columns: ${summary.expression.join(", ")}`;
   readAddress();
   form.addEventListener("submit", (event) => { event.preventDefault(); turnTo(0); });

@@ -82,7 +82,8 @@ class _Explorer:
                 {"name": c.name, "title": c.title, "asks": c.asks, "low": c.low, "high": c.high}
                 for c in self.rows.columns
             ],
-            "slices": self.rows.slices,
+            "kinds": self.rows.kinds,
+            "pool": self.rows.shards.has_samples,
             "more": list(MORE_COLUMNS),
             "expression": self.finder.expression_columns,
             "statuses": {s.value: s.meaning for s in Status if s is not Status.OK},

@@ -107,6 +107,11 @@ def slice_names(schema: pa.Schema, asked: Iterable[str] = ()) -> list[str]:
     return [name for name in texts if name in (tuple(asked) or texts)]
 
 
+def flag_names(schema: pa.Schema) -> list[str]:
+    """Return the names of the columns of true and false."""
+    return [field.name for field in schema if pa.types.is_boolean(field.type)]
+
+
 def metric_column(metric: Metric, single: bool = True) -> ScoreColumn:
     """The column of a metric, over the whole of its scale.
 

@@ -13,6 +13,7 @@ from pairsift.provenance import Provenance, find_source, read_provenance
 from pairsift.scores import telling_damage
 from pairsift.select.tables import ScoreTables
 from pairsift.sources import files
+from pairsift.sources.score_rows import KIND as SCORES
 from pairsift.storage import Folder
 
 
@@ -47,6 +48,11 @@ class SourceShards:
         self.tables = tables
         self.facts = facts
         self._roots = list(roots) * (len(tables.folders) if len(roots) == 1 else 1)
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether any table is of a pool, and not of scores that were imported without theirs."""
+        return any(one.get("source_kind") != SCORES for one in self.facts)
 
     def __len__(self) -> int:
         return len(self.tables.tables)

@@ -17,6 +17,7 @@ from pairsift.expressions.terms import quoted
 from pairsift.metrics import Metric
 from pairsift.report.columns import (
     ScoreColumn,
+    flag_names,
     is_score_name,
     metric_column,
     other_column,
@@ -56,8 +57,8 @@ class ScoredRows:
     Columns: ``pos`` (the row's position: table in the high bits, row in the low bits), ``status``,
     ``kept`` and ``compared`` (by the first and the second selection; false if not ok), the score
     columns, ``step0``, ``step1``, ... (of the score columns in order, see
-    :meth:`ScoreColumn.step_sql`) and the slice columns. Texts that are needed only for a few rows
-    stay in the files; :meth:`details` reads them.
+    :meth:`ScoreColumn.step_sql`), the slice columns and those of true and false. Texts
+    that are needed only for a few rows stay in the files; :meth:`details` reads them.
 
     Attributes:
         tables: the score files.
@@ -116,6 +117,7 @@ class ScoredRows:
             *steps,
             *(quoted(field.name) for field in own if field.name not in used),
             *map(quoted, self.slices),
+            *(quoted(name) for name in flag_names(schema) if name not in more),
             *map(quoted, more),
             self._kept_sql(selection, "kept"),
             self._kept_sql(compared, "compared") if compared else "false AS compared",
