@@ -335,6 +335,30 @@ def test_misfits_of_a_pool_are_told(tmp_path: Path, pool: Path) -> None:
     assert any("clip of 2 rows" in line for line in summary.lines())
 
 
+@pytest.mark.parametrize("captions", ["captions.*", "captions.0,captions.1"])
+def test_several_captions_of_a_pool_are_told_apart(tmp_path: Path, captions: str) -> None:
+    content = {
+        "image": [jpeg(seed=n) for n in range(3)],
+        "captions": [[f"{n} short", f"{n} a longer one"] for n in range(3)],
+        "uid": [uid(n) for n in range(3)],
+    }
+    (tmp_path / "pool").mkdir()
+    pq.write_table(pa.table(content), tmp_path / "pool" / "0.parquet")
+    write(tmp_path / "t.csv", rows())
+    for command in (
+        ("import", "t.csv", "--columns", "clip", "--pool", "pool", "--caption-field", captions,
+         "--range", "clip=0:0.06", "--out", "s"),
+        ("select", "s", "--best-caption", "--by", "caption_length", "--count", 9, "--out", "best"),
+        ("write", "best", "--webdataset", "tars"),
+    ):  # fmt: skip
+        done = pairsift(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    found = pq.read_table(tmp_path / "s" / "0.parquet")
+    assert found["caption_index"].to_pylist() == [0, 1, 0, 1, None, None]  # out of the range
+    (shard,) = find_shards(str(tmp_path / "tars")).shards
+    assert [pair.caption for pair in open_shard(shard)] == ["0 a longer one", "1 a longer one"]
+
+
 @pytest.mark.parametrize("missing", [None, float("nan")])
 def test_keys_that_are_missing(tmp_path: Path, missing: Any) -> None:
     keys = pa.array([missing, 1.0, missing, *(float(n) for n in range(3, COUNT))], pa.float64())

@@ -323,6 +323,14 @@ def test_mistakes_with_lists(tmp_path: Path, kind: str, field: str, words: str) 
     assert re.search(words, found)
 
 
+@pytest.mark.parametrize("field", ["txt,txt", "txt, json.recap ,txt", "captions.*,captions.*"])
+def test_a_name_that_stands_there_twice(tmp_path: Path, field: str) -> None:
+    shards = find_shards(str(write_pool(tmp_path / "pool")))
+    with pytest.raises(PairsiftError, match="stands there twice"):
+        steps.score(ScoreOptions(shards=(), caption_field=field), shards, str(tmp_path / "s"))
+    assert not (tmp_path / "s").exists()
+
+
 @pytest.mark.parametrize("field", ["txt,,json.recap", "txt,", ",txt"])
 def test_a_name_that_is_missing(tmp_path: Path, field: str) -> None:
     with pytest.raises(PairsiftError, match="a name is missing before or after a comma"):

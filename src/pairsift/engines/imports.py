@@ -17,6 +17,7 @@ from pairsift.scorers.imported import ImportedScores, ScoreIndex, parse_ranges
 from pairsift.scores import TABLE_SUFFIX
 from pairsift.sources import ShardSet, find_shards
 from pairsift.sources.score_rows import KIND
+from pairsift.sources.several import caption_names
 from pairsift.storage import Folder
 
 
@@ -151,7 +152,8 @@ def import_scores(
             named |= {"key": None, "shard": None}  # they need not be unique
         found = find_shards(tables, kind=KIND, **named, columns=read)
         index = ScoreIndex(found, fields, by_uid)
-    scorer = ImportedScores(fields, limits, index)
+    several = pool is not None and bool(caption_names(pool.options))
+    scorer = ImportedScores(fields, limits, index, several)
     shards = pool or find_shards(tables, kind=KIND, **named, columns=read)
     run = score_shards(
         shards,

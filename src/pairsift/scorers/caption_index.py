@@ -15,6 +15,8 @@ from pairsift.scorers.wrapped import WrappedPreparer, Wrapper
 
 CAPTION_INDEX = "caption_index"
 COLUMNS = (pa.field(CAPTION_INDEX, pa.int16()),)
+SEVERAL = {"captions": "several"}
+"""what the fingerprint of such rows has"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class CaptionIndexer(Wrapper):
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        return {**self.scorer.fingerprint, "captions": "several"}
+        return {**self.scorer.fingerprint, **SEVERAL}
 
     def collate(self, inputs: Sequence[tuple[Any, int]]) -> Any:
         return self.scorer.collate(self.inner(inputs)), [index for _, index in inputs]

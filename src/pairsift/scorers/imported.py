@@ -21,6 +21,7 @@ from pairsift.errors import PairsiftError
 from pairsift.metrics import Metric, Scale, known_metric
 from pairsift.pair import Pair, Status
 from pairsift.scorers.base import Prepared, Scorer
+from pairsift.scorers.caption_index import CAPTION_INDEX, COLUMNS, SEVERAL
 from pairsift.scorers.carried_fields import FINGERPRINT, TYPES, CarriedField, read_values
 from pairsift.scores import metric_field, table_bytes
 from pairsift.sources import ShardSet, open_shard
@@ -149,6 +150,7 @@ class ImportedScores(Scorer):
         fields: the columns, with types.
         ranges: lowest and highest value of columns; a value outside makes the row `row_invalid`.
         index: the rows, for the samples of a pool. None if the samples are rows of the tables.
+        caption_index: add the column `caption_index`, for samples with several captions each.
 
     Raises:
         PairsiftError: a range is of no column of numbers.
@@ -158,7 +160,11 @@ class ImportedScores(Scorer):
     batch_size = 1024
 
     def __init__(
-        self, fields: Sequence[CarriedField], ranges: Ranges, index: ScoreIndex | None = None
+        self,
+        fields: Sequence[CarriedField],
+        ranges: Ranges,
+        index: ScoreIndex | None = None,
+        caption_index: bool = False,
     ) -> None:
         types = {field.name: field.type for field in fields}
         for name in ranges:
@@ -169,8 +175,10 @@ class ImportedScores(Scorer):
                     f"{', '.join(numbers) or 'none'}"
                 )
         self._fields, self._ranges, self._index = tuple(fields), dict(ranges), index
-        self.columns = tuple(_column(field, ranges.get(field.name)) for field in fields)
-        self.carried = frozenset(types)
+        self._several = caption_index
+        own = COLUMNS if caption_index else ()
+        self.columns = (*own, *(_column(field, ranges.get(field.name)) for field in fields))
+        self.carried = frozenset(field.name for field in self.columns)
         self.preparer = self._prepare
 
     @property
@@ -182,7 +190,9 @@ class ImportedScores(Scorer):
             "ranges": json.dumps(self._ranges, sort_keys=True),
             "samples": WITHOUT_IMAGES if self._index is None else "of a pool",
         }
-        return told if self._index is None else {**told, "tables": self._index.digest}
+        if self._index is not None:
+            told["tables"] = self._index.digest
+        return {**told, **SEVERAL} if self._several else told
 
     def score_batch(self, inputs: Sequence[Any]) -> Mapping[str, np.ndarray]:
         return {}
@@ -204,6 +214,8 @@ class ImportedScores(Scorer):
             if value is not None and not low <= value <= high:
                 why = f"{name} is {value:g}, outside {low:g}..{high:g}"
                 return self._fail(row, Status.ROW_INVALID, why)
+        if self._several:
+            row.carried = {**row.carried, CAPTION_INDEX: pair.caption_index or 0}
         return row
 
     def _fail(self, row: Prepared, status: Status, why: str) -> Prepared:

@@ -26,7 +26,7 @@ def caption_names(options: Iterable[tuple[str, Any]]) -> list[str]:
     """Names of the captions, if the options of a source may name several; else none.
 
     Raises:
-        PairsiftError: a name between two commas is missing.
+        PairsiftError: a name between two commas is missing, or stands there twice.
     """
     given = str(dict(options).get(OPTION) or "")
     names = [name.strip() for name in given.split(",")]
@@ -34,6 +34,10 @@ def caption_names(options: Iterable[tuple[str, Any]]) -> list[str]:
         raise PairsiftError(
             f"--caption-field {given!r}: a name is missing before or after a comma; write for "
             "example txt,json.caption"
+        )
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise PairsiftError(
+            f"--caption-field {given!r}: {repeated[0]} stands there twice; give each caption once"
         )
     return names if len(names) > 1 or takes_every(given) else []
 
