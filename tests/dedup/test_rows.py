@@ -10,7 +10,8 @@ import pytest
 
 from pairsift import PairsiftError
 from pairsift.dedup.rows import HASHED, number, open_hashed
-from pairsift.hashing import hash_caption
+from pairsift.hashing import CAPTION, PHASH, SHA, VERSION, hash_caption
+from pairsift.pair import Status
 from tests.dedup.conftest import Write
 from tests.score_folders import score_folder, score_table
 
@@ -29,6 +30,15 @@ def test_hashes_are_numbers_of_their_first_digits(
         digests = hashlib.sha256(name.encode()).hexdigest(), hash_caption(caption)
         for high, low, digest in zip(row[2::2], row[3::2], digests, strict=True):
             assert (high, low) == (int(digest[:16], 16), int(digest[16:32], 16))
+
+
+def test_failed_rows_are_left_out(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    hashes = {name: ["0" * 64] * 2 for name in (SHA, CAPTION)} | {PHASH: ["0" * 16] * 2}
+    statuses = [Status.CAPTION_EMPTY, Status.OK]
+    table = score_table("a", ["1", "2"], hashes, statuses=statuses)
+    scores = score_folder(tmp_path / "s", {"a": table}, fingerprint={"hashes": VERSION})
+    open_hashed(connection, scores, "both")
+    assert connection.execute(f"SELECT pos FROM {HASHED}").fetchall() == [(1,)]
 
 
 @pytest.mark.parametrize("digits", ["0" * 16, "f" * 16, "0123456789abcdef"])
@@ -58,9 +68,8 @@ def test_scores_without_hashes_are_told_how_to_get_them(
 def test_several_captions_of_a_sample_are_grouped_by_image_alone(
     connection: duckdb.DuckDBPyConnection, tmp_path: Path, on: str
 ) -> None:
-    scores = {"itm": [1.0], "caption_index": [0], "image_sha256": ["0"], "image_phash": ["0"],
-              "caption_hash": ["0"]}  # fmt: skip
-    table = score_table("a", ["1"], scores)
+    hashes = {SHA: ["0"], PHASH: ["0"], CAPTION: ["0"]}
+    table = score_table("a", ["1"], {"caption_index": [0], **hashes})
     folder = score_folder(tmp_path / "several", {"a": table}, fingerprint={"hashes": "x"})
     with pytest.raises(PairsiftError, match="several captions of each sample.*give --on image"):
         open_hashed(connection, folder, on)
