@@ -16,7 +16,7 @@ def _explanation(probabilities: Sequence[float]) -> Explanation:
     return Explanation("itm", "", "", 0.0, 0, 0.0, tuple(probabilities))
 
 
-def test_plot_is_high_where_the_mass_is() -> None:
+def test_the_plot_is_highest_at_the_most_likely_scores() -> None:
     p = np.zeros(101)
     p[[10, 80]] = 0.25, 0.75
     plot = _explanation(p).plot()

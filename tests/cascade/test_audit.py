@@ -77,7 +77,7 @@ def _agreement(scores: str, **options: Any) -> dict[str, Any]:
     return found
 
 
-def test_counts_are_those_of_numpy(one: Simulation) -> None:
+def test_agreement_counts_equal_a_count_with_numpy(one: Simulation) -> None:
     found = _agreement(one.scores, top=0.3, by="cascade")
     threshold = select(one.scores, top=0.3, by="cascade").record.cuts[0].threshold
     ours = np.flatnonzero(one.audited & (one.unaudited >= np.float32(threshold)))
@@ -90,7 +90,7 @@ def test_counts_are_those_of_numpy(one: Simulation) -> None:
     assert found["low"] < found["value"] < found["high"]
 
 
-def test_groups_and_conditions_are_measured_as_they_select(one: Simulation) -> None:
+def test_agreement_is_measured_within_groups_and_conditions(one: Simulation) -> None:
     found = _agreement(one.scores, top=0.3, by="cascade", per="group", where="group != 'c'")
     whole = _agreement(one.scores, top=0.3, by="cascade")
     assert found["either"] < 0.8 * whole["either"]
@@ -103,7 +103,7 @@ def test_groups_and_conditions_are_measured_as_they_select(one: Simulation) -> N
     assert found["value"] == pytest.approx(2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()))
 
 
-def test_the_interval_covers_the_truth(tmp_path: Path) -> None:
+def test_the_interval_covers_the_true_agreement(tmp_path: Path) -> None:
     covered, values, runs = 0, [], 16
     for seed in range(runs):
         pool = Simulation(tmp_path / str(seed), 100 + seed, rows=3000, audit=0.2)
@@ -129,7 +129,7 @@ def test_a_cut_that_was_not_planned_is_refused(one: Simulation, tmp_path: Path) 
     select(one.scores, top=0.3, by="cascade", out=tmp_path / "planned")
 
 
-def test_columns_that_were_not_read_are_refused(one: Simulation) -> None:
+def test_columns_that_are_null_where_a_cheap_scorer_decided_are_refused(one: Simulation) -> None:
     for options in ({"where": "itm >= 66"}, {"top": 0.3, "by": "0.5*itm"}):
         with pytest.raises(PairsiftError, match="itm is null where a cheap scorer decided"):
             select(one.scores, **options)

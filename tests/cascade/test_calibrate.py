@@ -24,7 +24,7 @@ def _wrong(cheap: np.ndarray, full: np.ndarray, found: object) -> tuple[float, f
     return float((rule.given_up(cheap) & kept).mean()), float((rule.taken(cheap) & ~kept).mean())
 
 
-def test_held_back_pairs_are_settled_rightly() -> None:
+def test_thresholds_decide_unseen_pairs_as_full_scoring_would() -> None:
     within = 0
     for seed in range(40):
         found = calibrate([_scores(2000, 8, seed)[0]], _scores(2000, 8, seed)[1], 0.95, keep=0.3)
@@ -35,7 +35,7 @@ def test_held_back_pairs_are_settled_rightly() -> None:
     assert within >= 26
 
 
-def test_more_agreement_leaves_more_open() -> None:
+def test_a_higher_agreement_leaves_more_pairs_to_the_full_scorer() -> None:
     cheap, full = _scores(3000, 10, 0)
     left = [calibrate([cheap], full, wanted, keep=0.3).open for wanted in (0.8, 0.9, 0.98, 0.999)]
     assert left == sorted(left)
@@ -43,7 +43,7 @@ def test_more_agreement_leaves_more_open() -> None:
     assert left[-1] == 1.0  # 3,000 pairs cannot show that
 
 
-def test_a_cheap_scorer_that_knows_all_leaves_nothing_open() -> None:
+def test_a_cheap_scorer_equal_to_the_full_one_decides_every_pair() -> None:
     full = np.random.default_rng(0).permutation(np.arange(2000.0))
     found = calibrate([full], full, 0.98, keep=0.3)
     assert found.open == 0.0
@@ -51,13 +51,13 @@ def test_a_cheap_scorer_that_knows_all_leaves_nothing_open() -> None:
     assert found.thresholds[0].low == found.thresholds[0].high
 
 
-def test_a_cheap_scorer_that_knows_nothing_settles_nothing() -> None:
+def test_a_cheap_scorer_of_noise_decides_no_pair() -> None:
     rng = np.random.default_rng(0)
     found = calibrate([rng.random(2000)], rng.random(2000), 0.98, keep=0.3)
     assert found.open > 0.9
 
 
-def test_stages_settle_what_those_before_left() -> None:
+def test_each_stage_decides_pairs_that_earlier_stages_left() -> None:
     full = np.random.default_rng(3).uniform(0, 100, 4000)
     coarse, fine = np.round(full / 25), full + np.random.default_rng(4).normal(0, 2, 4000)
     found = calibrate([coarse, fine], full, 0.95, keep=0.3)
@@ -67,7 +67,7 @@ def test_stages_settle_what_those_before_left() -> None:
     assert calibrate([fine], full, 0.95, keep=0.3).threshold == found.threshold
 
 
-def test_estimates_rise_and_keep_to_their_side_of_the_cut() -> None:
+def test_estimates_rise_and_stay_on_their_side_of_the_cut() -> None:
     cheap, full = _scores(2000, 15, 2)
     found = calibrate([cheap], full, 0.9, at=60.0)
     rule = found.thresholds[0]

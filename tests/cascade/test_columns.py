@@ -16,7 +16,7 @@ def _scorer(name: str, *columns: str) -> Any:
     return SimpleNamespace(name=name, columns=[SimpleNamespace(name=each) for each in columns])
 
 
-def test_a_cheap_scorers_column_yields_to_the_full_ones() -> None:
+def test_a_cheap_scorers_column_is_renamed_where_the_full_one_has_the_same() -> None:
     stored = stored_names(
         [
             _scorer("heuristics", "width"),

@@ -30,7 +30,7 @@ def test_a_share_is_audited_and_a_larger_share_holds_the_smaller() -> None:
     assert not is_audited(0.05, 0.1)
 
 
-def test_draws_are_uniform_and_know_the_seed() -> None:
+def test_draws_are_uniform_and_depend_on_the_seed() -> None:
     drawn = np.array([draw(0, "00000", f"{number:09d}") for number in range(4000)])
     assert abs(drawn.mean() - 0.5) < 4 / math.sqrt(12 * 4000)
     assert 0.15 < np.mean([is_audited(one, 0.2) for one in drawn]) < 0.25

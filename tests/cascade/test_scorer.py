@@ -51,7 +51,9 @@ def table(scorer: CascadeScorer, pairs: list[Pair]) -> pa.Table:
 
 
 @pytest.mark.slow
-def test_each_pair_is_read_by_those_who_must(table: pa.Table, pairs: list[Pair]) -> None:
+def test_the_full_scorer_reads_undecided_and_audited_pairs_only(
+    table: pa.Table, pairs: list[Pair]
+) -> None:
     full = load_scorer("tiny-glance").score(pairs)["glance"].to_pylist()
     stages = set()
     for row, pair, glance in zip(table.to_pylist(), pairs, full, strict=True):
@@ -82,7 +84,7 @@ def test_each_pair_is_read_by_those_who_must(table: pa.Table, pairs: list[Pair])
 
 
 @pytest.mark.slow
-def test_a_pair_is_decided_alike_in_any_company(
+def test_a_pairs_scores_do_not_depend_on_its_batch(
     scorer: CascadeScorer, pairs: list[Pair], table: pa.Table
 ) -> None:
     for batch_size in (1, 7):
@@ -98,7 +100,9 @@ def test_a_pair_is_decided_alike_in_any_company(
 
 
 @pytest.mark.slow
-def test_nothing_settled_is_full_scoring(scorer: CascadeScorer, pairs: list[Pair]) -> None:
+def test_without_thresholds_every_pair_is_scored_in_full(
+    scorer: CascadeScorer, pairs: list[Pair]
+) -> None:
     table = CascadeScorer(words_plan(None, None), scorer.stages, scorer.full).score(pairs[:20])
     assert set(table["cascade_stage"].to_pylist()) == {"tiny-glance", None}
     assert table["cascade"].null_count == 1  # the pair without an image
@@ -230,7 +234,7 @@ def _score(pool: str, plan: str, out: str) -> None:
 
 
 @pytest.mark.slow
-def test_killed_and_gone_on_with_gives_the_same_tables(
+def test_a_killed_run_that_is_resumed_gives_the_same_tables(
     scorer: CascadeScorer, pool: Path, tmp_path: Path
 ) -> None:
     words_plan().write(tmp_path / "plan.json")

@@ -82,7 +82,7 @@ def test_dry_run_tells_counts_thresholds_and_reasons(tmp_path: Path, pairsift: C
     assert json.loads(again)["kept"] == kept
 
 
-def test_groups_are_listed_as_far_as_they_can_be_read(tmp_path: Path, pairsift: Command) -> None:
+def test_at_most_ten_groups_are_listed(tmp_path: Path, pairsift: Command) -> None:
     scores, _ = random_scores(tmp_path / "scores", np.random.default_rng(0))
     printed = pairsift("select", scores, "--top", 0.5, "--by", "itm", "--per", "language")
     found = re.findall(

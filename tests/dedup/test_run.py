@@ -90,7 +90,9 @@ def test_the_summary_counts(write_scores: Write, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 4])
-def test_a_crowd_as_brute_force_has_it(write_scores: Write, tmp_path: Path, threads: int) -> None:
+def test_groups_equal_those_found_by_brute_force(
+    write_scores: Write, tmp_path: Path, threads: int
+) -> None:
     hashes = np.random.default_rng(threads).permutation(np.repeat(crowd(3), 2))
     rows = [(int(value), f"f{place}", f"c{place}", 1.0) for place, value in enumerate(hashes)]
     scores = write_scores({"a": rows[:900], "b": rows[900:]})
@@ -103,7 +105,7 @@ def test_a_crowd_as_brute_force_has_it(write_scores: Write, tmp_path: Path, thre
     assert groups_of(tmp_path / "out") == expected
 
 
-def test_a_run_that_stops_goes_on(
+def test_a_stopped_run_continues(
     write_scores: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashes = crowd(9)
@@ -168,7 +170,9 @@ def test_killed_and_resumed_by_the_command(write_scores: Write, tmp_path: Path) 
         ({"against": ["nowhere.parquet"]}, "there is no file"),
     ],
 )
-def test_mistakes(write_scores: Write, tmp_path: Path, options: Any, words: str) -> None:
+def test_wrong_options_are_refused(
+    write_scores: Write, tmp_path: Path, options: Any, words: str
+) -> None:
     scores = write_scores({"a": [(0, "f", "c", 1)]})
     with pytest.raises(PairsiftError, match=words):
         dedup(scores, str(tmp_path / "out"), **options)
@@ -305,7 +309,7 @@ def test_options_that_do_not_go_together(
         select(write_scores({"a": [(0, "f", "c", 1)]}), **options)
 
 
-def test_unique_knows_rows_without_a_uid_by_their_file(write_scores: Write) -> None:
+def test_unique_tells_rows_without_a_uid_apart_by_their_image_file(write_scores: Write) -> None:
     rows: list[Any] = [(0, "f", "a", 1), (9, "f", "b", 2), (7, "g", "c", 3)]
     one = select(write_scores({"a": rows, "b": rows}), unique=True)
     assert one.kept == 2

@@ -32,7 +32,7 @@ def test_right_captions_beat_wrong_ones(demo: tuple[Path, DemoSummary]) -> None:
 
 
 @pytest.mark.slow
-def test_faulty_samples_cost_a_row_each(demo: tuple[Path, DemoSummary]) -> None:
+def test_each_faulty_sample_is_one_failed_row(demo: tuple[Path, DemoSummary]) -> None:
     folder, summary = demo
     assert (summary.pairs, summary.failed) == (4 * len(PHOTOS) + 2, 2)
     table = pq.read_table(folder / "scores" / "00000.parquet")

@@ -100,7 +100,7 @@ def test_a_changed_image_is_scored_again(tmp_path: Path) -> None:
     assert score_pairs("w", WordCounter(), pairs, ImageStore([str(folder)]), out).scored == 1
 
 
-def test_killed_half_way_the_finished_chunks_stay(
+def test_a_stopped_run_keeps_its_finished_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pairsift.engines.named_pairs.CHUNK", 10)

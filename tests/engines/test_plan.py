@@ -96,7 +96,7 @@ def _score(pool: Path, out: Path, scorer: HeuristicsScorer, **options: Any) -> A
     return score_shards(find_shards(str(pool)), scorer, str(out), **options)
 
 
-def test_retry_scores_only_rows_that_may_fare_better(pool: Path, tmp_path: Path) -> None:
+def test_retry_scores_only_rows_whose_failure_may_pass(pool: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     scorer = Moody()
     _score(pool, out, scorer, part=(1, 2))

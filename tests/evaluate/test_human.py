@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -54,38 +53,6 @@ def _app() -> typer.Typer:
     command.register(app)
     app.callback()(lambda: None)
     return app
-
-
-@pytest.mark.slow
-def test_human_from_the_command_line(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    arguments = [
-        *("evaluate", "human", "--protocol", "csv", "--scorer", "heuristics"),
-        *("--judgments", _judgments(tmp_path), "--images", _images(tmp_path)),
-        *("--out", str(out), "--resamples", "50"),
-    ]
-    result = CliRunner().invoke(_app(), arguments, catch_exceptions=False)
-    assert result.exit_code == 0
-    assert "caption_words" in result.stdout
-    assert "Kendall tau-b" in result.stdout
-    found = json.loads((out / "result.json").read_text())
-    by_column = {entry["column"]: entry for entry in found["columns"]}
-    words = by_column["caption_words"]
-    assert words["tau_b"]["low"] < words["tau_b"]["value"] < words["tau_b"]["high"]
-    assert words["tau_b"]["value"] > 0.6
-    assert words["difference_from_first"] is None
-    # All images have one size: a column without any order correlates with nothing.
-    assert by_column["smaller_side"]["tau_b"]["value"] is None
-    assert found["scorers"]["heuristics"]["scored_now"] > 0
-    assert "| heuristics | caption_words |" in (out / "table.md").read_text()
-    table = pq.read_table(out / "judgments.parquet")
-    assert table.num_rows == 60
-    assert table["heuristics/caption_words"].to_pylist()[:3] == [1, 2, 3]
-
-    again = CliRunner().invoke(_app(), [*arguments, "--json"], catch_exceptions=False)
-    repeated = json.loads(again.stdout)
-    assert repeated["scorers"]["heuristics"]["scored_now"] == 0
-    assert repeated["columns"] == found["columns"]
 
 
 def test_the_plot_names_every_column(tmp_path: Path) -> None:
@@ -194,7 +161,7 @@ def test_images_of_another_folder_are_not_judged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", ["0.jpg,a dog", "0.jpg,a dog,3,4", '0.jpg,"a dog,3', "0.jpg,a dog,x"]
 )
-def test_a_line_of_judgments_that_is_none_is_named(tmp_path: Path, line: str) -> None:
+def test_a_line_that_is_no_judgment_is_named(tmp_path: Path, line: str) -> None:
     path = Path(_judgments(tmp_path))
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(PairsiftError, match=r"judgments\.csv, (line 62|row 61)"):

@@ -147,7 +147,7 @@ def test_csv_with_its_own_names_and_scores(tmp_path: Path) -> None:
         ("pascal-50s", "x", "", "pair_pascal.mat"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_files_that_are_no_judgments_are_refused(
     tmp_path: Path, protocol: str, name: str, text: str, says: str
 ) -> None:
     pytest.importorskip("scipy")
@@ -161,7 +161,7 @@ def test_missing_captions_are_asked_for(tmp_path: Path) -> None:
         read_judgments("flickr8k-expert", Request(_write(tmp_path / "x.txt", EXPERT)))
 
 
-def test_the_crowdflower_file_here() -> None:
+def test_the_published_crowdflower_file_is_read_whole() -> None:
     path = SHARED / "flickr8k" / "human_judgments_crowdflower.csv.gz"
     if not path.exists():
         pytest.skip("needs ../shared/data")

@@ -180,7 +180,9 @@ def test_from_the_command_line(
     assert "outside scope" not in shown.split("outside scope:")[0]
 
 
-def test_without_intervals_nobody_is_called_blind(tmp_path: Path, images: str, reader: str) -> None:
+def test_without_intervals_no_scorer_is_called_blind(
+    tmp_path: Path, images: str, reader: str
+) -> None:
     table = _write(tmp_path / "captions.csv", _captions())
     options = Options([reader], [images], resamples=0)
     found = evaluate_pairs(table, str(tmp_path / "o"), options, by=["language"], draw=True)
@@ -201,7 +203,7 @@ def test_what_cannot_be_sliced_is_said(tmp_path: Path) -> None:
         read_judgments("flickr8k-cf", request)
 
 
-def test_a_column_of_names_makes_no_slices(tmp_path: Path, images: str, reader: str) -> None:
+def test_a_column_of_too_many_values_is_refused(tmp_path: Path, images: str, reader: str) -> None:
     rows = [{"image": f"{i % IMAGES}.jpg", "right": "number 1", "wrong": "number 2", "id": i}
             for i in range(201)]  # fmt: skip
     with pytest.raises(PairsiftError, match="--by id makes 201 slices"):

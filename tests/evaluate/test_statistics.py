@@ -40,7 +40,7 @@ def _brute_force(scores: np.ndarray, ratings: np.ndarray) -> tuple[float, float]
 
 
 @pytest.mark.parametrize("score_levels", [3, 20, 10_000])
-def test_kendall_is_what_its_definition_counts(score_levels: int) -> None:
+def test_kendall_equals_a_count_of_pairs_by_its_definition(score_levels: int) -> None:
     rng = np.random.default_rng(score_levels)
     ratings = rng.integers(1, 5, 80).astype(float)
     scores = np.round(ratings + rng.normal(0, 2, 80), 2) % score_levels
@@ -62,7 +62,7 @@ def test_a_hand_counted_case() -> None:
     assert found["tau_c"] == pytest.approx(2 * 3 / (16 * 1 / 2))
 
 
-def test_what_has_no_meaning_is_not_a_number() -> None:
+def test_an_undefined_correlation_is_nan() -> None:
     for scores, ratings in ([[1.0], [1.0]], [[1.0, 1, 1], [1.0, 2, 3]], [[1.0, 2], [3.0, 3]]):
         found = correlations(np.array(scores), np.array(ratings))
         assert set(found) == set(CORRELATIONS)
@@ -149,7 +149,7 @@ def _judged(rng: np.random.Generator, images: int, rows: int = 4) -> tuple[np.nd
 
 @pytest.mark.slow
 @pytest.mark.parametrize("images", [20, 50, 200])
-def test_intervals_hold_the_truth_as_often_as_they_say(images: int) -> None:
+def test_intervals_contain_the_true_value_as_often_as_promised(images: int) -> None:
     repeats, rng = 300, np.random.default_rng([images, 1])
     truth = correlations(*_judged(np.random.default_rng(0), 20_000)[1:])
     preferred = 0.7  # share of right preferences; an image has them all more right, or less
@@ -176,7 +176,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(images: int) -> None:
 
 
 @pytest.mark.parametrize("images", [10, 12, 25])
-def test_an_interval_holds_its_estimate_where_no_draw_reaches_it(images: int) -> None:
+def test_an_interval_contains_its_estimate_even_if_no_resample_does(images: int) -> None:
     """Captions in order within each image, and images out of order: resamples have fewer of the
     pairs across images, and so a higher correlation than all judgments have."""
     ratings = np.tile(np.arange(10.0), images)
@@ -193,7 +193,7 @@ def test_an_interval_holds_its_estimate_where_no_draw_reaches_it(images: int) ->
     assert outside >= 2  # percentiles left it out
 
 
-def test_where_there_is_no_honest_interval_there_is_none() -> None:
+def test_no_interval_is_given_where_none_is_reliable() -> None:
     ten = ImageBootstrap([str(i) for i in range(FEWEST_IMAGES)], resamples=100)
     draws = np.linspace(0.4, 0.6, 100)
     assert ten.interval(0.5, draws) is not None
@@ -208,7 +208,7 @@ def test_where_there_is_no_honest_interval_there_is_none() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_all_images_right_is_not_certainty(share: float) -> None:
+def test_an_accuracy_of_0_or_1_has_an_exact_interval(share: float) -> None:
     bootstrap = ImageBootstrap([str(i) for i in range(12)], resamples=100)
     interval = bootstrap.interval(share, np.full(100, share), scale=scale_of("accuracy"))
     assert interval is not None

@@ -135,7 +135,7 @@ def test_several_captions_of_one_sample_have_labels_of_their_own(tmp_path: Path)
         ({"pos": "0", "undo": 7}, {}, 400),
     ],
 )
-def test_refused(
+def test_a_request_that_is_no_label_is_refused(
     labelled: tuple[str, Path], body: Any, headers: dict[str, str], status: int
 ) -> None:
     url, file = labelled
@@ -152,7 +152,7 @@ def test_without_labels_nothing_is_written(served: Served) -> None:
 
 
 @pytest.mark.slow
-def test_processes_and_windows_at_once_lose_none(
+def test_labels_written_at_the_same_time_are_all_kept(
     labelled: tuple[str, Path], served: Served
 ) -> None:
     """Two other processes write, while two windows of this server do."""

@@ -64,7 +64,7 @@ def _value(text: str, **row: object) -> object:
         ("clip.score > 0.3", {"clip.score": 0.31}, True),
     ],
 )
-def test_values(text: str, row: dict[str, object], expected: object) -> None:
+def test_expressions_give_their_values(text: str, row: dict[str, object], expected: object) -> None:
     assert _value(text, **row) == expected
 
 
@@ -78,7 +78,7 @@ def test_nan_is_null(text: str) -> None:
     assert _value(text, itm="nan") is None
 
 
-def test_decimal_is_compared_as_the_float32_it_prints_as() -> None:
+def test_a_decimal_number_is_rounded_to_float32_as_stored_scores_are() -> None:
     assert _value("itm >= 66.1", itm=66.1) is True  # the double 66.1 lies above the float32
 
 
@@ -107,7 +107,7 @@ def test_decimal_is_compared_as_the_float32_it_prints_as() -> None:
         "p70(itm) > 1",
     ],
 )
-def test_everything_else_is_refused(text: str) -> None:
+def test_anything_outside_the_grammar_is_refused(text: str) -> None:
     with pytest.raises(PairsiftError, match="--where"):
         compile_expression(text, COLUMNS, "--where")
 
@@ -169,7 +169,7 @@ def test_odd_names_in_double_quotes(text: str, sql: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["'clip-score' = 'x'", 'language = "class"'])
-def test_texts_stay_texts(text: str) -> None:
+def test_quoted_texts_are_not_taken_for_columns(text: str) -> None:
     columns = {**COLUMNS, "clip-score": column_term("clip-score", '"clip-score"', "FLOAT")}
     assert compile_expression(text, columns, "--where").columns <= {"language"}
 
@@ -187,7 +187,7 @@ def test_texts_stay_texts(text: str) -> None:
         ("tags > 3", "only `is null` can be asked"),
     ],
 )
-def test_what_is_told_of_names(text: str, told: str) -> None:
+def test_a_name_with_wrong_quotes_is_explained(text: str, told: str) -> None:
     with pytest.raises(PairsiftError) as error:
         compile_expression(text, ODD, "--where")
     assert told in str(error.value)

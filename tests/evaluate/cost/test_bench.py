@@ -30,7 +30,7 @@ def test_captions_of_one_image_cost_less_than_their_number(shard: str) -> None:
 
 
 @pytest.mark.slow
-def test_pairs_that_fail_are_no_cheap_pairs() -> None:
+def test_a_pair_that_cannot_be_scored_stops_the_timing() -> None:
     bench = Bench(NamedScorer("heuristics"), 1, None)
     with pytest.raises(PairsiftError, match="heuristics cannot score bad: image_corrupt"):
         bench.time([Pair("bad", b"no image", CAPTION)])

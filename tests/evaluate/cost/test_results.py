@@ -36,7 +36,7 @@ def cost(*scorers: ScorerCost, price: float | None = None) -> Cost:
     return Cost(scorers, scorers[0].name, 4, price, left_out, facts)
 
 
-def test_tables_tell_cost_and_what_they_take_for_granted() -> None:
+def test_tables_show_costs_and_list_their_assumptions() -> None:
     page = cost(scorer_cost("a|b", [(1, 1)] * 3), price=0.5).markdown()
     assert "| a\\|b | 5.00 [5.00, 5.00] | 1.00 [1.00, 1.00] | 100 | 100 |" in page
     # 12.8 million pairs at 5 a second are 711.1 device hours: on 4 devices 7.41 days.

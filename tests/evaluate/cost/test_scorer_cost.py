@@ -24,7 +24,7 @@ def test_rates_are_medians_and_ratios_are_taken_round_by_round() -> None:
     assert slow.of_peak == pytest.approx(3 / 0.9 / 100)
 
 
-def test_a_gpu_is_fed_by_other_cores() -> None:
+def test_on_a_gpu_forward_alone_counts_and_the_cores_to_feed_it_are_told() -> None:
     timings = [(4.0, 1.0)]
     on_cpu, on_gpu = scorer_cost("a", timings), scorer_cost("a", timings, gpu=True)
     assert on_cpu.device_rate == 2

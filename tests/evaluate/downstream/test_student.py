@@ -75,7 +75,7 @@ def test_the_seed_decides() -> None:
 
 
 @pytest.mark.slow
-def test_padding_and_neighbours_change_nothing() -> None:
+def test_a_text_is_encoded_alike_whatever_its_padding_and_batch() -> None:
     torch.manual_seed(0)
     student = Student(50, torch.zeros(WIDTH), torch.ones(WIDTH)).eval()
     rng = np.random.default_rng(0)
