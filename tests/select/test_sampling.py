@@ -74,6 +74,14 @@ def test_as_many_as_asked(count: int, penalty: float) -> None:
     assert drawn(weights, count, penalty, 5, batch=256).sum() == count
 
 
+def test_draws_that_would_make_all_weights_0_are_refused() -> None:
+    weights = np.array([1.0, 2.0, 4.0])
+    assert drawn(weights, 10_000, 0.15, seed=0).sum() == 10_000  # 500 / 0.15 of each row
+    with pytest.raises(PairsiftError, match="3 rows cannot be drawn more than 10,000 times"):
+        sampler(weights, 10_001, 0.15, seed=0).draw()
+    assert drawn(weights, 10_001, 0.0, seed=0).sum() == 10_001
+
+
 def test_batches_do_not_matter_and_a_larger_sample_holds_the_smaller() -> None:
     weights = np.exp(np.random.default_rng(1).normal(0, 2, 500))
     small, same, large = (drawn(weights, n, 0.15, 3, b) for n, b in ((300, 7), (300, 64), (900, 7)))

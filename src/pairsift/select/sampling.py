@@ -26,6 +26,7 @@ PENALTY = 0.15
 _BINS = 1 << 16
 _WIDEN = 2.0
 _SAMPLE = 1_000_000
+_DECAY = 500.0  # by how much the logarithm of a weight may fall; a float64 ends at 745
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -73,7 +74,7 @@ class Sampler:
         """Find the time of the last draw, and count the draws.
 
         Raises:
-            PairsiftError: there are not enough rows to draw from.
+            PairsiftError: there are not enough rows to draw from, or too few for so many draws.
         """
         rows = sum(len(weights) for _, _, weights in self._scan())
         if self._count == 0:
@@ -82,6 +83,13 @@ class Sampler:
             raise PairsiftError(
                 f"--sample {self._count}: only {rows:,} rows have a weight above 0"
                 + (", and with --repeat-penalty inf each is drawn once at most" if rows else "")
+            )
+        if self._factor and self._penalty * self._count / rows > _DECAY:
+            most = int(_DECAY * rows / self._penalty)
+            raise PairsiftError(
+                f"--sample {self._count}: with --repeat-penalty {self._penalty:g}, {rows:,} rows "
+                f"cannot be drawn more than {most:,} times, because their weights become 0; ask "
+                "for fewer, or give --repeat-penalty 0"
             )
         until, tied = self._last(self._guess(rows))
         found = Draws(self._count, until=until, tied=tied)

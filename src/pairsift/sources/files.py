@@ -86,8 +86,7 @@ def open_file(url: str) -> IO[bytes]:
         return open(url, "rb")
     except (FileNotFoundError, NotADirectoryError):
         raise PairsiftError(
-            f"{url} does not exist any more; it was found earlier, so it may have been moved or "
-            "deleted"
+            f"{url} does not exist; check the path, or whether it was moved or deleted meanwhile"
         ) from None
     except IsADirectoryError:
         raise PairsiftError(f"{url} is a folder, but a file is expected") from None
