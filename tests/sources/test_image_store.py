@@ -74,6 +74,19 @@ def test_two_places_are_one(tmp_path: Path) -> None:
     assert [store.read(name) for name in FILES] == list(FILES.values())
 
 
+def test_a_folder_of_shards_is_all_its_shards(tmp_path: Path) -> None:
+    for shard in ("00000", "00001"):
+        content = tar_bytes([("0.jpg", shard.encode()), (f"{shard}-1.jpg", b"own"), ("0.txt", b"")])
+        (tmp_path / f"{shard}.tar").write_bytes(content)
+    store = ImageStore([str(tmp_path)])
+    assert [store.read("00000/0"), store.read("00001/0")] == [b"00000", b"00001"]
+    assert store.read("00001-1.jpg") == b"own"
+    with pytest.raises(PairsiftError, match="matches more than one image"):
+        store.read("0.jpg")
+    (tmp_path / "0.jpg").write_bytes(b"unpacked")  # of images beside tars, the images are taken
+    assert ImageStore([str(tmp_path)]).read("0.jpg") == b"unpacked"
+
+
 def test_a_name_that_fits_twice_is_not_guessed(tmp_path: Path) -> None:
     path = tmp_path / "images.tar"
     members = [("1/a.jpg", b"one"), ("2/a.jpg", b"two"), ("b.jpg", b"top"), ("3/b.jpg", b"deep")]

@@ -18,7 +18,9 @@ def balance(
     out: Annotated[str, typer.Option(help="Folder for the training data.")],
     images: Annotated[
         list[str] | None,
-        typer.Option(help="Folder, .tar or .parquet with the images; may be repeated."),
+        typer.Option(
+            help="Folder of images or shards, .tar or .parquet with the images; may be repeated."
+        ),
     ] = None,
     metrics: Annotated[
         str | None,

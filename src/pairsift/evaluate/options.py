@@ -16,7 +16,8 @@ class EvaluateOptions:
     """Options that `pairsift evaluate human` and `pairsift evaluate pairs` share."""
 
     images: Annotated[
-        Texts, Doc("Folder, .tar or .parquet file with the images. May be repeated.")
+        Texts,
+        Doc("Folder of images or shards, .tar or .parquet file with the images. May be repeated."),
     ] = ()
     scorer: Annotated[
         Texts,

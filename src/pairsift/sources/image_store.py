@@ -197,7 +197,8 @@ class ImageStore:
     Images are not decoded here: a scorer does that, with its own limits.
 
     Args:
-        places: folders, tars and parquet files; paths or fsspec URLs.
+        places: tars and parquet files, folders of images, and folders of tars or parquet files;
+            paths or fsspec URLs.
 
     Raises:
         PairsiftError: a place cannot be opened.
@@ -206,8 +207,7 @@ class ImageStore:
     def __init__(self, places: Sequence[str]) -> None:
         self.places: Sequence[str] = list(places)
         self._index: NameIndex[tuple[_ImageSource, Any]] = NameIndex()
-        for place in places:
-            source = _open_source(place)
+        for source in (source for place in places for source, _ in _sources(place, both=False)):
             for path, entry in source.entries.items():
                 self._index.add(path, (source, entry), source.above)
 
@@ -366,7 +366,7 @@ def each_image(place: str) -> Iterator[tuple[str, bytes]]:
     Raises:
         PairsiftError: it cannot be opened or read, or holds no image.
     """
-    for source, above in _sources(place):
+    for source, above in _sources(place, both=True):
         for name, entry in source.entries.items():
             try:
                 yield printable(above + name), source.read(entry)
@@ -374,8 +374,12 @@ def each_image(place: str) -> Iterator[tuple[str, bytes]]:
                 raise PairsiftError(f"cannot read {name} from {source.url}: {error}") from error
 
 
-def _sources(place: str) -> Iterator[tuple[_ImageSource, str]]:
-    """Yield a place, or what a folder holds, with the path of this in the folder."""
+def _sources(place: str, *, both: bool) -> Iterator[tuple[_ImageSource, str]]:
+    """Yield a place, or what a folder holds, with the path of this in the folder.
+
+    Args:
+        both: of a folder with images and tars, yield both; else only the images.
+    """
     url = files.normalise(place)
     found = (
         []
@@ -384,7 +388,10 @@ def _sources(place: str) -> Iterator[tuple[_ImageSource, str]]:
     )
     tars = [path for path in found if path.lower().endswith(_TARS)]
     images = any(map(is_image_name, found))
-    packed = tars if tars or images else [p for p in found if p.lower().endswith(".parquet")]
+    if images:
+        packed = tars if both else []
+    else:
+        packed = tars or [path for path in found if path.lower().endswith(".parquet")]
     if images or not packed:
         yield _open_source(place), ""
     for path in sorted(packed):

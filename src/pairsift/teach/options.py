@@ -13,8 +13,8 @@ from pairsift.options import Argument, SourceOptions, Texts
 CaptionedImages = Annotated[
     Texts,
     Doc(
-        "Folder, .tar or .parquet file with the images; may be repeated. Captions of images that "
-        "are not there are left out."
+        "Folder of images or shards, .tar or .parquet file with the images; may be repeated. "
+        "Captions of images that are not there are left out."
     ),
 ]
 
