@@ -69,7 +69,7 @@ def question(server: VLLMServer) -> tuple[str, str]:
     ("message", "asked", "expected"),
     [
         ("Requested sample logprobs of 20, which is greater than max allowed: 5", 20, 5),
-        ("top_logprobs must be between 0 and 8", 20, 8),
+        ("top_logprobs must be between 1 and 8", 20, 8),
         ("logprobs: too many, the maximum is lower", 20, 10),
         ("top_logprobs is more than this server allows", 5, 2),
     ],
