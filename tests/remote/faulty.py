@@ -122,7 +122,7 @@ def faulty_server(upstream: str | None = None) -> Iterator[FaultyServer]:
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server = FaultyServer(f"http://127.0.0.1:{listener.server_address[1]}")
-    thread = threading.Thread(target=listener.serve_forever, daemon=True)
+    thread = threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield server

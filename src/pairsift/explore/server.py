@@ -342,7 +342,10 @@ def running_server(
                 f"port {port} cannot be used ({error.strerror}); choose another --port"
             ) from error
         index.start()
-        thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
+        # Looks ten times a second whether it should end.
+        thread = threading.Thread(
+            target=server.serve_forever, args=(0.1,), name="http", daemon=True
+        )
         thread.start()
         try:
             yield server.url
