@@ -75,9 +75,9 @@ def test_a_file_is_opened_by_path_and_by_url(tree: Path, memory: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("missing", "missing does not exist any more"),
-        ("gone.txt", "gone.txt does not exist any more"),
-        ("a.txt/b", "a.txt/b does not exist any more"),
+        ("missing", "missing does not exist; check the path"),
+        ("gone.txt", "gone.txt does not exist; check the path"),
+        ("a.txt/b", "a.txt/b does not exist; check the path"),
         ("sub", "sub is a folder, but a file is expected"),
     ],
 )
