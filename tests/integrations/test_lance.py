@@ -152,6 +152,12 @@ def test_versions(tmp_path: Path) -> None:
     assert named["text"].to_pylist() == [third.caption]
 
     lance.dataset(str(path)).optimize.compact_files()
+    for part in ((), ("--part", "1/2"), ("--rescore", "changed")):  # rows would be there twice
+        done = pairsift(*command, *part)
+        assert done.returncode == 2
+        assert "fragments (pairs__0) that" in done.stderr
+        assert "compacted or written again" in done.stderr
+    assert len(scored(out)) == ROWS + 4
     best = ("--where", "caption_words > 0", "--out", tmp_path / "s")
     assert pairsift("select", out, *best).returncode == 0
     done = pairsift("write", tmp_path / "s", "--webdataset", tmp_path / "tars")

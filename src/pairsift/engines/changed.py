@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,6 +31,7 @@ from pairsift.scores import (
     read_table_facts,
 )
 from pairsift.sources import Shard
+from pairsift.sources.lance_datasets import KIND as LANCE
 
 # Cache of what the tables' footers say, so that a run does not open each table again.
 KNOWN = "_sources.gz"
@@ -56,6 +57,30 @@ def find_changed(scores: ScoreFolder, shards: Sequence[Shard]) -> dict[str, str]
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(lambda shard: compare(scores, shard), doubtful))
     return {shard.name: how for shard, how in zip(doubtful, found, strict=True) if how}
+
+
+def refuse_gone(scores: ScoreFolder, shards: Sequence[Shard], tables: Iterable[str]) -> None:
+    """Refuse tables of fragments that a Lance dataset has no more: their rows may be in others now.
+
+    Args:
+        shards: all shards of the run.
+        tables: names of all tables in the folder.
+
+    Raises:
+        PairsiftError: there are such tables, whose rows would be there twice.
+    """
+    datasets = {shard.url for shard in shards if shard.kind == LANCE}
+    if not datasets:
+        return
+    others = sorted(set(tables) - {shard.name for shard in shards})
+    facts = _known_facts(scores, others)
+    gone = [name for name in others if facts[name].get("source") in datasets]
+    if gone:
+        raise PairsiftError(
+            f"{scores.folder.url} holds scores of {len(gone):,} fragments ({gone[0]}) that "
+            f"{facts[gone[0]]['source']} has no more: it was compacted or written again, so that "
+            "rows would be there twice; choose another --out"
+        )
 
 
 def _known_facts(scores: ScoreFolder, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:

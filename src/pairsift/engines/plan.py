@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pairsift.engines.base import Job, part_of
-from pairsift.engines.changed import READERS, find_changed
+from pairsift.engines.changed import READERS, find_changed, refuse_gone
 from pairsift.errors import PairsiftError
 from pairsift.pair import Status
 from pairsift.scores import ScoreFolder, read_table_facts
@@ -42,10 +42,12 @@ def plan_run(
 
     Raises:
         PairsiftError: `part` is out of range; shards have changed since they were scored; tables
-            were made from other captions or images of the shards.
+            were made from other captions or images of the shards, or from fragments that a Lance
+            dataset has no more.
     """
     mine = part_of(shard_set.shards, part)
     listing = scores.listing()
+    refuse_gone(scores, shard_set.shards, listing.finished)
     finished = [shard for shard in mine if shard.name in listing.finished]
     changed = find_changed(scores, finished)
     if changed and not rescore_changed:
