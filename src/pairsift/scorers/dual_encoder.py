@@ -113,4 +113,5 @@ def load_dual_encoder(
     """
     where = pick_device(device or "auto")
     kind = tiny_dtype(dtype, where)
-    return DualEncoderScorer(TinyModel.from_pretrained(ASSET), where, embeddings, kind)
+    tiny = TinyModel.from_pretrained(ASSET, quantized=where.type == "cpu")
+    return DualEncoderScorer(tiny, where, embeddings, kind)

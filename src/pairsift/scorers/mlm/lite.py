@@ -65,7 +65,7 @@ class SameConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs // groups, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.stride, self.groups = stride, groups
-        nn.init.kaiming_normal_(self.weight, mode="fan_out")
+        draw(self.weight, (2 / (outputs * kernel**2)) ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         kernel = self.weight.shape[-1]
@@ -176,6 +176,13 @@ class SecondEnd(nn.Module):
         for block in self.blocks:
             x = block(x)
         return F.relu6(self.head(x))
+
+
+def draw(weight: Tensor, deviation: float) -> None:
+    """Draw normal values, but none on the meta device: PyTorch would import its compiler for it,
+    which takes 100 MiB and a second."""
+    if not weight.is_meta:
+        nn.init.normal_(weight, std=deviation)
 
 
 def normalize(pixels: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ from torch.nn import functional as F
 
 from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS
-from pairsift.scorers.mlm.lite import FEATURE_WIDTHS, NUM_CLASSES, Lite2, SecondEnd, normalize
+from pairsift.scorers.mlm.lite import FEATURE_WIDTHS, NUM_CLASSES, Lite2, SecondEnd, draw, normalize
 from pairsift.scorers.mlm.tiny.captions import Captions, Packed
 from pairsift.scorers.mlm.tiny.config import (
     COSINE_GAIN,
@@ -49,8 +49,9 @@ from pairsift.scorers.mlm.tiny.config import (
     TinyConfig,
 )
 from pairsift.scorers.mlm.tiny.features import image_features, pool
-from pairsift.scorers.mlm.tiny.language import block_mask, language_model, sentence_encoder
+from pairsift.scorers.mlm.tiny.language import LanguageModel, SentenceEncoder, block_mask
 from pairsift.scorers.mlm.tiny.preprocess import preprocess
+from pairsift.scorers.mlm.tiny.quantized import quantized_layers
 from pairsift.scorers.mlm.tiny.weights import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -97,9 +98,10 @@ class TinyModel(nn.Module):
         self.meaning_end = SecondEnd(config.tuned_behind)
         self.image_meaning = nn.Linear(POOLED_WIDTH, meaning)
         self.meaning_token = nn.Linear(MEANING_ROWS * meaning, d)
-        self.lm = language_model(config)
-        self.queries = nn.Parameter(torch.randn(len(METRICS), d) * 0.1)
-        self.sentence = sentence_encoder(config)
+        self.lm = LanguageModel(config)
+        self.queries = nn.Parameter(torch.zeros(len(METRICS), d))
+        draw(self.queries, 0.1)
+        self.sentence = SentenceEncoder(config)
         self.register_buffer("meaning_center", torch.zeros(meaning))
         self.score_head = nn.Parameter(torch.zeros(len(METRICS), config.curve, d))
         agreement = MEANING_ROWS * (1 + meaning)
@@ -114,21 +116,14 @@ class TinyModel(nn.Module):
             self.register_buffer("said_pieces", torch.zeros(config.said, dtype=torch.int64))
         if config.novelty:
             self.novelty = nn.Linear(FEATURE_WIDTHS[-1], 1)
-        self.compute_constants()
+        if not self.meaning_center.is_meta:
+            self.compute_constants()
 
     def compute_constants(self) -> None:
-        """Set what the configuration defines and no file holds (again after a meta build)."""
-        from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
-
+        """Set what the configuration and `said_pieces` define and no file holds."""
         steps = (torch.arange(NUM_SCORES) + 0.5) / NUM_SCORES
         waves = torch.cos(torch.pi * steps[:, None] * torch.arange(1, self.config.curve + 1))
         self.register_buffer("waves", waves, persistent=False)
-        self.lm.rotary_emb = LlamaRotaryEmbedding(self.lm.config)
-        places = torch.arange(self.sentence.config.max_position_embeddings)[None]
-        self.sentence.embeddings.register_buffer("position_ids", places, persistent=False)
-        self.sentence.embeddings.register_buffer(
-            "token_type_ids", torch.zeros_like(places), persistent=False
-        )
         if self.config.said:
             unsaid = self.said_pieces.new_full((self.config.sentence_vocabulary,), self.config.said)
             order = torch.arange(self.config.said, device=unsaid.device)
@@ -148,19 +143,26 @@ class TinyModel(nn.Module):
     # -- loading and saving -------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(
-        cls, directory: str | Path, dtype: torch.dtype = torch.float32
-    ) -> TinyModel:
+    def from_pretrained(cls, directory: str | Path, quantized: bool = False) -> TinyModel:
         """Load config.json and model.safetensors from a folder, in eval mode.
 
-        Raises PairsiftError if a file cannot be read, or the tensors are not exactly those of the
-        configured model (the error names those that are missing, left over or of a wrong shape).
+        Args:
+            quantized: leave the linear layers and token embeddings as the file has them. This takes
+                a third of the memory on a CPU. Such a model is not for training.
+
+        Raises:
+            PairsiftError: a file cannot be read, or the tensors are not exactly those of the
+                configured model (the error names those that are missing, left over or of a wrong
+                shape).
         """
         folder = Path(directory)
         config = TinyConfig.load(folder / "config.json")
         with torch.device("meta"):
             model = cls(config)
-        tensors = read_tensors(folder / "model.safetensors")
+            layers = quantized_layers(model) if quantized else {}
+        tensors = read_tensors(folder / "model.safetensors", keep=layers)
+        for weight in layers.keys() & tensors.keys():
+            model.set_submodule(*layers[weight])
         expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
         found = {name: tuple(t.shape) for name, t in tensors.items()}
         problems = [f"missing {name}" for name in expected.keys() - found.keys()]
@@ -179,7 +181,7 @@ class TinyModel(nn.Module):
         model.compute_constants()
         for part in (model.encoder, model.meaning_end):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return model.to(dtype).eval()
+        return model.eval()
 
     def save_pretrained(self, directory: str | Path, version: str, quantize: bool = True) -> None:
         """Write config.json and model.safetensors; `quantize` as in `tiny.weights`."""
@@ -249,7 +251,7 @@ class TinyModel(nn.Module):
         batch, d = len(grid), self.config.width
         cells = self.projector((grid - self.grid_mean) * self.grid_scale)
         cells = cells * self.grid_gain + self.grid_position
-        bos = self.lm.embed_tokens.weight[self.config.bos_token].expand(batch, 1, d)
+        first = torch.full((batch, 1), self.config.bos_token, device=grid.device)
         # Rank by how far a word is above its usual fraction; otherwise "man" and "dog" always win.
         _, top = (words / (self.word_prior + 0.01).sqrt()).topk(self.config.words_kept)
         share = words.gather(1, top).clamp(0, 1)
@@ -264,6 +266,7 @@ class TinyModel(nn.Module):
         # The judge also rates a caption alone, because general captions are seldom wrong.
         asked = F.normalize(self.judge_map(vectors[:, :1]), dim=-1) + self.judge_taste
         rows = F.pad(torch.cat([vectors, asked], 1), (0, d - self.config.meaning))
+        bos = self.lm.embed_tokens(first)
         return torch.cat([bos, cells, said, named, summary, rows], dim=1)
 
     def _class_meaning(self, chances: Tensor) -> Tensor:
@@ -281,9 +284,7 @@ class TinyModel(nn.Module):
         training captions.
         """
         with self._quick():
-            # From a mask of two dimensions transformers asks the device whether it hides anything.
-            hidden = mask if mask.device.type == "cpu" else _square(mask)
-            states = self.sentence(input_ids=ids, attention_mask=hidden).last_hidden_state.float()
+            states = self.sentence(ids, mask).float()
         weight = mask[..., None].to(states.dtype)
         mean = (states * weight).sum(1) / weight.sum(1).clamp_min(1)
         return F.normalize(mean, dim=-1) - self.meaning_center
@@ -393,17 +394,9 @@ class TinyModel(nn.Module):
         positions = torch.cat([ahead, packed.positions + count], 1)
         with self._quick():
             states: Tensor = self.lm(
-                inputs_embeds=torch.cat([tokens, text], 1),
-                attention_mask=block_mask(count, packed),
-                position_ids=positions,
-                use_cache=False,
-            ).last_hidden_state
+                torch.cat([tokens, text], 1), block_mask(count, packed), positions
+            )
         return states[:, count:].float()
-
-
-def _square(mask: Tensor) -> Tensor:
-    """Return (B, 1, S, S) of a mask of real tokens (B, S): every token sees the real ones."""
-    return mask[:, None, None].expand(-1, 1, mask.shape[1], -1)
 
 
 def distribution(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:

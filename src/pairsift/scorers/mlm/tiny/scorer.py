@@ -42,6 +42,9 @@ SCOPE = Scope(
     novelty_limit=0.45,
 )
 """The limit marks 2 % of photographs kept aside (`training/novelty.json`)."""
+CPU_PACKS = 8
+"""Sequences that the language model reads at a time on a CPU. More are not faster, and their
+feed-forward layers take 100 MiB."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -78,6 +81,7 @@ class TinyScorer(PixelsAndTokens):
         self.columns = score_columns()
         # Another checkpoint of this architecture may have been trained on anything.
         self.scope = SCOPE if folder == ASSET else None
+        self.packs = CPU_PACKS if device.type == "cpu" else self.batch_size
         self.images = EncodedImages(self.model.encode_images, device)
         self.captions = CaptionsRead(self.model.read_caption, device)
         self._digest = checkpoint_files_digest(folder)
@@ -136,7 +140,7 @@ class TinyScorer(PixelsAndTokens):
         order: list[np.ndarray] = []
         found: list[torch.Tensor] = []
         for size, groups in share_images(image_of).items():
-            step = max(1, self.batch_size // size)
+            step = max(1, min(self.packs, self.batch_size // size))
             for start in range(0, len(groups), step):
                 rows = np.array(groups[start : start + step])  # (packs, captions)
                 packed = pack([[captions[row] for row in group] for group in rows])
@@ -191,7 +195,7 @@ def load_tiny_scorer(
     where = pick_device(device or "auto")
     kind = tiny_dtype(dtype, where)
     return TinyScorer(
-        TinyModel.from_pretrained(folder),
+        TinyModel.from_pretrained(folder, quantized=where.type == "cpu"),
         folder,
         metrics=asked,
         device=where,
@@ -225,6 +229,8 @@ def preprocessing(config: TinyConfig) -> str:
 def checkpoint_files_digest(folder: Path) -> str:
     """Return a digest of all files of a checkpoint of this architecture."""
     digest = hashlib.sha256()
-    for file in FILES:
-        digest.update((folder / file).read_bytes())
+    for name in FILES:
+        with (folder / name).open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
     return f"sha256:{digest.hexdigest()[:16]}"

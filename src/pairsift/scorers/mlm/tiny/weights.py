@@ -8,7 +8,7 @@ or `name.q4` (two values a byte, low half first) with `name.scale`, float16.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import torch
@@ -42,6 +42,11 @@ def quantize_groups(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return packed, scale.squeeze(2)
 
 
+def dequantize_rows(values: Tensor, scale: Tensor) -> Tensor:
+    """Return float32 of the shape of `values`, (..., columns), with a scale for each row."""
+    return values.float().flatten(0, -2).mul_(scale.float()).view(values.shape)
+
+
 def dequantize_groups(packed: Tensor, scale: Tensor) -> Tensor:
     """Return float32 (rows, columns) from `quantize_groups`."""
     rows = len(packed)
@@ -55,7 +60,12 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], quantize: bool) -> No
 
     stored: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        if not quantize or tensor.numel() < _SMALL or not tensor.is_floating_point():
+        if (
+            not quantize
+            or tensor.numel() < _SMALL
+            or not tensor.is_floating_point()
+            or name.endswith(".scale")  # of a weight that is quantised already
+        ):
             stored[name] = tensor.detach().clone().contiguous()
         elif tensor.ndim == 4:
             stored[name] = tensor.detach().to(torch.float16).contiguous()
@@ -68,24 +78,34 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], quantize: bool) -> No
     save_file(stored, str(path))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return float32 tensors from `write_tensors`; PairsiftError if unreadable."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def read_tensors(path: Path, keep: Container[str] = ()) -> dict[str, Tensor]:
+    """Return the tensors of a file from `write_tensors`, float32.
+
+    Args:
+        keep: names in the file of quantised values that are returned as they are, with their scale.
+
+    Raises:
+        PairsiftError: the file cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
 
     try:
-        stored = load_file(str(path))
+        with safe_open(str(path), "pt") as file:
+            mapped = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise PairsiftError(f"{path}: cannot read the weights: {error}") from error
     tensors: dict[str, Tensor] = {}
-    for name, tensor in stored.items():
+    for name, tensor in mapped.items():
         base, _, form = name.rpartition(".")
-        if form == "q8":
-            scale = stored[f"{base}.scale"].float()
-            rows = tensor.float().flatten(0, -2) * scale
-            tensors[base] = rows.view(tensor.shape)
+        scale = f"{base}.scale"
+        if name in keep:
+            tensors[name], tensors[scale] = tensor.clone(), mapped[scale].clone()
+        elif form == "q8":
+            tensors[base] = dequantize_rows(tensor, mapped[scale])
         elif form == "q4":
-            tensors[base] = dequantize_groups(tensor, stored[f"{base}.scale"])
+            tensors[base] = dequantize_groups(tensor, mapped[scale])
         elif form != "scale":
-            tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
+            dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+            # A tensor that is no copy would keep the whole file in memory.
+            tensors[name] = tensor.to(dtype, copy=True)
     return tensors
