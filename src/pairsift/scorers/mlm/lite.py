@@ -137,10 +137,18 @@ class Lite2(nn.Module):
         return self.through(self.begin(pixels), _EXACT_BLOCKS, self._cuts[stride])
 
     def begin(self, pixels: Tensor) -> Tensor:
-        """Run the first blocks, in float32 whatever the model's dtype."""
-        with torch.autocast(pixels.device.type, enabled=False):
-            x = self.stem(pixels.contiguous(memory_format=torch.channels_last))
-            return self.through(F.relu6(x, inplace=True), 0, _EXACT_BLOCKS)
+        """Run the first blocks, in float32 whatever the model's dtype.
+
+        On a CPU one image after the other, because its cache holds these large maps of one only.
+        """
+        kind = pixels.device.type
+        step = 1 if kind == "cpu" else len(pixels)
+        with torch.autocast(kind, enabled=False):
+            return torch.cat([self._begin(some) for some in torch.split(pixels, step)])
+
+    def _begin(self, pixels: Tensor) -> Tensor:
+        x = self.stem(pixels.contiguous(memory_format=torch.channels_last))
+        return self.through(F.relu6(x, inplace=True), 0, _EXACT_BLOCKS)
 
     def through(self, x: Tensor, start: int, stop: int) -> Tensor:
         for block in self.blocks[start:stop]:

@@ -151,13 +151,14 @@ def test_the_last_images_are_kept() -> None:
         return pixels[:, 0, 0].float()
 
     images = EncodedImages(encode, torch.device("cpu"), step=7)
-    pictures = [np.full((2, 2, 3), n % 250, np.uint8) + np.uint8(n // 250) for n in range(250)]
+    most = KEPT - 6
+    pictures = [np.full((2, 2, 3), n, np.uint8) for n in range(most)]
     encoded, image_of = images([*pictures, pictures[3]])
-    assert encoded[:, 0].tolist() == list(range(250))
-    assert image_of == [*range(250), 3]
+    assert encoded[:, 0].tolist() == list(range(most))
+    assert image_of == [*range(most), 3]
     assert images([pictures[3]])[0][0, 0] == 3
-    assert len(seen) == 250
+    assert len(seen) == most
     images([np.full((3, 3, 3), n, np.uint8) for n in range(KEPT - 10)])
     assert len(images) == KEPT
     images([pictures[3]])  # used last of the first ones, so still there
-    assert len(seen) == 250 + KEPT - 10
+    assert len(seen) == most + KEPT - 10

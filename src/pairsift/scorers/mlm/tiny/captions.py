@@ -13,6 +13,10 @@ from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.tiny.inputs import CaptionTokens
 from pairsift.scorers.transfer import to_device
 
+_STEP = 8
+"""Padded lengths are multiples of this, because PyTorch's CPU library compiles and keeps about
+0.2 MB of code for each new shape of a product."""
+
 
 @dataclass(frozen=True)
 class Captions:
@@ -48,13 +52,17 @@ def collate(captions: Sequence[CaptionTokens]) -> Captions:
 
 
 def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Return (B, longest) int64 ids, padded with zeros, and the bool mask of the real ones."""
-    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
+    """Return (B, S) int64 ids, padded with zeros, and the bool mask of the real ones."""
+    ids = torch.zeros(len(rows), _padded(max(map(len, rows))), dtype=torch.int64)
     mask = torch.zeros(ids.shape, dtype=torch.bool)
     for number, row in enumerate(rows):
         ids[number, : len(row)] = torch.tensor(row, dtype=torch.int64)
         mask[number, : len(row)] = True
     return ids, mask
+
+
+def _padded(length: int) -> int:
+    return -(-length // _STEP) * _STEP
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ def pack(images: Sequence[Sequence[CaptionTokens]]) -> Packed:
     """Arrange each image's captions (the same number for each) as one padded batch."""
     metrics = len(METRICS)
     length = max(sum(len(caption.ids) + metrics for caption in captions) for captions in images)
-    ids = torch.zeros(len(images), length, dtype=torch.int64)
+    ids = torch.zeros(len(images), _padded(length), dtype=torch.int64)
     positions, query, segment = ids.clone(), ids - 1, ids - 1
     for row, captions in enumerate(images):
         at = 0

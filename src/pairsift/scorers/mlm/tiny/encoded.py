@@ -16,8 +16,9 @@ from pairsift.scorers.mlm.tiny.captions import pad
 from pairsift.scorers.mlm.tiny.inputs import CaptionTokens
 from pairsift.scorers.transfer import to_device
 
-KEPT = 256
-"""Number of encoded images (0.1 MB each) and captions (1.5 kB each) in the cache."""
+KEPT = 128
+"""Number of encoded images (0.13 MB each) and captions (12 kB each) in the cache: as many as a
+cascade gathers."""
 
 CPU_STEP = 4
 """Images encoded at a time on a CPU; the feature maps of more do not fit into its cache."""

@@ -134,7 +134,7 @@ class TinyModel(nn.Module):
     def _quick(self) -> AbstractContextManager[object]:
         """Compute the encoders and the language model in `computes_in`.
 
-        Weights, similarities and score heads stay float32.
+        Similarities and score heads stay float32.
         """
         if self.computes_in == torch.float32:
             return nullcontext()  # training has an autocast of its own around the model

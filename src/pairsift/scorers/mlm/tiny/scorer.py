@@ -43,8 +43,8 @@ SCOPE = Scope(
 )
 """The limit marks 2 % of photographs kept aside (`training/novelty.json`)."""
 CPU_PACKS = 8
-"""Sequences that the language model reads at a time on a CPU. More are not faster, and their
-feed-forward layers take 100 MiB."""
+"""Sequences that the language model reads at a time on a CPU. More are hardly faster, and what its
+layers compute would take up to 100 MiB."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -179,8 +179,8 @@ def load_tiny_scorer(
     Args:
         model: folder with the files named in `FILES`; None for the one in the package.
         device: None takes a GPU if there is one.
-        dtype: float32 or bfloat16 (encoders and language model; weights stay float32, and scores
-            differ by some 0.2 points); None is float32.
+        dtype: float32 or bfloat16 (in which encoders and language model compute; scores differ by
+            some 0.2 points); None is float32.
 
     Raises:
         PairsiftError: a file is missing or does not fit, or an option has an unknown value.
