@@ -30,25 +30,32 @@ def tokens(*counts: int) -> list[CaptionTokens]:
 
 def test_captions_are_padded_on_the_right() -> None:
     ids, mask = pad([[5, 6, 7], [], [8]])
-    assert ids.tolist() == [[5, 6, 7], [0, 0, 0], [8, 0, 0]]
-    assert mask.tolist() == [[True] * 3, [False] * 3, [True, False, False]]
+    assert ids.shape == mask.shape == (3, 8)  # a multiple of 8
+    assert ids[:, :3].tolist() == [[5, 6, 7], [0, 0, 0], [8, 0, 0]]
+    assert not ids[:, 3:].any()
+    assert mask.sum(1).tolist() == [3, 0, 1]
+    assert mask[:, 0].tolist() == [True, False, True]
+    assert pad([[1] * 9])[0].shape == (1, 16)
     batch = collate(tokens(1, 2))
-    assert batch.ids.tolist() == [[1, 0], [101, 102]]
-    assert batch.sentence_ids.tolist() == [[1], [2]]
-    assert batch[1:].ids.tolist() == [[101, 102]]
-    assert batch[[1, 0]].mask.tolist() == [[True, True], [True, False]]
+    assert batch.ids[:, :2].tolist() == [[1, 0], [101, 102]]
+    assert batch.sentence_ids[:, 0].tolist() == [1, 2]
+    assert batch[1:].ids[:, :2].tolist() == [[101, 102]]
+    assert batch[[1, 0]].mask[:, :2].tolist() == [[True, True], [True, False]]
 
 
 def test_captions_of_an_image_stand_one_after_the_other_each_with_its_queries() -> None:
     packed = pack([tokens(2, 1), tokens(1, 1)])
     metrics = len(METRICS)
     asked = list(range(metrics))
-    assert packed.ids[0].tolist() == [1, 2, *[0] * metrics, 101, *[0] * metrics]
-    assert packed.positions[0].tolist() == [0, 1, *[2] * metrics, 0, *[1] * metrics]
-    assert packed.query[0].tolist() == [-1, -1, *asked, -1, *asked]
-    assert packed.segment[0].tolist() == [0] * (2 + metrics) + [1] * (1 + metrics)
+    end = 3 + 2 * metrics
+    padding = -end % 8
+    assert packed.ids[0, :end].tolist() == [1, 2, *[0] * metrics, 101, *[0] * metrics]
+    assert packed.positions[0, :end].tolist() == [0, 1, *[2] * metrics, 0, *[1] * metrics]
+    assert packed.query[0].tolist() == [-1, -1, *asked, -1, *asked, *[-1] * padding]
+    first, second = [0] * metrics, [1] * metrics
+    assert packed.segment[0].tolist() == [0, 0, *first, 1, *second, *[-1] * padding]
     # The second image has one token less.
-    assert packed.segment[1].tolist() == [0] * (1 + metrics) + [1] * (1 + metrics) + [-1]
+    assert packed.segment[1].tolist() == [0, *first, 1, *second, *[-1] * (padding + 1)]
     assert packed.query[1].tolist()[-1] == -1
 
 
