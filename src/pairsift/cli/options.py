@@ -45,7 +45,8 @@ def with_options(**groups: type) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         made_of = {group: _fields(model) for group, model in groups.items()}
-        hints = get_type_hints(command, include_extras=True)
+        # Python 3.10's get_type_hints would hide the notes of options whose default is None.
+        hints = inspect.get_annotations(command, eval_str=True)
         own = [p for p in inspect.signature(command).parameters.values() if p.name not in groups]
         described = [
             _Option(p.name, hints[p.name], p.default)

@@ -95,6 +95,9 @@ def iterate_tar(file: IO[bytes], left_out: Counter[str] | None = None) -> Iterat
         try:
             if tar is None:  # this reads the first header
                 tar = _Tar(fileobj=cast("IO[bytes]", stream), tarinfo=_Header, encoding="utf-8")
+                if tar.firstmember is None:  # then Python 3.10's next() would seek
+                    _refuse_more(stream)
+                    return
             header = tar.next()
         except (DamagedTarError, OSError):
             raise
@@ -166,6 +169,7 @@ def _offset(tar: tarfile.TarFile | None) -> int:
 
 class _Tar(tarfile.TarFile):
     members: list[tarfile.TarInfo]  # public, but missing in typeshed
+    firstmember: tarfile.TarInfo | None  # likewise
 
 
 class _MissingMarkError(Exception):
