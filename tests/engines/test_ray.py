@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -56,6 +60,22 @@ def cluster() -> Iterator[None]:
 
 HEURISTICS = engine.ScorerSpec("heuristics")
 TWO = engine.RayOptions(actors=2)
+
+
+@pytest.mark.slow
+def test_without_an_address_no_other_cluster_is_looked_for(pool: Path, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # Ray's sockets need a short path
+        (Path(folder) / "ray").mkdir()
+        # As `ray start --head` leaves it on its machine; nothing listens there.
+        (Path(folder) / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        done = subprocess.run(
+            [sys.executable, "-m", "pairsift", "score", str(pool), "--scorer", "heuristics",
+             "--engine", "ray", "--out", str(tmp_path / "scores")],
+            env=environment | {"RAY_TMPDIR": folder}, capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "127.0.0.1:9" not in done.stderr
 
 
 @pytest.mark.slow

@@ -159,19 +159,21 @@ def _session(address: str | None) -> Iterator[bool]:
     if ray.is_initialized():
         yield False
         return
+    # Without "local", Ray looks for the cluster that was last started on this machine.
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
     try:
         with _own_signals():
             ray.init(
                 address=address,
                 log_to_driver=False,
                 logging_level="error",
-                include_dashboard=None if address else False,
+                include_dashboard=False if address == "local" else None,
             )
     except (
         Exception
     ) as error:  # Ray raises a plain Exception if its own processes do not start in time
         raise PairsiftError(
-            f"Ray cannot be reached{f' at {address}' if address else ''}: {error}. Start a "
+            f"Ray cannot be reached at {address}: {error}. Start a "
             "cluster with `ray start --head`, or leave the address out for this machine alone"
         ) from error
     try:
