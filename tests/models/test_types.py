@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 import transformers
 
 from tests.models import page, sweep
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+TORCHVISION = find_spec("torchvision") is not None
 
 #: By how they are read, and what is special about each.
 TYPES = {
@@ -33,7 +37,7 @@ TYPES = {
 def test_a_type_gives_what_brute_force_gives(kind: str) -> None:
     if kind not in transformers.CONFIG_MAPPING:
         pytest.skip(f"transformers {transformers.__version__} does not have it")
-    result = sweep.try_type(kind, torchvision=False)
+    result = sweep.try_type(kind, torchvision=TORCHVISION)
     assert not result.problem
     assert result.way == TYPES[kind]
     assert result.difference is not None
@@ -43,7 +47,7 @@ def test_a_type_gives_what_brute_force_gives(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["prompt", "whole"])
 def test_a_slower_way_gives_the_same(way: str) -> None:
-    result = sweep.try_type("llava_next", torchvision=False, way=way)
+    result = sweep.try_type("llava_next", torchvision=TORCHVISION, way=way)
     assert not result.problem
     assert result.way == way
 
