@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from pairsift.errors import PairsiftError
@@ -154,7 +154,10 @@ class TestProperties:
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, quoting=csv.QUOTE_ALL)
             writer.writerow(["key", "caption"])
-            writer.writerows(rows)
+            try:
+                writer.writerows(rows)
+            except csv.Error:  # Python 3.10's cannot write a NUL
+                reject()
         read = [tuple(row.values()) for row in read_rows(str(path))]
         assert read == rows
 
