@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 
 test: lint types unit docs dist
 
-# While you work: all areas, without the tests marked `slow`; about 2 minutes on 2 idle cores.
+# While you work: all areas, without the tests marked `slow`; under 2 minutes on 2 idle cores.
 test-fast: $(VENV)/.dev
 	$(BIN)/pytest -n 2 --dist loadgroup -m 'not slow'
 

@@ -141,6 +141,7 @@ def test_the_best_of_a_metric_whose_low_end_is_good_are_the_lowest(home: Path, t
     assert found == sorted(table["useful"].to_pylist(), reverse=True)[:3]
 
 
+@pytest.mark.slow
 def test_any_metric_is_served_and_described(home: Path, table: Any) -> None:
     scorer = load_scorer("mlm", model=str(home / "model"), prompts=PACK, device="cpu")
     image = png("red", 0)
@@ -164,6 +165,7 @@ def test_any_metric_is_served_and_described(home: Path, table: Any) -> None:
     assert scores["grade"] == pytest.approx(row["grade"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_pair_is_explained_answer_by_answer(home: Path) -> None:
     (home / "image.png").write_bytes(png("blue", 1))
     command = (

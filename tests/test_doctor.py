@@ -88,6 +88,7 @@ def test_paths_and_urls_are_hidden(text: str, expected: str) -> None:
     assert anonymous(text) == expected
 
 
+@pytest.mark.slow
 def test_unexpected_errors_ask_for_the_report() -> None:
     code = (
         "import sys, pairsift.doctor as doctor; from pairsift.cli import main\n"

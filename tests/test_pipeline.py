@@ -75,6 +75,7 @@ def test_all_steps_leave_their_files(place: Path) -> None:
     assert "<title>A test" in page
 
 
+@pytest.mark.slow
 def test_second_run_scores_nothing(place: Path) -> None:
     run_pipeline(read_config("run.toml"))
     files = {path: path.read_bytes() for path in Path("out/shards").iterdir()}
@@ -83,6 +84,7 @@ def test_second_run_scores_nothing(place: Path) -> None:
     assert {path: path.read_bytes() for path in Path("out/shards").iterdir()} == files
 
 
+@pytest.mark.slow
 def test_command_prints_json(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +194,7 @@ def test_without_write_the_outputs_of_the_same_selection_stay(place: Path) -> No
     assert sorted(os.listdir("out")) == ["_outputs.json", "report.html", "scores", "selection"]
 
 
+@pytest.mark.slow
 def test_behind_a_url_outputs_change_together(place: Path) -> None:
     import fsspec
 
@@ -254,6 +257,7 @@ def test_out_that_is_a_file_is_told(place: Path) -> None:
     assert Path("out").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_with_parts_the_last_one_selects_and_writes(place: Path) -> None:
     def run(part: str) -> PipelineResult:
         text = CONFIG.replace("[select]", f'part = "{part}"\n[select]')

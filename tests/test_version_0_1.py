@@ -64,6 +64,7 @@ def test_tables_are_read_as_the_four_metrics(old: Path) -> None:
             assert list(shown) == (["itm", "su"] if name == "scores-pack" else FOUR)
 
 
+@pytest.mark.slow
 def test_they_are_selected_written_and_reported(old: Path) -> None:
     run("select", old / "scores", "--top", 0.5, "--by", "itm", "--out", old / "again")
     run("write", old / "again", "--datacomp", old / "s.npy", "--root", old / "pool")
@@ -75,6 +76,7 @@ def test_they_are_selected_written_and_reported(old: Path) -> None:
     assert "Image-text matching" in (old / "page.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "options"),
     [("scores", ()), ("scores-pack", ("--prompts", "pack.toml", "--metrics", "itm,su"))],

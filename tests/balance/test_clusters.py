@@ -11,6 +11,7 @@ from pairsift.teach.embed import HashingVectorizer
 from tests.balance.conftest import teacher_records
 
 
+@pytest.mark.slow
 def test_captions_about_one_thing_share_a_cluster() -> None:
     pytest.importorskip("sklearn")
     captions = [record.caption for record in teacher_records(200)] + ["", "..."]

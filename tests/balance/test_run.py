@@ -37,6 +37,7 @@ def _run(tmp_path: Path, **options: object) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_llava_json_is_what_its_trainer_reads(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     general = [{"id": str(i), "conversations": [{"from": "human", "value": "?"}]} for i in range(9)]

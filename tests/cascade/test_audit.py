@@ -103,6 +103,7 @@ def test_agreement_is_measured_within_groups_and_conditions(one: Simulation) -> 
     assert found["value"] == pytest.approx(2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()))
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_true_agreement(tmp_path: Path) -> None:
     covered, values, runs = 0, [], 16
     for seed in range(runs):

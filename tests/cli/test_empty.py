@@ -69,6 +69,7 @@ def test_every_step_from_scores_to_report(tmp_path: Path, kind: str) -> None:
         assert f"{rows:,}" in (tmp_path / page).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["empty tar", "all failed", "one"])
 def test_run_says_the_same_each_time(tmp_path: Path, kind: str) -> None:
     pool = _pool(kind, tmp_path / "pool")

@@ -91,6 +91,7 @@ cli.command()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("deed", "code", "words"),
     [
@@ -113,6 +114,7 @@ def test_what_python_does_at_an_exit_is_done(deed: str, code: int, words: str) -
     assert words in done.stderr
 
 
+@pytest.mark.slow
 def test_output_that_nobody_takes_is_told() -> None:
     code = _LEAVE.format(deed="sys.stdin.read()")
     process = subprocess.Popen(

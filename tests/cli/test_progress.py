@@ -32,6 +32,7 @@ NASTY = [
 ]
 
 
+@pytest.mark.slow
 def test_a_line_every_so_often_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     with ProgressDisplay(every=0.2) as display:
         progress = RunProgress(display)
@@ -50,6 +51,7 @@ def test_a_line_every_so_often_without_a_terminal(capfd: pytest.CaptureFixture[s
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_stands_still_says_so_again(capfd: pytest.CaptureFixture[str]) -> None:
     with ProgressDisplay(every=0.1) as progress:
         progress.progress("teaching", 5, 10, unit="pairs", detail="0.20 EUR")

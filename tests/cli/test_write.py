@@ -69,6 +69,7 @@ def test_write_everything_at_once(tmp_path: Path, pool: str, pairsift: Command) 
     assert pq.read_table(tmp_path / "kept.parquet").num_rows == 16
 
 
+@pytest.mark.slow
 def test_nothing_is_written_into_an_img2dataset_folder(tmp_path: Path, pairsift: Command) -> None:
     """Scored, joined, written and reported: its own tools must find the folder as they left it."""
     folder = tmp_path / "laion"

@@ -105,6 +105,7 @@ def test_groups_equal_those_found_by_brute_force(
     assert groups_of(tmp_path / "out") == expected
 
 
+@pytest.mark.slow
 def test_a_stopped_run_continues(
     write_scores: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +211,7 @@ def kept_rows(selection: Any) -> list[str]:
     return [f"{s.shard}/k{row}" for s in read_selection(selection.path).shards() for row in s.rows]
 
 
+@pytest.mark.slow
 def test_the_best_of_each_group(write_scores: Write, tmp_path: Path) -> None:
     nan = float("nan")
     scores = write_scores(
@@ -345,6 +347,7 @@ def write_pool(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "pool", evaluation
 
 
+@pytest.mark.slow
 def test_images_of_an_evaluation_set_are_marked_and_left_out(tmp_path: Path) -> None:
     pool, evaluation = write_pool(tmp_path)
     scores, out = str(tmp_path / "scores"), str(tmp_path / "marks")

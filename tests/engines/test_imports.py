@@ -92,6 +92,7 @@ def test_rows_of_a_table(tmp_path: Path, suffix: str) -> None:
     assert (scale.low, scale.high) == (0.0, 1.0)
 
 
+@pytest.mark.slow
 def test_from_a_table_to_the_report(tmp_path: Path) -> None:
     write(tmp_path / "t.parquet", rows())
     for command in (

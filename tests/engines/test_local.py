@@ -135,6 +135,7 @@ def test_nothing_to_do(tmp_path: Path) -> None:
     assert (summary.rows, summary.pairs_per_second) == (0, 0.0)
 
 
+@pytest.mark.slow
 def test_goes_on_with_another_batch_size_and_other_workers(pool: Path, tmp_path: Path) -> None:
     _score(pool, tmp_path / "calm")
     _score(pool, tmp_path / "out", part=(1, 4), batch_size=3, workers=0)

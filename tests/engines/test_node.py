@@ -51,6 +51,7 @@ def reference(pool: Path, out: Path) -> dict[str, Any]:
     return tables(out)
 
 
+@pytest.mark.slow
 def test_tables_are_those_of_one_process(pool: Path, tmp_path: Path) -> None:
     (pool / "00004.tar").write_bytes(b"no tar" * 500)
     recorder, out = Recorder(), tmp_path / "node"
@@ -199,6 +200,7 @@ def test_a_shard_that_kills_its_process_is_left_out(
     assert 1 <= len(told) <= MAX_STARTS
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_start_is_one_clear_line(
     deadly: None, pool: Path, tmp_path: Path
 ) -> None:

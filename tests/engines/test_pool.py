@@ -144,6 +144,7 @@ def test_preparation_that_raises_costs_its_pair(tmp_path: Path, workers: int) ->
     assert failed == {7: "RuntimeError: odd pair", 80: "RuntimeError: odd pair"}
 
 
+@pytest.mark.slow
 def test_a_pair_that_hangs_the_thread_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +170,7 @@ def test_rows_that_cannot_be_sent_back_cost_their_pair(tmp_path: Path) -> None:
     assert "cannot be sent" in failed[7]
 
 
+@pytest.mark.slow
 def test_chunks_of_a_run_that_was_given_up_are_not_held() -> None:
     pool = PreparerPool(prepare, 1)
     try:
@@ -195,6 +197,7 @@ def _explode() -> Any:
     raise ImportError("not on this machine")
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_start_end_the_run_with_one_sentence() -> None:
     pool = PreparerPool(Unloadable(), 2)
     try:

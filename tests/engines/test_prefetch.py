@@ -74,6 +74,7 @@ def test_order_is_kept_across_shards(pool: ShardSet, workers: int) -> None:
     assert _keys(pool, workers) == [f"{s}-{i:03d}" for s in range(3) for i in range(50)]
 
 
+@pytest.mark.slow
 def test_reader_stays_a_bounded_way_ahead(pool: ShardSet) -> None:
     seen = 0
 

@@ -30,6 +30,7 @@ def _texts(svg: bytes | None) -> str:
     return svg.decode()
 
 
+@pytest.mark.slow
 def test_every_column_with_a_number_is_drawn() -> None:
     svg = _texts(
         draw(_evaluation(_column("itm", 0.5), _column("none", NAN), _column("odf", 0.123)))

@@ -98,6 +98,7 @@ def test_a_mistake_is_shown_and_mended(browser: Any, served: Served) -> None:
     assert look(browser, "document.getElementById('problem').hidden") is True
 
 
+@pytest.mark.slow
 def test_fits_a_phone(browser: Any, served: Served) -> None:
     visit(browser, served.url, width=390, scheme="dark")
     settle(browser)

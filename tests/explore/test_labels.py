@@ -126,6 +126,7 @@ def writer(path: Path, who: str, count: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     path = tmp_path / "labels.jsonl"
     process = writer(path, "anna", 100_000)

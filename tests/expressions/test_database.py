@@ -109,6 +109,7 @@ def test_our_own_mistakes_stay_errors_of_the_database() -> None:
         run_sql(connection, "SELEC 1")
 
 
+@pytest.mark.slow
 def test_rows_are_read_in_batches() -> None:
     with open_database() as connection:
         reader = arrow_reader(connection, "SELECT x FROM range(10000) t(x)", 2048)

@@ -168,6 +168,7 @@ def test_an_answer_that_is_cut_short_is_asked_for_again(
     assert tables(tmp_path / "out") == calm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "words"),
     [(NOWHERE, "connection is refused"), ("http://no-such-host.invalid", "not known (DNS)")],

@@ -53,6 +53,7 @@ def _remote_tables(bucket: Bucket, prefix: str) -> dict[str, pa.Table]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["pool", "pool/*.tar", "pool/{00000..00003}.tar"])
 def test_shards_are_found_read_and_scored(bucket: Bucket, pool: Path, pattern: str) -> None:
     out = f"{bucket.url}/scores"
@@ -63,6 +64,7 @@ def test_shards_are_found_read_and_scored(bucket: Bucket, pool: Path, pattern: s
     assert bucket.uploads() == []
 
 
+@pytest.mark.slow
 def test_run_goes_on_where_it_stopped(bucket: Bucket, pool: Path) -> None:
     out = f"{bucket.url}/scores"
     _score(f"{bucket.url}/pool", out)

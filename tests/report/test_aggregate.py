@@ -163,6 +163,7 @@ def test_joined_scores_are_columns_too(scored: Scored, tmp_path: Path) -> None:
     assert cube.count({"other.clip_score": step, "itm": 2 * cube.split}) == expected
 
 
+@pytest.mark.slow
 def test_published_scores_in_double_are_columns_and_sizes_are_not(
     scored: Scored, tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_without_a_selection(scored: Scored, tmp_path: Path) -> None:
     assert "Just dropped" not in text
 
 
+@pytest.mark.slow
 def test_same_inputs_same_galleries(scored: Scored, tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_report(scored.scores, None, str(tmp_path / name), "same", seed=3)

@@ -74,6 +74,7 @@ def test_columns_and_types(tmp_path: Path) -> None:
     assert table.select(plain.schema.names) == plain
 
 
+@pytest.mark.slow
 def test_from_score_to_report(tmp_path: Path) -> None:
     pool = write_pool(tmp_path / "pool", 60)
     carry = "url,domain,license=meta.license,similarity"

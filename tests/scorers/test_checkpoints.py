@@ -74,6 +74,7 @@ def find(hub: Hub, tmp_path: Path) -> Finder:
     return Finder(hub, tmp_path / "home")
 
 
+@pytest.mark.slow
 def test_one_copy_of_the_weights_is_fetched_and_kept(hub: Hub, find: Finder) -> None:
     hub.add(
         "org/name",
@@ -124,6 +125,7 @@ def test_columns_are_known_without_the_weights(hub: Hub, find: Finder) -> None:
     assert "model.safetensors" in hub.fetched()
 
 
+@pytest.mark.slow
 def test_pickled_weights_where_there_are_no_others(hub: Hub, find: Finder) -> None:
     hub.add("org/old", {"config.json": CONFIG, "pytorch_model.bin": WEIGHTS})
     assert find("org/old").returncode == 0
@@ -163,6 +165,7 @@ def test_a_fetch_that_was_interrupted_is_completed(hub: Hub, find: Finder) -> No
     assert hub.fetched() == {"model-2.safetensors"}
 
 
+@pytest.mark.slow
 def test_a_gated_model_takes_the_token_of_the_hub(hub: Hub, find: Finder) -> None:
     hub.add("org/gated", {"config.json": CONFIG, "model.safetensors": WEIGHTS})
     hub.gated.add("org/gated")
@@ -172,6 +175,7 @@ def test_a_gated_model_takes_the_token_of_the_hub(hub: Hub, find: Finder) -> Non
     assert find("org/gated", HF_TOKEN=hub.token).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_cache_is_that_of_huggingface_hub(hub: Hub, find: Finder, tmp_path: Path) -> None:
     hub.add("org/name", {"config.json": CONFIG, "model.safetensors": WEIGHTS})
     done = find("org/name", HF_HUB_CACHE=str(tmp_path / "elsewhere"))
@@ -180,6 +184,7 @@ def test_the_cache_is_that_of_huggingface_hub(hub: Hub, find: Finder, tmp_path: 
     assert offline.stdout == done.stdout
 
 
+@pytest.mark.slow
 def test_a_model_that_is_refused_is_refused_before_its_weights_come(hub: Hub, find: Finder) -> None:
     config = json.dumps({"model_type": "strange", "auto_map": {"AutoModel": "code.Model"}})
     hub.add("org/code", {"config.json": config.encode(), "model.safetensors": WEIGHTS})

@@ -124,6 +124,7 @@ def test_a_folder_begun_without_them_is_read_and_gone_on_with(tmp_path: Path) ->
         score_shards(find_shards([str(tmp_path / "pool")]), HashMarker(plain), out, workers=0)
 
 
+@pytest.mark.slow
 def test_from_a_runs_file_and_in_a_report(tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
     write_tar(tmp_path / "pool/a.tar", [("x", {"jpg": jpeg(), "txt": CAPTION})])

@@ -86,6 +86,7 @@ def test_what_is_not_walked_is_told() -> None:
             assert alone[f"{metric}_validity"] <= nearly[f"{metric}_validity"] + 1e-6
 
 
+@pytest.mark.slow
 def test_numbers_that_are_one_token_need_one_request() -> None:
     with VLLMServer("whole", most_logprobs=120) as server:
         table = _scorer(server, top_logprobs=120).score(PAIRS)
@@ -102,6 +103,7 @@ def test_numbers_that_are_one_token_need_one_request() -> None:
             assert row[f"{metric}_validity"] == pytest.approx(sure, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_requests_are_made_for_the_prefix_cache() -> None:
     with VLLMServer("whole", delay=0.02) as server:
         scorer = _scorer(server, metrics="itm,su", concurrency=3, max_side=45)
@@ -123,6 +125,7 @@ def test_requests_are_made_for_the_prefix_cache() -> None:
         assert one.split("\n\n")[0] == other.split("\n\n")[0]
 
 
+@pytest.mark.slow
 def test_columns_and_fingerprint_are_those_of_mlm() -> None:
     with VLLMServer() as server:
         scorer = _scorer(server, metrics="odf,itm")
@@ -174,6 +177,7 @@ def test_faults_are_survived_or_become_statuses() -> None:
     assert sum(asked[pair.caption or "", "ctq"] for pair in PAIRS) <= 6 + len(passing)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_costs_rows_not_the_run() -> None:
     with VLLMServer(
         "whole", fault=lambda number, _: {"status": 0} if number > 3 else None
@@ -282,6 +286,7 @@ def test_a_server_without_log_probabilities_is_refused_at_the_start(
         assert (len(server.trials), len(server.requests)) == (1, 0)
 
 
+@pytest.mark.slow
 def test_it_is_asked_once(tmp_path: Path) -> None:
     with VLLMServer("whole") as server:
         scorer = _scorer(server, metrics="su")

@@ -136,6 +136,7 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["m.csv", "m.tsv", "m.csv.gz", "m.jsonl", "m.jsonl.gz", "m.json"])
 def test_text_tables_have_types(tmp_path: Path, name: str) -> None:
     scores = _scores(tmp_path / "s", ["00", "01", "02", "03"])

@@ -58,6 +58,7 @@ def test_each_group_has_its_own_best_rows(scores: str, tmp_path: Path, count: in
         assert sorted(kept, reverse=True) == sorted(there, reverse=True)[:count]
 
 
+@pytest.mark.slow
 def test_the_seed_decides_among_equal_rows(scores: str, tmp_path: Path) -> None:
     ties = {0, 2, 4, 6}
     drawn = []

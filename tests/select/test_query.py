@@ -81,6 +81,7 @@ def test_a_selection_is_never_put_among_scores(tmp_path: Path, other: bool) -> N
     assert select(out, where="itm >= 0").kept == 1
 
 
+@pytest.mark.slow
 def test_of_several_selections_into_one_folder_the_last_one_stays_whole(tmp_path: Path) -> None:
     table = score_table("0", [f"{n}" for n in range(500)], {"itm": [float(n) for n in range(500)]})
     scores = score_folder(tmp_path / "s", {"0": table})

@@ -52,6 +52,7 @@ def one_after_the_other(
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [0.0, 0.15, 1.0, math.inf])
 def test_counts_are_distributed_as_of_draws_one_by_one(penalty: float) -> None:
     weights = np.array([1.0, 2.0, 4.0, 8.0, 0.5])
@@ -74,6 +75,7 @@ def test_as_many_as_asked(count: int, penalty: float) -> None:
     assert drawn(weights, count, penalty, 5, batch=256).sum() == count
 
 
+@pytest.mark.slow
 def test_draws_that_would_make_all_weights_0_are_refused() -> None:
     weights = np.array([1.0, 2.0, 4.0])
     assert drawn(weights, 10_000, 0.15, seed=0).sum() == 10_000  # 500 / 0.15 of each row

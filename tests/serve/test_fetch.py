@@ -205,6 +205,7 @@ def test_urls_that_are_none(url: str, words: str) -> None:
     refused(fetch(url), words)
 
 
+@pytest.mark.slow
 def test_server_answers_with_a_row_for_every_url(site: Site) -> None:
     settings = ServeSettings(port=0, workers=0, allow_remote=True, allow_networks=(LOOPBACK,))
     where = f"http://{site.where}"

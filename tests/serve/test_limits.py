@@ -62,6 +62,7 @@ def test_large_bodies_are_refused(client: httpx2.Client, chunked: bool) -> None:
     assert post(client).status_code == 200
 
 
+@pytest.mark.slow
 def test_large_images_are_rows() -> None:
     with serving(max_image=1000, max_pixels=10**6) as client:
         (row,) = post(client).json()["rows"]
@@ -101,6 +102,7 @@ def test_bytes_in_hand_are_bounded() -> None:
         assert post(client, image).status_code == 200
 
 
+@pytest.mark.slow
 def test_scores_that_take_too_long_are_given_up() -> None:
     scorer = Gated()
     with serving(scorer, time_limit=0.3, batch_size=1, max_queue=64) as client:
@@ -113,6 +115,7 @@ def test_scores_that_take_too_long_are_given_up() -> None:
     assert sum(scorer.sizes) <= 1 + 1 + 1  # warm-up, that one, the last request
 
 
+@pytest.mark.slow
 def test_work_of_clients_that_left_is_dropped() -> None:
     scorer = Gated()
     with serving(scorer, batch_size=1) as client:
@@ -129,6 +132,7 @@ def test_work_of_clients_that_left_is_dropped() -> None:
     assert sum(scorer.sizes) <= 3
 
 
+@pytest.mark.slow
 def test_requests_that_trickle_in_are_ended() -> None:
     with serving(body_time_limit=0.3) as client:
         address = urlsplit(str(client.base_url))
@@ -142,6 +146,7 @@ def test_requests_that_trickle_in_are_ended() -> None:
             assert connection.recv(4096).startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.slow
 def test_device_that_fails_gives_rows_and_then_ill_health() -> None:
     scorer = Gated()
     with serving(scorer) as client:
@@ -155,6 +160,7 @@ def test_device_that_fails_gives_rows_and_then_ill_health() -> None:
         assert "failed on every pair" in detail(post(client), 503)
 
 
+@pytest.mark.slow
 def test_requests_share_batches_and_a_lone_one_does_not_wait() -> None:
     scorer = Gated()
     with serving(scorer, max_wait=5.0) as client, ThreadPoolExecutor(8) as threads:

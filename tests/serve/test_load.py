@@ -60,6 +60,7 @@ def test_sigterm_finishes_what_is_in_hand() -> None:
         assert process.wait(30) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [

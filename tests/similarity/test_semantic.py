@@ -118,6 +118,7 @@ def test_semantic_duplicates_killed_at_any_time_go_on(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["groups.parquet"]
 
 
+@pytest.mark.slow
 def test_only_parts_of_the_same_embeddings_are_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +162,7 @@ def test_a_file_of_something_else_is_not_replaced(tmp_path: Path) -> None:
         semantic_duplicates(str(tmp_path / "s"), str(tmp_path / "g"))
 
 
+@pytest.mark.slow
 def test_groups_of_copies_and_semantic_groups_do_not_replace_each_other(tmp_path: Path) -> None:
     make(tmp_path / "s", 30, 0)
     members = {f"{n}": {"jpg": jpeg(seed=n), "txt": "a red square"} for n in range(3)}

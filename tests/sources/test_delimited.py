@@ -102,6 +102,7 @@ class TestQuotes:
             "6 lines, 2 rows, 1 of them over several lines, 1 lines that are not rows"
         )
 
+    @pytest.mark.slow
     def test_an_unclosed_quote_is_not_looked_for_without_end(self, tmp_path: Path) -> None:
         filler = [f"{number} words that name no image, as in notes" for number in range(60_000)]
         path = table(tmp_path, ['a.jpg,"open', *filler, "b.jpg,y"])
@@ -119,6 +120,7 @@ _CELL = st.text(st.sampled_from('ab",;\t .\u4e2d') | st.characters(
 
 
 class TestProperties:
+    @pytest.mark.slow
     @settings(max_examples=300, deadline=None)
     @given(
         st.lists(st.lists(_CELL, min_size=1, max_size=4), max_size=8), st.sampled_from([",", "\t"])
@@ -142,6 +144,7 @@ class TestProperties:
             assert isinstance(owner, Row)
             assert any("\n" in cell for cell in owner.fields.values())
 
+    @pytest.mark.slow
     @settings(max_examples=200, deadline=None)
     @given(st.lists(st.tuples(_CELL, st.text(
         st.sampled_from('ab",\n\r ') | st.characters(exclude_characters="\ufeff",

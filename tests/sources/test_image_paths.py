@@ -214,6 +214,7 @@ def test_a_folder_that_is_not_there_is_told_at_once(tmp_path: Path, name: str) -
         find_shards(str(tmp_path / "t.jsonl"), image_root=str(tmp_path / name))
 
 
+@pytest.mark.slow
 def test_scored_selected_and_written_as_a_tar_is(tmp_path: Path) -> None:
     pictures = {f"{n:03d}": jpeg(100 + n, 80, n) for n in range(40)}
     (tmp_path / "images").mkdir()

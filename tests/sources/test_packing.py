@@ -7,10 +7,12 @@ import gzip
 import io
 import lzma
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from pairsift.errors import PairsiftError
+from pairsift.sources import Shard, open_shard
 from pairsift.sources.packing import find_packing, is_damage, open_packed
 
 CONTENT = bytes(range(256)) * 500
@@ -62,3 +64,15 @@ def test_a_packing_whose_package_is_missing_says_which(monkeypatch: pytest.Monke
     for start, package in ((b"\x28\xb5\x2f\xfd", "zstandard"), (b"\x04\x22\x4d\x18", "lz4")):
         with pytest.raises(PairsiftError, match=f"pip install {package}"):
             open_packed(io.BufferedReader(io.BytesIO(start + CONTENT)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("s.tar", "webdataset"), ("c.csv", "folder")])
+def test_a_file_whose_package_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
+    from fsspec.compression import compr
+
+    monkeypatch.delitem(compr, "lz4", raising=False)
+    (tmp_path / name).write_bytes(b"\x04\x22\x4d\x18" + CONTENT)
+    with pytest.raises(PairsiftError, match=rf"/{name} is compressed with lz4: pip install lz4"):
+        list(open_shard(Shard("s", str(tmp_path / name), kind)))

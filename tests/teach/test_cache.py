@@ -53,6 +53,7 @@ def test_nor_can_one_process_twice_until_it_is_closed(tmp_path: Path) -> None:
     ReplyCache(path).close()
 
 
+@pytest.mark.slow
 def test_a_command_beside_a_run_pays_nothing(tmp_path: Path) -> None:
     (tmp_path / "captions.csv").write_text("image,caption\n0.jpg,a dog\n")
     (tmp_path / "images").mkdir()

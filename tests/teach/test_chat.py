@@ -103,6 +103,7 @@ def test_a_refused_schema_becomes_a_json_object(tmp_path: Path, error: Asked) ->
     assert [_form(body) for body in requests] == ["json_schema"] + ["json_object"] * ALL
 
 
+@pytest.mark.slow
 def test_all_that_a_server_refuses_is_learned_one_by_one(tmp_path: Path) -> None:
     """An old server, which knows nothing: five refusals, for all pairs together."""
 
@@ -125,6 +126,7 @@ def test_all_that_a_server_refuses_is_learned_one_by_one(tmp_path: Path) -> None
     assert not _detail(requests[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -157,6 +159,7 @@ def _inside(**error: Any) -> Asked:
     return {"body": json.dumps({"error": error}).encode()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
@@ -237,6 +240,7 @@ def test_answers_in_other_forms_are_read(tmp_path: Path, fault: Fault) -> None:
     assert len(endpoint.requests) == ALL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
@@ -260,6 +264,7 @@ def test_answers_malformed_alike_stop_the_run_early(
     assert teacher.cache.totals()["replies"] == 5
 
 
+@pytest.mark.slow
 def test_refusals_and_a_bad_beginning_stop_nothing(tmp_path: Path) -> None:
     def fault(number: int, caption: str) -> Asked | None:
         bad: Asked = {"refusal": "no"} if number < 12 else {"content": "what?"}
@@ -307,6 +312,7 @@ def test_another_scale_is_noticed_of_few_answers_and_of_kept_ones(tmp_path: Path
     assert len(endpoint.requests) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", [0, 2, lambda number: number * 0.3])
 def test_low_scores_are_not_taken_for_another_scale(tmp_path: Path, score: Any) -> None:
     with Endpoint(_scaled(score)) as endpoint:
@@ -339,6 +345,7 @@ class _Breaking(Ear):
             raise BrokenPipeError("no terminal")
 
 
+@pytest.mark.slow
 def test_paid_requests_are_kept_when_something_else_breaks(tmp_path: Path) -> None:
     with Endpoint(delay=0.2) as endpoint:
         teacher = make_teacher(tmp_path, endpoint, concurrency=6)

@@ -185,6 +185,7 @@ def test_nobody_at_home(tmp_path: Path) -> None:
         teacher.annotate(make_records(8), make_images(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_pace_is_kept(tmp_path: Path) -> None:
     with Endpoint() as endpoint:
         teacher = make_teacher(tmp_path, endpoint, requests_per_minute=600, concurrency=8)

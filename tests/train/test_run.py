@@ -250,6 +250,7 @@ def test_the_same_settings_give_the_same_weights(llava: Path, toy: Path, tmp_pat
     assert weights[0] == weights[1] != weights[2]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone_and_another_refused(
     llava: Path, toy: Path, tmp_path: Path
 ) -> None:

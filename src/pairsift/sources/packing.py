@@ -19,6 +19,10 @@ _MAGIC = {
 _PACKAGES = {"zstd": "zstandard", "lz4": "lz4"}
 
 
+class MissingPackageError(PairsiftError):
+    """The package that decompresses a file is not installed; whoever opened it names the file."""
+
+
 def find_packing(start: bytes) -> str | None:
     """Return how a file is compressed, from its first 6 bytes; None if it is not."""
     return next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
@@ -28,7 +32,7 @@ def open_packed(file: io.BufferedReader[Any]) -> tuple[Any, str | None]:
     """Return the decompressed content of an open file, to be read forwards, and its compression.
 
     Raises:
-        PairsiftError: the package that decompresses it is not installed.
+        MissingPackageError: the package that decompresses it is not installed.
     """
     packing = find_packing(file.peek(6)[:6])
     return (file if packing is None else unpacked(file, packing)), packing
@@ -38,14 +42,13 @@ def unpacked(file: Any, packing: str) -> Any:
     """Return a file with the decompressed content of `file`, to be read forwards.
 
     Raises:
-        PairsiftError: the package that decompresses it is not installed.
+        MissingPackageError: the package that decompresses it is not installed.
     """
     from fsspec.compression import compr
 
     if packing not in compr:
-        raise PairsiftError(
-            f"the file is compressed with {packing}: pip install {_PACKAGES[packing]}, or "
-            "decompress it"
+        raise MissingPackageError(
+            f"is compressed with {packing}: pip install {_PACKAGES[packing]}, or decompress it"
         )
     opened = compr[packing](file, mode="rb")
     if isinstance(opened, io.BufferedIOBase):

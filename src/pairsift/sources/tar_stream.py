@@ -85,7 +85,7 @@ def iterate_tar(file: IO[bytes], left_out: Counter[str] | None = None) -> Iterat
         BehindEndError: all members were read, and there is data after the end of the archive.
         DamagedTarError: the tar cannot be read further; at position 0 if it is not a tar at all.
         OSError: the storage fails.
-        PairsiftError: decompressing it needs a package that is not installed.
+        MissingPackageError: decompressing it needs a package that is not installed.
     """
     stream = _Stream(file)
     tar: _Tar | None = None

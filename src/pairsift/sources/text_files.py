@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from pairsift.errors import PairsiftError
 from pairsift.sources import files
-from pairsift.sources.packing import is_damage, open_packed
+from pairsift.sources.packing import MissingPackageError, is_damage, open_packed
 from pairsift.sources.rows import MAX_LINE_CHARACTERS, Lost
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
@@ -40,7 +40,12 @@ def open_unpacked(url: str) -> io.BufferedReader:
     Raises:
         PairsiftError: it cannot be opened, or the package that decompresses it is not installed.
     """
-    file, _ = open_packed(_buffered(files.open_file(files.normalise(url))))
+    packed = _buffered(files.open_file(files.normalise(url)))
+    try:
+        file, _ = open_packed(packed)
+    except MissingPackageError as error:
+        packed.close()
+        raise PairsiftError(f"{url} {error}") from error
     return _buffered(file)
 
 

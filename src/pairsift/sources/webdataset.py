@@ -29,6 +29,7 @@ from pairsift.sources.base import (
 from pairsift.sources.fields import EVERY, NoFieldError, describe, join_steps, leaves, values_at
 from pairsift.sources.files import open_file
 from pairsift.sources.member_names import split_member
+from pairsift.sources.packing import MissingPackageError
 from pairsift.sources.tar_stream import BehindEndError, DamagedTarError, Member, iterate_tar
 
 MAX_JSON_BYTES = 4 * 2**20
@@ -177,6 +178,8 @@ class WebdatasetReader(ShardReader):
                     member.follow(sample.last.check if sample.last else 0)
                     sample.last = member
                     self._take(sample, suffix, member)
+            except MissingPackageError as error:
+                raise PairsiftError(f"{self.shard.url} {error}") from error
             except DamagedTarError as damage:
                 if damage.position == 0:
                     raise PairsiftError(

@@ -22,7 +22,7 @@ from pairsift.errors import PairsiftError
 from pairsift.sources.base import printable
 from pairsift.sources.files import is_url, look_up, open_file
 from pairsift.sources.member_names import split_member
-from pairsift.sources.packing import find_packing, is_damage, unpacked
+from pairsift.sources.packing import MissingPackageError, find_packing, is_damage, unpacked
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -253,7 +253,7 @@ def _spooled(file: IO[bytes], packing: str | None, url: str) -> IO[bytes]:
                 # it.
                 return spool
             spool.close()
-            if not isinstance(error, OSError):
+            if not isinstance(error, OSError | MissingPackageError):
                 raise
             raise PairsiftError(f"{url} cannot be read: {error}; run the command again") from error
     return spool

@@ -38,6 +38,7 @@ def test_a_clip_shape_costs_what_its_config_says() -> None:
     assert count_flops(lambda: scorer.score_batch(inputs)) == 3 * _by_hand(shape, tokens)
 
 
+@pytest.mark.slow
 def test_random_weights_read_image_and_caption() -> None:
     scorer = random_clip(ClipShape("small", 64, 16, (32, 2, 4), (24, 3, 2), 20), device="cpu")
     pairs = [

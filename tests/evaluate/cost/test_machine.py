@@ -23,6 +23,7 @@ def test_a_call_is_timed_from_its_begin_to_its_end() -> None:
     assert done == ["x"]
 
 
+@pytest.mark.slow
 def test_the_peak_is_that_of_the_best_of_ten_products() -> None:
     # Each takes two seconds; the fourth one.
     times = [2.0 * n for n in range(10)]

@@ -125,6 +125,7 @@ def test_a_classification_set_is_of_its_readable_images(
     assert part.keys == list("01234")
 
 
+@pytest.mark.slow
 def test_a_limit_draws_the_same_images_each_time(cache: FeatureCache, tmp_path: Path) -> None:
     names = [f"class{n % 3}" for n in range(8)]
     path = _classes(tmp_path / "c.parquet", names, [jpeg(16, 12, n) for n in range(8)])

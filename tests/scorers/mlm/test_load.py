@@ -149,6 +149,7 @@ def test_the_fingerprint_tells_checkpoints_apart(tmp_path):
     assert all(isinstance(value, str) for value in first.values())
 
 
+@pytest.mark.slow
 def test_a_lora_adapter_counts_and_equals_the_merged_model(folder, tmp_path):
     peft = pytest.importorskip("peft")
     import transformers
@@ -176,6 +177,7 @@ def test_a_lora_adapter_counts_and_equals_the_merged_model(folder, tmp_path):
     assert "adapter" in adapted.fingerprint
 
 
+@pytest.mark.slow
 def test_an_adapter_for_another_model_is_refused(folder, tmp_path):
     peft = pytest.importorskip("peft")
     import transformers

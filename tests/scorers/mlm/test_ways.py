@@ -50,6 +50,7 @@ def test_captions_of_one_image_share_its_reading(folder):
     np.testing.assert_allclose(scorer.distributions(pairs), alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_way_that_does_not_hold_is_not_taken(folder, monkeypatch):
     """A cache that forgets: the model is then read prompt by prompt."""
     begin = CacheBackbone.begin

@@ -231,6 +231,7 @@ def test_evidence_for_a_word_raises_the_scores_of_captions_that_say_it(telling: 
     assert gain.count_nonzero() == 1
 
 
+@pytest.mark.slow
 def test_novelty_is_told_of_an_image_and_changes_no_score(
     telling: TinyModel, tmp_path: Path
 ) -> None:
@@ -311,6 +312,7 @@ def test_unreadable_checkpoints_are_user_errors(model: TinyModel, tmp_path: Path
         TinyModel.from_pretrained(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_shipped_filter_ranks_captions_of_a_real_photograph() -> None:
     data = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image")
     said = [

@@ -62,6 +62,7 @@ def logits(model: TinyModel) -> Tensor:
         return model.score_logits(images.repeat(2, 1, 1), collate(list(map(tokenizer, captions))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_scores_of_photographs_are_those_of_float_layers(
     exact: TinyModel, packed: TinyModel, dtype: torch.dtype
@@ -112,6 +113,7 @@ def test_a_quantised_model_is_saved_as_it_was_read(packed: TinyModel, tmp_path: 
     assert mebibytes(again) == mebibytes(packed)
 
 
+@pytest.mark.slow
 def test_all_tensors_move_with_the_model(packed: TinyModel) -> None:
     moved = copy.deepcopy(packed).to("meta")
     assert all(tensor.is_meta for tensor in tensors(moved))
@@ -120,6 +122,7 @@ def test_all_tensors_move_with_the_model(packed: TinyModel) -> None:
     assert moved.judge_map(torch.zeros(2, moved.config.meaning, device="meta")).is_meta
 
 
+@pytest.mark.slow
 def test_a_file_without_quantised_weights_keeps_its_layers(
     exact: TinyModel, tmp_path: Path
 ) -> None:
@@ -153,6 +156,7 @@ def test_an_embedding_converts_the_rows_looked_up() -> None:
     assert torch.equal(made(ids), dequantize_groups(values, scale)[ids])
 
 
+@pytest.mark.slow
 def test_loading_the_scorer_imports_neither_transformers_nor_pytorchs_compiler() -> None:
     code = (
         "import sys; from pairsift import load_scorer\n"

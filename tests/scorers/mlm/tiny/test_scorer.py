@@ -97,6 +97,7 @@ def test_images_that_are_no_photographs_are_marked() -> None:
         assert novelty[2] is None
 
 
+@pytest.mark.slow
 def test_captions_of_one_image_score_as_they_do_alone(scorer: TinyScorer) -> None:
     pairs = [
         Pair(f"{image}-{number}", _photo(image), caption)
@@ -125,6 +126,7 @@ def test_each_image_is_encoded_once(scorer: TinyScorer, monkeypatch: pytest.Monk
     assert sum(encoded) == 2
 
 
+@pytest.mark.slow
 def test_each_caption_is_embedded_once(scorer: TinyScorer, monkeypatch: pytest.MonkeyPatch) -> None:
     embedded = []
     encode = scorer.captions.encode
