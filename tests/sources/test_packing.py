@@ -66,7 +66,7 @@ def test_a_packing_whose_package_is_missing_says_which(monkeypatch: pytest.Monke
             open_packed(io.BufferedReader(io.BytesIO(start + CONTENT)))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("name", "kind"), [("s.tar", "webdataset"), ("c.csv", "folder")])
+@pytest.mark.parametrize(("name", "kind"), [("s.tar", "webdataset"), ("captions.csv", "folder")])
 def test_a_file_whose_package_is_missing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
 ) -> None:
@@ -75,4 +75,4 @@ def test_a_file_whose_package_is_missing_is_named(
     monkeypatch.delitem(compr, "lz4", raising=False)
     (tmp_path / name).write_bytes(b"\x04\x22\x4d\x18" + CONTENT)
     with pytest.raises(PairsiftError, match=rf"/{name} is compressed with lz4: pip install lz4"):
-        list(open_shard(Shard("s", str(tmp_path / name), kind)))
+        list(open_shard(Shard("s", str(tmp_path if kind == "folder" else tmp_path / name), kind)))
