@@ -124,7 +124,7 @@ def test_arrays_are_grey_or_of_three_colours() -> None:
         (np.zeros(9, np.uint8), r"pixels of shape (9,); (height, width) or (height, width, 3)"),
         (np.zeros((3, 8, 8), np.uint8), "pixels of shape (3, 8, 8)"),
         (np.zeros((1, 4, 4, 3), np.uint8), "pixels of shape (1, 4, 4, 3)"),
-        (np.zeros((0, 3, 3), np.uint8), "empty"),
+        (np.zeros((0, 3, 3), np.uint8), "pixels of shape (0, 3, 3), which is empty"),
     ],
 )
 def test_other_arrays_are_faults(array: np.ndarray, words: str) -> None:

@@ -74,6 +74,8 @@ def _from_pixels(pixels: np.ndarray) -> Image.Image:
         raise ValueError(
             f"pixels of shape {pixels.shape}; (height, width) or (height, width, 3) is needed"
         )
+    if not pixels.size:
+        raise ValueError(f"pixels of shape {pixels.shape}, which is empty")
     return Image.fromarray(pixels)
 
 
