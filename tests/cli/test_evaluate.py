@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from pairsift.cli import app
 from pairsift.errors import PairsiftError
-from tests.samples import jpeg, tar_bytes
+from tests.support.judged import judged_images, write_judgments
 
 pytest.importorskip("scipy")
-
-
-SENTENCE = "a brown dog runs along the beach with a red ball in its mouth"
-
-
-WORDS = SENTENCE.split()
-
-
-def _images(tmp_path: Path, count: int = 12) -> str:
-    path = tmp_path / "images.tar"
-    path.write_bytes(tar_bytes((f"{i}.jpg", jpeg(24, 16, i)) for i in range(count)))
-    return str(path)
-
-
-def _judgments(tmp_path: Path, images: int = 12) -> str:
-    """More words, higher score, with some noise."""
-    rng = np.random.default_rng(5)
-    text = io.StringIO()
-    out = csv.writer(text)
-    out.writerow(["image", "caption", "score"])
-    for row in range(60):
-        count = 1 + row % len(WORDS)
-        caption = " ".join(WORDS[:count])
-        out.writerow([f"{row % images}.jpg", caption, round(count / 3 + rng.normal(0, 0.8))])
-    path = tmp_path / "judgments.csv"
-    path.write_text(text.getvalue())
-    return str(path)
 
 
 @pytest.mark.slow
@@ -51,7 +21,7 @@ def test_human_from_the_command_line(tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = [
         *("evaluate", "human", "--protocol", "csv", "--scorer", "heuristics"),
-        *("--judgments", _judgments(tmp_path), "--images", _images(tmp_path)),
+        *("--judgments", write_judgments(tmp_path), "--images", judged_images(tmp_path)),
         *("--out", str(out), "--resamples", "50"),
     ]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
@@ -86,7 +56,7 @@ def test_pairs_from_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text("\n".join(rows) + "\n")
     arguments = [
         *("evaluate", "pairs", "--pairs", str(tmp_path / "pairs.csv"), "--scorer", "heuristics"),
-        *("--images", _images(tmp_path), "--columns", "caption_words", "--resamples", "30"),
+        *("--images", judged_images(tmp_path), "--columns", "caption_words", "--resamples", "30"),
         *("--out", str(tmp_path / "out"), "--json"),
     ]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)

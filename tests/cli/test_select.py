@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,27 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pairsift.cli import main
 from pairsift.cli.select import describe
 from pairsift.select import Cut, Drop, Selection
 from pairsift.select.record import Record
+from tests.cli.conftest import Command
 from tests.score_folders import (
     random_scores,
 )
-
-Command = Callable[..., str]
-
-
-@pytest.fixture
-def pairsift(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command and returns what it printed."""
-
-    def run(*arguments: object) -> str:
-        monkeypatch.setattr("sys.argv", ["pairsift", *map(str, arguments)])
-        main()
-        return capsys.readouterr().out
-
-    return run
 
 
 def test_dry_run_tells_counts_thresholds_and_reasons(tmp_path: Path, pairsift: Command) -> None:

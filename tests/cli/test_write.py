@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,45 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pairsift.cli import app, main
+from pairsift.cli import app
+from tests.cli.conftest import Command
 from tests.score_folders import (
     sample_members,
-    score_folder,
-    score_table,
     write_tar,
 )
 
-Command = Callable[..., str]
 
-
-@pytest.fixture
-def pairsift(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command and returns what it printed."""
-
-    def run(*arguments: object) -> str:
-        monkeypatch.setattr("sys.argv", ["pairsift", *map(str, arguments)])
-        main()
-        return capsys.readouterr().out
-
-    return run
-
-
-@pytest.fixture
-def pool(tmp_path: Path) -> str:
-    """Two tars of ten pairs with itm 0 to 19."""
-    tables = {}
-    for shard in range(2):
-        keys = [f"{shard:05d}{row:04d}" for row in range(10)]
-        rng = np.random.default_rng(shard)
-        members = [member for key in keys for member in sample_members(key, rng)]
-        write_tar(tmp_path / "data" / f"{shard:05d}.tar", members)
-        itm = [shard * 10 + row for row in range(10)]
-        tables[f"{shard:05d}"] = score_table(f"{shard:05d}", keys, {"itm": itm})
-    return score_folder(tmp_path / "scores", tables, root=tmp_path / "data")
-
-
-def test_write_everything_at_once(tmp_path: Path, pool: str, pairsift: Command) -> None:
-    pairsift("select", pool, "--where", "itm >= 4", "--out", tmp_path / "sel")
+def test_write_everything_at_once(tmp_path: Path, scored_pool: str, pairsift: Command) -> None:
+    pairsift("select", scored_pool, "--where", "itm >= 4", "--out", tmp_path / "sel")
     printed = pairsift(
         "write", tmp_path / "sel", "--webdataset", tmp_path / "w", "--add-scores", "itm",
         "--buckets", tmp_path / "b", "--bucket-edges", "8,16", "--dataset", tmp_path / "d",
@@ -103,8 +73,10 @@ def test_nothing_is_written_into_an_img2dataset_folder(tmp_path: Path, pairsift:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_scores_are_added_to_shards_alone(tmp_path: Path, pool: str, pairsift: Command) -> None:
-    pairsift("select", pool, "--where", "itm >= 4", "--out", tmp_path / "sel")
+def test_scores_are_added_to_shards_alone(
+    tmp_path: Path, scored_pool: str, pairsift: Command
+) -> None:
+    pairsift("select", scored_pool, "--where", "itm >= 4", "--out", tmp_path / "sel")
     command = [
         "write",
         tmp_path / "sel",

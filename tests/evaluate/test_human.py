@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from pathlib import Path
 
@@ -18,34 +17,12 @@ from pairsift.evaluate.human import evaluate_human
 from pairsift.evaluate.protocols import Request, read_judgments
 from pairsift.evaluate.run import Options
 from tests.samples import jpeg, tar_bytes
+from tests.support.judged import judged_images, write_judgments
 
 pytest.importorskip("scipy")
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 TIFA = SHARED / "reference_results" / "tifa_800_human_scores_and_metric_scores.csv"
-SENTENCE = "a brown dog runs along the beach with a red ball in its mouth"
-WORDS = SENTENCE.split()
-
-
-def _images(tmp_path: Path, count: int = 12) -> str:
-    path = tmp_path / "images.tar"
-    path.write_bytes(tar_bytes((f"{i}.jpg", jpeg(24, 16, i)) for i in range(count)))
-    return str(path)
-
-
-def _judgments(tmp_path: Path, images: int = 12) -> str:
-    """More words, higher score, with some noise."""
-    rng = np.random.default_rng(5)
-    text = io.StringIO()
-    out = csv.writer(text)
-    out.writerow(["image", "caption", "score"])
-    for row in range(60):
-        count = 1 + row % len(WORDS)
-        caption = " ".join(WORDS[:count])
-        out.writerow([f"{row % images}.jpg", caption, round(count / 3 + rng.normal(0, 0.8))])
-    path = tmp_path / "judgments.csv"
-    path.write_text(text.getvalue())
-    return str(path)
 
 
 def _app() -> typer.Typer:
@@ -82,14 +59,14 @@ def test_the_plot_names_every_column(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_is_said(tmp_path: Path, options: Options, says: str) -> None:
-    images = [_images(tmp_path) for _ in options.images]
+    images = [judged_images(tmp_path) for _ in options.images]
     options = Options(options.scorers, images, columns=options.columns)
     with pytest.raises(PairsiftError, match=says):
-        evaluate_human("csv", Request(_judgments(tmp_path)), str(tmp_path / "out"), options)
+        evaluate_human("csv", Request(write_judgments(tmp_path)), str(tmp_path / "out"), options)
 
 
 def test_missing_images_stop_unless_they_may_be_skipped(tmp_path: Path) -> None:
-    request, images = Request(_judgments(tmp_path)), [_images(tmp_path, count=10)]
+    request, images = Request(write_judgments(tmp_path)), [judged_images(tmp_path, count=10)]
     options = Options(("heuristics",), images, resamples=0)
     with pytest.raises(PairsiftError, match=r"2 of 12 judged images.*10\.jpg"):
         evaluate_human("csv", request, str(tmp_path / "out"), options)
@@ -105,7 +82,7 @@ def test_preferences_by_category(tmp_path: Path) -> None:
     lines += [f"{i}.jpg,a dog on grass,a dog,24,24,MM" for i in range(5)]
     (tmp_path / "pascal.csv").write_text("\n".join(lines) + "\n")
     options = Options(
-        ("heuristics",), (_images(tmp_path),), columns=("caption_words",), resamples=0
+        ("heuristics",), (judged_images(tmp_path),), columns=("caption_words",), resamples=0
     )
     request = Request(str(tmp_path / "pascal.csv"))
     found = evaluate_human("pascal-50s", request, str(tmp_path / "out"), options)
@@ -147,7 +124,7 @@ def test_images_of_another_folder_are_not_judged(tmp_path: Path) -> None:
     (tmp_path / "train2017").mkdir()
     for number in range(12):
         (tmp_path / f"train2017/{number}.jpg").write_bytes(jpeg(24, 16, number))
-    text = Path(_judgments(tmp_path)).read_text().splitlines()
+    text = Path(write_judgments(tmp_path)).read_text().splitlines()
     table = tmp_path / "other.csv"
     table.write_text("\n".join([text[0], *(f"val2017/{line}" for line in text[1:])]))
     options = Options(("heuristics",), [str(tmp_path)], resamples=0)
@@ -162,7 +139,7 @@ def test_images_of_another_folder_are_not_judged(tmp_path: Path) -> None:
     "line", ["0.jpg,a dog", "0.jpg,a dog,3,4", '0.jpg,"a dog,3', "0.jpg,a dog,x"]
 )
 def test_a_line_that_is_no_judgment_is_named(tmp_path: Path, line: str) -> None:
-    path = Path(_judgments(tmp_path))
+    path = Path(write_judgments(tmp_path))
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(PairsiftError, match=r"judgments\.csv, (line 62|row 61)"):
         read_judgments("csv", Request(str(path)))
@@ -175,7 +152,7 @@ def test_a_line_that_is_no_judgment_is_named(tmp_path: Path, line: str) -> None:
 def test_judgments_of_every_form(
     tmp_path: Path, header: str, separator: str, encoding: str
 ) -> None:
-    lines = Path(_judgments(tmp_path)).read_text().splitlines()[1:]
+    lines = Path(write_judgments(tmp_path)).read_text().splitlines()[1:]
     text = "\n".join([header, *(line.replace(",", separator) for line in lines)])
     (tmp_path / "other.csv").write_bytes(text.encode(encoding))
     _, judgments = read_judgments("csv", Request(str(tmp_path / "other.csv")))
@@ -186,7 +163,7 @@ def test_failures_are_told_in_words(tmp_path: Path) -> None:
     path = tmp_path / "images.tar"
     some = [(f"{i}.jpg", jpeg(24, 16, i) if i > 1 else b"\xff\xd8\xff broken") for i in range(12)]
     path.write_bytes(tar_bytes(some))
-    request = Request(_judgments(tmp_path))
+    request = Request(write_judgments(tmp_path))
     options = Options(("heuristics",), [str(path)], resamples=0)
     told = "".join(evaluate_human("csv", request, str(tmp_path / "out"), options).notes())
     assert "10 image_corrupt (the image bytes cannot be decoded)" in told

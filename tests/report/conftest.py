@@ -12,6 +12,7 @@ from PIL import Image
 
 from pairsift.pair import Status
 from pairsift.scorers.scope import Scope
+from tests.report.scored import make_pool
 from tests.score_folders import score_folder, score_table, write_tar
 
 HOSTILE = (
@@ -105,3 +106,8 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> str:
     table = score_table("a", keys, scores, statuses=statuses)
     scope = Scope(("en",), "photographs <of cats>", "anything else").to_json()
     return score_folder(folder / "scores", {"a": table}, facts={"a": {"scope": scope}})
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    return make_pool(tmp_path / "pool")

@@ -5,55 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pairsift.engines.local import score_shards
 from pairsift.errors import PairsiftError
 from pairsift.images import ImageFaultError
 from pairsift.report import write_report
 from pairsift.report.pictures import fetch_pictures, thumbnail
-from pairsift.report.sources import SourceShards
-from pairsift.report.table import open_rows
-from pairsift.scorers.registry import load_scorer
 from pairsift.select import select
-from pairsift.select.tables import ROW_BITS
-from pairsift.sources import find_shards
-from tests.samples import good_samples, write_tar
-
-SECOND = 1 << ROW_BITS
-Samples = dict[str, dict[str, Any]]
-
-
-def _score(pool: Path, out: Path) -> str:
-    score_shards(find_shards(str(pool)), load_scorer("heuristics"), str(out))
-    return str(out)
-
-
-@pytest.fixture
-def pool(tmp_path: Path) -> Path:
-    """Two tars of three pairs; the second pair of the first has no readable image."""
-    (tmp_path / "pool").mkdir()
-    for shard in range(2):
-        samples = good_samples(3, f"s{shard}-")
-        if shard == 0:
-            samples["s0-0001"]["jpg"] = b"no image"
-        write_tar(tmp_path / "pool" / f"{shard}.tar", samples)
-    return tmp_path / "pool"
-
-
-@contextmanager
-def _shards(scores: str | list[str], *roots: str | Path) -> Iterator[SourceShards]:
-    with open_rows(scores, roots=list(map(str, roots))) as rows:
-        yield rows.shards
+from tests.report.scored import SECOND, open_shards, score_pool
 
 
 def test_captions_and_thumbnails_of_the_wanted_rows(pool: Path, tmp_path: Path) -> None:
-    with _shards(_score(pool, tmp_path / "s")) as shards:
+    with open_shards(score_pool(pool, tmp_path / "s")) as shards:
         pictures = fetch_pictures([2, 1, SECOND], shards)
     assert set(pictures) == {1, 2, SECOND}
     assert (pictures[2].caption or "").endswith("number 2")
@@ -64,7 +29,7 @@ def test_captions_and_thumbnails_of_the_wanted_rows(pool: Path, tmp_path: Path) 
 
 
 def test_rows_that_the_table_has_not(pool: Path, tmp_path: Path) -> None:
-    with _shards(_score(pool, tmp_path / "s")) as shards:
+    with open_shards(score_pool(pool, tmp_path / "s")) as shards:
         assert "no such row" in (fetch_pictures([7], shards)[7].problem or "")
 
 
@@ -78,7 +43,7 @@ def _report(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_report_tells_what_it_lacks_and_a_root_cures_it(pool: Path, tmp_path: Path) -> None:
-    scores = _score(pool, tmp_path / "s")
+    scores = score_pool(pool, tmp_path / "s")
     select(scores, where="caption_length > 3", out=tmp_path / "sel")
     whole = ["--selection", tmp_path / "sel", "--out", tmp_path / "r.html"]
     pool.rename(tmp_path / "elsewhere")
@@ -99,7 +64,7 @@ def test_report_tells_what_it_lacks_and_a_root_cures_it(pool: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_report_with_some_of_its_pictures_ends_well(pool: Path, tmp_path: Path) -> None:
-    scores = _score(pool, tmp_path / "s")
+    scores = score_pool(pool, tmp_path / "s")
     (pool / "1.tar").unlink()
     done = _report(scores, "--out", tmp_path / "r.html")
     assert done.returncode == 0
@@ -110,7 +75,7 @@ def test_report_with_some_of_its_pictures_ends_well(pool: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("what", ["FIFO", "folder"])
 def test_report_replaces_files_only(pool: Path, tmp_path: Path, what: str) -> None:
-    scores = _score(pool, tmp_path / "s")
+    scores = score_pool(pool, tmp_path / "s")
     out = tmp_path / "out"
     out.mkdir() if what == "folder" else os.mkfifo(out)
     with pytest.raises(PairsiftError, match=f"is a {what}"):

@@ -4,51 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pairsift.engines.local import score_shards
 from pairsift.errors import PairsiftError
 from pairsift.report.pictures import fetch_pictures
-from pairsift.report.sources import SourceShards
-from pairsift.report.table import open_rows
-from pairsift.scorers.registry import load_scorer
 from pairsift.select.tables import ROW_BITS
-from pairsift.sources import find_shards
+from tests.report.scored import SECOND, Samples, open_shards, score_pool
 from tests.samples import good_samples, write_tar
-
-SECOND = 1 << ROW_BITS
-
-
-Samples = dict[str, dict[str, Any]]
-
-
-def _score(pool: Path, out: Path) -> str:
-    score_shards(find_shards(str(pool)), load_scorer("heuristics"), str(out))
-    return str(out)
-
-
-@pytest.fixture
-def pool(tmp_path: Path) -> Path:
-    """Two tars of three pairs; the second pair of the first has no readable image."""
-    (tmp_path / "pool").mkdir()
-    for shard in range(2):
-        samples = good_samples(3, f"s{shard}-")
-        if shard == 0:
-            samples["s0-0001"]["jpg"] = b"no image"
-        write_tar(tmp_path / "pool" / f"{shard}.tar", samples)
-    return tmp_path / "pool"
-
-
-@contextmanager
-def _shards(scores: str | list[str], *roots: str | Path) -> Iterator[SourceShards]:
-    with open_rows(scores, roots=list(map(str, roots))) as rows:
-        yield rows.shards
-
 
 MOVES = {
     "another folder": "elsewhere/pool",
@@ -59,36 +24,36 @@ MOVES = {
 
 @pytest.mark.parametrize("where", MOVES.values(), ids=list(MOVES))
 def test_moved_shards_are_found_below_a_root(pool: Path, tmp_path: Path, where: str) -> None:
-    scores = _score(pool, tmp_path / "s")
+    scores = score_pool(pool, tmp_path / "s")
     (tmp_path / where).parent.mkdir(parents=True, exist_ok=True)
     pool.rename(tmp_path / where)
-    with _shards(scores) as shards:
+    with open_shards(scores) as shards:
         picture = fetch_pictures([0], shards)[0]
         assert (picture.thumbnail, picture.caption) == (None, None)
         assert "does not exist" in (picture.problem or "")
         assert "--root" in (picture.problem or "")
         assert [change.shard for change in shards.changes()] == ["0", "1"]
-    with _shards(scores, tmp_path / where) as shards:
+    with open_shards(scores, tmp_path / where) as shards:
         pictures = fetch_pictures([0, 2, SECOND + 2], shards)
         assert all(picture.thumbnail for picture in pictures.values())
         assert shards.changes() == []
 
 
 def test_several_folders_have_a_root_each_or_one_for_all(pool: Path, tmp_path: Path) -> None:
-    first = _score(pool, tmp_path / "s1")
+    first = score_pool(pool, tmp_path / "s1")
     other = tmp_path / "other"
     shutil.copytree(pool, other)
-    second = _score(other, tmp_path / "s2")
+    second = score_pool(other, tmp_path / "s2")
     pool.rename(tmp_path / "new1")
     other.rename(tmp_path / "new2")
     last = 3 << ROW_BITS
-    with _shards([first, second], tmp_path / "new1", tmp_path / "new2") as shards:
+    with open_shards([first, second], tmp_path / "new1", tmp_path / "new2") as shards:
         assert all(p.thumbnail for p in fetch_pictures([0, last], shards).values())
-    with _shards([first, second], tmp_path / "new1") as shards:  # the same shards, as it happens
+    with open_shards([first, second], tmp_path / "new1") as shards:  # the same shards
         assert all(p.thumbnail for p in fetch_pictures([0, last], shards).values())
     with (
         pytest.raises(PairsiftError, match="--root is given 3 times for 2 score folders"),
-        _shards([first, second], "a", "b", "c"),
+        open_shards([first, second], "a", "b", "c"),
     ):
         pass
 
@@ -113,13 +78,13 @@ CHANGES = {"a caption": _other_caption, "the order": _other_order, "fewer sample
 def test_changed_shards_give_no_wrong_picture(
     pool: Path, tmp_path: Path, change: Callable[[Samples], None]
 ) -> None:
-    scores = _score(pool, tmp_path / "s")
+    scores = score_pool(pool, tmp_path / "s")
     samples: Samples = good_samples(3, "s0-")
     samples["s0-0001"]["jpg"] = b"no image"
     change(samples)
     write_tar(pool / "0.tar", samples)
     os.utime(pool / "0.tar", (1, 1))
-    with _shards(scores) as shards:
+    with open_shards(scores) as shards:
         pictures = fetch_pictures([0, 2, SECOND], shards)
         assert [change.shard for change in shards.changes()] == ["0"]
     assert pictures[2].thumbnail is None
@@ -128,7 +93,7 @@ def test_changed_shards_give_no_wrong_picture(
 
 
 def test_rows_are_read_in_order_and_missing_ones_left_out(pool: Path, tmp_path: Path) -> None:
-    with _shards(_score(pool, tmp_path / "s")) as shards:
+    with open_shards(score_pool(pool, tmp_path / "s")) as shards:
         assert len(shards) == 2
         assert [(place, pair.key) for place, pair in shards.rows(1)] == [
             (0, "s1-0000"), (1, "s1-0001"), (2, "s1-0002"),
@@ -142,9 +107,9 @@ def test_rows_are_read_in_order_and_missing_ones_left_out(pool: Path, tmp_path: 
 def test_a_shard_that_is_gone_is_a_change_and_an_error_of_its_rows(
     pool: Path, tmp_path: Path
 ) -> None:
-    scores = _score(pool, tmp_path / "s")
+    scores = score_pool(pool, tmp_path / "s")
     (pool / "1.tar").unlink()
-    with _shards(scores) as shards:
+    with open_shards(scores) as shards:
         (change,) = shards.changes()
         assert change.shard == "1"
         assert "1.tar" in change.how
