@@ -54,6 +54,7 @@ def test_plan_score_select(pool: Path, tmp_path: Path) -> None:
         [score]
         shards = "{pool}"
         scorer = "cascade"
+        hashes = true  # another scorer around the cascade
         options = {{ plan = "{plan}" }}
         [select]
         top = 0.4

@@ -78,6 +78,12 @@ def test_missing_and_malformed_uids_are_named(tmp_path: Path) -> None:
         write_datacomp(selection, tmp_path / "x.npy")
 
 
+@pytest.mark.parametrize("wrong", [None, "", "0" * 31, "0" * 33, "0" * 31 + "g", "é" * 16])
+def test_the_first_wrong_uid_is_told_by_its_place(wrong: str | None) -> None:
+    with pytest.raises(ValueError, match=r"\A2\Z"):
+        parse_uids(pa.array([uid_of(0), uid_of(1), wrong, wrong]))
+
+
 def test_nothing_kept_is_an_empty_file(tmp_path: Path) -> None:
     selection = select(
         _scores(tmp_path / "s", [uid_of(0), uid_of(1)]), where="itm > 9", out=tmp_path / "sel"
