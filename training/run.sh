@@ -36,7 +36,7 @@ step evaluate python "$here/evaluate_dev.py" --model "$run/final" --cache "$cach
 cp "$cache"/*tokenizer.json "$run/final"
 step pictures python "$here/pictures.py" --data "$data" --weights "$weights" --cache "$work/pictures"
 step tower python "$here/tower.py" --weights "$weights" --cache "$work/pictures" \
-  --start "$run/final" --out "$run" --minutes 65
+  --start "$run/final" --out "$run" --steps 1900
 step grids python "$here/grids.py" --weights "$weights" --cache "$work/pictures"
 step novelty python "$here/novelty.py" --cache "$work/pictures" --out "$work/pictures/novelty.npz" \
   --json "$here/novelty.json"

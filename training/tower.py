@@ -1,6 +1,6 @@
 """Tune the image encoder from pixels, on all pictures at once, to predict what captions mean.
 
-    python training/tower.py --weights WEIGHTS --cache CACHE --start MODEL --out RUN --minutes 90
+    python training/tower.py --weights WEIGHTS --cache CACHE --start MODEL --out RUN --steps 1900
 
 Reads the files of `pictures.py`. The first stages of Lite2 are frozen; the stages after the
 stride-8 map and the linear map into MiniLM's space are trained from augmented pixels. They start
@@ -16,8 +16,9 @@ targets:
   caption are counts beside the cosine in `judged`, `order` and `wrong`;
 - `classes`: the ImageNet classes that the encoder predicted before, so that nothing is forgotten.
 
-The learning rate falls with time. If it is killed and started again, it resumes from
-RUN/tower.last.pt. Writes RUN/tower.pt: the moving average of the weights.
+The learning rate falls with the steps, so the machine does not decide the result. If it is killed
+and started again, it resumes from RUN/tower.last.pt. Writes RUN/tower.pt: the moving average of
+the weights.
 """
 
 from __future__ import annotations
@@ -358,7 +359,7 @@ def main() -> None:
     for name in ("weights", "cache", "start", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--go-on", type=Path, help="a tower.pt to start from")
-    parser.add_argument("--minutes", type=float, default=90)
+    parser.add_argument("--steps", type=int, default=1900)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1.5e-4, help="of the encoder's last stages")
     parser.add_argument("--linear-lr", type=float, default=3e-4)
@@ -412,8 +413,8 @@ def main() -> None:
         tasks.generator.manual_seed(args.seed + step)
     log = (args.out / "tower.log.jsonl").open("a")
     began, saved, totals = time.monotonic() - spent, time.monotonic(), {}
-    while True:
-        progress = min(1.0, (time.monotonic() - began) / 60 / args.minutes)
+    while step < args.steps:
+        progress = step / args.steps
         rate = min(1.0, (step + 1) / 40) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         for group in optimizer.param_groups:
             group["lr"] = rate * group["peak"]
@@ -436,7 +437,7 @@ def main() -> None:
             log.write(json.dumps(line) + "\n")
             log.flush()
             totals = {}
-        if time.monotonic() - saved > 180 or progress >= 1:
+        if time.monotonic() - saved > 180 or step == args.steps:
             saved = time.monotonic()
             state = {"tower": tower.state_dict(), "average": average.state_dict()}
             state |= {"optimizer": optimizer.state_dict(), "step": step, "spent": spent}
@@ -446,8 +447,6 @@ def main() -> None:
             ):
                 torch.save(content, file.with_suffix(".part"))
                 file.with_suffix(".part").replace(file)
-        if progress >= 1:
-            break
 
 
 if __name__ == "__main__":

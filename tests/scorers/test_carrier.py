@@ -12,6 +12,7 @@ import pytest
 
 from pairsift import PairsiftError, load_scorer, steps
 from pairsift.config import read_config
+from pairsift.dedup import dedup
 from pairsift.options import ScoreOptions, WriteOptions
 from pairsift.pipeline import run_pipeline
 from pairsift.report import write_report
@@ -200,3 +201,35 @@ def test_beside_other_columns(tmp_path: Path) -> None:
     assert json.loads(scorer.fingerprint["carry"]) == ["domain:text"]
     with pytest.raises(PairsiftError, match="give its type"):
         load_scorer("heuristics", carry=["domain"])
+
+
+# What queries call their own columns and tables; a pool's fields may have the same names.
+OWN_NAMES = (
+    "best", "cell", "distance", "files", "found", "grp", "hashes", "identity", "images", "l", "m",
+    "n", "name", "near", "nth", "number", "own", "place", "places", "pool", "q", "r", "rows",
+    "scored", "set", "size", "step", "u", "v", "val", "value", "wanted", "weight", "without",
+)  # fmt: skip
+
+
+def test_columns_named_like_those_of_the_queries(tmp_path: Path) -> None:
+    named = {name: n % 3 if n % 2 else f"v{n % 3}" for n, name in enumerate(OWN_NAMES)}
+    pool = write_pool(tmp_path / "pool", **named)
+    scores = tmp_path / "scores"
+    score(pool, scores, *OWN_NAMES, "domain", hashes=True)
+    groups = tmp_path / "groups"
+    dedup(str(scores), groups, on="both", against=[str(pool / "0.tar")])
+    grouped = pq.read_table(groups / "groups.parquet").column_names
+    assert grouped == ["shard", "key", "uid", "group", "size"]
+    marks = pq.read_table(groups / "marks.parquet").to_pylist()
+    assert {mark["set"] for mark in marks} == {"0.tar"}
+    for name in OWN_NAMES:
+        chosen = select(
+            str(scores), where=f"{name} = {name}", by="smaller_side", per=name, count=8,
+            unique=True, groups=str(groups), per_group=1,
+        )  # fmt: skip
+        assert chosen.kept == 8, name
+    selection = tmp_path / "selection"
+    select(str(scores), by="smaller_side", count=4, out=selection)
+    page = tmp_path / "page.html"
+    write_report(str(scores), str(selection), str(page), groups=str(groups))
+    assert "c.org" in page.read_text()

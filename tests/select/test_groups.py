@@ -70,7 +70,7 @@ def test_grouped_rows_have_their_group_and_failed_ones_none(
     tmp_path: Path, connection: duckdb.DuckDBPyConnection, tables: ScoreTables
 ) -> None:
     load_groups(connection, found_by_dedup(tmp_path / "g", ["a", "c", "d"]), tables)
-    found = run_sql(connection, f"SELECT pos, grp FROM {TABLE} ORDER BY pos").fetchall()
+    found = run_sql(connection, f"SELECT pos, copy_group FROM {TABLE} ORDER BY pos").fetchall()
     assert found == [(0, "g"), (2, "g")]
 
 

@@ -258,8 +258,8 @@ class _Run:
         }
         self._write(
             GROUPS,
-            'SELECT shard, key, uid, name AS "group", size FROM scored JOIN grouped USING (pos) '
-            "ORDER BY pos",
+            'SELECT shard, key, uid, grouped.name AS "group", grouped.size '
+            "FROM scored JOIN grouped USING (pos) ORDER BY pos",
             record | found,
         )
         self.listener.progress("grouping the rows", 1, 1)
@@ -350,8 +350,8 @@ class _Run:
         found = {"marked": marked, "sets": self._sets()}
         self._write(
             MARKS,
-            "SELECT shard, key, uid, best.set AS set, best.name AS name, "
-            "best.distance AS distance FROM scored JOIN marks USING (pos) ORDER BY pos",
+            "SELECT shard, key, uid, marks.best.set AS set, marks.best.name AS name, "
+            "marks.best.distance AS distance FROM scored JOIN marks USING (pos) ORDER BY pos",
             record | found,
         )
         return found

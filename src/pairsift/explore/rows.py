@@ -15,7 +15,8 @@ from pairsift.expressions.compiler import compile_expression
 from pairsift.expressions.database import file_sql, run_sql, score_columns
 from pairsift.expressions.terms import Kind, quoted, ranking, text_sql
 from pairsift.pair import Status
-from pairsift.report.table import COPIES, COPY_GROUP, ScoredRows, split_position
+from pairsift.report.table import COPIES, ScoredRows, split_position
+from pairsift.select.groups import COPY_GROUP
 
 MORE_COLUMNS = ("width", "height", "caption_length")
 MAX_PAGE_ROWS = 200

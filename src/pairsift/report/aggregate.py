@@ -155,8 +155,8 @@ def count_rows(rows: ScoredRows) -> Tally:
 def count_failures(rows: ScoredRows) -> list[Failure]:
     """Return the reasons of failed rows, the most frequent first."""
     found = rows.fetch(
-        f"SELECT status::VARCHAR, count(*) AS n, arg_min(pos, {rows.tie}, {FAILURE_EXAMPLES}) "
-        "FROM rows WHERE status <> 'ok' GROUP BY status ORDER BY n DESC, status::VARCHAR"
+        f"SELECT status::VARCHAR, count(*), arg_min(pos, {rows.tie}, {FAILURE_EXAMPLES}) "
+        "FROM rows WHERE status <> 'ok' GROUP BY status ORDER BY 2 DESC, 1"
     )
     details = rows.details(pos for _, _, positions in found for pos in positions)
     failures = []
@@ -195,7 +195,7 @@ def count_pairs(rows: ScoredRows, cube: Cube) -> PairCounts | None:
             fine = [f"((step{n}::INT + {merged - 1}) // {merged})" for n in (i, j)]
             found = rows.connection.execute(
                 f"SELECT {fine[0]} * {sizes[j]} + {fine[1]} AS place, count(*) AS n "
-                "FROM rows WHERE status = 'ok' GROUP BY place"
+                "FROM rows WHERE status = 'ok' GROUP BY 1"
             ).fetchnumpy()
             flat = np.zeros(sizes[i] * sizes[j], dtype=np.int64)
             flat[np.asarray(found["place"], dtype=np.int64)] = np.asarray(found["n"])
@@ -223,7 +223,7 @@ def _query_cube(rows: ScoredRows, indices: Sequence[int], split: int) -> Cube:
     found = rows.connection.execute(
         f"SELECT {_packed_sql(rows, indices, split)} AS cell, count(*) FILTER (kept) AS kept, "
         "count(*) FILTER (NOT kept) AS dropped FROM rows WHERE status = 'ok' "
-        "GROUP BY cell ORDER BY cell"
+        "GROUP BY 1 ORDER BY 1"
     ).fetchnumpy()
     cells = np.asarray(found["cell"], dtype=np.int64)
     shifts = range(8 * (len(indices) - 1), -1, -8)
@@ -251,8 +251,8 @@ def count_slices(rows: ScoredRows, name: str) -> list[SliceValue]:
     """Return the most frequent values of a slice column."""
     means = "".join(f", avg({quoted(c.name)})" for c in rows.columns)
     found = rows.fetch(
-        f"SELECT {quoted(name)}::VARCHAR AS value, count(*) AS n, count(*) FILTER (kept){means} "
-        f"FROM rows WHERE status = 'ok' GROUP BY value ORDER BY n DESC, value LIMIT {SLICE_VALUES}"
+        f"SELECT {quoted(name)}::VARCHAR, count(*), count(*) FILTER (kept){means} "
+        f"FROM rows WHERE status = 'ok' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {SLICE_VALUES}"
     )
     return [SliceValue(value, count, kept, tuple(m)) for value, count, kept, *m in found]
 

@@ -25,9 +25,10 @@ from pairsift.report.galleries import Gallery, Pick, pick_galleries
 from pairsift.report.page import Content, Reason, render_page
 from pairsift.report.pictures import fetch_pictures
 from pairsift.report.scope import read_scope
-from pairsift.report.table import COPY_GROUP, ScoredRows, open_rows
+from pairsift.report.table import ScoredRows, open_rows
 from pairsift.select import Join, Selection, parse_join, read_selection
 from pairsift.select.agreement import describe_agreement
+from pairsift.select.groups import COPY_GROUP
 from pairsift.sources.score_rows import KIND as SCORES
 from pairsift.storage import OutputKind, output_file
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from pairsift.expressions.terms import quoted, text_sql
 from pairsift.report.columns import ScoreColumn
-from pairsift.report.table import COPY_GROUP, ScoredRows
+from pairsift.report.table import ScoredRows
 from pairsift.scorers.marking import OUT_OF_SCOPE
+from pairsift.select.groups import COPY_GROUP
 
 SHOWN_COLUMNS = 5
 SLICE_PANELS = 6
@@ -203,8 +204,8 @@ def _ranks(counted: Iterable[tuple[int, int]]) -> dict[int, float]:
 def _by_slice(rows: ScoredRows, number: int, size: int) -> Gallery:
     name = rows.kinds[number]
     values = rows.fetch(
-        f"SELECT {quoted(name)}::VARCHAR AS value FROM rows WHERE status = 'ok' AND value IS NOT "
-        f"NULL GROUP BY value ORDER BY count(*) DESC, value LIMIT {SLICE_PANELS}"
+        f"SELECT {quoted(name)}::VARCHAR FROM rows WHERE status = 'ok' AND {quoted(name)} IS NOT "
+        f"NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {SLICE_PANELS}"
     )
     title = f"By {name}"
     explains = (

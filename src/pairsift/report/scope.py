@@ -60,8 +60,8 @@ def read_scope(rows: ScoredRows) -> ScopeNote | None:
     if OUT_OF_SCOPE not in rows.slices:
         return ScopeNote(Scope.from_json(told), None)
     found = rows.fetch(
-        f"SELECT {OUT_OF_SCOPE}::VARCHAR AS reason, count(*) AS n, count(*) FILTER (kept) "
-        "FROM rows WHERE status = 'ok' AND reason IS NOT NULL GROUP BY reason ORDER BY n DESC"
+        f"SELECT {OUT_OF_SCOPE}::VARCHAR, count(*), count(*) FILTER (kept) "
+        f"FROM rows WHERE status = 'ok' AND {OUT_OF_SCOPE} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC"
     )
     marked = [Marked(Reason(reason).meaning, count, kept) for reason, count, kept in found]
     return ScopeNote(Scope.from_json(told), marked)

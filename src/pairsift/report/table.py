@@ -27,8 +27,8 @@ from pairsift.report.columns import (
 from pairsift.report.sources import SourceShards
 from pairsift.scores import FACTS_KEY, schema_metrics, telling_damage
 from pairsift.select import Join, Selection
+from pairsift.select.groups import COPY_GROUP, load_groups
 from pairsift.select.groups import TABLE as GROUP_TABLE
-from pairsift.select.groups import load_groups
 from pairsift.select.join import joined_sql, open_join
 from pairsift.select.record import refuse_changed
 from pairsift.select.tables import ROW_BITS, ScoreTables, find_score_tables
@@ -37,7 +37,7 @@ from pairsift.storage import Folder
 RANGE_ROWS = 1_000_000
 # Of fewer rows every text column is shown.
 _FEW = 20
-COPY_GROUP, COPIES = "copy_group", "copies"
+COPIES = "copies"
 """columns: the name of a row's group of copies, and how many rows that has; null outside groups"""
 
 
@@ -100,8 +100,9 @@ class ScoredRows:
             run_sql(connection, f"CREATE VIEW scored AS {tables.scan_sql()}")
             load_groups(connection, groups)
             relation = (
-                f"SELECT * FROM ({relation}) LEFT JOIN (SELECT pos, grp AS {COPY_GROUP}, "
-                f"count(*) OVER (PARTITION BY grp) AS {COPIES} FROM {GROUP_TABLE}) USING (pos)"
+                f"SELECT * FROM ({relation}) LEFT JOIN (SELECT pos, {COPY_GROUP}, "
+                f"count(*) OVER (PARTITION BY {COPY_GROUP}) AS {COPIES} "
+                f"FROM {GROUP_TABLE}) USING (pos)"
             )
             more = (*more, COPY_GROUP, COPIES)
         self.grouped = groups is not None
@@ -150,10 +151,10 @@ class ScoredRows:
         low_bits = (1 << ROW_BITS) - 1
         places = ", ".join(f"({nth[p >> ROW_BITS]}, {p & low_bits}, {p})" for p in wanted)
         found = self.fetch(
-            "SELECT pos, key, error, width, height "
+            "SELECT wanted.pos, key, error, width, height "
             f"FROM read_parquet([{files}], file_row_number = true) "
             f"JOIN (VALUES {places}) AS wanted(nth, number, pos) "
-            "ON file_index = nth AND file_row_number = number"
+            "ON file_index = wanted.nth AND file_row_number = wanted.number"
         )
         shards = [table.shard for table in self.tables.tables]
         return {pos: Details(shards[pos >> ROW_BITS], *values) for pos, *values in found}

@@ -22,6 +22,8 @@ from pairsift.storage import Folder, OutputKind
 GROUPS = "groups.parquet"
 MARKS = "marks.parquet"
 TABLE = "group_of"
+COPY_GROUP = "copy_group"
+"""The column of `TABLE` with the group; no score table has one of this name."""
 SAME = "(shard, key)"
 RECORD_KEY = b"pairsift.dedup"
 EMBEDDING = "embedding"
@@ -81,7 +83,7 @@ def _command(record: Mapping[str, Any]) -> str:
 def load_groups(
     connection: duckdb.DuckDBPyConnection, url: str, tables: ScoreTables | None = None
 ) -> None:
-    """Make the table `TABLE`: ``pos`` of each grouped row of ``scored``, and ``grp``, its group.
+    """Make the table `TABLE`: ``pos`` of each grouped row of ``scored``, and its `COPY_GROUP`.
 
     Args:
         url: folder that `pairsift dedup` wrote.
@@ -93,8 +95,8 @@ def load_groups(
     source = _source(connection, url, GROUPS, "--groups", tables)
     run_sql(
         connection,
-        f'CREATE OR REPLACE TEMP TABLE {TABLE} AS SELECT DISTINCT pos, "group" AS grp FROM '
-        f"(SELECT pos, shard, key FROM scored WHERE status = 'ok') JOIN {source} USING {SAME}",
+        f'CREATE OR REPLACE TEMP TABLE {TABLE} AS SELECT DISTINCT pos, "group" AS {COPY_GROUP} '
+        f"FROM (SELECT pos, shard, key FROM scored WHERE status = 'ok') JOIN {source} USING {SAME}",
     )
     _refuse_none(connection, f"FROM {TABLE}", source, url)
     _refuse_other_uids(connection, source, url)

@@ -174,7 +174,7 @@ class Pool:
         return self._leave_out(
             "copies",
             "SELECT pos FROM (SELECT pos, row_number() OVER "
-            f"(PARTITION BY grp ORDER BY {order}) AS place "
+            f"(PARTITION BY {groups.COPY_GROUP} ORDER BY {order}) AS place "
             f"FROM ({self.identified(scorable)}) JOIN {groups.TABLE} USING (pos)) "
             f"WHERE place > {keep}",
         )
