@@ -6,11 +6,12 @@ import errno
 import io
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pairsift.arrow import is_damage, read_batches, read_parquet
+from pairsift.arrow import arrow_array, is_damage, read_batches, read_parquet, text_array
 
 TABLE = pa.table({"key": [f"{n}" for n in range(10)], "size": list(range(10))})
 
@@ -56,3 +57,14 @@ def test_a_failing_storage_is_no_damage() -> None:
     with pytest.raises(OSError) as raised:  # noqa: PT011
         read_parquet(Failing(_bytes(TABLE)))
     assert not is_damage(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["i2", "i4", "i8", "u1", "f4"])
+def test_numbers_and_text_become_arrows_arrays(kind: str) -> None:
+    numbers = np.arange(12, dtype=kind)
+    assert arrow_array(numbers).equals(pa.array(numbers))
+    assert arrow_array(numbers[::3]).equals(pa.array(numbers[::3].copy()))
+    assert arrow_array(numbers[:0]).equals(pa.array(numbers[:0]))
+    words = ["a", "", "\u72ac", "b c"]
+    assert text_array(words).equals(pa.array(words))
+    assert text_array([]).equals(pa.array([], pa.string()))

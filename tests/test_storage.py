@@ -92,6 +92,19 @@ def test_leftovers_of_another_machine_go_only_when_old(tmp_path: Path) -> None:
     assert folder.remove_leftovers() == 1
 
 
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_folder_made_for_work_that_fails_goes_if_empty(
+    tmp_path: Path, there: bool, filled: bool
+) -> None:
+    folder = Folder(tmp_path / "new")
+    if there:
+        folder.create()
+    with pytest.raises(KeyError), folder.created():
+        raise KeyError(folder.write("a", b"") if filled else None)
+    assert (tmp_path / "new").exists() == (there or filled)
+
+
 def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     # /dev/full fails every write with ENOSPC, as a full disk does.
     folder = Folder(str(tmp_path))

@@ -1,15 +1,19 @@
-"""Read parquet on the calling thread only.
+"""Read parquet on the calling thread only; turn numpy's arrays and text into Arrow's at once.
 
 Arrow's own threads may still hold Python buffers and files after a read has returned. If they
 release them while the interpreter ends, the process aborts. So anything that is not a plain local
 path is read without these threads.
+
+``pa.array``, ``pa.scalar`` and ``to_numpy`` import pandas where it is installed, which takes longer
+than many a query. `arrow_array`, `text_array` and ``np.from_dlpack`` do not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -34,6 +38,21 @@ def read_batches(source: Source, columns: Sequence[str] | None = None) -> Iterat
     file = _open(source)
     if file.num_row_groups:  # pyarrow 18 raises an error for a file without rows
         yield from file.iter_batches(columns=names, use_threads=False)
+
+
+def arrow_array(numbers: np.ndarray) -> pa.Array:
+    """Numbers of numpy as an Arrow array of the same type, without a copy."""
+    buffer = pa.py_buffer(np.ascontiguousarray(numbers))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(numbers.dtype), len(numbers), [None, buffer])
+
+
+def text_array(words: Iterable[str]) -> pa.Array:
+    """Text as an Arrow array of strings."""
+    encoded = [word.encode() for word in words]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(
+        len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))
+    )
 
 
 def is_damage(error: Exception) -> bool:

@@ -152,6 +152,19 @@ class Folder:
                 f"{self.url} is a file, but a folder is expected; choose another name for it"
             ) from error
 
+    @contextlib.contextmanager
+    def created(self) -> Iterator[None]:
+        """Create the folder for the block; if that fails, a local one that is empty is removed."""
+        was_there = not self.is_local or os.path.isdir(self.path)
+        self.create()
+        try:
+            yield
+        except BaseException:
+            if not was_there:
+                with contextlib.suppress(OSError):
+                    os.rmdir(self.path)  # removes only an empty folder
+            raise
+
     def names(self) -> set[str]:
         """List the names of finished files with one request; hidden ones are left out."""
         if not self.is_local:

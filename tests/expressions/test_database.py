@@ -8,12 +8,14 @@ from typing import Any
 
 import duckdb
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pairsift.errors import PairsiftError
 from pairsift.expressions.database import (
+    arrow_batches,
     arrow_reader,
     file_of,
     file_sql,
@@ -102,6 +104,25 @@ def test_a_damaged_table_is_told(tmp_path: Path, content: bytes) -> None:
         ),
     ):
         run_sql(connection, f"SELECT * FROM read_parquet({file_sql(str(path))})")
+
+
+def test_errors_that_come_while_batches_are_read_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    whole = tmp_path / "0.parquet"
+    pq.write_table(pa.table({"x": np.random.default_rng(0).random(100_000)}), whole)
+    pq.write_table(pa.table({"x": [1.0]}), path)
+    path.write_bytes(path.read_bytes().replace(b"\x15", b"\xff"))
+    files = f"[{file_sql(str(whole))}, {file_sql(str(path))}]"
+    with open_database(threads=1) as connection:
+        batches = arrow_batches(connection, f"SELECT x FROM read_parquet({files})", 2048)
+        with pytest.raises(PairsiftError, match="a table cannot be read: .*score again"):
+            list(batches)
+        # Nothing of the user's can mend this.
+        batches = arrow_batches(
+            connection, "SELECT (30000 + x)::SMALLINT FROM range(9000) t(x)", 2048
+        )
+        with pytest.raises(OSError, match="INT16"):
+            list(batches)
 
 
 def test_our_own_mistakes_stay_errors_of_the_database() -> None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +27,7 @@ from pairsift.engines.local import score_shards
 from pairsift.errors import PairsiftError
 from pairsift.pair import Status
 from pairsift.select import Selection, read_selection, select
+from pairsift.select.tables import find_score_tables
 from pairsift.sources import find_shards
 from pairsift.writers import write_webdataset
 from tests.samples import good_samples, write_tar
@@ -257,6 +259,66 @@ def test_counts_agree_with_and_without_writing(tmp_path: Path) -> None:
     assert trial.kept == made.kept == len(_kept(made))
     with pytest.raises(PairsiftError, match="only counted rows"):
         list(trial.shards())
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "odf > 50",
+        "itm > 20 and odf > 50 and width > 1",
+        " and ".join(f"itm > {value}" for value in range(3, 33, 3)),
+    ],
+)
+def test_conditions_alone_are_recorded_as_without_writing(tmp_path: Path, where: str) -> None:
+    """Without a cut, the rows are counted by the scan that writes them."""
+    scores, _ = random_scores(tmp_path / "scores", np.random.default_rng(1))
+    trial = select(scores, where=where).record
+    made = select(scores, where=where, out=tmp_path / "sel")
+    assert replace(made.record, digest="") == trial
+    assert 0 < made.kept == len(_kept(made)) < made.record.rows
+    assert len(made.record.dropped) == where.count(">")
+    unlike = select(scores, where=where, unique=True, out=tmp_path / "unique")
+    assert unlike.record.digest == made.record.digest  # no uid is there twice
+
+
+@pytest.mark.parametrize("options", [{"where": "itm > 20"}, {"top": 0.5, "by": "itm"}])
+def test_tables_that_change_while_they_are_read_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict
+) -> None:
+    scores, table = random_scores(tmp_path / "scores", np.random.default_rng(1))
+    name = min(Path(scores).glob("*.parquet"))
+
+    def found(*given: object) -> object:
+        tables = find_score_tables(*given)  # type: ignore[arg-type]
+        pq.write_table(pq.read_table(name).slice(1), name)
+        return tables
+
+    monkeypatch.setattr("pairsift.select.query.find_score_tables", found)
+    with pytest.raises(PairsiftError, match=f"tables changed while .*of {len(table)} rows, "):
+        select(scores, **options, out=tmp_path / "sel")
+    assert not (tmp_path / "sel").exists()
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_damage_that_is_found_while_rows_are_written_is_told(
+    tmp_path: Path, made_before: bool
+) -> None:
+    scores, _ = random_scores(tmp_path / "scores", np.random.default_rng(1))
+    if made_before:
+        (tmp_path / "sel").mkdir()
+    damaged = max(Path(scores).glob("*.parquet"))
+    column = next(
+        column
+        for column in map(pq.read_metadata(damaged).row_group(0).column, range(20))
+        if column.path_in_schema == "itm"
+    )
+    content = bytearray(damaged.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    content[start + 8 : start + 40] = bytes(32)
+    damaged.write_bytes(content)
+    with pytest.raises(PairsiftError, match="a table cannot be read: .*score again"):
+        select(scores, where="itm > 20", out=tmp_path / "sel")
+    assert (tmp_path / "sel").exists() == made_before
 
 
 def test_same_query_gives_the_same_bytes(tmp_path: Path) -> None:

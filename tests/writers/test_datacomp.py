@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -84,6 +86,26 @@ def test_the_first_wrong_uid_is_told_by_its_place(wrong: str | None) -> None:
         parse_uids(pa.array([uid_of(0), uid_of(1), wrong, wrong]))
 
 
+def test_selecting_and_writing_does_not_wait_for_pandas(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    scores = _scores(tmp_path / "s", [uid_of(number) for number in range(20)])
+    done = subprocess.run(
+        [
+            sys.executable, "-c",
+            "import sys\n"
+            "from pairsift.select import select\n"
+            "from pairsift.writers import write_datacomp\n"
+            "for options in ({'where': 'itm > 3'}, {'top': 0.5, 'by': 'itm'}):\n"
+            f"    chosen = select({scores!r}, **options, out={os.fspath(tmp_path / 'o')!r})\n"
+            f"    write_datacomp(chosen, {os.fspath(tmp_path / 'x.npy')!r})\n"
+            "sys.exit('pandas' in sys.modules)",
+        ],
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert len(np.load(tmp_path / "x.npy")) == 10
+
+
 def test_nothing_kept_is_an_empty_file(tmp_path: Path) -> None:
     selection = select(
         _scores(tmp_path / "s", [uid_of(0), uid_of(1)]), where="itm > 9", out=tmp_path / "sel"
@@ -100,7 +122,7 @@ def test_nothing_kept_is_an_empty_file(tmp_path: Path) -> None:
 def test_any_uids_round_trip(pairs: list[tuple[int, int]], offset: int) -> None:
     """First halves of few values, so that the second ones decide."""
     text = pa.array([f"{high:016x}{low:016X}" for high, low in pairs], pa.string())
-    high, low = parse_uids(text.slice(min(offset, len(text))))
+    high, low = parse_uids(text.slice(min(offset, len(text)))).T
     assert list(zip(high.tolist(), low.tolist(), strict=True)) == pairs[min(offset, len(text)) :]
     order = sort_uids(high, low)
     assert [(int(high[i]), int(low[i])) for i in order] == sorted(pairs[min(offset, len(text)) :])

@@ -79,19 +79,41 @@ def arrow_reader(
         return relation.fetch_arrow_reader(rows)  # its name in DuckDB 1.x
 
 
+def arrow_batches(
+    connection: duckdb.DuckDBPyConnection, sql: str, rows: int
+) -> Iterator[pa.RecordBatch]:
+    """The batches of :func:`arrow_reader`; errors that come only while they are read are told."""
+    with readable_errors():
+        yield from arrow_reader(connection, sql, rows)
+
+
+# By the first words of its message, what DuckDB raises for an error of which Arrow, which reads its
+# batches, makes an OSError.
+_STREAMED: dict[str, type[Exception]] = {
+    "Out of Memory Error": duckdb.OutOfMemoryException,
+    "IO Error": duckdb.IOException,
+    "Invalid Input Error": duckdb.InvalidInputException,
+    "Invalid Error": duckdb.Error,
+}
+
+
 @contextlib.contextmanager
 def readable_errors() -> Iterator[None]:
     """Raise DuckDB's errors that the user can fix as :class:`PairsiftError`."""
     try:
         yield
-    except duckdb.OutOfMemoryException as error:
-        raise PairsiftError(
-            f"DuckDB needs more than its memory limit ({first_line(error)}); raise --memory-limit"
-        ) from error
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:
+        kind = type(error)
+        if isinstance(error, OSError):
+            kind = _STREAMED.get(str(error).partition(":")[0], kind)
+        if issubclass(kind, duckdb.OutOfMemoryException):
+            raise PairsiftError(
+                f"DuckDB needs more than its memory limit ({first_line(error)}); raise "
+                "--memory-limit"
+            ) from error
         # Its parquet reader raises the base class for damaged bytes.
         damage = (duckdb.IOException, duckdb.InvalidInputException)
-        if not isinstance(error, damage) and type(error) is not duckdb.Error:
+        if not issubclass(kind, damage) and kind is not duckdb.Error:
             raise
         raise PairsiftError(
             f"a table cannot be read: {first_line(error)}. If `pairsift score` wrote it, remove "

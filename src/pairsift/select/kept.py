@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
-from pairsift.expressions.database import arrow_reader
+from pairsift.expressions.database import arrow_batches
 from pairsift.expressions.terms import Term, number_sql
 from pairsift.select.cut import literal, ranked_sql, tied_positions, values_sql
 from pairsift.select.pool import Pool
@@ -114,10 +115,10 @@ def read_positions(
             threshold.
         ties: the rows at a threshold that are kept; None keeps all.
     """
-    for batch in arrow_reader(connection, sql, STEP):
-        positions = batch.column(0).to_numpy()
+    for batch in arrow_batches(connection, sql, STEP):
+        positions = np.from_dlpack(batch.column(0))
         if ties is not None:
-            tied = np.flatnonzero(batch.column(1).to_numpy(zero_copy_only=False))
+            tied = np.flatnonzero(np.from_dlpack(batch.column(1).cast(pa.uint8())))
             lost = tied[~np.isin(positions[tied], ties)]
             positions = np.delete(positions, lost)
         if len(positions):

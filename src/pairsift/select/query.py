@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 
 import pairsift
+from pairsift.arrow import arrow_array, text_array
 from pairsift.errors import PairsiftError
 from pairsift.expressions.compiler import compile_expression
-from pairsift.expressions.database import arrow_reader, open_database, run_sql, score_columns
+from pairsift.expressions.database import arrow_batches, open_database, run_sql, score_columns
 from pairsift.expressions.parsing import split_conditions
 from pairsift.expressions.terms import Term, number_sql, ranking
 from pairsift.scorers.registry import find_audit
@@ -42,6 +43,7 @@ from pairsift.select.cut import (
 from pairsift.select.join import Join, parse_join
 from pairsift.select.kept import STEP, RowsAboveCut, read_positions
 from pairsift.select.pool import OK, Pool
+from pairsift.select.reasons import Reasons
 from pairsift.select.record import (
     KEPT_SCHEMA,
     ROWS,
@@ -183,7 +185,9 @@ def select(
         query.cuts_off = top is not None or count is not None
         query.compile(where, by, per, weights)
         query.pool.exclude(exclude)
-        query.count_reasons(unique)
+        more = unique or best_caption or per_group is not None or sample is not None
+        if out is None or more or query.cuts_off or not query.pool.in_order:
+            query.count_reasons(unique)  # else, the scan that writes the rows counts them as well
         if best_caption:
             query.choose_captions()
         if groups is not None and per_group is not None:
@@ -198,7 +202,9 @@ def select(
         if query.agreement is not None:
             least = query.agreement.wanted if agreement is None else agreement
             refuse_disagreement(query.agreement, least)
-        return query.write(Folder(out))
+        folder = Folder(out)
+        with folder.created():
+            return query.write(folder)
 
 
 def check_select(
@@ -252,6 +258,8 @@ class _Query:
         self.asked: dict[str, Any] = {}
         self.percentiles: dict[str, float] = {}
         self.conditions: list[tuple[str, Term]] = []
+        self.reasons = Reasons([OK])
+        self.counted = False  # until then, `rows`, `dropped` and `kept` are not known
         self.by: Term | None = None
         self.cuts_off = False  # without, `by` only says which of equals is best
         self.per: Term | None = None
@@ -282,6 +290,7 @@ class _Query:
                 (text, self._compile(text, "--where"))
                 for text in split_conditions(where, self.pool.columns)
             ]
+        self.reasons = Reasons([OK, *(term.sql for _, term in self.conditions)])
         self.by = None if by is None else self._compile(by, "--by")
         self.per = None if per is None else self._compile(per, "--per")
         self.weights = None if weights is None else self._compile(weights, "--weights")
@@ -321,29 +330,30 @@ class _Query:
 
     def count_reasons(self, unique: bool) -> None:
         """Count in one scan what every condition removes; then remove repeated uids."""
-        flags = [OK, *(term.sql for _, term in self.conditions)]
-        chosen = ", ".join(f"({sql}) IS TRUE" for sql in flags)
+        sql = f"SELECT count(*), {self.reasons.sql} FROM {self.pool.rows} GROUP BY ALL"
         # A row for each combination that occurs, which is quicker than a filtered count of each.
-        found = run_sql(
-            self.connection, f"SELECT count(*), {chosen} FROM {self.pool.rows} GROUP BY ALL"
-        ).fetchall()
-        held = np.array([row[1:] for row in found], dtype=bool).reshape(-1, len(flags))
-        sizes = np.array([row[0] for row in found], dtype=np.int64)
-        total = int(sizes.sum())
-        reached = [int(sizes[held[:, : stop + 1].all(axis=1)].sum()) for stop in range(len(flags))]
-        self.rows = total + self.pool.excluded
-        if total > reached[0]:
-            self.failed = self._count_failed()
-        if self.pool.excluded:
-            self.dropped.append(Drop(_EXCLUDED, self.pool.excluded))
-        for place, (text, _) in enumerate(self.conditions, 1):
-            alone = reached[0] - int(sizes[held[:, 0] & held[:, place]].sum())
-            self.dropped.append(Drop(text, reached[place - 1] - reached[place], alone))
-        self.kept = reached[-1]
+        found = np.array(run_sql(self.connection, sql).fetchall(), dtype=np.int64)
+        sizes, *codes = found.reshape(-1, 1 + self.reasons.columns).T
+        self.reasons.add(codes, sizes)
+        self._tell_reasons()
         if unique:
             self.pool.leave_out_repeated(self.scorable, self.best_first)
             self.kept -= self.pool.repeated
             self.dropped.append(Drop(_REPEATED_WORDS[self.pool.known_by], self.pool.repeated))
+
+    def _tell_reasons(self) -> None:
+        """Record what was counted."""
+        self.counted = True
+        reached = self.reasons.passed
+        self.rows = self.reasons.rows + self.pool.excluded
+        if self.reasons.rows > reached[0]:
+            self.failed = self._count_failed()
+        if self.pool.excluded:
+            self.dropped.append(Drop(_EXCLUDED, self.pool.excluded))
+        for place, (text, _) in enumerate(self.conditions, 1):
+            removed = reached[place - 1] - reached[place]
+            self.dropped.append(Drop(text, removed, self.reasons.alone[place]))
+        self.kept = reached[-1]
 
     def choose_captions(self) -> None:
         """Of the captions of each sample, keep only the best."""
@@ -397,7 +407,7 @@ class _Query:
             )
 
         def scan() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-            for batch in arrow_reader(self.connection, "FROM drawable", STEP):
+            for batch in arrow_batches(self.connection, "FROM drawable", STEP):
                 pos, name, value = (column.to_numpy() for column in batch.columns)
                 yield pos, name, value
 
@@ -504,31 +514,28 @@ class _Query:
             raise PairsiftError(
                 f"{folder.url} is a folder of scores; choose another folder for the selection"
             )
-        folder.create()
         folder.remove_leftovers()
         digest = hashlib.blake2b(digest_size=16)
         for table in self.tables.tables:
             digest.update(f"{table.folder}/{table.shard}\n".encode())
         with folder.atomic(ROWS) as file, rows_writer(file) as writer:
             written = 0
-            shards = pa.array([table.shard for table in self.tables.tables])
+            shards = text_array(table.shard for table in self.tables.tables)
             owners = np.array([table.folder for table in self.tables.tables], dtype=np.int16)
             for positions in self._kept_positions():
-                digest.update(positions.tobytes())
-                places = positions >> ROW_BITS
+                digest.update(positions.data)
+                places = (positions >> ROW_BITS).astype(np.int32)
                 rows = (positions & ((1 << ROW_BITS) - 1)).astype(np.int32)
-                shard = pa.DictionaryArray.from_arrays(places.astype(np.int32), shards)
-                writer.write_batch(
-                    pa.record_batch(
-                        [pa.array(owners[places]), shard, pa.array(rows)], schema=KEPT_SCHEMA
-                    )
-                )
+                shard = pa.DictionaryArray.from_arrays(arrow_array(places), shards)
+                columns = [arrow_array(owners[places]), shard, arrow_array(rows)]
+                writer.write_batch(pa.record_batch(columns, schema=KEPT_SCHEMA))
                 written += len(positions)
-            if written != self.kept:
+            there = sum(table.rows for table in self.tables.tables)
+            if (written, self.rows) != (self.kept, there):
                 raise PairsiftError(
-                    f"the score tables changed while they were read ({self.kept} rows were "
-                    f"counted, {written} were written); wait until scoring has finished, then run "
-                    "the command again"
+                    f"the score tables changed while they were read (of {there} rows, {self.rows} "
+                    f"were read; {self.kept} were counted, {written} were written); wait until "
+                    "scoring has finished, then run the command again"
                 )
             self.digest = digest.hexdigest()
             record = self.record()
@@ -547,6 +554,8 @@ class _Query:
         """Return the positions of the kept rows, ascending."""
         if self.sampler is not None and self.draws is not None:
             return self.sampler.positions(self.draws)
+        if not self.counted:
+            return self._counted_positions()
         if self.by is None or not self.cuts_off:
             order = "" if self.pool.in_order else " ORDER BY pos"
             sql = f"SELECT pos FROM {self.pool.rows} WHERE {self.scorable}{order}"
@@ -555,3 +564,13 @@ class _Query:
             self.connection, self.pool, self.passing, self.scorable, self.by, self.per, self.cuts,
             self.seed,
         ).positions()  # fmt: skip
+
+    def _counted_positions(self) -> Iterator[np.ndarray]:
+        """Return the positions of the rows that pass, and count the reasons of all on the way."""
+        sql = f"SELECT pos, {self.reasons.sql} FROM {self.pool.rows}"
+        for batch in arrow_batches(self.connection, sql, STEP):
+            positions, *codes = map(np.from_dlpack, batch.columns)
+            passing = self.reasons.add(codes)
+            if passing.any():
+                yield positions[passing]
+        self._tell_reasons()

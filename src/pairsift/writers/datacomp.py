@@ -14,7 +14,6 @@ from typing import IO, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pairsift.errors import PairsiftError
 from pairsift.select.record import KeptShard, Selection
@@ -111,11 +110,11 @@ def _read_uids(selection: Selection) -> list[list[np.ndarray]]:
 
 def _dealt(shard: KeptShard) -> list[np.ndarray]:
     """Return the uids of one score table by bucket."""
-    halves = np.stack(_uids(shard), axis=1)
+    halves = _uids(shard)
     bucket = (halves[:, 0] >> np.uint64(64 - _BUCKET_BITS)).astype(np.uint8)
     ends = np.cumsum(np.bincount(bucket, minlength=1 << _BUCKET_BITS))[:-1]
     order = np.argsort(bucket, kind="stable")  # numpy uses a radix sort for bytes
-    return np.split(halves[order], ends)
+    return np.split(halves.take(order, axis=0), ends)  # quicker than halves[order]
 
 
 def _in_order(
@@ -137,7 +136,7 @@ def _sorted(parts: list[np.ndarray], duplicates: bool) -> np.ndarray:
         return np.empty((0, 2), dtype=np.uint64)
     uids: np.ndarray = np.concatenate(parts)
     parts.clear()
-    uids = uids[sort_uids(uids[:, 0].copy(), uids[:, 1])]
+    uids = uids.take(sort_uids(uids[:, 0].copy(), uids[:, 1]), axis=0)
     if not duplicates and len(uids):
         uids = uids[np.concatenate([[True], (uids[1:] != uids[:-1]).any(axis=1)])]
     return uids
@@ -146,7 +145,8 @@ def _sorted(parts: list[np.ndarray], duplicates: bool) -> np.ndarray:
 def sort_uids(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     """Return the indices that sort uids, by their first halves, which are rarely equal."""
     order: np.ndarray = np.argsort(high)
-    equal = high[order[1:]] == high[order[:-1]]
+    ascending = high[order]
+    equal = ascending[1:] == ascending[:-1]
     if equal.any():
         # Second halves are compared only where first halves are equal.
         inside = np.concatenate([[False], equal]) | np.concatenate([equal, [False]])
@@ -156,8 +156,8 @@ def sort_uids(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     return order
 
 
-def parse_uids(uids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Convert uids of 32 hexadecimal digits to both halves as uint64 arrays.
+def parse_uids(uids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Convert uids of 32 hexadecimal digits to both halves, a uint64 array (n, 2).
 
     Raises:
         ValueError: a uid is null or malformed; the only argument is the index of the first such
@@ -165,31 +165,27 @@ def parse_uids(uids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray
     """
     if isinstance(uids, pa.ChunkedArray):
         uids = uids.combine_chunks()
-    lengths = pc.fill_null(pc.binary_length(uids), 0).to_numpy(zero_copy_only=False)
-    wrong = np.flatnonzero(lengths != _UID_DIGITS)
-    if len(wrong):
-        raise ValueError(int(wrong[0]))
-    digits = _character_bytes(uids)
+    if not len(uids):
+        return np.empty((0, 2), dtype=np.uint64)
+    uids = uids.cast(pa.string())
+    _, ends, characters = uids.buffers()
+    ends = np.frombuffer(ends, dtype=np.int32)[uids.offset : uids.offset + len(uids) + 1]
+    right = np.diff(ends) == _UID_DIGITS
+    if uids.null_count:
+        right &= uids.is_valid().to_numpy(zero_copy_only=False)
+    if not right.all():
+        raise ValueError(int(np.argmin(right)))
+    digits = memoryview(characters)[ends[0] : ends[-1]]
     try:
         octets = binascii.unhexlify(digits)
     except binascii.Error:
         wrong = np.flatnonzero(~np.isin(np.frombuffer(digits, dtype=np.uint8), _HEXADECIMAL))
         raise ValueError(int(wrong[0]) // _UID_DIGITS) from None
-    halves = np.frombuffer(octets, dtype=">u8").astype(np.uint64).reshape(-1, 2)
-    return halves[:, 0], halves[:, 1]
+    return np.frombuffer(octets, dtype=">u8").astype(np.uint64).reshape(-1, 2)
 
 
-def _character_bytes(uids: pa.Array) -> memoryview | bytes:
-    if not len(uids):
-        return b""
-    uids = uids.cast(pa.string())
-    offsets = np.frombuffer(uids.buffers()[1], dtype=np.int32)
-    start, stop = offsets[uids.offset], offsets[uids.offset + len(uids)]
-    return memoryview(uids.buffers()[2])[start:stop]
-
-
-def _uids(shard: KeptShard) -> tuple[np.ndarray, np.ndarray]:
-    """Return both halves of a table's kept uids."""
+def _uids(shard: KeptShard) -> np.ndarray:
+    """Return both halves of a table's kept uids, (n, 2)."""
     uids = shard.table(["uid"]).column("uid")
     try:
         return parse_uids(uids)

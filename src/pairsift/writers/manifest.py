@@ -6,7 +6,6 @@ import contextlib
 import fnmatch
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -81,22 +80,18 @@ class OutputManifest:
     @contextlib.contextmanager
     def filling(self) -> Iterator[None]:
         """Create the folder for the block, and remove it if nothing was written."""
-        was_there = not self.folder.is_local or os.path.isdir(self.folder.path)
-        self.folder.create()
-        self.folder.remove_leftovers()
-        if self._is_free():
-            for name in self._files():
-                self.folder.remove(name)
-            self.folder.remove(MANIFEST)
-        try:
-            yield
-        except BaseException:
-            if not (self.folder.names() - {MANIFEST}):
-                self._manifest.release()
-            if not was_there:
-                with contextlib.suppress(OSError):
-                    os.rmdir(self.folder.path)  # removes only an empty folder
-            raise
+        with self.folder.created():
+            self.folder.remove_leftovers()
+            if self._is_free():
+                for name in self._files():
+                    self.folder.remove(name)
+                self.folder.remove(MANIFEST)
+            try:
+                yield
+            except BaseException:
+                if not (self.folder.names() - {MANIFEST}):
+                    self._manifest.release()
+                raise
 
     def _is_free(self) -> bool:
         """Return whether only an empty selection, not this work, was written to the folder.
