@@ -48,6 +48,35 @@ def test_width_first_then_height(processor, tmp_path):
     assert (recipe(image) == resized[:, left : left + 48]).all()
 
 
+def whole_then_cropped(recipe: ImageRecipe, image: Image.Image) -> np.ndarray:
+    method, (width, height) = Image.Resampling(recipe.resample), image.size
+    short, long = sorted(image.size)
+    assert recipe.shortest_edge is not None
+    longer = int(recipe.shortest_edge * long / short)
+    size = (longer, recipe.shortest_edge) if width > height else (recipe.shortest_edge, longer)
+    resized = image.resize((size[0], height), method).resize(size, method)
+    assert recipe.crop is not None
+    left, top = ((length - kept) // 2 for length, kept in zip(size, recipe.crop, strict=True))
+    box = (left, top, left + recipe.crop[0], top + recipe.crop[1])
+    return np.asarray(resized.crop(box))
+
+
+def test_leaving_out_what_the_crop_cuts_off_changes_no_pixel():
+    rng = np.random.default_rng(0)
+    for _ in range(1000):
+        width, height = (int(2 ** rng.uniform(0, 8)) for _ in range(2))
+        if max(width, height) > 64 * min(width, height):
+            continue
+        edge, resample = int(rng.choice([16, 48])), int(rng.integers(6))
+        crop = (edge, edge)
+        if rng.random() < 0.3:
+            crop = (int(rng.integers(1, 2 * edge)), int(rng.integers(1, 2 * edge)))
+        recipe = ImageRecipe(edge, None, crop, resample, 1 / 255, (0.0,) * 3, (1.0,) * 3)
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        expected = whole_then_cropped(recipe, image)
+        assert np.array_equal(recipe(image), expected), (image.size, recipe)
+
+
 @pytest.mark.parametrize("size", [(90, 30), (30, 90), (31, 90)])
 def test_square_padding(size, tmp_path):
     SIGLIP.save_pretrained(tmp_path)

@@ -27,7 +27,7 @@ from pairsift.scorers.base import Columns, DeviceScorer, Preparer
 from pairsift.scorers.checkpoints import checkpoint_digest, find_checkpoint
 from pairsift.scorers.image_recipe import ImageRecipe
 from pairsift.scorers.memory import FittingBatches
-from pairsift.scorers.normalise import normalised
+from pairsift.scorers.normalise import Normaliser
 from pairsift.scorers.placement import pick_device, pick_dtype
 from pairsift.scorers.transfer import pinned, to_device, to_host
 from pairsift.scorers.weights import Weights, fill, uninitialised
@@ -129,7 +129,7 @@ class ClipScorer(DeviceScorer):
             raise PairsiftError(f"w is {w}; a positive number is needed, such as 1, 2.5 or 100")
         self.preparer = Preparer(transform, limits)
         self._pad = transform.tokenizer.pad_token_id or 0
-        self._table = torch.from_numpy(transform.recipe.table).to(model.device)
+        self._normaliser = Normaliser(transform.recipe, model.device)
         self._fitting = FittingBatches()
         self._fingerprint = {
             "scorer": self.name,
@@ -194,8 +194,8 @@ class ClipScorer(DeviceScorer):
         """
         device = self.model.device
         pixels, ids = (to_device(values, device) for values in collated)
-        values = normalised(pixels, self._table).to(self.model.dtype)
-        images = self.model.get_image_features(pixel_values=values)
+        with self._normaliser.lent(pixels) as values:
+            images = self.model.get_image_features(pixel_values=values.to(self.model.dtype))
         texts = self.model.get_text_features(input_ids=ids)
         seen, read = _pooled(images).double(), _pooled(texts).double()
         found = [torch.cosine_similarity(seen, read)[:, None]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from pairsift.errors import PairsiftError
 _BICUBIC = 3
 _MAX_RATIO = 64
 _MAX_SQUARE = 8192
+# The farthest that any filter of Pillow reads, in pixels of the smaller of both images, and some.
+_REACH = 6
 
 
 @dataclass(frozen=True)
@@ -136,9 +139,9 @@ class ImageRecipe:
             target = (self.shortest_edge, longer)
             if width > height:
                 target = target[::-1]
-            image = _resize(image, target, self.resample)
+            image = _resize(image, target, self.resample, self.crop)
         elif self.size is not None:
-            image = _resize(image, self.size, self.resample)
+            image = _resize(image, self.size, self.resample, self.crop)
         if self.crop is not None:
             image = _crop_centre(image, self.crop)
         return np.asarray(image, dtype=np.uint8)
@@ -194,10 +197,40 @@ def _on_square(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
     return square
 
 
-def _resize(image: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
-    # Width first, then height. Pillow 13 changed the order, but the filters were trained before.
+def _resize(
+    image: Image.Image, size: tuple[int, int], resample: int, crop: tuple[int, int] | None = None
+) -> Image.Image:
+    """Resize, without what a crop of the centre cuts off.
+
+    Width first, then height. Pillow 13 changed the order, but the filters were trained before.
+    """
     method = Image.Resampling(resample)
-    return image.resize((size[0], image.height), method).resize(size, method)
+    width, height = image.size
+    left, right = _kept(size[0], crop and crop[0])
+    top, bottom = _kept(size[1], crop and crop[1])
+    # Each pass reads rows, or columns, one by one, so those that nothing needs may be left out.
+    reach = _REACH * max(1, height / size[1])
+    above = max(0, int(top * height / size[1] - reach))
+    below = min(height, math.ceil(bottom * height / size[1] + reach))
+    image = _cut(image, (0, above, width, below)).resize((size[0], below - above), method)
+    image = _cut(image, (left, 0, right, below - above))
+    if image.height < height:  # the height's pass needs every row at its place
+        page = Image.new(image.mode, (image.width, height))
+        page.paste(image, (0, above))
+        image = page
+    return _cut(image.resize((image.width, size[1]), method), (0, top, image.width, bottom))
+
+
+def _kept(length: int, crop: int | None) -> tuple[int, int]:
+    """Where a crop of the centre begins and ends."""
+    if crop is None or crop >= length:
+        return 0, length
+    start = (length - crop) // 2
+    return start, start + crop
+
+
+def _cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    return image if box == (0, 0, *image.size) else image.crop(box)
 
 
 def _crop_centre(image: Image.Image, crop: tuple[int, int]) -> Image.Image:

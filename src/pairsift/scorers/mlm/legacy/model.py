@@ -20,7 +20,7 @@ from pairsift.scorers.image_recipe import ImageRecipe
 from pairsift.scorers.mlm.legacy.config import LegacyConfig, read_config
 from pairsift.scorers.mlm.legacy.projectors import build_projector
 from pairsift.scorers.mlm.legacy.towers import TowerSource, VisionTower, find_tower
-from pairsift.scorers.normalise import normalised
+from pairsift.scorers.normalise import Normaliser
 from pairsift.scorers.weights import Weights, fill, uninitialised
 
 _TOWER = "model.vision_tower.vision_tower."
@@ -56,7 +56,7 @@ class LegacyModel:
     tower_inside: bool
 
     def __post_init__(self) -> None:
-        self._table = torch.from_numpy(self.recipe.table).to(self.head.weight.device)
+        self._normaliser = Normaliser(self.recipe, self.head.weight.device)
 
     @property
     def image_tokens(self) -> int:
@@ -66,7 +66,7 @@ class LegacyModel:
 
     def pixel_values(self, pixels: Tensor) -> Tensor:
         """Normalise (images, height, width, 3) uint8 to float32 (images, 3, height, width)."""
-        return normalised(pixels, self._table)
+        return self._normaliser(pixels)
 
     @torch.inference_mode()
     def encode_images(self, pixels: Tensor) -> Tensor:
