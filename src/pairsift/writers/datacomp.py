@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pairsift.errors import PairsiftError
 from pairsift.select.record import KeptShard, Selection
-from pairsift.storage import OutputKind, output_file
+from pairsift.storage import Folder, OutputKind, output_file
 
 UID_DTYPE = np.dtype("u8,u8")
 
@@ -74,7 +74,7 @@ def write_datacomp(
             holds a file that is not a subset file.
     """
     buckets = _read_uids(selection)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         subsets = list(pool.map(partial(_sorted, duplicates=duplicates), buckets))
     count = sum(map(len, subsets))
     target = os.fspath(path)
@@ -100,7 +100,9 @@ def _read_uids(selection: Selection) -> list[list[np.ndarray]]:
     once.
     """
     buckets: list[list[np.ndarray]] = [[] for _ in range(1 << _BUCKET_BITS)]
-    with ThreadPoolExecutor() as pool:
+    # More threads than cores only help where storage is waited for.
+    local = all(Folder(scores).is_local for scores in selection.scores)
+    with ThreadPoolExecutor(os.cpu_count() if local else None) as pool:
         for parts in _in_order(pool, _dealt, selection.shards()):
             for bucket, part in zip(buckets, parts, strict=True):
                 if len(part):
