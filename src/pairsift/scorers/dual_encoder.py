@@ -61,7 +61,7 @@ class DualEncoderScorer(PixelsAndTokens):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.tiny, self.device = tiny.to(device), device
-        self.tiny.computes_in = dtype
+        self.tiny.compute_in(dtype)
         self.preparer = Preparer(tiny_transform(ASSET, tiny.config))
         self.images = EncodedImages(self._encode, device)
         self._fingerprint = {

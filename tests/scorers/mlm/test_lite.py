@@ -50,6 +50,22 @@ def unfolded_checkpoint() -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.mark.parametrize("kind", [Lite2, SecondEnd])
+def test_weights_that_are_kept_rounded_compute_the_same(kind: type[Lite2 | SecondEnd]) -> None:
+    torch.manual_seed(0)
+    model = kind().eval()
+    x = torch.randn(1, 3, 64, 64) if kind is Lite2 else torch.randn(1, 120, 4, 4)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        before = model(x)
+        model.round_to(torch.bfloat16)
+        after = model(x)
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+    sizes = [(w.numel(), w.dtype) for w in model.parameters() if w.ndim == 4]
+    assert sum(size for size, dtype in sizes if dtype == torch.float32) < 0.1 * sum(
+        size for size, _ in sizes
+    )
+
+
 def test_maps_have_the_documented_shapes() -> None:
     pixels = torch.zeros(2, 260, 260, 3, dtype=torch.uint8)
     with torch.inference_mode():

@@ -8,7 +8,7 @@ is never trained from scratch. `fold_checkpoint` converts the ImageNet weights o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -136,6 +136,10 @@ class Lite2(nn.Module):
         """Return the map of `forward` at stride 8 or 16, without computing later layers."""
         return self.through(self.begin(pixels), _EXACT_BLOCKS, self._cuts[stride])
 
+    def round_to(self, dtype: torch.dtype) -> None:
+        """Keep the weights that autocast rounds to `dtype` in it; see `round_convolutions`."""
+        round_convolutions([*self.blocks[_EXACT_BLOCKS:], self.head], dtype)
+
     def begin(self, pixels: Tensor) -> Tensor:
         """Run the first blocks, in float32 whatever the model's dtype.
 
@@ -179,11 +183,26 @@ class SecondEnd(nn.Module):
             mine.load_state_dict(theirs.state_dict())
         return end
 
+    def round_to(self, dtype: torch.dtype) -> None:
+        """Keep the weights that autocast rounds to `dtype` in it; see `round_convolutions`."""
+        round_convolutions([*self.blocks, self.head], dtype)
+
     def forward(self, middle: Tensor) -> Tensor:
         x = middle
         for block in self.blocks:
             x = block(x)
         return F.relu6(self.head(x))
+
+
+def round_convolutions(modules: Iterable[nn.Module], dtype: torch.dtype) -> None:
+    """Convert all but depthwise convolutions in modules to `dtype`.
+
+    Under autocast to `dtype` they compute the same, without a second copy of their weights.
+    """
+    for module in modules:
+        for layer in module.modules():
+            if isinstance(layer, SameConv) and layer.weight.shape[1] > 1:
+                layer.to(dtype)
 
 
 def draw(weight: Tensor, deviation: float) -> None:

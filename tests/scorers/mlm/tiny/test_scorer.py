@@ -12,8 +12,9 @@ from PIL import Image
 from pairsift import Pair, load_scorer
 from pairsift.demo.photos import PHOTOS
 from pairsift.errors import PairsiftError
+from pairsift.scorers import heap
 from pairsift.scorers.mlm.tiny.encoded import KEPT, EncodedImages
-from pairsift.scorers.mlm.tiny.scorer import DTYPES, TinyScorer
+from pairsift.scorers.mlm.tiny.scorer import DTYPES, GIVE_BACK, TinyScorer
 from pairsift.scorers.placement import check_bfloat16
 
 CAPTIONS = (
@@ -143,6 +144,14 @@ def test_each_caption_is_embedded_once(scorer: TinyScorer, monkeypatch: pytest.M
     for pair, score in zip(pairs[:3], again, strict=False):
         scorer.captions.clear()
         assert scorer.score([pair])["itm"].to_pylist() == pytest.approx([score], abs=1e-3)
+
+
+def test_a_cpu_gives_freed_memory_back(scorer: TinyScorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(heap, "_trim", given.append)
+    pairs = [Pair(str(n), _photo(0), "a dog") for n in range(GIVE_BACK + scorer.batch_size)]
+    scorer.score(pairs)
+    assert len(given) == 1
 
 
 def test_the_last_images_are_kept() -> None:

@@ -131,6 +131,12 @@ class TinyModel(nn.Module):
                 "said_place", unsaid.scatter(0, self.said_pieces, order), persistent=False
             )
 
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Compute the encoders and the language model in `dtype`, from now on and for good."""
+        self.computes_in = dtype
+        self.encoder.round_to(dtype)
+        self.meaning_end.round_to(dtype)
+
     def _quick(self) -> AbstractContextManager[object]:
         """Compute the encoders and the language model in `computes_in`.
 

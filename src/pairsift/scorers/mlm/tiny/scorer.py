@@ -16,6 +16,7 @@ from pairsift.errors import PairsiftError
 from pairsift.metrics import METRICS, parse_metrics
 from pairsift.pair import Pair
 from pairsift.scorers.base import Columns, DeviceScorer, Preparer
+from pairsift.scorers.heap import HeapTrimmer
 from pairsift.scorers.mlm.columns import metric_columns, score_columns
 from pairsift.scorers.mlm.tiny.captions import pack, share_images
 from pairsift.scorers.mlm.tiny.config import TinyConfig
@@ -42,9 +43,13 @@ SCOPE = Scope(
     novelty_limit=0.45,
 )
 """The limit marks 2 % of photographs kept aside (`training/novelty.json`)."""
+CPU_BATCH = 16
+"""Pairs in a batch on a CPU. Larger ones are not faster there, and the pixels of eleven wait."""
 CPU_PACKS = 8
 """Sequences that the language model reads at a time on a CPU. More are hardly faster, and what its
 layers compute would take up to 100 MiB."""
+GIVE_BACK = 128
+"""Pairs after which a CPU's freed memory is given back."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -75,13 +80,16 @@ class TinyScorer(PixelsAndTokens):
     ) -> None:
         self.metrics = tuple(metrics)
         self.model = model.to(device)
-        self.model.computes_in = dtype
+        self.model.compute_in(dtype)
         self.device, self.dtype, self.folder = device, dtype, folder
         self.preparer = Preparer(tiny_transform(folder, model.config))
         self.columns = score_columns()
         # Another checkpoint of this architecture may have been trained on anything.
         self.scope = SCOPE if folder == ASSET else None
-        self.packs = CPU_PACKS if device.type == "cpu" else self.batch_size
+        self.packs, self._trimmer = self.batch_size, None
+        if device.type == "cpu":
+            self.batch_size, self.packs = CPU_BATCH, CPU_PACKS
+            self._trimmer = HeapTrimmer(every=GIVE_BACK)
         self.images = EncodedImages(self.model.encode_images, device)
         self.captions = CaptionsRead(self.model.read_caption, device)
         self._digest = checkpoint_files_digest(folder)
@@ -152,6 +160,8 @@ class TinyScorer(PixelsAndTokens):
                 order.append(rows.flatten())
                 found.append(logits.log_softmax(-1).flatten(0, 1))
         fetch = to_host([torch.cat(found)])
+        if self._trimmer is not None:
+            self._trimmer.count(len(inputs))
 
         def log_p() -> np.ndarray:
             values = fetch()[0][np.argsort(np.concatenate(order))]
