@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 from transformers import (
+    ByT5Tokenizer,
     CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
@@ -21,7 +23,8 @@ from transformers import (
 
 from pairsift import Pair
 from pairsift.errors import PairsiftError
-from pairsift.scorers.clip import load_clip_scorer
+from pairsift.scorers.clip import ClipTransform, load_clip_scorer
+from pairsift.scorers.image_recipe import ImageRecipe
 from tests.samples import jpeg, picture, png
 from tests.scorers.mlm.checkpoints import WORDS, make_tokenizer
 
@@ -169,6 +172,34 @@ def test_a_caption_that_just_fits_is_not_reported(checkpoint):
         text = text[:-1]
     assert not transform.token_ids(text)[1]
     assert transform.token_ids(text + " dogs dogs")[1]
+
+
+TEXTS = [
+    "",
+    " ",
+    "two  small red dogs",
+    "naïve café, 東京 🐕‍🦺\n</s> <s> <unk>",
+    "a" * 300,
+    "dogs " * 76,
+]
+
+
+@pytest.mark.parametrize("window", [5, 64, 77])
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("kind", ["clip", "siglip", "python"])
+def test_ids_are_those_of_the_tokenizer(kind, side, window, tmp_path):
+    tokenizer = save(tmp_path, kind)[1] if kind != "python" else ByT5Tokenizer()
+    tokenizer.truncation_side = side
+    theirs = copy.deepcopy(tokenizer)
+    if kind != "python":  # as some checkpoints' tokenizer.json does
+        tokenizer.backend_tokenizer.enable_truncation(7)
+        tokenizer.backend_tokenizer.enable_padding(length=9)
+    recipe = ImageRecipe(None, (8, 8), None, 3, 1.0, (0.0,) * 3, (1.0,) * 3)
+    transform = ClipTransform(recipe, tokenizer, window, fills_window=False)
+    for text in [*TEXTS, *TEXTS]:  # a long one changes nothing for the next
+        ids, truncated = transform.token_ids(text)
+        assert ids == theirs(text, truncation=True, max_length=window)["input_ids"]
+        assert truncated == (len(theirs(text)["input_ids"]) > window)
 
 
 def test_prefix(checkpoint):

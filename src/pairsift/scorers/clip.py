@@ -69,6 +69,9 @@ class ClipTransform:
     ) -> None:
         self.recipe = recipe
         self.tokenizer = tokenizer
+        if backend := getattr(tokenizer, "backend_tokenizer", None):
+            backend.no_truncation()  # files of tokenizers may ask for both
+            backend.no_padding()
         self.window = window
         self.fills_window = fills_window
         self.prefix = prefix
@@ -80,14 +83,27 @@ class ClipTransform:
     def token_ids(self, caption: str) -> tuple[list[int], bool]:
         """Return a caption's ids, end token included, and whether the caption was truncated."""
         text = self.prefix + caption[:_READ_CHARACTERS]
-        whole = self.tokenizer(text, verbose=False)["input_ids"]
-        ids: list[int] = whole
-        if len(whole) > self.window:
-            ids = self.tokenizer(text, truncation=True, max_length=self.window)["input_ids"]
-        truncated = len(whole) > self.window or len(caption) > _READ_CHARACTERS
+        ids, truncated = self._truncated(text)
         if self.fills_window:
             ids = ids + [self.tokenizer.pad_token_id] * (self.window - len(ids))
-        return ids, truncated
+        return ids, truncated or len(caption) > _READ_CHARACTERS
+
+    def _truncated(self, text: str) -> tuple[list[int], bool]:
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:  # one in Python, such as SigLIP's
+            whole: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
+            if len(whole) <= self.window:
+                return whole, False
+            found = self.tokenizer(text, truncation=True, max_length=self.window)
+            return found["input_ids"], True
+        # The same ids as above in a fraction of the time. It changes no setting of the tokenizer,
+        # which other threads may use.
+        content = backend.encode(text, add_special_tokens=False)
+        room = self.window - backend.num_special_tokens_to_add(False)
+        truncated = len(content) > room
+        if truncated:
+            content.truncate(room, direction=self.tokenizer.truncation_side)
+        return backend.post_process(content).ids, truncated
 
 
 class ClipScorer(DeviceScorer):
