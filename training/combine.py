@@ -3,7 +3,7 @@
     python training/combine.py --weights WEIGHTS --pictures CACHE --start MODEL \
         --tower RUN/tower.pt --out RUN/final
 
-The tower's last stages become the stages that predict meaning; images are read at 224 pixels. The
+The tower's last stages become the stages that predict meaning; images are read at 256 pixels. The
 language model does not change, but its part of `itm` counts less (`SHARE`). The judge's map is
 replaced by the tower's own cosine and its evidence for the caption's words, because the tower was
 trained on the judge's scores. `TRUST` is the weight of the evidence beside the cosine, `GAIN` and
@@ -22,13 +22,12 @@ import torch
 from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.tiny.inputs import SENTENCE_TOKENIZER_FILE, TOKENIZER_FILE
 from pairsift.scorers.mlm.tiny.model import TinyModel
-from pairsift.scorers.mlm.tiny.preprocess import TRAINING_SIDE
 
-from tower import FROZEN, Table, word_targets
+from tower import FROZEN, READ_SIDE, Table, word_targets
 from weights import sentence_encoder_folder
 
 ITM = list(METRICS).index("itm")
-TRUST, GAIN, OFFSET, SHARE = 0.15, 11.0, 4.8, 0.35
+TRUST, GAIN, OFFSET, SHARE = 0.15, 12.0, 5.4, 0.15
 
 
 @torch.no_grad()
@@ -41,7 +40,7 @@ def combine(
 ) -> TinyModel:
     """`pieces` (W,) are the ids of the tower's words, `prior` (W,) how often captions say them."""
     config = dataclasses.replace(
-        start.config, input_side=TRAINING_SIDE, tuned_behind=8, said=len(pieces), novelty=True
+        start.config, input_side=READ_SIDE, tuned_behind=8, said=len(pieces), novelty=True
     )
     model = TinyModel(config)
     kept = {n: t for n, t in start.state_dict().items() if not n.startswith("meaning_end.")}

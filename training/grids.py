@@ -1,9 +1,9 @@
-"""The untuned encoder's features of all pictures, for `look.py`.
+"""The untuned encoder's features of all pictures, for `novelty.py` and `look.py`.
 
     python training/grids.py --weights WEIGHTS --cache CACHE
 
-Writes CACHE/pooled224.npy (N, 2560) and CACHE/grid224.npy (N, 36, 1454), float16, in the order of
-`pictures.parquet`, of the whole pictures at 224 pixels.
+Writes CACHE/pooled.npy (N, 2560) and CACHE/grid.npy (N, 36, 1454), float16, in the order of
+`pictures.parquet`, of the whole pictures as the finished model reads them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import numpy as np
 import torch
 from pairsift.scorers.mlm.tiny.config import GRID_SIDE, GRID_WIDTH, POOLED_WIDTH
 from pairsift.scorers.mlm.tiny.features import image_features
+from pairsift.scorers.mlm.tiny.preprocess import preprocess
+from PIL import Image
 
+from tower import READ_SIDE
 from weights import load_lite2
 
 BATCH = 16
@@ -29,17 +32,18 @@ def main() -> None:
     encoder = load_lite2(args.weights)
     pixels = np.load(args.cache / "pictures.pixels.npy", mmap_mode="r")
     shape = (len(pixels), GRID_SIDE**2, GRID_WIDTH)
-    grids = np.lib.format.open_memmap(args.cache / "grid224.npy", "w+", np.float16, shape)
+    grids = np.lib.format.open_memmap(args.cache / "grid.npy", "w+", np.float16, shape)
     pooled = np.zeros((len(pixels), POOLED_WIDTH), np.float16)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         for at in range(0, len(pixels), BATCH):
             rows = slice(at, at + BATCH)
-            seen = image_features(encoder, torch.from_numpy(np.array(pixels[rows])))
+            some = [preprocess(Image.fromarray(p), READ_SIDE) for p in pixels[rows]]
+            seen = image_features(encoder, torch.from_numpy(np.stack(some)))
             grids[rows], pooled[rows] = seen.grid.float().numpy(), seen.pooled.float().numpy()
             if at % 3200 == 0:
                 print(f"{at} of {len(pixels)}", flush=True)
     grids.flush()
-    np.save(args.cache / "pooled224.npy", pooled)
+    np.save(args.cache / "pooled.npy", pooled)
 
 
 if __name__ == "__main__":

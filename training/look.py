@@ -94,14 +94,14 @@ class Seen:
     @classmethod
     @torch.no_grad()
     def load(cls, cache: Path, model: TinyModel, table: Table) -> Seen:
-        features = np.load(cache / "pooled224.npy")
+        features = np.load(cache / "pooled.npy")
         kept = cache / "held_out.npy"
         if not kept.exists():
             np.save(kept, held_out(table, features))
         pooled = torch.from_numpy(features[:, :POOLED_WIDTH]).float()
         chances = model.encoder.classifier(pooled[:, : FEATURE_WIDTHS[-1]]).softmax(-1)
         return cls(
-            np.load(cache / "grid224.npy", mmap_mode="r"),
+            np.load(cache / "grid.npy", mmap_mode="r"),
             model.word_scores(pooled),
             chances,
             torch.from_numpy(np.load(kept)).float(),

@@ -3,7 +3,7 @@
     python training/novelty.py --cache CACHE --out CACHE/novelty.npz --json training/novelty.json
 
 Photographs against diagrams, clip art, pictures of documentation and cut-out stamps, by the mean
-over the encoder's last map (`grids.py`'s `pooled224.npy`); a domain counts as the square root of
+over the encoder's last map (`grids.py`'s `pooled.npy`); a domain counts as the square root of
 its train pictures, and both sides count alike. The log odds (Fisher's discriminant, one covariance
 for both) become the model's `novelty`. Writes its weight and bias, and how many dev pictures of
 each domain are marked at the limit above which `SHARE` of the dev photographs are. `unseen`: the
@@ -56,7 +56,7 @@ def main() -> None:
     args = parser.parse_args()
     table = pq.read_table(args.cache / "pictures.parquet", columns=["domain", "dev"])
     domain, dev = (np.array(table[name].to_pylist()) for name in ("domain", "dev"))
-    pooled = np.load(args.cache / "pooled224.npy", mmap_mode="r")
+    pooled = np.load(args.cache / "pooled.npy", mmap_mode="r")
     x = np.array(pooled[:, : FEATURE_WIDTHS[-1]], np.float32)
     photograph = np.isin(domain, PHOTOGRAPHS)
 

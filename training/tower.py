@@ -46,6 +46,8 @@ FROZEN = 7
 """Blocks that stay as they were: up to the stride-8 map."""
 TRAIN_SIDE = 192
 """Crops are enlarged less than whole pictures: things look as large as in a 224-pixel whole one."""
+READ_SIDE = 256
+"""What the finished model reads: somewhat larger than in training is better (EXPERIMENTS.md)."""
 TEMPERATURE = 0.1
 BANK = 4096
 NAMED = 8
@@ -186,7 +188,7 @@ class Tower(nn.Module):
         """Return (B, 2560) of normalised pixels (B, 3, S, S)."""
         encoder = self.encoder
         with torch.no_grad():
-            x = encoder.through(encoder.begin(pixels), 0, FROZEN)
+            x = encoder.map_at(8, pixels)
         for block in encoder.blocks[FROZEN:]:
             x = run_block(block, x)
         return pool(F.relu6(encoder.head(x)).float())
