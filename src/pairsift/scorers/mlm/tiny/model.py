@@ -20,7 +20,7 @@ as in a dual encoder, is an input of the queries and of the score head. A linear
 meaning is compared with the embedding too. It adjusts the scores, together with the evidence for
 the words of the caption: how much more likely than usual they are for this image.
 
-Shapes: B pairs, S pixels a side (224), n rows of an encoded image, d the model width (576),
+Shapes: B pairs, S pixels a side (256), n rows of an encoded image, d the model width (576),
 T caption tokens, M metrics (4, in the order of `METRICS`), 101 scores.
 """
 
