@@ -10,7 +10,8 @@ of 64, in one process:
 - ``torchmetrics``: ``CLIPScore.update`` with a list of image tensors, which transformers' processor
   prepares; webdataset and Pillow read. It keeps only the mean, which is compared. Where torchvision
   is installed, the processor resizes with it; ``torchmetrics, Pillow`` has the processor that
-  resizes with Pillow, as CLIP was trained and as Pairsift does: the same pixels;
+  resizes with Pillow, as CLIP was trained and as Pairsift does: the same pixels. With ``--resize
+  torch`` Pairsift resizes with the kernel that torchvision uses;
 - ``open_clip``: its transform and tokenizer in a webdataset pipeline, then ``encode_image`` and
   ``encode_text``.
 
@@ -159,12 +160,12 @@ def open_clip_names(state: dict[str, torch.Tensor], names: Any) -> dict[str, tor
     return found
 
 
-def by_pairsift(tars: list[str], folder: Path) -> Score:
+def by_pairsift(tars: list[str], folder: Path, resize: str = "pillow") -> Score:
     """Return a call that gives the cosines, in order."""
     from pairsift import load_scorer
     from pairsift.sources import find_shards, open_shard
 
-    scorer = load_scorer("clip", model=str(folder), device="cpu")
+    scorer = load_scorer("clip", model=str(folder), device="cpu", resize=resize)
 
     def score() -> np.ndarray:
         pairs = (pair for shard in find_shards(tars).shards for pair in open_shard(shard))
@@ -253,6 +254,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--resize", default="pillow", help="of pairsift: pillow or torch")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -260,7 +262,7 @@ def main() -> None:
         folder = make_checkpoint(work / "clip", given.width, given.layers)
         done = run_rounds(
             {
-                OURS: by_pairsift(tars, folder),
+                OURS: by_pairsift(tars, folder, given.resize),
                 "torchmetrics": by_torchmetrics(tars, folder, pillow=False),
                 "torchmetrics, Pillow": by_torchmetrics(tars, folder, pillow=True),
                 "open_clip": by_open_clip(tars, folder),

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from pairsift.similarity.semantic import SemanticGroups
 
 _SCORER = (
-    "model", "vision_tower", "adapter", "prompts", "reference_quirks", "plan", "w", "metrics",
+    "model", "vision_tower", "adapter", "prompts", "reference_quirks", "plan", "w", "resize",
+    "metrics",
     "mark_out_of_scope", "languages", "hashes", "embeddings", "device", "dtype",
 )  # fmt: skip
 _CLUSTER = ("ray_address", "actors", "gpus_per_actor", "cpus_per_actor")

@@ -133,6 +133,19 @@ def test_clip_score_is_w_times_the_positive_part(checkpoint, w):
     np.testing.assert_allclose(table["clip_score"], w * np.clip(cosine, 0, None), rtol=1e-6)
 
 
+def test_images_resized_by_torch_score_nearly_the_same(checkpoint):
+    pillow, torch_too = (
+        load_clip_scorer(checkpoint[1]),
+        load_clip_scorer(checkpoint[1], resize="torch"),
+    )
+    assert pillow.fingerprint != torch_too.fingerprint
+    pairs = many(6)
+    ours, theirs = (s.score(pairs)["image_text_cosine"].to_numpy() for s in (pillow, torch_too))
+    np.testing.assert_allclose(ours, theirs, atol=0.02)
+    with pytest.raises(PairsiftError, match="one of pillow, torch"):
+        load_clip_scorer(checkpoint[1], resize="vips")
+
+
 def test_negative_cosines_score_zero(tmp_path):
     for seed in range(20):
         save(tmp_path / str(seed), "clip", seed)

@@ -154,3 +154,28 @@ def test_no_torch_in_the_workers(tmp_path):
 
     code = "import sys, pairsift.scorers.image_recipe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("processor", [CLIP, SIGLIP], ids=["clip", "siglip"])
+def test_torch_resizes_like_pillow_but_for_rounding(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    recipe = ImageRecipe.read(tmp_path)
+    fast = recipe.resized_by("torch")
+    for size in ((200, 90), (90, 200), (48, 48), (31, 40), (640, 480)):
+        image = picture(*size)
+        plain, other = recipe(image).astype(int), fast(image).astype(int)
+        assert plain.shape == other.shape
+        assert np.abs(plain - other).max() <= 1, size
+        assert (plain != other).mean() < 0.02, size
+    assert recipe.resized_by("pillow").digest == recipe.digest != fast.digest
+    assert pickle.loads(pickle.dumps(fast)) == fast
+
+
+def test_other_resizers_and_filters_are_refused():
+    plain = {"size": {"height": 8, "width": 8}, "do_normalize": False}
+    recipe = ImageRecipe.from_dict(plain, "x.json")
+    with pytest.raises(PairsiftError, match="resize is 'opencv'; it is one of pillow, torch"):
+        recipe.resized_by("opencv")
+    lanczos = ImageRecipe.from_dict(plain | {"resample": 1}, "x.json")
+    with pytest.raises(PairsiftError, match="has no lanczos filter.*use resize=pillow"):
+        lanczos.resized_by("torch")

@@ -25,7 +25,7 @@ from pairsift.images import ImageLimits
 from pairsift.printable import first_line
 from pairsift.scorers.base import Columns, DeviceScorer, Preparer
 from pairsift.scorers.checkpoints import checkpoint_digest, find_checkpoint
-from pairsift.scorers.image_recipe import ImageRecipe
+from pairsift.scorers.image_recipe import PILLOW, ImageRecipe
 from pairsift.scorers.memory import FittingBatches
 from pairsift.scorers.normalise import Normaliser
 from pairsift.scorers.placement import pick_device, pick_dtype
@@ -246,6 +246,7 @@ def load_clip_scorer(
     *,
     w: float = 1.0,
     prefix: str = "",
+    resize: str = PILLOW,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device = "auto",
     limits: ImageLimits | None = None,
@@ -257,6 +258,8 @@ def load_clip_scorer(
         model: folder or hub name, such as ``openai/clip-vit-large-patch14``.
         w: 1 as in DataComp, 2.5 as in the CLIPScore paper, 100 as in torchmetrics.
         prefix: text before every caption; ``"A photo depicts "`` in the CLIPScore paper.
+        resize: ``pillow``, as CLIP was trained; ``torch`` is faster, see
+            :meth:`~pairsift.scorers.image_recipe.ImageRecipe.resized_by`.
         dtype: ``auto`` is bfloat16 on GPUs that support it, else float32.
         device: ``auto`` is the GPU if there is one.
         limits: larger images get the status ``image_too_large``.
@@ -274,7 +277,7 @@ def load_clip_scorer(
     kind = pick_dtype(dtype, where)
     folder = find_checkpoint(str(model), "CLIP or SigLIP checkpoint")
     model_type = _model_type(folder)
-    recipe = ImageRecipe.read(folder)
+    recipe = ImageRecipe.read(folder).resized_by(resize)
     config, tokenizer = _load_config(folder), _load_tokenizer(folder)
     with uninitialised(), torch.device(where):
         loaded: Any = _MODELS[model_type]._from_config(config, dtype=kind)
