@@ -86,6 +86,7 @@ PEERS := .venv-outside-peers
 bench-peers: $(PEERS)/.ready
 	OMP_NUM_THREADS=1 NO_ALBUMENTATIONS_UPDATE=1 $(PEERS)/bin/python -m benchmarks.reading
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m benchmarks.clipscore_peers
+	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m benchmarks.clipscore_peers --resize torch
 	$(PEERS)/bin/python benchmarks/selection.py --rows 12800000 --tables 128 --folder build/select \
 	  --against duckdb,polars --rounds 3
 	$(PEERS)/bin/python -m benchmarks.serve_peers

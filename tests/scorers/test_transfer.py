@@ -16,6 +16,7 @@ from pairsift import load_scorer
 from pairsift.scorers import transfer
 from pairsift.scorers.clip import load_clip_scorer
 from pairsift.scorers.mlm.load import load_mlm_scorer
+from pairsift.scorers.normalise import Normaliser
 from pairsift.scorers.transfer import to_device, to_host
 from tests.scorers.mlm.checkpoints import make_pairs, save_checkpoint
 from tests.scorers.test_clip import save as save_clip
@@ -82,7 +83,7 @@ def test_a_multimodal_model(layout: str, tmp_path: Any, monkeypatch: Any) -> Non
 def test_clip(kind: str, tmp_path: Any, monkeypatch: Any) -> None:
     save_clip(tmp_path, kind)
     scorer = load_clip_scorer(tmp_path, embeddings=True)
-    scorer._table = scorer._table.to(GPU)
+    scorer.normaliser = Normaliser(scorer.preparer.transform.recipe, GPU)
     starts_without_waiting(scorer, scorer.model, monkeypatch)
 
 

@@ -145,7 +145,7 @@ class ClipScorer(DeviceScorer):
             raise PairsiftError(f"w is {w}; a positive number is needed, such as 1, 2.5 or 100")
         self.preparer = Preparer(transform, limits)
         self._pad = transform.tokenizer.pad_token_id or 0
-        self._normaliser = Normaliser(transform.recipe, model.device)
+        self.normaliser = Normaliser(transform.recipe, model.device)
         self._fitting = FittingBatches()
         self._fingerprint = {
             "scorer": self.name,
@@ -210,7 +210,7 @@ class ClipScorer(DeviceScorer):
         """
         device = self.model.device
         pixels, ids = (to_device(values, device) for values in collated)
-        with self._normaliser.lent(pixels) as values:
+        with self.normaliser.lent(pixels) as values:
             images = self.model.get_image_features(pixel_values=values.to(self.model.dtype))
         texts = self.model.get_text_features(input_ids=ids)
         seen, read = _pooled(images).double(), _pooled(texts).double()

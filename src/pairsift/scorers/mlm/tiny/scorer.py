@@ -48,7 +48,7 @@ CPU_BATCH = 16
 CPU_PACKS = 8
 """Sequences that the language model reads at a time on a CPU. More are hardly faster, and what its
 layers compute would take up to 100 MiB."""
-GIVE_BACK = 128
+GIVE_BACK = 64
 """Pairs after which a CPU's freed memory is given back."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
