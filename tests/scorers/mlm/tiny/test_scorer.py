@@ -146,7 +146,9 @@ def test_each_caption_is_embedded_once(scorer: TinyScorer, monkeypatch: pytest.M
         assert scorer.score([pair])["itm"].to_pylist() == pytest.approx([score], abs=1e-3)
 
 
-def test_a_cpu_gives_freed_memory_back(scorer: TinyScorer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_a_cpu_gives_freed_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = load_scorer("pairsift-tiny", device="cpu")  # one that has not counted pairs yet
     given: list[int] = []
     monkeypatch.setattr(heap, "_trim", given.append)
     pairs = [Pair(str(n), _photo(0), "a dog") for n in range(GIVE_BACK + scorer.batch_size)]
