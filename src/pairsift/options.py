@@ -169,7 +169,7 @@ class ScoreOptions:
         str | None,
         Doc(
             "How --scorer clip resizes images: pillow (default), as CLIP was trained, or torch, "
-            "four times as fast, whose 8-bit values differ by one at most."
+            "four times as fast; a few 8-bit values then differ by one, rarely by two."
         ),
     ] = None
     metrics: Metrics = None

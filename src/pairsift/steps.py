@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 
 _SCORER = (
     "model", "vision_tower", "adapter", "prompts", "reference_quirks", "plan", "w", "resize",
-    "metrics",
-    "mark_out_of_scope", "languages", "hashes", "embeddings", "device", "dtype",
+    "metrics", "mark_out_of_scope", "languages", "hashes", "embeddings", "device", "dtype",
 )  # fmt: skip
 _CLUSTER = ("ray_address", "actors", "gpus_per_actor", "cpus_per_actor")
 

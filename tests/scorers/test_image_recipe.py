@@ -165,7 +165,7 @@ def test_torch_resizes_like_pillow_but_for_rounding(processor, tmp_path):
         image = picture(*size)
         plain, other = recipe(image).astype(int), fast(image).astype(int)
         assert plain.shape == other.shape
-        assert np.abs(plain - other).max() <= 1, size
+        assert np.abs(plain - other).max() <= 2, size
         assert (plain != other).mean() < 0.02, size
     assert recipe.resized_by("pillow").digest == recipe.digest != fast.digest
     assert pickle.loads(pickle.dumps(fast)) == fast
