@@ -60,9 +60,9 @@ class ImageRecipe:
 
         Args:
             name: ``pillow``, which resized the images that CLIP was trained on; or ``torch``, whose
-                kernel torchvision uses too. It is about four times as fast. A few of a thousand 8-bit
-                values differ by one, by two where pixels are noise. Processes that decode import
-                torch.
+                kernel torchvision uses too. It is about four times as fast. A few of a thousand
+                8-bit values differ by one, by two where pixels are noise. Processes that decode
+                import torch.
 
         Raises:
             PairsiftError: the name is another one, or torch has no such filter.
