@@ -1,6 +1,6 @@
 """Score on a Ray cluster of two nodes while one is killed, and while another one joins.
 
-    .venv/bin/python -m tests.outside.ray_two_nodes [--shards 400] [--samples 100]
+    .venv/bin/python -m tests.outside.ray_two_nodes [--shards 1200] [--samples 100]
 
 Each node is a `ray start` with ports of its own on this machine; the run is the command. Three runs
 must leave the tables of an undisturbed run without Ray, with no row lost and none twice:
@@ -101,7 +101,7 @@ def main() -> None:
     """Run all cases, and print what happened in each."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("cases", nargs="*", default=list(CASES))
-    parser.add_argument("--shards", type=int, default=400)
+    parser.add_argument("--shards", type=int, default=1200)
     parser.add_argument("--samples", type=int, default=100)
     options = parser.parse_args()
     packages = ("ray", "pyarrow", "torch")
