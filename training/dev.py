@@ -203,7 +203,7 @@ def read(
                 tokens = [[tokenizer(table.texts[t]) for t in text[some]]]
                 ids, mask = pad([caption.sentence_ids for caption in tokens[0]])
                 meaning = table.raw[text[some]] - center
-                read = torch.cat([meaning, model.caption_words(ids, mask)], 1)
+                read = model.read_meaning(meaning, ids, mask)
                 with torch.autocast("cpu", torch.bfloat16):
                     logits, _ = model.score_packed(
                         embeds[image[some[0]]][None], pack(tokens), read[None]

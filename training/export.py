@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder with the tokenizers")
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--version", default="0.10")
+    parser.add_argument("--version", default="0.11")
     parser.add_argument("--images", type=int, default=100, help="dev images compared")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

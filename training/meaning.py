@@ -34,6 +34,7 @@ from torch.nn import functional as F
 import domains
 from candidates import read_captions
 from priors import PENALTY, ridge
+from tower import pointwise, run_block
 from weights import SentenceEncoder, load_lite2
 
 TEACHER_TEMPERATURE = 0.07
@@ -118,7 +119,12 @@ class Foreteller(nn.Module):
 
     def forward(self, middle: Tensor) -> tuple[Tensor, Tensor]:
         """Return the unit embeddings, and the pooled features behind them."""
-        pooled = pool(self.end(middle.contiguous(memory_format=torch.channels_last)))
+        x = middle.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            for block in self.end.blocks:
+                x = run_block(block, x)
+            x = F.relu6(self.end.head(x))
+        pooled = pool(x.float())
         x = self.dropout((pooled - self.mean) * self.gain)
         return F.normalize(self.linear(x), dim=-1), pooled
 
@@ -220,9 +226,10 @@ def main() -> None:
     reference = torch.zeros(len(counts), size).index_add_(0, owner, captions)
     reference, captions = F.normalize(reference, dim=-1), F.normalize(captions, dim=-1)
 
+    tuned = pointwise([*model.end.blocks, model.end.head])
     optimizer = torch.optim.AdamW(
         [
-            {"params": model.end.parameters(), "lr": args.lr, "weight_decay": 1e-4},
+            {"params": tuned, "lr": args.lr, "weight_decay": 1e-4},
             {
                 "params": [*model.linear.parameters(), model.log_scale],
                 "lr": args.linear_lr,
@@ -276,7 +283,7 @@ def main() -> None:
         loss = (contrast + taught) / 2 + args.keep_classes * kept
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.end.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(tuned, 1.0)
         optimizer.step()
         schedule.step()
         losses.append([contrast.item(), taught.item(), kept.item()])

@@ -1,13 +1,14 @@
-"""Tell pictures that are no photographs: a linear discriminant of what the untuned encoder sees.
+r"""Tell pictures that are no photographs: a linear discriminant of what the untuned encoder sees.
 
-    python training/novelty.py --cache CACHE --out CACHE/novelty.npz --json training/novelty.json
+    python training/novelty.py --weights WEIGHTS --cache CACHE --out CACHE/novelty.npz \
+        --json training/novelty.json
 
 Photographs against diagrams, clip art, pictures of documentation and cut-out stamps, by the mean
-over the encoder's last map (`grids.py`'s `pooled.npy`); a domain counts as the square root of
-its train pictures, and both sides count alike. The log odds (Fisher's discriminant, one covariance
-for both) become the model's `novelty`. Writes its weight and bias, and how many dev pictures of
-each domain are marked at the limit above which `SHARE` of the dev photographs are. `unseen`: the
-same of a domain that the discriminant has not seen.
+over the encoder's last map, of at most `MOST` pictures of a domain; a domain counts as the square
+root of those taken, and both sides count alike. The log odds (Fisher's discriminant, one
+covariance for both) become the model's `novelty`. Writes its weight and bias, and how many dev
+pictures of each domain are marked at the limit above which `SHARE` of the dev photographs are.
+`unseen`: the same of a domain that the discriminant has not seen.
 """
 
 from __future__ import annotations
@@ -18,10 +19,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 from pairsift.scorers.mlm.lite import FEATURE_WIDTHS
+
+from grids import whole_pictures
+from weights import load_lite2
 
 PHOTOGRAPHS = ("flickr8k", "coco", "web", "photograph", "coco_mini")
 SHARE = 0.02
+MOST = 3000
+"""Pictures of a domain, dev pictures first."""
 RIDGE = 0.05
 """Of the mean variance of a feature, added to each."""
 
@@ -51,13 +58,21 @@ def fit(x: np.ndarray, domain: np.ndarray) -> tuple[np.ndarray, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("cache", "out", "json"):
+    for name in ("weights", "cache", "out", "json"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
     table = pq.read_table(args.cache / "pictures.parquet", columns=["domain", "dev"])
     domain, dev = (np.array(table[name].to_pylist()) for name in ("domain", "dev"))
-    pooled = np.load(args.cache / "pooled.npy", mmap_mode="r")
-    x = np.array(pooled[:, : FEATURE_WIDTHS[-1]], np.float32)
+    rng = np.random.default_rng(0)
+    # Dev pictures first, then train pictures in random order.
+    order = np.lexsort((rng.random(len(dev)), ~dev))
+    rows = np.sort(
+        np.concatenate([order[domain[order] == name][:MOST] for name in dict.fromkeys(domain)])
+    )
+    pixels = np.load(args.cache / "pictures.pixels.npy", mmap_mode="r")
+    found = [seen.pooled for _, seen in whole_pictures(load_lite2(args.weights), pixels, rows)]
+    x = torch.cat(found).float().numpy()[:, : FEATURE_WIDTHS[-1]]
+    domain, dev = domain[rows], dev[rows]
     photograph = np.isin(domain, PHOTOGRAPHS)
 
     def marked(left_out: str | None) -> tuple[np.ndarray, float, float, dict[str, float]]:

@@ -1,6 +1,7 @@
-"""All pictures that a tower may learn from, as one table: pixels, captions, judged pairs, dev part.
+r"""All pictures that a tower may learn from: pixels, captions, judged pairs, dev part.
 
-    python training/pictures.py --data ../shared/data --weights WEIGHTS --cache CACHE
+    python training/pictures.py --data ../shared/data --photographs photographs.tar \
+        --weights WEIGHTS --cache CACHE
 
 Writes to CACHE: `pictures.parquet` (one row per picture), `pictures.pixels.npy` (uint8, 224 x 224
 x 3, squashed as the scorer does), `texts.parquet` with `texts.vectors.npy` (MiniLM, unit length,
@@ -10,6 +11,7 @@ images and judgments of people are never opened.
 
 Dev pictures, for choosing: Flickr8k's dev split; the held-out part of `domains.py`; of other
 domains those whose name's SHA-256 begins with 0 (clip art and documentation, being few: 0 or 1).
+Of `photographs.py`'s none, so that figures stay comparable with those before them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import csv
 import gzip
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,7 @@ from pairsift.scorers.mlm.tiny.preprocess import TRAINING_SIDE
 from PIL import Image
 
 import domains
+import photographs
 from candidates import read_captions
 from features import TARS, members
 from judged import FILE as JUDGED
@@ -70,6 +73,13 @@ def _described(folder: Path, domain: str) -> Iterator[Picture]:
         yield Picture(domain, name, _is_dev(name), own, [], *wrong)
 
 
+def _photographs() -> Iterator[Picture]:
+    for row in photographs.rows(photographs.FILE):
+        own = [row["caption_plain"], row["caption_detailed"]]
+        wrong = row["caption_wrong"], row["wrong_kind"]
+        yield Picture("web", row["image_file"], False, own, [], *wrong)
+
+
 def _textbook(folder: Path) -> Iterator[Picture]:
     for row in _rows(folder / "captions.csv"):
         domain = "photograph" if row["photo_like"] in ("1", "True", "true") else "diagram"
@@ -96,8 +106,8 @@ def _documentation(folder: Path) -> Iterator[Picture]:
         yield Picture("documentation", name, _is_dev(name, "01"), list(dict.fromkeys(texts)))
 
 
-def read_pictures(data: Path) -> Iterator[tuple[Picture, bytes]]:
-    """Every picture that has a caption, with its file's bytes."""
+def read_pictures(data: Path, more: Path) -> Iterator[tuple[Picture, bytes]]:
+    """Every picture that has a caption, with its file's bytes; `more` is `photographs.py`'s tar."""
     for split, tars in TARS.items():
         images = dict(members([data / tar for tar in tars]))
         for name, own in zip(images, read_captions(data, split, list(images)), strict=True):
@@ -112,6 +122,8 @@ def read_pictures(data: Path) -> Iterator[tuple[Picture, bytes]]:
     for tar, pictures in tables.items():
         images = dict(members([data / tar]))
         yield from ((picture, images[picture.name]) for picture in pictures)
+    images = dict(members([more]))
+    yield from ((p, images[p.name]) for p in _photographs() if p.name in images)
     phrases = domains.stamp_phrases(data)
     for domain, tar in domains.TARS.items():
         images = dict(members([data / tar]))
@@ -133,12 +145,18 @@ def squashed(image: bytes) -> np.ndarray:
 
 
 def read_pairs(
-    data: Path, place: dict[str, int], captions: list[list[str]]
+    data: Path, place: dict[str, int], pictures: Sequence[Picture]
 ) -> Iterator[tuple[int, str, float, bool]]:
-    """Picture, caption, score, whether the caption was picked for being near; of both files."""
+    """Picture, caption, score, whether the caption was picked for being near; of all files."""
     with gzip.open(JUDGED, "rt", newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
-            text = captions[place[row["caption_of"]]][int(row["caption_number"])]
+            text = pictures[place[row["caption_of"]]].own[int(row["caption_number"])]
+            yield place[row["image_file"]], text, float(row["score"]), False
+    for row in photographs.rows(photographs.JUDGED):
+        of = place.get(row["caption_of"])
+        if row["image_file"] in place and of is not None:
+            number = row["caption_number"]
+            text = pictures[of].wrong if number == "wrong" else pictures[of].own[int(number)]
             yield place[row["image_file"]], text, float(row["score"]), False
     near = data / "judged_near_misses.csv.gz"
     with gzip.open(near, "rt", newline="", encoding="utf-8") as lines:
@@ -148,16 +166,15 @@ def read_pairs(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("data", "weights", "cache"):
+    for name in ("data", "photographs", "weights", "cache"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
     cache: Path = args.cache
     cache.mkdir(parents=True, exist_ok=True)
 
-    pictures, files = zip(*read_pictures(args.data), strict=True)
-    captions = [picture.own for picture in pictures]
+    pictures, files = zip(*read_pictures(args.data, args.photographs), strict=True)
     place = {picture.name: row for row, picture in enumerate(pictures)}
-    pairs = list(read_pairs(args.data, place, captions))
+    pairs = list(read_pairs(args.data, place, pictures))
     texts = [t for p in pictures for t in (*p.own, *p.beyond, p.wrong)] + [p[1] for p in pairs]
     number = {text: row for row, text in enumerate(dict.fromkeys(texts))}
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Rebuild pairsift-tiny from data and packages:  training/run.sh DATA WORK
-# DATA holds flickr8k/ and web_alt_text_only/ (training/README.md); WORK takes some 6 GB.
+# DATA holds flickr8k/ and web_alt_text_only/ (training/README.md); WORK takes some 14 GB.
+# Photographs of public repositories are fetched with git.
 # Killed and started again, it goes on with the step that was not finished.
 set -euo pipefail
 data=$1 work=$2
@@ -34,12 +35,14 @@ step judge python "$here/judge.py" --data "$data" --weights "$weights" --cache "
 step evaluate python "$here/evaluate_dev.py" --model "$run/final" --cache "$cache" --images 500 \
   --json "$here/results_dev.json"
 cp "$cache"/*tokenizer.json "$run/final"
-step pictures python "$here/pictures.py" --data "$data" --weights "$weights" --cache "$work/pictures"
+step photographs python "$here/photographs.py" --repositories "$work/repositories" \
+  --out "$work/photographs.tar"
+step pictures python "$here/pictures.py" --data "$data" --photographs "$work/photographs.tar" \
+  --weights "$weights" --cache "$work/pictures"
 step tower python "$here/tower.py" --weights "$weights" --cache "$work/pictures" \
-  --start "$run/final" --out "$run" --steps 1900
-step grids python "$here/grids.py" --weights "$weights" --cache "$work/pictures"
-step novelty python "$here/novelty.py" --cache "$work/pictures" --out "$work/pictures/novelty.npz" \
-  --json "$here/novelty.json"
+  --start "$run/final" --out "$run" --steps 2600
+step novelty python "$here/novelty.py" --weights "$weights" --cache "$work/pictures" \
+  --out "$work/pictures/novelty.npz" --json "$here/novelty.json"
 step combine python "$here/combine.py" --weights "$weights" --pictures "$work/pictures" \
   --start "$run/final" --tower "$run/tower.pt" --out "$run/combined"
 step export python "$here/export.py" --model "$run/combined" --cache "$cache" \

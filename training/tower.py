@@ -1,6 +1,6 @@
 """Tune the image encoder from pixels, on all pictures at once, to predict what captions mean.
 
-    python training/tower.py --weights WEIGHTS --cache CACHE --start MODEL --out RUN --steps 1900
+    python training/tower.py --weights WEIGHTS --cache CACHE --start MODEL --out RUN --steps 2600
 
 Reads the files of `pictures.py`. The first stages of Lite2 are frozen; the stages after the
 stride-8 map and the linear map into MiniLM's space are trained from augmented pixels. They start
@@ -12,8 +12,8 @@ targets:
 - `judged`: the scores of a model that saw the picture, by one logistic curve of the cosine;
 - `order`: of two judged captions of a picture, the better one above the worse;
 - `wrong`: a true caption above the one with a single error (small weight);
-- `words`: which word pieces the captions have; how much more likely than usual the pieces of a
-  caption are counts beside the cosine in `judged`, `order` and `wrong`;
+- `words`: which word pieces the captions have, and which pairs of neighbours; how much more likely
+  than usual those of a caption are counts beside the cosine in `judged`, `order` and `wrong`;
 - `classes`: the ImageNet classes that the encoder predicted before, so that nothing is forgotten.
 
 The learning rate falls with the steps, so the machine does not decide the result. If it is killed
@@ -27,7 +27,9 @@ import argparse
 import json
 import math
 import time
+from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,13 @@ FROZEN = 7
 """Blocks that stay as they were: up to the stride-8 map."""
 TRAIN_SIDE = 192
 """Crops are enlarged less than whole pictures: things look as large as in a 224-pixel whole one."""
+SKIPPED = frozenset(
+    "a an the is are was be been being of and or with his her its their it he she they that which "
+    "who while as to by at from for very this some".split()
+)
+"""Word pieces that no pair contains, like punctuation. They may stand between its two pieces."""
+PAIRS = 3000
+"""At most; each is in the captions of 20 train pictures or more."""
 READ_SIDE = 256
 """What the finished model reads: somewhat larger than in training is better (EXPERIMENTS.md)."""
 TEMPERATURE = 0.1
@@ -57,7 +66,7 @@ WEIGHTS = {
     "alike": 1.0,
     "judged": 1.0,
     "order": 0.5,
-    "wrong": 0.2,
+    "wrong": 0.3,
     "words": 0.05,
     "classes": 0.3,
 }
@@ -165,7 +174,7 @@ class Tower(nn.Module):
         self.dropout = nn.Dropout(0.2)
         self.gain = nn.Parameter(torch.tensor(8.0))
         self.offset = nn.Parameter(torch.tensor(3.0))
-        self.trust = nn.Parameter(torch.tensor(0.1))
+        self.trust = nn.Parameter(torch.tensor([0.1, 0.05]))
         # Adam's steps are of one size: on standardised features they fit every feature.
         self.register_buffer("mean", torch.zeros(POOLED_WIDTH))
         self.register_buffer("scale", torch.ones(POOLED_WIDTH))
@@ -238,32 +247,79 @@ def augment(pixels: Tensor, side: int, generator: torch.Generator) -> Tensor:
     return (x * contrast + bright).clamp(-1, 1)
 
 
-def word_targets(
-    table: Table, tokenizer_file: Path
-) -> tuple[Tensor, Tensor, Tensor, list[list[int]]]:
-    """What word pieces captions have, of the W that neither few nor most pictures' captions have.
+@dataclass
+class Words:
+    """What captions say: W word pieces and then P pairs of them.
 
-    Returns the pieces' ids, (N, W) float16 share of a picture's captions that have each, its mean
-    over train pictures, and each text's pieces as places among the W.
+    Attributes:
+        pieces: (W,) ids of MiniLM's word pieces that neither few nor most pictures' captions have.
+        pairs: (P, 2) ids of the most frequent neighbours, if `skipped` pieces (V,) are left out, in
+            ascending order.
+        share: (N, W + P) float16, the share of a picture's captions that have each.
+        prior: (W + P,) its mean over train pictures.
+        of: each text's words, as places among the W and, less W, among the P.
     """
+
+    pieces: Tensor
+    pairs: Tensor
+    skipped: Tensor
+    share: Tensor
+    prior: Tensor
+    of: list[tuple[list[int], list[int]]]
+
+
+def word_targets(table: Table, tokenizer_file: Path) -> Words:
+    """Find the words in the table's captions."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
     tokenizer.enable_truncation(64)
     encoded = tokenizer.encode_batch(table.texts, add_special_tokens=False)
+    size = tokenizer.get_vocab_size()
+    skipped = torch.zeros(size, dtype=torch.bool)
+    for piece, number in tokenizer.get_vocab().items():
+        skipped[number] = piece in SKIPPED or not any(c.isalnum() for c in piece)
     ids = [sorted(set(e.ids)) for e in encoded]
-    share = np.zeros((len(table.own), tokenizer.get_vocab_size()), np.float16)
+    rest = [[i for i in e.ids if not skipped[i]] for e in encoded]
+    keys = [sorted({a * size + b for a, b in pairwise(some)}) for some in rest]
+
+    seen = ~table.dev
+    often = Counter(
+        k for row in np.flatnonzero(seen) for k in {k for t in table.own[row] for k in keys[t]}
+    )
+    common = sorted(often.items(), key=lambda item: (-item[1], item[0]))[:PAIRS]
+    pair_keys = np.array(sorted(key for key, count in common if count >= 20), np.int64)
+    place_of = {key: place for place, key in enumerate(pair_keys)}
+    pairs_of = [[place_of[key] for key in some if key in place_of] for some in keys]
+
+    count = Counter(
+        piece
+        for row in np.flatnonzero(seen)
+        for piece in {piece for text in table.own[row] for piece in ids[text]}
+    )
+    kept = np.array(sorted(p for p, n in count.items() if 20 <= n < 0.3 * seen.sum()), np.int64)
+    place = np.full(size, -1)
+    place[kept] = np.arange(len(kept))
+    of = [
+        ([p for p in place[some] if p >= 0], pairs)
+        for some, pairs in zip(ids, pairs_of, strict=True)
+    ]
+    share = np.zeros((len(table.own), len(kept) + len(pair_keys)), np.float16)
     for picture, rows in enumerate(table.own):
         for row in rows:
-            share[picture, ids[row]] += 1 / len(rows)
-    often = (share[~table.dev] > 0).sum(0)
-    kept = np.flatnonzero((often >= 20) & (often < 0.3 * (~table.dev).sum()))
-    found = torch.from_numpy(share[:, kept])
-    prior = found[torch.from_numpy(~table.dev)].float().mean(0)
-    place = np.full(share.shape[1], -1)
-    place[kept] = np.arange(len(kept))
-    return torch.from_numpy(kept), found, prior, [[p for p in place[i] if p >= 0] for i in ids]
+            pieces, pairs = of[row]
+            share[picture, pieces] += 1 / len(rows)
+            share[picture, len(kept) + np.array(pairs, np.int64)] += 1 / len(rows)
+    found = torch.from_numpy(share)
+    return Words(
+        pieces=torch.from_numpy(kept),
+        pairs=torch.from_numpy(np.stack([pair_keys // size, pair_keys % size], 1)),
+        skipped=skipped,
+        share=found,
+        prior=found[torch.from_numpy(seen)].float().mean(0),
+        of=of,
+    )
 
 
 class Tasks:
@@ -273,13 +329,11 @@ class Tasks:
         self,
         table: Table,
         untuned: Lite2,
-        words: Tensor,
-        prior: Tensor,
-        words_of: list[list[int]],
+        words: Words,
         seed: int,
     ) -> None:
         self.table, self.untuned, self.words = table, untuned, words
-        self.prior, self.words_of = torch.logit(prior, 1e-4), words_of
+        self.prior = torch.logit(words.prior, 1e-4)
         self.reference = table.references()
         self.train = np.flatnonzero(~table.dev)
         chance = np.array([DRAWN.get(d, 1.0) for d in table.domain[self.train]])
@@ -297,13 +351,19 @@ class Tasks:
         return rows, augment(pixels, TRAIN_SIDE, self.generator)
 
     def evidence(self, words: Tensor, at: np.ndarray, texts: np.ndarray) -> Tensor:
-        """(P,) mean evidence for the words of texts in the pictures `at` of the batch."""
-        own = [self.words_of[text] for text in texts]
-        count = np.array([len(places) for places in own])
-        row = torch.from_numpy(np.repeat(np.arange(len(own)), count))
-        place = torch.tensor([place for places in own for place in places])
-        said = (words - self.prior)[torch.from_numpy(np.asarray(at))[row], place]
-        return torch.zeros(len(own)).index_add(0, row, said) / torch.from_numpy(count + UNSURE)
+        """(P, 2) mean evidence for the pieces and the pairs of texts in the pictures `at` of the
+        batch.
+        """
+        means = []
+        for kind, first in enumerate((0, len(self.words.pieces))):
+            own = [self.words.of[text][kind] for text in texts]
+            count = np.array([len(places) for places in own])
+            row = torch.from_numpy(np.repeat(np.arange(len(own)), count))
+            place = first + torch.tensor([p for places in own for p in places], dtype=torch.long)
+            said = (words - self.prior)[torch.from_numpy(np.asarray(at))[row], place]
+            total = torch.zeros(len(own)).index_add(0, row, said)
+            means.append(total / torch.from_numpy(count + UNSURE))
+        return torch.stack(means, 1)
 
     def losses(self, tower: Tower, rows: np.ndarray, x: Tensor) -> dict[str, Tensor]:
         with torch.autocast("cpu", torch.bfloat16):
@@ -323,7 +383,7 @@ class Tasks:
             "meaning": 1 - (unit * reference).sum(-1).mean(),
             "alike": F.kl_div(told, target, reduction="batchmean"),
             "words": F.binary_cross_entropy_with_logits(
-                words, self.words[rows].float(), reduction="none"
+                words, self.words.share[rows].float(), reduction="none"
             )
             .sum(-1)
             .mean(),
@@ -333,7 +393,7 @@ class Tasks:
         at = np.repeat(np.arange(len(rows)), [len(self.pairs_of[row]) for row in rows])
         score = torch.from_numpy(self.table.pairs["score"][chosen]).float() / 100
         cosine = (unit[at] * vectors[self.table.pairs["text"][chosen]]).sum(-1)
-        told = cosine + tower.trust * self.evidence(words, at, self.table.pairs["text"][chosen])
+        told = cosine + self.evidence(words, at, self.table.pairs["text"][chosen]) @ tower.trust
         logit = tower.gain * told - tower.offset
         losses["judged"] = F.binary_cross_entropy_with_logits(logit, score)
         ahead = score[:, None] - score
@@ -341,11 +401,11 @@ class Tasks:
         apart = (told[:, None] - told)[same]
         losses["order"] = (ahead[same] * F.softplus(-10 * apart)).sum() / ahead[same].sum()
         told_wrong = np.flatnonzero(self.table.wrong[rows] >= 0)
-        right = np.array([self.table.own[row][self.rng.integers(3)] for row in rows[told_wrong]])
+        right = np.array([self.rng.choice(self.table.own[row]) for row in rows[told_wrong]])
         wrong = self.table.wrong[rows[told_wrong]]
         gap = (unit[told_wrong] * (vectors[right] - vectors[wrong])).sum(-1)
         said = self.evidence(words, told_wrong, right) - self.evidence(words, told_wrong, wrong)
-        gap = gap + tower.trust * said
+        gap = gap + said @ tower.trust
         losses["wrong"] = F.softplus(-10 * gap).mean()
         return losses
 
@@ -360,8 +420,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("weights", "cache", "start", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--go-on", type=Path, help="a tower.pt to start from")
-    parser.add_argument("--steps", type=int, default=1900)
+    parser.add_argument("--go-on", type=Path, help="a tower.pt of the same words to start from")
+    parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1.5e-4, help="of the encoder's last stages")
     parser.add_argument("--linear-lr", type=float, default=3e-4)
@@ -374,15 +434,15 @@ def main() -> None:
     center = np.load(args.cache / "center.npy")
     table = Table.load(args.cache, center)
     tokenizer = sentence_encoder_folder(args.weights) / "tokenizer.json"
-    _, words, prior, words_of = word_targets(table, tokenizer)
+    words = word_targets(table, tokenizer)
     untuned, encoder = load_lite2(args.weights), load_lite2(args.weights)
-    tasks = Tasks(table, untuned.requires_grad_(False), words, prior, words_of, args.seed)
-    tower = Tower(encoder, len(center), words.shape[1])
+    tasks = Tasks(table, untuned.requires_grad_(False), words, args.seed)
+    tower = Tower(encoder, len(center), len(words.prior))
     if args.go_on:
         tower.load_state_dict(torch.load(args.go_on, weights_only=True), strict=False)
     else:
         tower.start(TinyModel.from_pretrained(args.start), table.pixels[tasks.train[::60]])
-        tower.words.bias.data = torch.logit(prior, 1e-4)
+        tower.words.bias.data = torch.logit(words.prior, 1e-4)
 
     encoder.requires_grad_(False)
     ends = [*encoder.blocks[15:], encoder.head]

@@ -160,6 +160,7 @@ def main() -> None:
     else:
         model = build(args.weights, args.cache, args.layers)
         set_priors(model, args.weights, args.cache)
+    model.computes_in = torch.bfloat16  # weights, heads and losses stay float32
     model.train()
     model.sentence.eval()  # it is frozen, so without dropout
     tokenizer = caption_tokenizer(args.cache, model)

@@ -23,6 +23,9 @@ MEANING_ROWS = 2
 last row, behind them, is what the judge asks of a caption."""
 UNSURE = 3
 """Words of a caption that count as saying nothing, so that one word alone decides little."""
+NEAREST = 16
+"""How many of the known captions nearest to an image, or of the known images nearest to a caption,
+say what cosine is usual."""
 COSINE_GAIN = 5.0
 """How much larger than it is a cosine is told to query tokens and score head."""
 
@@ -60,8 +63,12 @@ class TinyConfig:
     """Stride of the map, 8 or 16, after which the stages that predict meaning are tuned."""
     said: int = 0
     """Word pieces that the tuned stages give evidence for; 0 in models of before 0.9."""
+    said_pairs: int = 0
+    """Pairs of neighbouring word pieces, likewise; 0 in models of before 0.11."""
     novelty: bool = False
     """Whether the model tells how unlike a photograph an image is."""
+    known: int = 0
+    """Known captions, and known images, that a pair's cosine is compared with; 0 before 0.11."""
 
     @property
     def image_tokens(self) -> int:
@@ -71,8 +78,8 @@ class TinyConfig:
     @property
     def image_rows(self) -> int:
         """Rows of an encoded image (n): tokens, meaning vectors, the judge's vector, and as many
-        as hold the evidence for word pieces and the novelty."""
-        values = self.said + self.novelty
+        as hold the evidence for words, the novelty and the usual cosine."""
+        values = self.said + self.said_pairs + self.novelty + bool(self.known)
         return self.image_tokens + MEANING_ROWS + 1 + -(-values // self.width)
 
     @classmethod

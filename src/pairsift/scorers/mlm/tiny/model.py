@@ -18,7 +18,10 @@ caption and itself, but not to other queries, so a metric's score does not depen
 are requested. The similarity of the image's meaning vectors and the caption's sentence embedding,
 as in a dual encoder, is an input of the queries and of the score head. A linear map of the image's
 meaning is compared with the embedding too. It adjusts the scores, together with the evidence for
-the words of the caption: how much more likely than usual they are for this image.
+the words of the caption: how much more likely than usual they are for this image. Some images are
+near to all captions and some captions to all images. So what is usual is taken off: the mean cosine
+of the image with the nearest of `config.known` captions, and of the caption with the nearest of as
+many images (cross-domain similarity local scaling, CSLS, arXiv 1710.04087).
 
 Shapes: B pairs, S pixels a side (256), n rows of an encoded image, d the model width (576),
 T caption tokens, M metrics (4, in the order of `METRICS`), 101 scores.
@@ -43,6 +46,7 @@ from pairsift.scorers.mlm.tiny.config import (
     GRID_SIDE,
     GRID_WIDTH,
     MEANING_ROWS,
+    NEAREST,
     NUM_SCORES,
     POOLED_WIDTH,
     UNSURE,
@@ -72,6 +76,9 @@ class TinyModel(nn.Module):
     meaning_center: Tensor
     said_pieces: Tensor
     said_place: Tensor
+    said_pairs: Tensor
+    said_skipped: Tensor
+    pair_keys: Tensor
     waves: Tensor
 
     def __init__(self, config: TinyConfig) -> None:
@@ -112,24 +119,38 @@ class TinyModel(nn.Module):
         self.judge_taste = nn.Parameter(torch.zeros(meaning))
         self.judge_head = nn.Parameter(torch.zeros(len(METRICS), config.curve))
         if config.said:
-            self.evidence = nn.Linear(POOLED_WIDTH, config.said)
+            self.evidence = nn.Linear(POOLED_WIDTH, config.said + config.said_pairs)
             self.register_buffer("said_pieces", torch.zeros(config.said, dtype=torch.int64))
+        if config.said_pairs:
+            pairs = torch.zeros(config.said_pairs, 2, dtype=torch.int64)  # in ascending order
+            self.register_buffer("said_pairs", pairs)
+            skipped = torch.zeros(config.sentence_vocabulary, dtype=torch.bool)
+            self.register_buffer("said_skipped", skipped)
         if config.novelty:
             self.novelty = nn.Linear(FEATURE_WIDTHS[-1], 1)
+        if config.known:
+            self.known_captions = nn.Parameter(torch.zeros(config.known, meaning))
+            self.known_images = nn.Parameter(torch.zeros(config.known, meaning))
+            self.usual_of_image = nn.Parameter(torch.zeros(()))
+            self.usual_of_caption = nn.Parameter(torch.zeros(()))
         if not self.meaning_center.is_meta:
             self.compute_constants()
 
     def compute_constants(self) -> None:
-        """Set what the configuration and `said_pieces` define and no file holds."""
+        """Set what the configuration and the known words define and no file holds."""
         steps = (torch.arange(NUM_SCORES) + 0.5) / NUM_SCORES
         waves = torch.cos(torch.pi * steps[:, None] * torch.arange(1, self.config.curve + 1))
         self.register_buffer("waves", waves, persistent=False)
         if self.config.said:
             unsaid = self.said_pieces.new_full((self.config.sentence_vocabulary,), self.config.said)
             order = torch.arange(self.config.said, device=unsaid.device)
-            self.register_buffer(
-                "said_place", unsaid.scatter(0, self.said_pieces, order), persistent=False
+            place = unsaid.scatter(0, self.said_pieces, order)
+            self.register_buffer("said_place", place, persistent=False)
+        if self.config.said_pairs:
+            keys = self.said_pairs @ self.said_pairs.new_tensor(
+                [self.config.sentence_vocabulary, 1]
             )
+            self.register_buffer("pair_keys", keys, persistent=False)
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Compute the encoders and the language model in `dtype`, from now on and for good."""
@@ -143,7 +164,7 @@ class TinyModel(nn.Module):
         Similarities and score heads stay float32.
         """
         if self.computes_in == torch.float32:
-            return nullcontext()  # training has an autocast of its own around the model
+            return nullcontext()  # some of training has an autocast of its own around the model
         return torch.autocast(self.meaning_center.device.type, self.computes_in)
 
     # -- loading and saving -------------------------------------------------------------------
@@ -207,22 +228,25 @@ class TinyModel(nn.Module):
 
         The first `config.image_tokens` rows are tokens; then `MEANING_ROWS` rows hold the meaning
         vectors, of unit length, and one the vector of the judge, padded with zeros to the width.
-        The last rows hold the evidence for word pieces (`config.said`) and the novelty.
+        The last rows hold the evidence for words, the novelty and what is usual for the image.
         """
         with self._quick():
             grid, pooled, maps = image_features(self.encoder, pixels)
             tuned = pool(self.meaning_end(maps[self.config.tuned_behind]))
         chances = self.encoder.classifier(pooled[:, : FEATURE_WIDTHS[-1]]).softmax(-1)
-        encoded = self.assemble(grid, self.word_scores(pooled), chances, self.image_meaning(tuned))
+        meaning = self.image_meaning(tuned)
+        encoded = self.assemble(grid, self.word_scores(pooled), chances, meaning)
         values = [self.evidence(tuned)] if self.config.said else []
         if self.config.novelty:
             values.append(self.novelty(pooled[:, : FEATURE_WIDTHS[-1]]))
+        if self.config.known:
+            values.append(self.usual_of_image * _nearness(meaning, self.known_captions))
         flat = torch.cat([encoded.flatten(1), *values], 1)
         padded = F.pad(flat, (0, -flat.shape[1] % self.config.width))
         return padded.view(len(flat), -1, self.config.width)
 
     def _told(self, image_embeds: Tensor) -> Tensor:
-        """The values behind the rows of `assemble`, (B, said + novelty and padding)."""
+        """The values behind the rows of `assemble`, (B, words + novelty + usual and padding)."""
         return image_embeds[:, self.config.image_tokens + MEANING_ROWS + 1 :].flatten(1)
 
     def image_novelty(self, image_embeds: Tensor) -> Tensor:
@@ -230,7 +254,7 @@ class TinyModel(nn.Module):
 
         For a model with `config.novelty`.
         """
-        return self._told(image_embeds)[:, self.config.said].sigmoid()
+        return self._told(image_embeds)[:, self.config.said + self.config.said_pairs].sigmoid()
 
     def expected_meaning(self, pixels: Tensor) -> Tensor:
         """Predict the mean meaning of the images' captions (B, 384), from pixels (B, S, S, 3).
@@ -296,20 +320,43 @@ class TinyModel(nn.Module):
         return F.normalize(mean, dim=-1) - self.meaning_center
 
     def caption_words(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Share of each known word piece in captions, (B, `config.said`), of tokens (B, S).
+        """Weight of each known word piece and pair in captions, (B, W), of tokens (B, S).
 
-        A piece counts once, and `UNSURE` more words count as unknown.
+        Each counts once. The pieces share a weight of 1 with `UNSURE` unknown ones, and so do the
+        pairs. Two pieces are a pair if nothing lies between them but pieces of `said_skipped`:
+        articles, punctuation and the like.
         """
-        said = self.config.said
-        if not said:
+        config = self.config
+        if not config.said:
             return self.meaning_center.new_zeros(len(ids), 0)
-        place = self.said_place[ids].masked_fill(~mask, said)
-        found = self.meaning_center.new_zeros(len(ids), said + 1).scatter(1, place, 1.0)[:, :said]
-        return found / (found.sum(1, keepdim=True) + UNSURE)
+        places = [(self.said_place[ids].masked_fill(~mask, config.said), config.said)]
+        if config.said_pairs:
+            kept = mask & ~self.said_skipped[ids]
+            order = (~kept).byte().argsort(dim=1, stable=True)
+            rest, kept = ids.gather(1, order), kept.gather(1, order)
+            keys = rest[:, :-1] * config.sentence_vocabulary + rest[:, 1:]
+            at = torch.searchsorted(self.pair_keys, keys).clamp_max(config.said_pairs - 1)
+            known = kept[:, 1:] & (self.pair_keys[at] == keys)
+            places.append((at.masked_fill(~known, config.said_pairs), config.said_pairs))
+        weights = []
+        for place, count in places:
+            none = self.meaning_center.new_zeros(len(ids), count + 1)
+            found = none.scatter(1, place, 1.0)[:, :count]
+            weights.append(found / (found.sum(1, keepdim=True) + UNSURE))
+        return torch.cat(weights, 1)
 
     def read_caption(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """`caption_meaning` and `caption_words` beside each other, (B, 384 + said)."""
-        return torch.cat([self.caption_meaning(ids, mask), self.caption_words(ids, mask)], 1)
+        """Return all that scoring needs of captions (B, R), in the sentence encoder's tokens
+        (B, S): `caption_meaning`, `caption_words` and what is usual for the caption.
+        """
+        return self.read_meaning(self.caption_meaning(ids, mask), ids, mask)
+
+    def read_meaning(self, meaning: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return `read_caption` of captions whose `caption_meaning` (B, 384) is known."""
+        read = [meaning, self.caption_words(ids, mask)]
+        if self.config.known:
+            read.append(self.usual_of_caption * _nearness(meaning, self.known_images))
+        return torch.cat(read, 1)
 
     def score_logits(self, image_embeds: Tensor, captions: Captions) -> Tensor:
         """Return logits over the scores 0..100, all metrics in one pass: (B, M, 101) float32.
@@ -343,7 +390,7 @@ class TinyModel(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Compute `score_logits` for C captions per image in one sequence.
 
-        read (B, C, 384 + said) from `read_caption`. Returns logits (B, C, M, 101) and the language
+        read (B, C, R) from `read_caption`. Returns logits (B, C, M, 101) and the language
         model's last states (B, P, d). Every caption must have its M query tokens, in order.
         """
         agreement, judged = self._agreement(read, image_embeds)
@@ -360,7 +407,7 @@ class TinyModel(nn.Module):
         """Return what the score head makes of the similarity alone, without the language model.
 
         image_embeds (B, n, d) from `encode_images`, of which only the rows after the tokens are
-        used; read (B, C, 384 + said) from `read_caption`. Returns logits (B, C, M, 101). For `itm`
+        used; read (B, C, R) from `read_caption`. Returns logits (B, C, M, 101). For `itm`
         they are close to those of `score_packed`; the others depend on the language model.
         """
         return self._logits(0.0, *self._agreement(read, image_embeds))
@@ -372,20 +419,24 @@ class TinyModel(nn.Module):
         return ((weights + self.score_bias) @ self.waves.T).float()
 
     def _agreement(self, read: Tensor, image_embeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Compare captions (B, C, 384 + said) with encoded images (B, n, d).
+        """Compare captions (B, C, R), from `read_caption`, with encoded images (B, n, d).
 
         Returns cosines and their terms (B, C, A), and the score of the judge with the evidence for
-        the words (B, C).
+        the words, less what is usual (B, C).
         """
-        size, said, first = self.config.meaning, self.config.said, self.config.image_tokens
-        meaning, words = read[..., :size], read[..., size:]
+        size, first = self.config.meaning, self.config.image_tokens
+        said = self.config.said + self.config.said_pairs
+        meaning, words = read[..., :size], read[..., size : size + said]
         unit = F.normalize(meaning, dim=-1)
         vectors = image_embeds[:, first : first + MEANING_ROWS + 1, :size]
         product = unit[:, :, None] * vectors[:, None]  # (B, C, 3, 384)
         sums, told = product.sum(-1), product[:, :, :MEANING_ROWS].flatten(2)
         agreement = torch.cat([COSINE_GAIN * sums[..., :MEANING_ROWS], size * told], dim=-1)
-        evidence = torch.einsum("bcw,bw->bc", words, self._told(image_embeds)[:, :said])
-        return agreement, sums[..., MEANING_ROWS] + evidence
+        values = self._told(image_embeds)
+        judged = sums[..., MEANING_ROWS] + torch.einsum("bcw,bw->bc", words, values[:, :said])
+        if self.config.known:
+            judged = judged - values[:, said + self.config.novelty, None] - read[..., -1]
+        return agreement, judged
 
     def _read(self, image_embeds: Tensor, packed: Packed, agreement: Tensor) -> Tensor:
         """Return the language model's last states of the packed tokens, (B, P, d)."""
@@ -403,6 +454,13 @@ class TinyModel(nn.Module):
                 torch.cat([tokens, text], 1), block_mask(count, packed), positions
             )
         return states[:, count:].float()
+
+
+def _nearness(meaning: Tensor, known: Tensor) -> Tensor:
+    """Mean cosine (B, 1) of meanings (B, 384) with the `NEAREST` nearest of known ones (K, 384)."""
+    with torch.autocast(meaning.device.type, enabled=False):
+        cosine = F.normalize(meaning.float(), dim=-1) @ known.T
+    return cosine.topk(min(NEAREST, len(known))).values.mean(1, keepdim=True)
 
 
 def distribution(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
