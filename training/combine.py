@@ -97,8 +97,8 @@ def know(model: TinyModel, table: Table) -> None:
     rows = rng.choice(np.flatnonzero(~table.dev), KNOWN, replace=False)
     texts = np.array([rng.choice(table.own[row]) for row in rows])
     _, images = encode(model, table, rows)
-    model.known_captions.copy_(table.vectors[texts])
-    model.known_images.copy_(torch.nn.functional.normalize(images, dim=-1))
+    model.known_captions.weight.copy_(table.vectors[texts])
+    model.known_images.weight.copy_(torch.nn.functional.normalize(images, dim=-1))
     model.usual_of_image.fill_(USUAL[0])
     model.usual_of_caption.fill_(USUAL[1])
 

@@ -248,7 +248,8 @@ def knowing(telling: TinyModel) -> TinyModel:
         built.said_pairs.copy_(torch.tensor(PAIRS))
         built.said_skipped[[3, 4]] = True
         for known in (built.known_captions, built.known_images):
-            known.copy_(torch.nn.functional.normalize(torch.randn(known.shape), dim=-1))
+            drawn = torch.randn(known.weight.shape)
+            known.weight.copy_(torch.nn.functional.normalize(drawn, dim=-1))
         built.usual_of_image.fill_(0.3)
         built.usual_of_caption.fill_(0.2)
     built.compute_constants()
@@ -297,7 +298,7 @@ def test_what_is_usual_for_image_and_caption_is_taken_off(
             (knowing.expected_meaning(pixels), knowing.known_captions),
             (meaning, knowing.known_images),
         ):
-            cosine = torch.nn.functional.normalize(one, dim=-1) @ known.T
+            cosine = torch.nn.functional.normalize(one, dim=-1) @ known.weight.T
             near.append(cosine.sort(descending=True).values[:, :16].mean(1))
         expected = told(free) - 0.3 * near[0] - 0.2 * near[1]
         torch.testing.assert_close(told(loaded), expected, rtol=1e-4, atol=1e-5)

@@ -87,10 +87,10 @@ def skip_without_bfloat16() -> None:
 
 
 def test_the_shipped_model_takes_a_third_of_the_memory(exact: TinyModel, packed: TinyModel) -> None:
-    assert mebibytes(packed) < 110
+    assert mebibytes(packed) < 120
     assert mebibytes(exact) > 3 * mebibytes(packed)
     # No tensor is a view of more, such as of the file.
-    assert sum(t.untyped_storage().nbytes() for t in tensors(packed)) < 110 * 2**20
+    assert sum(t.untyped_storage().nbytes() for t in tensors(packed)) < 120 * 2**20
 
 
 def test_every_large_matrix_of_a_layer_is_quantised(packed: TinyModel) -> None:

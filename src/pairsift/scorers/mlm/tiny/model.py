@@ -129,8 +129,8 @@ class TinyModel(nn.Module):
         if config.novelty:
             self.novelty = nn.Linear(FEATURE_WIDTHS[-1], 1)
         if config.known:
-            self.known_captions = nn.Parameter(torch.zeros(config.known, meaning))
-            self.known_images = nn.Parameter(torch.zeros(config.known, meaning))
+            self.known_captions = nn.Linear(meaning, config.known, bias=False)
+            self.known_images = nn.Linear(meaning, config.known, bias=False)
             self.usual_of_image = nn.Parameter(torch.zeros(()))
             self.usual_of_caption = nn.Parameter(torch.zeros(()))
         if not self.meaning_center.is_meta:
@@ -456,11 +456,14 @@ class TinyModel(nn.Module):
         return states[:, count:].float()
 
 
-def _nearness(meaning: Tensor, known: Tensor) -> Tensor:
-    """Mean cosine (B, 1) of meanings (B, 384) with the `NEAREST` nearest of known ones (K, 384)."""
+def _nearness(meaning: Tensor, known: nn.Module) -> Tensor:
+    """Mean cosine (B, 1) of meanings (B, 384) with the `NEAREST` nearest of known ones.
+
+    The known ones, of unit length, are the rows of `known`'s weight (K, 384).
+    """
     with torch.autocast(meaning.device.type, enabled=False):
-        cosine = F.normalize(meaning.float(), dim=-1) @ known.T
-    return cosine.topk(min(NEAREST, len(known))).values.mean(1, keepdim=True)
+        cosine: Tensor = known(F.normalize(meaning.float(), dim=-1))
+    return cosine.topk(min(NEAREST, cosine.shape[1])).values.mean(1, keepdim=True)
 
 
 def distribution(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
