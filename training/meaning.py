@@ -26,7 +26,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from pairsift.scorers.mlm.lite import FEATURE_WIDTHS, Lite2, SecondEnd
-from pairsift.scorers.mlm.tiny.features import pool
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,7 +33,7 @@ from torch.nn import functional as F
 import domains
 from candidates import read_captions
 from priors import PENALTY, ridge
-from tower import pointwise, run_block
+from tower import pointwise, run_end
 from weights import SentenceEncoder, load_lite2
 
 TEACHER_TEMPERATURE = 0.07
@@ -121,10 +120,7 @@ class Foreteller(nn.Module):
         """Return the unit embeddings, and the pooled features behind them."""
         x = middle.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
-            for block in self.end.blocks:
-                x = run_block(block, x)
-            x = F.relu6(self.end.head(x))
-        pooled = pool(x.float())
+            pooled = run_end(self.end.blocks, self.end.head, x)
         x = self.dropout((pooled - self.mean) * self.gain)
         return F.normalize(self.linear(x), dim=-1), pooled
 

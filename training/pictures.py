@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import gzip
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -146,22 +146,16 @@ def squashed(image: bytes) -> np.ndarray:
 
 def read_pairs(
     data: Path, place: dict[str, int], pictures: Sequence[Picture]
-) -> Iterator[tuple[int, str, float, bool]]:
-    """Picture, caption, score, whether the caption was picked for being near; of all files."""
-    with gzip.open(JUDGED, "rt", newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            text = pictures[place[row["caption_of"]]].own[int(row["caption_number"])]
-            yield place[row["image_file"]], text, float(row["score"]), False
-    for row in photographs.rows(photographs.JUDGED):
+) -> Iterator[tuple[int, str, float]]:
+    """Picture, caption and score of all files of scored pairs."""
+    for row in chain(photographs.rows(JUDGED), photographs.rows(photographs.JUDGED)):
         of = place.get(row["caption_of"])
-        if row["image_file"] in place and of is not None:
+        if row["image_file"] in place and of is not None:  # a photograph may be missing
             number = row["caption_number"]
             text = pictures[of].wrong if number == "wrong" else pictures[of].own[int(number)]
-            yield place[row["image_file"]], text, float(row["score"]), False
-    near = data / "judged_near_misses.csv.gz"
-    with gzip.open(near, "rt", newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            yield place[row["image_file"]], row["caption"], float(row["score"]), True
+            yield place[row["image_file"]], text, float(row["score"])
+    for row in photographs.rows(data / "judged_near_misses.csv.gz"):
+        yield place[row["image_file"]], row["caption"], float(row["score"])
 
 
 def main() -> None:
@@ -194,8 +188,8 @@ def main() -> None:
     )
     pq.write_table(pa.table({"text": list(number)}), cache / "texts.parquet")
     columns = zip(*pairs, strict=True)
-    image, text, score, near = columns
-    rows = {"image": image, "text": [number[t] for t in text], "score": score, "near": near}
+    image, text, score = columns
+    rows = {"image": image, "text": [number[t] for t in text], "score": score}
     pq.write_table(pa.table(rows), cache / "pairs.parquet")
     print(f"{len(pictures)} pictures, {len(number)} texts, {len(pairs)} judged pairs", flush=True)
 

@@ -28,6 +28,7 @@ import json
 import math
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -162,6 +163,13 @@ def run_block(block: Block, x: Tensor) -> Tensor:
     return x + y if block.residual else y
 
 
+def run_end(blocks: Iterable[nn.Module], head: nn.Module, x: Tensor) -> Tensor:
+    """Return the pooled features (B, 2560) of the last blocks, by `run_block`, and the head."""
+    for block in blocks:
+        x = run_block(block, x)
+    return pool(F.relu6(head(x)).float())
+
+
 class Tower(nn.Module):
     """Pixels to the meaning of captions (B, 384), unit length, and to word pieces."""
 
@@ -198,9 +206,7 @@ class Tower(nn.Module):
         encoder = self.encoder
         with torch.no_grad():
             x = encoder.map_at(8, pixels)
-        for block in encoder.blocks[FROZEN:]:
-            x = run_block(block, x)
-        return pool(F.relu6(encoder.head(x)).float())
+        return run_end(encoder.blocks[FROZEN:], encoder.head, x)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         x = self.dropout((pooled - self.mean) * self.scale)
@@ -285,19 +291,21 @@ def word_targets(table: Table, tokenizer_file: Path) -> Words:
     keys = [sorted({a * size + b for a, b in pairwise(some)}) for some in rest]
 
     seen = ~table.dev
-    often = Counter(
-        k for row in np.flatnonzero(seen) for k in {k for t in table.own[row] for k in keys[t]}
-    )
+
+    def pictures_with(found: list[list[int]]) -> Counter[int]:
+        """Number of train pictures whose captions have each of what is `found` in texts."""
+        rows = np.flatnonzero(seen)
+        return Counter(
+            item for row in rows for item in {i for t in table.own[row] for i in found[t]}
+        )
+
+    often = pictures_with(keys)
     common = sorted(often.items(), key=lambda item: (-item[1], item[0]))[:PAIRS]
     pair_keys = np.array(sorted(key for key, count in common if count >= 20), np.int64)
     place_of = {key: place for place, key in enumerate(pair_keys)}
     pairs_of = [[place_of[key] for key in some if key in place_of] for some in keys]
 
-    count = Counter(
-        piece
-        for row in np.flatnonzero(seen)
-        for piece in {piece for text in table.own[row] for piece in ids[text]}
-    )
+    count = pictures_with(ids)
     kept = np.array(sorted(p for p, n in count.items() if 20 <= n < 0.3 * seen.sum()), np.int64)
     place = np.full(size, -1)
     place[kept] = np.arange(len(kept))

@@ -33,7 +33,7 @@ def test_it_sees_what_the_encoder_sees_and_learns_behind_the_frozen_blocks() -> 
         assert (block.project.weight.grad is not None) == (number >= FROZEN), number
 
 
-def test_the_model_finds_the_words_that_the_tower_was_taught(tmp_path: Path) -> None:
+def test_the_model_finds_the_words_that_the_tower_was_taught() -> None:
     texts = ["A red dog is running on the beach.", "Two dogs, one red; a dog", "Snow", "the red of"]
     count = 100
     file = Path(pairsift.__file__).parent / "assets/pairsift-tiny/sentence_tokenizer.json"

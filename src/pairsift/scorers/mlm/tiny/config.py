@@ -76,10 +76,15 @@ class TinyConfig:
         return 2 + GRID_SIDE**2 + self.words_kept + self.classes_kept
 
     @property
+    def words_told(self) -> int:
+        """Word pieces and pairs of them that the tuned stages give evidence for."""
+        return self.said + self.said_pairs
+
+    @property
     def image_rows(self) -> int:
         """Rows of an encoded image (n): tokens, meaning vectors, the judge's vector, and as many
         as hold the evidence for words, the novelty and the usual cosine."""
-        values = self.said + self.said_pairs + self.novelty + bool(self.known)
+        values = self.words_told + self.novelty + bool(self.known)
         return self.image_tokens + MEANING_ROWS + 1 + -(-values // self.width)
 
     @classmethod

@@ -119,7 +119,7 @@ class TinyModel(nn.Module):
         self.judge_taste = nn.Parameter(torch.zeros(meaning))
         self.judge_head = nn.Parameter(torch.zeros(len(METRICS), config.curve))
         if config.said:
-            self.evidence = nn.Linear(POOLED_WIDTH, config.said + config.said_pairs)
+            self.evidence = nn.Linear(POOLED_WIDTH, config.words_told)
             self.register_buffer("said_pieces", torch.zeros(config.said, dtype=torch.int64))
         if config.said_pairs:
             pairs = torch.zeros(config.said_pairs, 2, dtype=torch.int64)  # in ascending order
@@ -254,7 +254,7 @@ class TinyModel(nn.Module):
 
         For a model with `config.novelty`.
         """
-        return self._told(image_embeds)[:, self.config.said + self.config.said_pairs].sigmoid()
+        return self._told(image_embeds)[:, self.config.words_told].sigmoid()
 
     def expected_meaning(self, pixels: Tensor) -> Tensor:
         """Predict the mean meaning of the images' captions (B, 384), from pixels (B, S, S, 3).
@@ -424,8 +424,7 @@ class TinyModel(nn.Module):
         Returns cosines and their terms (B, C, A), and the score of the judge with the evidence for
         the words, less what is usual (B, C).
         """
-        size, first = self.config.meaning, self.config.image_tokens
-        said = self.config.said + self.config.said_pairs
+        size, said, first = self.config.meaning, self.config.words_told, self.config.image_tokens
         meaning, words = read[..., :size], read[..., size : size + said]
         unit = F.normalize(meaning, dim=-1)
         vectors = image_embeds[:, first : first + MEANING_ROWS + 1, :size]
