@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 from pairsift import load_scorer
 from pairsift.pair import Pair
-from pairsift.scorers.mlm.tiny.encoded import CPU_STEP, EncodedImages, order_by_image
+from pairsift.scorers.mlm.tiny.encoded import order_by_image
 from tests.samples import jpeg
 
 IMAGES = [np.full((4, 4, 3), value, np.uint8) for value in range(4)]
@@ -23,22 +23,6 @@ def test_pairs_of_one_image_are_neighbours() -> None:
 def test_without_shared_images_cost_decides_and_equals_keep_their_place() -> None:
     assert order_by_image(IMAGES, [7, 2, 7, 1]) == [3, 1, 0, 2]
     assert order_by_image([], []) == []
-
-
-@pytest.mark.parametrize(("device", "most"), [("cpu", CPU_STEP), ("meta", 32)])
-def test_a_cpu_encodes_few_images_at_a_time(device: str, most: int) -> None:
-    import torch
-
-    seen: list[int] = []
-
-    def encode(pixels):  # type: ignore[no-untyped-def]
-        seen.append(len(pixels))
-        return pixels[:, 0, 0].float()
-
-    images = [np.full((4, 4, 3), value, np.uint8) for value in range(most + 1)]
-    encoded, _ = EncodedImages(encode, torch.device(device))(images)
-    assert len(encoded) == most + 1
-    assert seen == [most, 1]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from pairsift.scorers.mlm.lite import Lite2, normalize  # noqa: E402
 from pairsift.scorers.mlm.tiny.config import GRID_SIDE, GRID_WIDTH, POOLED_WIDTH  # noqa: E402
-from pairsift.scorers.mlm.tiny.features import image_features, pool  # noqa: E402
+from pairsift.scorers.mlm.tiny.features import CPU_STEP, few, image_features, pool  # noqa: E402
 
 SIDE = 96  # a multiple of the grid's side
 
@@ -56,3 +56,9 @@ def test_features_of_an_image_do_not_depend_on_the_others(pixels: torch.Tensor) 
 def test_a_map_is_pooled_to_mean_and_maximum() -> None:
     final = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[-1.0, -1.0], [-1.0, 7.0]]]])
     assert pool(final).tolist() == [[3.0, 1.0, 6.0, 7.0]]
+
+
+def test_only_a_cpu_splits_a_batch() -> None:
+    pixels = torch.zeros(CPU_STEP + 1, 4, 4, 3, dtype=torch.uint8)
+    assert [len(some) for some in few(pixels)] == [CPU_STEP, 1]
+    assert [len(some) for some in few(pixels.to("meta"))] == [CPU_STEP + 1]

@@ -20,6 +20,7 @@ from pairsift.errors import PairsiftError  # noqa: E402
 from pairsift.metrics import METRICS  # noqa: E402
 from pairsift.scorers.mlm.lite import normalize  # noqa: E402
 from pairsift.scorers.mlm.tiny.captions import Captions, Packed, collate  # noqa: E402
+from pairsift.scorers.mlm.tiny.features import CPU_STEP  # noqa: E402
 from pairsift.scorers.mlm.tiny.inputs import CaptionTokenizer, CaptionTokens  # noqa: E402
 from pairsift.scorers.mlm.tiny.model import TinyModel, distribution  # noqa: E402
 from pairsift.scorers.mlm.tiny.preprocess import preprocess  # noqa: E402
@@ -148,6 +149,27 @@ def test_an_encoded_image_ends_with_what_its_captions_probably_mean(model: TinyM
         assert not torch.allclose(other[:, SMALL.image_tokens, : SMALL.meaning], row)
         own = slice(0, SMALL.image_tokens - 1)  # all tokens but the one that tells the meaning
         torch.testing.assert_close(other[:, own], model.encode_images(pixels)[:, own])
+
+
+def test_a_cpu_reads_few_images_at_a_time(
+    model: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    begin = model.encoder.begin
+
+    def counted(x: torch.Tensor) -> torch.Tensor:
+        seen.append(len(x))
+        return begin(x)
+
+    monkeypatch.setattr(model.encoder, "begin", counted)
+    pixels = torch.randint(0, 256, (CPU_STEP + 1, 64, 64, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        for encode in (model.encode_images, model.expected_meaning):
+            seen.clear()
+            together = encode(pixels)
+            assert seen == [CPU_STEP, 1]
+            apart = torch.cat([encode(one[None]) for one in pixels])
+            torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-4)
 
 
 def test_the_tuned_end_may_begin_behind_an_earlier_map_of_smaller_images(tmp_path: Path) -> None:

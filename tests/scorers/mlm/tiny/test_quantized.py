@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,28 @@ def test_a_layer_converted_in_blocks_is_the_layer(bias: bool) -> None:
     with torch.no_grad():
         layer.weight.copy_(dequantize_rows(values, scale))
         torch.testing.assert_close(made(x), layer(x), rtol=1e-5, atol=1e-5)
+
+
+def test_layers_may_compute_in_several_threads() -> None:
+    layers = [nn.Linear(2**10, 2**10) for _ in range(4)]
+    made = nn.Sequential(*layers)
+    for name, (place, layer) in quantized_layers(made).items():
+        weight = made.get_parameter(name.removesuffix(".q8"))
+        values, scale = quantize_rows(weight)
+        with torch.no_grad():
+            weight.copy_(dequantize_rows(values, scale))
+        state = {"weight.q8": values, "weight.scale": scale}
+        layer.load_state_dict(state | {"bias": made.get_parameter(f"{place}.bias")})
+        layers[int(place)] = layer
+    x = torch.randn(2, 2**10)
+
+    def differs(place: int) -> bool:
+        with torch.inference_mode():
+            wanted = made[place](x)
+            return any((layers[place](x) - wanted).abs().max() > 1e-4 for _ in range(50))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert not any(pool.map(differs, range(4)))
 
 
 def test_an_embedding_converts_the_rows_looked_up() -> None:

@@ -151,9 +151,9 @@ def test_a_cpu_gives_freed_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = load_scorer("pairsift-tiny", device="cpu")  # one that has not counted pairs yet
     given: list[int] = []
     monkeypatch.setattr(heap, "_trim", given.append)
-    pairs = [Pair(str(n), _photo(0), "a dog") for n in range(GIVE_BACK + scorer.batch_size)]
-    scorer.score(pairs)
-    assert len(given) == 1
+    pairs = [Pair(str(n), _photo(0), "a dog") for n in range(2 * GIVE_BACK)]
+    scorer.score(pairs, batch_size=GIVE_BACK // 2)
+    assert len(given) == 2
 
 
 def test_the_last_images_are_kept() -> None:
@@ -163,15 +163,16 @@ def test_the_last_images_are_kept() -> None:
         seen.extend(pixels[:, 0, 0, 0].tolist())
         return pixels[:, 0, 0].float()
 
-    images = EncodedImages(encode, torch.device("cpu"), step=7)
-    most = KEPT - 6
+    images = EncodedImages(encode, torch.device("cpu"), batch_size=7)
+    kept = 7 * KEPT
+    most = kept - 6
     pictures = [np.full((2, 2, 3), n, np.uint8) for n in range(most)]
     encoded, image_of = images([*pictures, pictures[3]])
     assert encoded[:, 0].tolist() == list(range(most))
     assert image_of == [*range(most), 3]
     assert images([pictures[3]])[0][0, 0] == 3
     assert len(seen) == most
-    images([np.full((3, 3, 3), n, np.uint8) for n in range(KEPT - 10)])
-    assert len(images) == KEPT
+    images([np.full((3, 3, 3), n, np.uint8) for n in range(kept - 10)])
+    assert len(images) == kept
     images([pictures[3]])  # used last of the first ones, so still there
-    assert len(seen) == most + KEPT - 10
+    assert len(seen) == most + kept - 10

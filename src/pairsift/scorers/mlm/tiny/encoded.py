@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,12 +16,9 @@ from pairsift.scorers.mlm.tiny.captions import pad
 from pairsift.scorers.mlm.tiny.inputs import CaptionTokens
 from pairsift.scorers.transfer import to_device
 
-KEPT = 128
-"""Number of encoded images (0.14 MB each) and captions (27 kB each) in the cache: as many as a
-cascade gathers."""
-
-CPU_STEP = 4
-"""Images encoded at a time on a CPU; the feature maps of more do not fit into its cache."""
+KEPT = 4
+"""Batches whose encoded images (0.14 MB each) and captions (27 kB each) are in the cache: as many
+as a cascade gathers."""
 
 Item = TypeVar("Item")
 
@@ -31,11 +28,16 @@ class _Remembered(abc.ABC, Generic[Item]):
 
     Args:
         device: device on which items are encoded.
+        batch_size: items of a batch; `KEPT` times as many are cached.
+
+    Attributes:
         step: items encoded at a time.
     """
 
-    def __init__(self, device: torch.device, step: int = 32) -> None:
-        self.device, self.step = device, step
+    step: ClassVar[int]
+
+    def __init__(self, device: torch.device, batch_size: int = 32) -> None:
+        self.device, self.most = device, KEPT * batch_size
         self._kept: dict[Hashable, Tensor] = {}  # the most recent ones are last
 
     @abc.abstractmethod
@@ -60,7 +62,7 @@ class _Remembered(abc.ABC, Generic[Item]):
             found |= {place: row.clone() for place, row in zip(places, encoded, strict=True)}
         rows = [row for row in found.values() if row is not None]
         self._kept |= dict(zip(distinct, rows, strict=True))
-        for key in list(self._kept)[:-KEPT]:
+        for key in list(self._kept)[: -self.most]:
             del self._kept[key]
         return torch.stack(rows), place_of
 
@@ -92,13 +94,14 @@ class EncodedImages(_Remembered[np.ndarray]):
 
     Args:
         encode: encodes uint8 pixels (B, S, S, 3) on the device as (B, ...).
-        step: images encoded at a time; None for the best number for the device.
     """
 
+    step = 32
+
     def __init__(
-        self, encode: Callable[[Tensor], Tensor], device: torch.device, step: int | None = None
+        self, encode: Callable[[Tensor], Tensor], device: torch.device, batch_size: int = 32
     ) -> None:
-        super().__init__(device, step or (CPU_STEP if device.type == "cpu" else 32))
+        super().__init__(device, batch_size)
         self.encode = encode
 
     def _key(self, item: np.ndarray) -> bytes:
@@ -117,10 +120,12 @@ class CaptionsRead(_Remembered[CaptionTokens]):
         encode: encodes token ids and mask (B, S) on the device as (B, ...).
     """
 
+    step = 64
+
     def __init__(
-        self, encode: Callable[[Tensor, Tensor], Tensor], device: torch.device, step: int = 64
+        self, encode: Callable[[Tensor, Tensor], Tensor], device: torch.device, batch_size: int = 32
     ) -> None:
-        super().__init__(device, step)
+        super().__init__(device, batch_size)
         self.encode = encode
 
     def _key(self, item: CaptionTokens) -> tuple[int, ...]:

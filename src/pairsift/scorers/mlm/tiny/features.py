@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from pairsift.scorers.mlm.lite import Lite2, normalize
 from pairsift.scorers.mlm.tiny.config import GRID_SIDE
 
+CPU_STEP = 4
+"""Images in the encoder at a time on a CPU; the feature maps of more do not fit into its cache."""
+
 
 class Seen(NamedTuple):
     """The frozen encoder's features of B images.
@@ -42,3 +45,8 @@ def image_features(encoder: Lite2, pixels: Tensor) -> Seen:
     maps = [F.adaptive_avg_pool2d(stage.float(), side) for stage in (early, middle, final)]
     grid = torch.cat([mean, contrast, *maps], dim=1).flatten(2).transpose(1, 2).contiguous()
     return Seen(grid, pool(final), {8: early, 16: middle})
+
+
+def few(pixels: Tensor) -> tuple[Tensor, ...]:
+    """Split pixels (B, S, S, 3) into as many as the encoder reads at a time."""
+    return torch.split(pixels, CPU_STEP if pixels.device.type == "cpu" else len(pixels))

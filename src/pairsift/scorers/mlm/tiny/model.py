@@ -52,7 +52,7 @@ from pairsift.scorers.mlm.tiny.config import (
     UNSURE,
     TinyConfig,
 )
-from pairsift.scorers.mlm.tiny.features import image_features, pool
+from pairsift.scorers.mlm.tiny.features import few, image_features, pool
 from pairsift.scorers.mlm.tiny.language import LanguageModel, SentenceEncoder, block_mask
 from pairsift.scorers.mlm.tiny.preprocess import preprocess
 from pairsift.scorers.mlm.tiny.quantized import quantized_layers
@@ -231,8 +231,8 @@ class TinyModel(nn.Module):
         The last rows hold the evidence for words, the novelty and what is usual for the image.
         """
         with self._quick():
-            grid, pooled, maps = image_features(self.encoder, pixels)
-            tuned = pool(self.meaning_end(maps[self.config.tuned_behind]))
+            seen = [self._see(some) for some in few(pixels)]
+        grid, pooled, tuned = map(torch.cat, zip(*seen, strict=True))
         chances = self.encoder.classifier(pooled[:, : FEATURE_WIDTHS[-1]]).softmax(-1)
         meaning = self.image_meaning(tuned)
         encoded = self.assemble(grid, self.word_scores(pooled), chances, meaning)
@@ -244,6 +244,11 @@ class TinyModel(nn.Module):
         flat = torch.cat([encoded.flatten(1), *values], 1)
         padded = F.pad(flat, (0, -flat.shape[1] % self.config.width))
         return padded.view(len(flat), -1, self.config.width)
+
+    def _see(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Grid and pooled vector of the frozen encoder, and pooled vector of the tuned end."""
+        grid, pooled, maps = image_features(self.encoder, pixels)
+        return grid, pooled, pool(self.meaning_end(maps[self.config.tuned_behind]))
 
     def _told(self, image_embeds: Tensor) -> Tensor:
         """The values behind the rows of `assemble`, (B, words + novelty + usual and padding)."""
@@ -261,9 +266,12 @@ class TinyModel(nn.Module):
 
         Its cosine with `caption_meaning` is how well image and caption match, encoded separately.
         """
-        with self._quick():
-            seen = self.encoder.map_at(self.config.tuned_behind, normalize(pixels))
-        return self.foretell(seen)
+        found = []
+        for some in few(pixels):
+            with self._quick():
+                seen = self.encoder.map_at(self.config.tuned_behind, normalize(some))
+            found.append(self.foretell(seen))
+        return torch.cat(found)
 
     def foretell(self, seen: Tensor) -> Tensor:
         """Compute `expected_meaning` from maps (B, C, h, w), stride `config.tuned_behind`."""

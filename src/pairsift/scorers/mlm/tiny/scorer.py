@@ -43,12 +43,12 @@ SCOPE = Scope(
     novelty_limit=0.54,
 )
 """The limit marks 2 % of photographs kept aside (`training/novelty.json`)."""
-CPU_BATCH = 16
-"""Pairs in a batch on a CPU. Larger ones are not faster there, and the pixels of eleven wait."""
+CPU_BATCH = 12
+"""Pairs in a batch on a CPU. Larger ones are hardly faster there, and the pixels of eleven wait."""
 CPU_PACKS = 8
 """Sequences that the language model reads at a time on a CPU. More are hardly faster, and what its
 layers compute would take up to 100 MiB."""
-GIVE_BACK = 32
+GIVE_BACK = 12
 """Pairs after which a CPU's freed memory is given back."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -90,8 +90,8 @@ class TinyScorer(PixelsAndTokens):
         if device.type == "cpu":
             self.batch_size, self.packs = CPU_BATCH, CPU_PACKS
             self._trimmer = HeapTrimmer(every=GIVE_BACK)
-        self.images = EncodedImages(self.model.encode_images, device)
-        self.captions = CaptionsRead(self.model.read_caption, device)
+        self.images = EncodedImages(self.model.encode_images, device, self.batch_size)
+        self.captions = CaptionsRead(self.model.read_caption, device, self.batch_size)
         self._digest = checkpoint_files_digest(folder)
         self._version = str(json.loads((folder / "config.json").read_text()).get("version", ""))
 

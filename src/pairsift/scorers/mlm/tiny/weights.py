@@ -42,9 +42,16 @@ def quantize_groups(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return packed, scale.squeeze(2)
 
 
-def dequantize_rows(values: Tensor, scale: Tensor) -> Tensor:
-    """Return float32 of the shape of `values`, (..., columns), with a scale for each row."""
-    return values.float().flatten(0, -2).mul_(scale.float()).view(values.shape)
+def dequantize_rows(values: Tensor, scale: Tensor, room: Tensor | None = None) -> Tensor:
+    """Return float32 of the shape of `values`, (..., columns), with a scale for each row.
+
+    room: float32, at least as many values; they are overwritten, and the result is a view of them.
+    """
+    if room is None:
+        room = torch.empty(values.numel(), device=values.device)
+    found = room[: values.numel()].view(values.shape).copy_(values)
+    found.flatten(0, -2).mul_(scale.float())
+    return found
 
 
 def dequantize_groups(packed: Tensor, scale: Tensor) -> Tensor:
