@@ -67,8 +67,8 @@ class QuantizedLinear(nn.Module):
         biases = [None] * len(values) if self.bias is None else torch.split(self.bias, rows)
         room = _room.values if x.device == _room.values.device else None
         found = [
-            F.linear(x, dequantize_rows(*weight, room), bias)
-            for *weight, bias in zip(values, scales, biases, strict=True)
+            F.linear(x, dequantize_rows(value, scale, room), bias)
+            for value, scale, bias in zip(values, scales, biases, strict=True)
         ]
         return found[0] if len(found) == 1 else torch.cat(found, -1)
 
