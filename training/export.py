@@ -1,5 +1,7 @@
 """Write the folder to ship from a trained one: quantised weights, configuration, tokenizer.
 
+Convolutions are rounded to bfloat16, so that the scorer has the same weights in both dtypes.
+
     python training/export.py --model RUN/model --cache CACHE --pictures CACHE --out ASSET
 
 Prints the size of each file and, for judged dev pairs (of `pictures.py`'s folder), the difference
@@ -14,6 +16,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
 from pairsift.metrics import METRICS
 from pairsift.scorers.mlm.tiny.inputs import SENTENCE_TOKENIZER_FILE, TOKENIZER_FILE
 from pairsift.scorers.mlm.tiny.model import TinyModel
@@ -28,13 +31,14 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder with the tokenizers")
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--version", default="0.11")
+    parser.add_argument("--version", default="0.11.1")
     parser.add_argument("--images", type=int, default=100, help="dev images compared")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
 
     model = TinyModel.from_pretrained(args.model)
-    model.save_pretrained(args.out, version=args.version, quantize=True)
+    model.compute_in(torch.bfloat16)
+    model.float().save_pretrained(args.out, version=args.version, quantize=True)
     for name in (TOKENIZER_FILE, SENTENCE_TOKENIZER_FILE):
         shutil.copyfile(args.cache / name, args.out / name)
 

@@ -26,13 +26,13 @@ CAPTIONS = (
 )
 
 SHIPPED = (
-    (7.6, 6.9, 75.0, 10.8),
+    (7.6, 6.9, 75.4, 10.7),
     (7.0, 12.0, 92.3, 17.7),
-    (9.0, 8.0, 10.2, 13.1),
-    (7.0, 17.6, 91.3, 20.1),
-    (9.9, 11.5, 41.4, 17.9),
+    (9.0, 7.9, 10.0, 13.0),
+    (7.0, 17.7, 91.3, 20.0),
+    (10.0, 11.5, 41.1, 17.9),
 )
-"""What 0.11 gives `CAPTIONS` with the first of the pictures below: itm, odf, ctq, su."""
+"""What 0.11.1 gives `CAPTIONS` with the first of the pictures below: itm, odf, ctq, su."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def _photo(seed: int) -> bytes:
 
 
 def test_shipped_weights_are_read_as_they_were_measured(scorer: TinyScorer) -> None:
-    assert scorer.fingerprint["scorer_version"] == "0.11"
+    assert scorer.fingerprint["scorer_version"] == "0.11.1"
     table = scorer.score([Pair(str(n), _photo(0), text) for n, text in enumerate(CAPTIONS)])
     scores = np.stack([table[metric].to_numpy() for metric in ("itm", "odf", "ctq", "su")], 1)
     np.testing.assert_allclose(scores, SHIPPED, atol=0.2)
@@ -72,13 +72,16 @@ def test_bfloat16_agrees_with_float32_on_photographs() -> None:
     ]
     for name, column, apart in (
         ("pairsift-tiny", "itm", 0.5),
+        ("pairsift-tiny", "ctq", 0.5),
         ("tiny-glance", "glance", 0.5),
-        ("dual-encoder", "dual_encoder", 0.2),
+        ("dual-encoder", "dual_encoder", 0.1),
     ):
         scorers = [load_scorer(name, device="cpu", dtype=kind) for kind in DTYPES]
         assert [scorer.fingerprint["dtype"] for scorer in scorers] == list(DTYPES)
         exact, quick = (scorer.score(pairs)[column].to_numpy() for scorer in scorers)
-        assert 0 < np.abs(exact - quick).mean() < apart
+        difference = np.abs(exact - quick)
+        assert difference.any()
+        assert np.quantile(difference, 0.95) < apart
         assert np.corrcoef(exact.argsort().argsort(), quick.argsort().argsort())[0, 1] > 0.995
 
 
