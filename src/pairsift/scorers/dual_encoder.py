@@ -39,7 +39,6 @@ from pairsift.scorers.mlm.tiny.scorer import (
     tiny_transform,
 )
 from pairsift.scorers.placement import pick_device
-from pairsift.scorers.transfer import to_host
 
 
 class DualEncoderScorer(PixelsAndTokens):
@@ -60,10 +59,11 @@ class DualEncoderScorer(PixelsAndTokens):
         embeddings: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.tiny, self.device = tiny.to(device), device
+        super().__init__(device)
+        self.tiny = tiny.to(device)
         self.tiny.compute_in(dtype)
         self.preparer = Preparer(tiny_transform(ASSET, tiny.config))
-        self.images = EncodedImages(self._encode, device)
+        self.images = EncodedImages(self._encode, device, self.batch_size)
         self._fingerprint = {
             "scorer": self.name,
             "checkpoint": checkpoint_files_digest(ASSET),
@@ -90,7 +90,7 @@ class DualEncoderScorer(PixelsAndTokens):
         found = {"dual_encoder": 100 * (images * texts).sum(-1)}
         if self._embeds:
             found |= {IMAGE: images, TEXT: texts}
-        fetch = to_host(list(found.values()))
+        fetch = self.fetcher(list(found.values()))
         return lambda: dict(zip(found, fetch(), strict=True))
 
     def _encode(self, pixels: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from pairsift.demo.photos import PHOTOS
 from pairsift.errors import PairsiftError
 from pairsift.scorers import heap
 from pairsift.scorers.mlm.tiny.encoded import KEPT, EncodedImages
-from pairsift.scorers.mlm.tiny.scorer import DTYPES, GIVE_BACK, TinyScorer
+from pairsift.scorers.mlm.tiny.scorer import CPU_BATCH, DTYPES, GIVE_BACK, TinyScorer
 from pairsift.scorers.placement import check_bfloat16
 
 CAPTIONS = (
@@ -150,8 +150,12 @@ def test_each_caption_is_embedded_once(scorer: TinyScorer, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-def test_a_cpu_gives_freed_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    scorer = load_scorer("pairsift-tiny", device="cpu")  # one that has not counted pairs yet
+@pytest.mark.parametrize("name", ["pairsift-tiny", "tiny-glance", "dual-encoder"])
+def test_a_cpu_takes_small_batches_and_gives_freed_memory_back(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = load_scorer(name, device="cpu")  # one that has not counted pairs yet
+    assert scorer.batch_size == CPU_BATCH
     given: list[int] = []
     monkeypatch.setattr(heap, "_trim", given.append)
     pairs = [Pair(str(n), _photo(0), "a dog") for n in range(2 * GIVE_BACK)]

@@ -21,7 +21,6 @@ from pairsift.scorers.base import Columns, Scorer
 from pairsift.scorers.mlm.tiny.inputs import TinyInputs
 from pairsift.scorers.mlm.tiny.model import distribution
 from pairsift.scorers.mlm.tiny.scorer import PixelsAndTokens, TinyScorer, load_tiny_scorer
-from pairsift.scorers.transfer import to_host
 
 _ITM = tuple(METRICS).index("itm")
 
@@ -34,6 +33,7 @@ class TinyGlance(PixelsAndTokens):
     batch_size = 64
 
     def __init__(self, tiny: TinyScorer, embeddings: bool = False) -> None:
+        super().__init__(tiny.device)
         self.tiny = tiny
         self._embeds = embeddings
         if embeddings:
@@ -62,7 +62,7 @@ class TinyGlance(PixelsAndTokens):
             config = self.tiny.model.config
             found[IMAGE] = images[:, config.image_tokens, : config.meaning].float()
             found[TEXT] = F.normalize(read[:, : config.meaning].float(), dim=-1)
-        fetch = to_host(list(found.values()))
+        fetch = self.fetcher(list(found.values()))
         return lambda: dict(zip(found, fetch(), strict=True))
 
 

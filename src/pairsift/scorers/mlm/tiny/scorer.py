@@ -54,7 +54,23 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class PixelsAndTokens(DeviceScorer):
-    """A scorer of :class:`TinyInputs` that encodes each image of a batch once."""
+    """A scorer of :class:`TinyInputs` that encodes each image of a batch once.
+
+    On a CPU batches are small, and freed memory is given back.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._trimmer = None
+        if device.type == "cpu":
+            self.batch_size = CPU_BATCH
+            self._trimmer = HeapTrimmer(every=GIVE_BACK)
+
+    def fetcher(self, found: Sequence[torch.Tensor]) -> Callable[[], list[np.ndarray]]:
+        """Do what `to_host` does, at the end of a batch."""
+        if self._trimmer is not None:
+            self._trimmer.count(len(found[0]))
+        return to_host(found)
 
     def cost(self, inputs: TinyInputs) -> int:
         return len(inputs[1].sentence_ids)
@@ -78,18 +94,16 @@ class TinyScorer(PixelsAndTokens):
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
+        super().__init__(device)
         self.metrics = tuple(metrics)
         self.model = model.to(device)
         self.model.compute_in(dtype)
-        self.device, self.dtype, self.folder = device, dtype, folder
+        self.dtype, self.folder = dtype, folder
         self.preparer = Preparer(tiny_transform(folder, model.config))
         self.columns = score_columns()
         # Another checkpoint of this architecture may have been trained on anything.
         self.scope = SCOPE if folder == ASSET else None
-        self.packs, self._trimmer = self.batch_size, None
-        if device.type == "cpu":
-            self.batch_size, self.packs = CPU_BATCH, CPU_PACKS
-            self._trimmer = HeapTrimmer(every=GIVE_BACK)
+        self.packs = CPU_PACKS if device.type == "cpu" else self.batch_size
         self.images = EncodedImages(self.model.encode_images, device, self.batch_size)
         self.captions = CaptionsRead(self.model.read_caption, device, self.batch_size)
         self._digest = checkpoint_files_digest(folder)
@@ -159,9 +173,7 @@ class TinyScorer(PixelsAndTokens):
                 )
                 order.append(rows.flatten())
                 found.append(logits.log_softmax(-1).flatten(0, 1))
-        fetch = to_host([torch.cat(found)])
-        if self._trimmer is not None:
-            self._trimmer.count(len(inputs))
+        fetch = self.fetcher([torch.cat(found)])
 
         def log_p() -> np.ndarray:
             values = fetch()[0][np.argsort(np.concatenate(order))]
