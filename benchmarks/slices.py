@@ -7,10 +7,11 @@ Two tables of real data are written, and measured like a user's own tables:
 - ``captions.parquet``: image, caption, language, domain, for `pairsift evaluate pairs --draw-wrong
   --by domain+language`. Domains: ``flickr8k``, test images with one caption each, the same in five
   languages (German, French and Czech of Multi30k, Chinese of Flickr8k-CN, all translated by
-  people); ``stamps``, clip art and cut-out photographs that `pairsift-tiny` was not trained on,
-  each with a short caption in up to 25 languages; ``documentation``, screenshots, diagrams and
-  photographs with their real alt texts; ``openclipart``, clip art with the original file name as
-  caption; ``clothing``, product photographs as "a photo of a dress".
+  people); ``stamps``, clip art and cut-out photographs, each with a short caption in up to 25
+  languages; ``documentation``, screenshots, diagrams and photographs with their real alt texts;
+  ``openclipart``, clip art with the original file name as caption; ``clothing``, product
+  photographs as "a photo of a dress". `pairsift-tiny` was trained on none of these images; those
+  of stamps, documentation and clip art were used to choose it.
 - ``judgments.parquet``: Flickr8k-CF's judgments of English captions, and of the same captions in
   the other languages, for `pairsift evaluate human --protocol csv --by language`. People judged the
   English captions; the translations are assumed to mean the same.
@@ -117,9 +118,11 @@ def stamp_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
 
 
 def documentation_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
-    """Yield alt texts; the path of a translated page names its language."""
+    """Yield alt texts of pictures kept aside; a translated page's path names its language."""
     found: dict[tuple[str, str, str], Row] = {}
     for row in _csv_rows(data / "documentation_alt_text/alt_text.csv"):
+        if not domains.is_dev(row["image_file"], "documentation"):
+            continue
         translated = re.search(r"_articles/([A-Za-z-]+)/", row["page_path"])
         language = translated[1] if translated else "en"
         key = row["image_file"], row["alt_text"], language
@@ -129,9 +132,13 @@ def documentation_captions(data: Path, limit: int, rng: random.Random) -> Iterat
 
 
 def openclipart_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:
-    """Yield file names, in any language."""
+    """Yield file names, in any language, of pictures kept aside."""
     rows = _csv_rows(data / "openclipart/alt_text.csv")
-    names = {row["image_file"]: row["alt_text_from_original_file_name"] for row in rows}
+    names = {
+        row["image_file"]: row["alt_text_from_original_file_name"]
+        for row in rows
+        if domains.is_dev(row["image_file"], "clipart")
+    }
     for image in _some(names, limit, rng):
         yield _row("openclipart", image, names[image], "")
 

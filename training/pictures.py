@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,10 +55,6 @@ class Picture:
     wrong_kind: str = ""
 
 
-def _is_dev(name: str, first: str = "0") -> bool:
-    return hashlib.sha256(name.encode()).hexdigest()[0] in first
-
-
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         yield from csv.DictReader(file)
@@ -70,7 +65,7 @@ def _described(folder: Path, domain: str) -> Iterator[Picture]:
         own = [row[f"caption_{kind}"] for kind in ("plain", "other", "detailed")]
         name = row["image_file"]
         wrong = row["caption_wrong"], row["wrong_kind"]
-        yield Picture(domain, name, _is_dev(name), own, [], *wrong)
+        yield Picture(domain, name, domains.is_dev(name, domain), own, [], *wrong)
 
 
 def _photographs() -> Iterator[Picture]:
@@ -86,7 +81,9 @@ def _textbook(folder: Path) -> Iterator[Picture]:
         own = list(dict.fromkeys([row["alt_first_sentence"], row["alt"]]))
         beyond = [row["figure_caption"]] if row["figure_caption"] else []
         name = row["image_file"]
-        yield Picture(domain, name, _is_dev(name), [text for text in own if text], beyond)
+        yield Picture(
+            domain, name, domains.is_dev(name, domain), [text for text in own if text], beyond
+        )
 
 
 def _clipart(folder: Path) -> Iterator[Picture]:
@@ -94,7 +91,8 @@ def _clipart(folder: Path) -> Iterator[Picture]:
         name, text = row["image_file"], row["alt_text_from_original_file_name"]
         words = [w for w in text.replace("-", "_").split("_") if w.isalpha()]
         kind = row["category"].replace("/", " ").replace("_", " ")
-        yield Picture("clipart", name, _is_dev(name, "01"), [text, f"{' '.join(words)}, {kind}"])
+        own = [text, f"{' '.join(words)}, {kind}"]
+        yield Picture("clipart", name, domains.is_dev(name, "clipart"), own)
 
 
 def _documentation(folder: Path) -> Iterator[Picture]:
@@ -103,7 +101,8 @@ def _documentation(folder: Path) -> Iterator[Picture]:
         if row["alt_text"].strip():
             own.setdefault(row["image_file"], []).append(row["alt_text"].strip())
     for name, texts in own.items():
-        yield Picture("documentation", name, _is_dev(name, "01"), list(dict.fromkeys(texts)))
+        dev = domains.is_dev(name, "documentation")
+        yield Picture("documentation", name, dev, list(dict.fromkeys(texts)))
 
 
 def read_pictures(data: Path, more: Path) -> Iterator[tuple[Picture, bytes]]:

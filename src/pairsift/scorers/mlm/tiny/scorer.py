@@ -202,7 +202,7 @@ def load_tiny_scorer(
         model: folder with the files named in `FILES`; None for the one in the package.
         device: None takes a GPU if there is one.
         dtype: float32 or bfloat16 (in which encoders and language model compute; scores differ by
-            some 0.2 points); None is float32.
+            some 0.05 points); None is float32.
 
     Raises:
         PairsiftError: a file is missing or does not fit, or an option has an unknown value.
