@@ -139,8 +139,9 @@ def openclipart_captions(data: Path, limit: int, rng: random.Random) -> Iterator
         for row in rows
         if domains.is_dev(row["image_file"], "clipart")
     }
+    folder = Path(OPENCLIPART_IMAGES).stem  # the stamps have images of the same names
     for image in _some(names, limit, rng):
-        yield _row("openclipart", image, names[image], "")
+        yield _row("openclipart", f"{folder}/{image}", names[image], "")
 
 
 def clothing_captions(data: Path, limit: int, rng: random.Random) -> Iterator[Row]:

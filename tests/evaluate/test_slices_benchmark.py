@@ -82,7 +82,7 @@ def data(tmp_path: Path) -> Path:
     with gzip.open(folder / "flickr8k/human_judgments_crowdflower.csv.gz", "wt") as file:
         file.write("\n".join(judged) + "\n")
 
-    stamps = [f"animals__{n}.jpg" for n in range(60)] + ["symbols__a.jpg"]
+    stamps = [f"animals__{n}.jpg" for n in range(60)] + ["symbols__a.jpg", CLIP_ART[0]]
     _tar(folder / IMAGES[1], stamps)
     _table(
         folder / "tuxpaint_stamps/captions_multilingual.parquet",
@@ -138,7 +138,7 @@ def test_tables_and_measures(data: Path, tmp_path: Path) -> None:
     assert all(domains.is_held_out(name) and name.startswith("animals") for name in held_out)
     assert sorted(slices["documentation", "en"]) == DOCUMENTATION
     assert slices["documentation", "de"] == DOCUMENTATION[:1]
-    assert sorted(slices["openclipart", ""]) == sorted(CLIP_ART)
+    assert sorted(slices["openclipart", ""]) == sorted(f"images_1000/{n}" for n in CLIP_ART)
     assert len(slices["clothing", "en"]) == COUNT
 
     pairs = json.loads((out / "pairs" / "result.json").read_text())
