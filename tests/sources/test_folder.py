@@ -145,6 +145,7 @@ class TestTable:
             ({"a.csv": ""}, "its columns are: none"),
             ({"a.csv": 'image,"caption\na.jpg,x\n'}, "a.csv, line 1: the line of column names"),
             ({"a.csv": "image,Caption,CAPTION\n"}, "2 columns named 'caption'"),
+            ({"a.csv": "image,caption,uid,uid\n"}, "2 columns named 'uid'"),
         ],
     )
     def test_complaints(self, photos: Path, files: dict[str, str], words: str) -> None:

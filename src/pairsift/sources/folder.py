@@ -333,6 +333,8 @@ class _Columns:
     def of(cls, table: TableReader, image: str | None, caption: str | None) -> _Columns:
         if not table.columns and table_extension(table.url).startswith(".json"):
             return cls("", "", None)  # the file has no object
+        # Any row may have a uid, but from one column.
+        match_column([name for name in table.columns if name == "uid"], ["uid"], table.url)
         return cls(
             _column(table, image, IMAGE_NAME_COLUMNS, "image", "--image-field"),
             _column(table, caption, CAPTION_COLUMNS, "caption", "--caption-field"),
