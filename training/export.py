@@ -1,6 +1,7 @@
 """Write the folder to ship from a trained one: quantised weights, configuration, tokenizer.
 
-Convolutions are rounded to bfloat16, so that the scorer has the same weights in both dtypes.
+Convolutions that autocast rounds to bfloat16 are rounded here, so that they are the same in both
+dtypes.
 
     python training/export.py --model RUN/model --cache CACHE --pictures CACHE --out ASSET
 

@@ -171,6 +171,7 @@ def test_the_last_images_are_kept() -> None:
         return pixels[:, 0, 0].float()
 
     images = EncodedImages(encode, torch.device("cpu"), batch_size=7)
+    images.step = 5
     kept = 7 * KEPT
     most = kept - 6
     pictures = [np.full((2, 2, 3), n, np.uint8) for n in range(most)]
@@ -183,3 +184,5 @@ def test_the_last_images_are_kept() -> None:
     assert len(images) == kept
     images([pictures[3]])  # used last of the first ones, so still there
     assert len(seen) == most + kept - 10
+    images([np.full((4, 4, 3), n, np.uint8) for n in range(kept + 2)])
+    assert len(images) == kept + 2  # all of a large batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
-from typing import ClassVar, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from pairsift.scorers.transfer import to_device
 
 KEPT = 4
 """Batches whose encoded images (0.14 MB each) and captions (27 kB each) are in the cache: as many
-as a cascade gathers."""
+as a cascade gathers, unless the user asks for larger batches."""
 
 Item = TypeVar("Item")
 
@@ -28,15 +28,16 @@ class _Remembered(abc.ABC, Generic[Item]):
 
     Args:
         device: device on which items are encoded.
-        batch_size: items of a batch; `KEPT` times as many are cached.
+        batch_size: items of a batch; `KEPT` times as many are cached, or all of a larger batch.
 
     Attributes:
         step: items encoded at a time.
+        most: items cached.
     """
 
-    step: ClassVar[int]
+    step: int
 
-    def __init__(self, device: torch.device, batch_size: int = 32) -> None:
+    def __init__(self, device: torch.device, batch_size: int) -> None:
         self.device, self.most = device, KEPT * batch_size
         self._kept: dict[Hashable, Tensor] = {}  # the most recent ones are last
 
@@ -62,7 +63,7 @@ class _Remembered(abc.ABC, Generic[Item]):
             found |= {place: row.clone() for place, row in zip(places, encoded, strict=True)}
         rows = [row for row in found.values() if row is not None]
         self._kept |= dict(zip(distinct, rows, strict=True))
-        for key in list(self._kept)[: -self.most]:
+        for key in list(self._kept)[: -max(self.most, len(distinct))]:
             del self._kept[key]
         return torch.stack(rows), place_of
 
@@ -99,7 +100,7 @@ class EncodedImages(_Remembered[np.ndarray]):
     step = 32
 
     def __init__(
-        self, encode: Callable[[Tensor], Tensor], device: torch.device, batch_size: int = 32
+        self, encode: Callable[[Tensor], Tensor], device: torch.device, batch_size: int
     ) -> None:
         super().__init__(device, batch_size)
         self.encode = encode
@@ -123,7 +124,7 @@ class CaptionsRead(_Remembered[CaptionTokens]):
     step = 64
 
     def __init__(
-        self, encode: Callable[[Tensor, Tensor], Tensor], device: torch.device, batch_size: int = 32
+        self, encode: Callable[[Tensor, Tensor], Tensor], device: torch.device, batch_size: int
     ) -> None:
         super().__init__(device, batch_size)
         self.encode = encode

@@ -48,5 +48,5 @@ def image_features(encoder: Lite2, pixels: Tensor) -> Seen:
 
 
 def few(pixels: Tensor) -> tuple[Tensor, ...]:
-    """Split pixels (B, S, S, 3) into as many as the encoder reads at a time."""
+    """Split pixels (B, S, S, 3) into parts of as many images as the encoder reads at a time."""
     return torch.split(pixels, CPU_STEP if pixels.device.type == "cpu" else len(pixels))

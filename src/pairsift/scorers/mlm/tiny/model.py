@@ -266,12 +266,12 @@ class TinyModel(nn.Module):
 
         Its cosine with `caption_meaning` is how well image and caption match, encoded separately.
         """
-        found = []
-        for some in few(pixels):
-            with self._quick():
-                seen = self.encoder.map_at(self.config.tuned_behind, normalize(some))
-            found.append(self.foretell(seen))
-        return torch.cat(found)
+        behind = self.config.tuned_behind
+        with self._quick():
+            seen = (self.encoder.map_at(behind, normalize(some)) for some in few(pixels))
+            pooled = torch.cat([pool(self.meaning_end(maps)) for maps in seen])
+        meaning: Tensor = self.image_meaning(pooled)
+        return meaning
 
     def foretell(self, seen: Tensor) -> Tensor:
         """Compute `expected_meaning` from maps (B, C, h, w), stride `config.tuned_behind`."""

@@ -26,7 +26,7 @@ class _Room(threading.local):
 
     def __init__(self) -> None:
         with torch.inference_mode(False):  # a tensor made in that mode could not be used outside
-            self.values = torch.empty(_BLOCK)
+            self.values = torch.empty(_BLOCK, dtype=torch.float32, device="cpu")
 
 
 _room = _Room()

@@ -44,7 +44,8 @@ SCOPE = Scope(
 )
 """The limit marks 2 % of photographs kept aside (`training/novelty.json`)."""
 CPU_BATCH = 12
-"""Pairs in a batch on a CPU. Larger ones are hardly faster there, and the pixels of eleven wait."""
+"""Pairs in a batch on a CPU. Larger ones are hardly faster there, and the pixels of eleven
+batches wait."""
 CPU_PACKS = 8
 """Sequences that the language model reads at a time on a CPU. More are hardly faster, and what its
 layers compute would take up to 100 MiB."""
@@ -67,7 +68,7 @@ class PixelsAndTokens(DeviceScorer):
             self._trimmer = HeapTrimmer(every=GIVE_BACK)
 
     def fetcher(self, found: Sequence[torch.Tensor]) -> Callable[[], list[np.ndarray]]:
-        """Do what `to_host` does, at the end of a batch."""
+        """Count a batch, give freed memory back on a CPU, and begin to copy as `to_host` does."""
         if self._trimmer is not None:
             self._trimmer.count(len(found[0]))
         return to_host(found)
@@ -202,7 +203,7 @@ def load_tiny_scorer(
         model: folder with the files named in `FILES`; None for the one in the package.
         device: None takes a GPU if there is one.
         dtype: float32 or bfloat16 (in which encoders and language model compute; scores differ by
-            some 0.05 points); None is float32.
+            less than 0.1 points); None is float32.
 
     Raises:
         PairsiftError: a file is missing or does not fit, or an option has an unknown value.

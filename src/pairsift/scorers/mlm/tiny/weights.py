@@ -48,7 +48,7 @@ def dequantize_rows(values: Tensor, scale: Tensor, room: Tensor | None = None) -
     room: float32, at least as many values; they are overwritten, and the result is a view of them.
     """
     if room is None:
-        room = torch.empty(values.numel(), device=values.device)
+        room = torch.empty(values.numel(), dtype=torch.float32, device=values.device)
     found = room[: values.numel()].view(values.shape).copy_(values)
     found.flatten(0, -2).mul_(scale.float())
     return found
