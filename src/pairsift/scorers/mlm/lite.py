@@ -71,10 +71,13 @@ class SameConv(nn.Module):
         kernel = self.weight.shape[-1]
         if self.stride == 1:  # symmetric padding, which the convolution can do itself
             return F.conv2d(x, self.weight, self.bias, 1, kernel // 2, groups=self.groups)
-        total = [max((-(-n // self.stride) - 1) * self.stride + kernel - n, 0) for n in x.shape[2:]]
-        high, wide = total
-        x = F.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
-        return F.conv2d(x, self.weight, self.bias, self.stride, groups=self.groups)
+        total = (max((-(-n // self.stride) - 1) * self.stride + kernel - n, 0) for n in x.shape[2:])
+        # The convolution pads both sides alike, so it begins one stride too early, and that row and
+        # column are cut off. To pad the map before it would copy the map.
+        padding = [pixels // 2 + self.stride for pixels in total]
+        y = F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
+        high, wide = (-(-n // self.stride) + 1 for n in x.shape[2:])
+        return y[:, :, 1:high, 1:wide]
 
 
 class Block(nn.Module):

@@ -46,7 +46,7 @@ SCOPE = Scope(
 CPU_BATCH = 12
 """Pairs in a batch on a CPU. Larger ones are hardly faster there, and the pixels of eleven
 batches wait."""
-CPU_PACKS = 8
+CPU_PACKS = 12
 """Sequences that the language model reads at a time on a CPU. More are hardly faster, and what its
 layers compute would take up to 100 MiB."""
 GIVE_BACK = 12
