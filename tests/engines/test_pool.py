@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -181,6 +182,30 @@ def test_chunks_of_a_run_that_was_given_up_are_not_held() -> None:
         assert not pool.waiting
     finally:
         pool.close()
+
+
+def killed_twice(pair: Pair) -> Prepared:
+    """Die with the pair that names a file as its key, until two lines are in it."""
+    if pair.key.startswith("/"):
+        with open(pair.key, "a+") as file:
+            file.write("died\n")
+            file.seek(0)
+            if len(file.readlines()) < 3:
+                file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+    return prepare(pair)
+
+
+@pytest.mark.slow
+def test_a_pair_whose_worker_was_killed_is_tried_again(tmp_path: Path) -> None:
+    pairs = [Pair(key, None, "fine") for key in ("a", str(tmp_path / "deaths"), "b")]
+    pool = PreparerPool(killed_twice, 1)
+    try:
+        rows = pool.submit(pairs).rows()
+    finally:
+        pool.close()
+    assert [row.key for row in rows] == [pair.key for pair in pairs]
+    assert [row.status for row in rows] == [Status.OK] * 3
 
 
 class Unloadable:

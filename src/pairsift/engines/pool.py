@@ -10,6 +10,7 @@ import pickle
 import signal
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -27,6 +28,7 @@ TIME_LIMIT_S = 120.0
 # Seconds for a worker's first imports.
 _START_LIMIT_S = 300.0
 _MANAGER_S = 5.0
+_CRASHED = "preprocessing it crashed the worker process"
 
 
 class PreparerPool:
@@ -99,20 +101,28 @@ class PreparerPool:
     def _one_by_one(self, pairs: Sequence[Pair]) -> list[Prepared]:
         rows: list[Prepared] = []
         executor: ProcessPoolExecutor | None = None
+        crashed: Pair | None = None
+        left = deque(pairs)
         try:
-            for pair in pairs:
+            while left:
+                pair = left[0]
                 executor = executor or self._start_one()
                 try:
                     rows += executor.submit(_prepare_chunk, [pair]).result(self._time_limit)
+                    left.popleft()
                     continue
                 except FutureTimeoutError:
                     why = f"preprocessing it took more than {self._time_limit:g} s"
                 except (BrokenProcessPool, OSError):
-                    why = "preprocessing it crashed the worker process"
+                    why = _CRASHED
                 except Exception as error:
                     why = f"the preprocessed pair cannot be sent: {type(error).__name__}: {error}"
                 kill_workers(executor)
                 executor = None
+                if why == _CRASHED and crashed is not pair:
+                    crashed = pair  # try again: the system may kill a worker, too
+                    continue
+                left.popleft()
                 row = Prepared(pair.shard, pair.key, pair.uid)
                 rows.append(row.fail(Status.MODEL_ERROR, why))
         finally:
