@@ -208,3 +208,23 @@ def test_ctrl_c_ends_a_cluster_of_our_own(pool: Path, tmp_path: Path) -> None:
     assert "pairsift: stopped; what was finished is kept: run the same command again" in errors
     # Ray may kill an actor while it writes, so a temporary file may be left, as after SIGKILL.
     assert 1 <= len(tables(out)) < 64
+
+
+def test_a_signal_that_another_thread_got_ends_a_blocked_command() -> None:
+    blocked = """
+import signal, threading
+from pairsift import cli
+
+def app(standalone_mode):
+    def get():
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    threading.Timer(0.5, get).start()
+    threading.Event().wait()
+
+cli.app = app
+cli.command()
+"""
+    process = _start("-c", blocked)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert "run the same command again to continue" in errors

@@ -130,7 +130,13 @@ class _Signals:
     def _end_in_time(self, watched: int) -> None:
         while (number := os.read(watched, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
             pass
-        time.sleep(LIMIT_S)
+        end = time.monotonic() + LIMIT_S
+        for _ in range(_CALLS):
+            time.sleep(_CALL_S)
+            if self.received is None:
+                # Another thread got it, and the main thread still waits in a blocking call.
+                signal.pthread_kill(threading.main_thread().ident or 0, number)
+        time.sleep(max(0.0, end - time.monotonic()))
         os.write(2, f"pairsift: {_STOPPED}\n".encode())
         os._exit(128 + number)
 
@@ -235,6 +241,8 @@ def _ask_for_report() -> None:
 
 _NOT_FLUSHED = 120
 _TWICE_S = 2.0
+# How often, and after how many seconds, a signal is passed on to the main thread.
+_CALLS, _CALL_S = 5, 0.2
 # Longer than `pairsift serve` waits for its open requests, and within the 30 s that batch systems
 # and clouds leave between SIGTERM and SIGKILL.
 LIMIT_S = SERVE_GRACE_S + 10.0
