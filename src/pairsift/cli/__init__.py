@@ -133,7 +133,7 @@ class _Signals:
         end = time.monotonic() + LIMIT_S
         for _ in range(_CALLS):
             time.sleep(_CALL_S)
-            if self.received is None:
+            if self.received is None and signal.getsignal(number) == self._handle:
                 # Another thread got it, and the main thread still waits in a blocking call.
                 signal.pthread_kill(threading.main_thread().ident or 0, number)
         time.sleep(max(0.0, end - time.monotonic()))
