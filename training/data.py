@@ -102,8 +102,8 @@ class Split:
 @torch.no_grad()
 def own_meaning(model: TinyModel, middle: np.ndarray) -> Tensor:
     """Return the model's own prediction (N, 384), from stride-16 maps (N, 120, h, w)."""
-    parts = [torch.tensor(middle[at : at + 50]).float() for at in range(0, len(middle), 50)]
-    return torch.cat([model.foretell(part) for part in parts])
+    starts = range(0, len(middle), 50)
+    return model.foretell(torch.tensor(middle[at : at + 50]).float() for at in starts)
 
 
 @torch.no_grad()

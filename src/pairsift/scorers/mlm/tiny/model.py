@@ -29,6 +29,7 @@ T caption tokens, M metrics (4, in the order of `METRICS`), 101 scores.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -267,16 +268,14 @@ class TinyModel(nn.Module):
         Its cosine with `caption_meaning` is how well image and caption match, encoded separately.
         """
         behind = self.config.tuned_behind
-        with self._quick():
-            seen = (self.encoder.map_at(behind, normalize(some)) for some in few(pixels))
-            pooled = torch.cat([pool(self.meaning_end(maps)) for maps in seen])
-        meaning: Tensor = self.image_meaning(pooled)
-        return meaning
+        return self.foretell(self.encoder.map_at(behind, normalize(some)) for some in few(pixels))
 
-    def foretell(self, seen: Tensor) -> Tensor:
-        """Compute `expected_meaning` from maps (B, C, h, w), stride `config.tuned_behind`."""
+    def foretell(self, seen: Iterable[Tensor]) -> Tensor:
+        """Compute `expected_meaning` from maps, some images (B, C, h, w) after the other, of stride
+        `config.tuned_behind`.
+        """
         with self._quick():
-            pooled = pool(self.meaning_end(seen))
+            pooled = torch.cat([pool(self.meaning_end(maps)) for maps in seen])
         meaning: Tensor = self.image_meaning(pooled)
         return meaning
 
